@@ -1,0 +1,60 @@
+"""Pinhole geometry: pixel grids, projection, unprojection, relative pose, resizing of intrinsics.
+
+All functions are differentiable and keep dtype and device. Conventions: stages/scene.py.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def pixel_centres(height: int, width: int, like: Tensor) -> Tensor:
+    """Homogeneous pixel centres (x + 0.5, y + 0.5, 1), [h, w, 3], dtype and device of `like`."""
+    y = torch.arange(height, dtype=like.dtype, device=like.device) + 0.5
+    x = torch.arange(width, dtype=like.dtype, device=like.device) + 0.5
+    grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
+    return torch.stack([grid_x, grid_y, torch.ones_like(grid_x)], -1)
+
+
+def rays(K: Tensor, size: tuple[int, int]) -> Tensor:
+    """Camera-space ray of each pixel, scaled to z = 1.
+
+    K: [..., 3, 3], px.  size: (h, w).  Returns [..., h, w, 3].
+    """
+    grid = pixel_centres(*size, like=K)
+    return torch.einsum("...ij,hwj->...hwi", torch.linalg.inv(K), grid)
+
+
+def unproject(depth: Tensor, K: Tensor, c2w: Tensor) -> Tensor:
+    """World points of a depth map.
+
+    depth: [..., h, w], camera z.  K: [..., 3, 3], px.  c2w: [..., 4, 4].  Returns [..., h, w, 3].
+    """
+    points = rays(K, (depth.shape[-2], depth.shape[-1])) * depth[..., None]
+    return torch.einsum("...ij,...hwj->...hwi", c2w[..., :3, :3], points) + c2w[..., None, None, :3, 3]
+
+
+def project(points: Tensor, K: Tensor, c2w: Tensor) -> tuple[Tensor, Tensor]:
+    """Pixels and camera z of world points.
+
+    points: [P, 3].  K: [3, 3], px.  c2w: [4, 4].  Returns pixels [P, 2] and z [P]; pixels mean nothing where z <= 0.
+    """
+    camera = (points - c2w[:3, 3]) @ c2w[:3, :3]
+    z = camera[:, 2]
+    pixels = camera @ K.mT
+    return pixels[:, :2] / z[:, None], z
+
+
+def resize_intrinsics(K: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """Intrinsics after a resize of the whole image from `old` to `new`, both (h, w). K: [..., 3, 3], px."""
+    scale = K.new_tensor([[new[1] / old[1]], [new[0] / old[0]], [1.0]])
+    return K * scale
+
+
+def crop_intrinsics(K: Tensor, left: float, top: float) -> Tensor:
+    """Intrinsics after `left` and `top` pixels are cut off. K: [..., 3, 3], px."""
+    K = K.clone()
+    K[..., 0, 2] -= left
+    K[..., 1, 2] -= top
+    return K

@@ -1,0 +1,149 @@
+"""The objects that pass between stages, checked on construction.
+
+Conventions, for every stage:
+  cameras     camera-to-world, OpenCV axes (x right, y down, z forward)
+  intrinsics  pixels; the image spans [0, w] x [0, h], so the centre of the top-left pixel is (0.5, 0.5)
+  quaternions w, x, y, z
+  images      sRGB in [0, 1], channels first
+Files of other conventions (nerfstudio, COLMAP) are converted in stages/files and nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from stages.errors import InputError
+
+T = TypeVar("T", "Cameras", "Gaussians")
+
+# A rotation read from six-digit text is orthonormal to about 1e-5; anything worse than this is not a rotation.
+ROTATION_TOLERANCE = 1e-3
+
+
+def _require(condition: bool, what: str, why: str, hint: str) -> None:
+    if not condition:
+        raise InputError(what, why, hint)
+
+
+def _require_finite(what: str, **tensors: Tensor) -> None:
+    for name, value in tensors.items():
+        _require(bool(torch.isfinite(value).all()), what, f"{name} holds NaN or infinite values", "check the file it came from")
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """N pinhole cameras of one image size.
+
+    c2w: [N, 4, 4], OpenCV camera-to-world.  K: [N, 3, 3], pixels.  size: (h, w), pixels.
+    Raises InputError on wrong shapes, NaN, a left block that is not a rotation, or a focal length <= 0.
+    """
+
+    c2w: Tensor
+    K: Tensor
+    size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        n = self.c2w.shape[0] if self.c2w.dim() == 3 else -1
+        _require(self.c2w.shape == (n, 4, 4), "bad cameras", f"c2w has shape {tuple(self.c2w.shape)}", "give [N, 4, 4]")
+        _require(self.K.shape == (n, 3, 3), "bad cameras", f"K has shape {tuple(self.K.shape)} for {n} poses", "give [N, 3, 3]")
+        _require(min(self.size) > 0, "bad cameras", f"image size {self.size}", "give (h, w) in pixels")
+        _require_finite("bad cameras", c2w=self.c2w.detach(), K=self.K.detach())
+        rotation = self.c2w.detach()[:, :3, :3].double()
+        error = (rotation @ rotation.mT - torch.eye(3, dtype=torch.float64, device=rotation.device)).abs().amax() if n else torch.zeros(())
+        proper = bool((torch.linalg.det(rotation) > 0).all())
+        _require(bool(error < ROTATION_TOLERANCE) and proper, "bad cameras", "a pose is not a rotation", "give rigid poses without scale or mirror")
+        focal = self.K.detach()[:, (0, 1), (0, 1)]
+        _require(bool((focal > 0).all()), "bad cameras", "a focal length is not positive", "give K in pixels")
+
+    def __len__(self) -> int:
+        return self.c2w.shape[0]
+
+    def __getitem__(self, index: slice | list[int]) -> Cameras:
+        return Cameras(self.c2w[index], self.K[index], self.size)
+
+    @property
+    def w2c(self) -> Tensor:
+        """World-to-camera matrices, [N, 4, 4]."""
+        return torch.linalg.inv(self.c2w)
+
+    def to(self, *args: object) -> Cameras:
+        """Move or cast as torch.Tensor.to does."""
+        return Cameras(self.c2w.to(*args), self.K.to(*args), self.size)  # type: ignore[call-overload]
+
+
+@dataclass(frozen=True)
+class Views:
+    """N photographs with their cameras.
+
+    images: [N, 3, h, w], sRGB in [0, 1].  cameras: N.  depth: [N, h, w] camera z in scene units (0 where unknown), or None.
+    """
+
+    images: Tensor
+    cameras: Cameras
+    depth: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        n, (h, w) = len(self.cameras), self.cameras.size
+        _require(self.images.shape == (n, 3, h, w), "bad views", f"images {tuple(self.images.shape)}, cameras {(n, 3, h, w)}", "use one size for both")
+        if self.depth is not None:
+            _require(self.depth.shape == (n, h, w), "bad views", f"depth has shape {tuple(self.depth.shape)}", f"give {(n, h, w)}")
+
+
+@dataclass(frozen=True)
+class Gaussians:
+    """G coloured 3D Gaussians in world space (Kerbl et al. 2023).
+
+    means: [G, 3], scene units.  scales: [G, 3], linear standard deviations.  quats: [G, 4], wxyz.
+    opacities: [G] in [0, 1].  sh: [G, K, 3], spherical harmonics (colour = 0.5 + C0 sh[:, 0] + ...), K = (degree + 1)^2.
+    """
+
+    means: Tensor
+    scales: Tensor
+    quats: Tensor
+    opacities: Tensor
+    sh: Tensor
+
+    def __post_init__(self) -> None:
+        g = self.means.shape[0]
+        expected = {"means": (g, 3), "scales": (g, 3), "quats": (g, 4), "opacities": (g,)}
+        for name, shape in expected.items():
+            _require(getattr(self, name).shape == shape, "bad Gaussians", f"{name} has shape {tuple(getattr(self, name).shape)}", f"give {shape}")
+        bands = self.sh.shape[1] if self.sh.dim() == 3 else 0
+        _require(self.sh.shape == (g, bands, 3) and bands in (1, 4, 9, 16, 25), "bad Gaussians", f"sh has shape {tuple(self.sh.shape)}", "give [G, (degree + 1)^2, 3]")
+
+    def __len__(self) -> int:
+        return self.means.shape[0]
+
+    @property
+    def sh_degree(self) -> int:
+        """Degree of the spherical harmonics, 0 to 4."""
+        return int(self.sh.shape[1] ** 0.5) - 1
+
+    def to(self, *args: object) -> Gaussians:
+        """Move or cast as torch.Tensor.to does."""
+        return Gaussians(**{f.name: getattr(self, f.name).to(*args) for f in fields(self)})
+
+
+@dataclass(frozen=True)
+class Clip:
+    """T frames along a camera path.
+
+    frames: [T, 3, h, w], sRGB in [0, 1].  cameras: T.  coverage: [T, h, w] in [0, 1], how much of a pixel the Gaussians
+    explain (accumulated alpha), or None.  fps: frames a second.
+    """
+
+    frames: Tensor
+    cameras: Cameras
+    coverage: Tensor | None = None
+    fps: float = 8.0
+
+    def __post_init__(self) -> None:
+        n, (h, w) = len(self.cameras), self.cameras.size
+        _require(self.frames.shape == (n, 3, h, w), "bad clip", f"frames {tuple(self.frames.shape)}, cameras {(n, 3, h, w)}", "use one size for both")
+        if self.coverage is not None:
+            _require(self.coverage.shape == (n, h, w), "bad clip", f"coverage has shape {tuple(self.coverage.shape)}", f"give {(n, h, w)}")
+        _require(self.fps > 0, "bad clip", f"fps is {self.fps}", "give frames a second above 0")
