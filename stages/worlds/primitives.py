@@ -1,0 +1,100 @@
+"""Ray casting of unit primitives under affine maps: boxes, balls, cylinders, and the room (a box seen from inside)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+BOX, BALL, CYLINDER = 0, 1, 2
+FAR = 1e9  # "no hit"
+
+
+@dataclass(frozen=True)
+class Primitives:
+    """P primitives of one kind, each the unit shape under an affine map.
+
+    kind: BOX ([-1, 1]^3), BALL (radius 1) or CYLINDER (radius 1 about z, |z| <= 1).
+    rotation: [P, 3, 3], local to world.  centre: [P, 3].  half: [P, 3], half sizes, metres.
+    texture: [P, 6], tile of each face (+x -x +y -y +z -z).  tile_size: [P], metres a tile.  tint: [P, 3], multiplies the colour.
+    """
+
+    kind: int
+    rotation: Tensor
+    centre: Tensor
+    half: Tensor
+    texture: Tensor
+    tile_size: Tensor
+    tint: Tensor
+
+    def local(self, points: Tensor) -> Tensor:
+        """World points [R, 3] in every local frame, in half sizes, [P, R, 3]."""
+        return torch.einsum("pji,prj->pri", self.rotation, points[None] - self.centre[:, None]) / self.half[:, None]
+
+
+def intersect(shapes: Primitives, origin: Tensor, direction: Tensor, inside: bool = False) -> tuple[Tensor, Tensor]:
+    """Nearest hit of every ray with a set of primitives.
+
+    origin: [3] or [R, 3], shared by all rays or not.  direction: [R, 3], any length; distances are in units of it.
+    inside: take the exit instead of the entry (rooms).
+    Returns distance [R] (FAR where nothing is hit) and the index of the primitive [R].
+    """
+    d = torch.einsum("pji,rj->pri", shapes.rotation, direction) / shapes.half[:, None]
+    o = shapes.local(origin.reshape(-1, 3))
+    if shapes.kind == BOX:
+        inverse = 1 / torch.where(d.abs() < 1e-9, torch.full_like(d, 1e-9), d)
+        middle, reach = -o * inverse, inverse.abs()
+        enter, leave = (middle - reach).amax(-1), (middle + reach).amin(-1)
+    elif shapes.kind == BALL:
+        enter, leave = _quadratic((d * d).sum(-1), (o * d).sum(-1), (o * o).sum(-1) - 1)
+    else:
+        enter, leave = _quadratic((d[..., :2] ** 2).sum(-1), (o[..., :2] * d[..., :2]).sum(-1), (o[..., :2] ** 2).sum(-1) - 1)
+        dz = torch.where(d[..., 2].abs() < 1e-9, torch.full_like(d[..., 2], 1e-9), d[..., 2])
+        low, high = (-1 - o[..., 2]) / dz, (1 - o[..., 2]) / dz
+        enter, leave = torch.maximum(enter, torch.minimum(low, high)), torch.minimum(leave, torch.maximum(low, high))
+    distance = leave if inside else enter
+    valid = (enter < leave) & (distance > 1e-4)
+    nearest, index = torch.where(valid, distance, torch.full_like(distance, FAR)).min(0)
+    return nearest, index
+
+
+def _quadratic(a: Tensor, half_b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """Both roots of a t^2 + 2 half_b t + c, reversed (root 1 > root 2) where there is none."""
+    a = a.clamp_min(1e-12)
+    discriminant = half_b * half_b - a * c
+    root = discriminant.clamp_min(0).sqrt()
+    none = discriminant <= 0
+    return torch.where(none, FAR, (-half_b - root) / a), torch.where(none, -FAR, (-half_b + root) / a)
+
+
+def surface(shapes: Primitives, index: Tensor, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Outward normal, tile number and texture coordinates at hits.
+
+    index: [R], primitive hit.  points: [R, 3], world.  Returns normal [R, 3] (unit), tile [R], uv [R, 2] in tiles.
+    """
+    half, rotation = shapes.half[index], shapes.rotation[index]
+    p = torch.einsum("rji,rj->ri", rotation, points - shapes.centre[index]) / half
+    if shapes.kind == BOX:
+        axis = p.abs().argmax(-1)
+        normal = torch.zeros_like(p).scatter_(1, axis[:, None], p.gather(1, axis[:, None]).sign())
+    else:
+        normal = p.clone()
+        if shapes.kind == CYLINDER:
+            cap = p[:, 2].abs() > p[:, :2].norm(dim=-1)
+            normal = torch.where(cap[:, None], p * p.new_tensor([0, 0, 1]), p * p.new_tensor([1, 1, 0]))
+        axis = (normal / half).abs().argmax(-1)
+    face = axis * 2 + (p.gather(1, axis[:, None])[:, 0] < 0).long()
+    metric = p * half / shapes.tile_size[index, None]
+    u = metric.gather(1, ((axis + 1) % 3)[:, None])
+    v = metric.gather(1, ((axis + 2) % 3)[:, None])
+    uv = torch.cat([u, v], -1) + 0.37 * index[:, None] + 0.21 * face[:, None]
+    world = torch.einsum("rij,rj->ri", rotation, normal / half)
+    return torch.nn.functional.normalize(world, dim=-1), shapes.texture[index].gather(1, face[:, None])[:, 0], uv
+
+
+def contains(shapes: Primitives, points: Tensor, margin: float) -> Tensor:
+    """Whether each point [R, 3] lies inside, or within about `margin` metres of, any primitive; [R]."""
+    p = shapes.local(points)
+    grown = 1 + margin / shapes.half[:, None]
+    return (p.abs() <= grown).all(-1).any(0)

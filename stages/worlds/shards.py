@@ -1,0 +1,53 @@
+"""Shards of photographed worlds on disk, so that training reads what was made once.
+
+A shard is a pure function of (seed, shard number): size of the images, worlds, cameras and exposure. It is a safetensors file:
+  images [S, V, 3, h, w] uint8   two context views as a camera takes them, then the views to predict, without noise
+  depth  [S, V, h, w] float16    camera z, metres
+  c2w    [S, V, 4, 4] float32    K [S, 3, 3] float32, pixels
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Generator, Tensor
+
+from stages.files.publish import publish
+from stages.worlds import Textures, draw_scene, expose
+
+# Landscape, square and portrait; every eighth shard is at the size of use.
+SIZES = ((128, 192), (160, 160), (128, 224), (192, 128), (128, 192), (144, 208), (160, 160), (192, 288))
+SCENES = 64
+
+
+def shard_path(folder: Path, number: int) -> Path:
+    """Where shard `number` lies."""
+    return folder / f"{number:05d}.safetensors"
+
+
+def write_shard(folder: Path, textures: Textures, seed: int, number: int) -> Path:
+    """Make shard `number` of the set `seed` and publish it. Returns its path."""
+    generator = Generator().manual_seed(seed * 1_000_003 + number)
+    size = SIZES[number % len(SIZES)]
+    images, depth, c2w, K = [], [], [], []
+    for _ in range(SCENES):
+        inside, beyond = torch.rand(2, generator=generator).tolist()
+        shadows = float(torch.rand((), generator=generator)) < 0.6
+        views = draw_scene(textures, generator, size, [0.15 + 0.7 * inside, -0.2 + 1.4 * beyond], shadows)
+        # One exposure for all views, then what differs between the two photographs.
+        images.append((expose(views.images, generator) * 255).round().to(torch.uint8))
+        assert views.depth is not None
+        depth.append(views.depth.half())
+        c2w.append(views.cameras.c2w.float())
+        K.append(views.cameras.K[0].float())
+    path = shard_path(folder, number)
+    with publish(path) as partial:
+        save_file({"images": torch.stack(images).contiguous(), "depth": torch.stack(depth), "c2w": torch.stack(c2w), "K": torch.stack(K)}, partial)
+    return path
+
+
+def read_shard(path: Path) -> dict[str, Tensor]:
+    """The tensors of a shard, as written."""
+    return load_file(path)

@@ -1,0 +1,131 @@
+"""Surface textures: tiles of a folder of photographs, and procedural ones (noise, stripes, checks, cells, plain paint).
+
+Geometry is learned from the variety of texture and from occlusion edges, not from meaning (LRM-Zero, MegaSynth).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from stages.errors import InputError
+from stages.files.images import read_image
+
+TILE = 256
+LEVELS = 6  # mip levels: 256 ... 8 px
+
+
+class Textures:
+    """An atlas of square tiles with its mip pyramid.
+
+    tiles: [N, 3, 256, 256] in [0, 1].  Sampling wraps around by mirroring, so that no tile shows a seam.
+    """
+
+    def __init__(self, tiles: Tensor) -> None:
+        pyramid = [tiles.float()]
+        for _ in range(LEVELS - 1):
+            pyramid.append(F.avg_pool2d(pyramid[-1], 2))
+        self.levels = [(level * 255).round().to(torch.uint8).permute(0, 2, 3, 1).reshape(-1, 3) for level in pyramid]
+        self.count = tiles.shape[0]
+
+    def sample(self, index: Tensor, uv: Tensor, footprint: Tensor) -> Tensor:
+        """Bilinear colour at the nearest mip level.
+
+        index: [R] tile numbers.  uv: [R, 2], one tile a unit.  footprint: [R], size of a pixel in tiles.  Returns [R, 3] in [0, 1].
+        """
+        level = torch.log2((footprint * TILE).clamp_min(1.0)).round().clamp_max(LEVELS - 1).long()
+        side = torch.div(TILE, 2**level, rounding_mode="floor")
+        folded = (uv.remainder(2.0) - 1.0).abs() * side[:, None] - 0.5
+        low = folded.floor()
+        fraction = folded - low
+        x0, y0 = low.long().unbind(-1)
+        colour = torch.zeros(len(index), 3)
+        for dx in (0, 1):
+            for dy in (0, 1):
+                x = (x0 + dx).clamp_min(0).minimum(side - 1)
+                y = (y0 + dy).clamp_min(0).minimum(side - 1)
+                weight = (fraction[:, 0] if dx else 1 - fraction[:, 0]) * (fraction[:, 1] if dy else 1 - fraction[:, 1])
+                colour += weight[:, None] * self._texel(level, index * side * side + y * side + x)
+        return colour / 255
+
+    def _texel(self, level: Tensor, position: Tensor) -> Tensor:
+        out = torch.empty(len(level), 3)
+        for k, texels in enumerate(self.levels):
+            mask = level == k
+            out[mask] = texels[position[mask]].float()
+        return out
+
+
+def load_textures(folder: Path | None, generator: Generator, photos: int = 600, procedural: int = 160) -> Textures:
+    """Read `photos` tiles drawn from the images of a folder (or none) and add `procedural` ones.
+
+    Raises InputError when the folder holds no image.
+    """
+    tiles = [procedural_tile(generator) for _ in range(procedural)]
+    if folder is not None:
+        paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+        if not paths:
+            raise InputError(f"no textures in {folder}", "it holds no .jpg or .png file", "give a folder of texture images")
+        for k in torch.randperm(len(paths), generator=generator)[:photos].tolist():
+            tile = read_image(paths[k])[None]
+            if tile.shape[-2:] != (TILE, TILE):
+                tile = F.interpolate(tile, (TILE, TILE), mode="bilinear", antialias=True)
+            tiles.append(_natural(tile[0], generator))
+    return Textures(torch.stack(tiles))
+
+
+def _natural(tile: Tensor, generator: Generator) -> Tensor:
+    """Bring a game texture nearer to a photograph: mean brightness 0.25 to 0.75, colours partly greyed."""
+    grey = tile.mean(0, keepdim=True)
+    tile = grey + (tile - grey) * _uniform(generator, 0.3, 1.0)
+    return (tile * _uniform(generator, 0.25, 0.75) / grey.mean().clamp_min(0.05)).clamp(0, 1)
+
+
+def _uniform(generator: Generator, low: float, high: float) -> float:
+    return low + (high - low) * float(torch.rand((), generator=generator))
+
+
+def _noise(generator: Generator, cells: int, channels: int = 1) -> Tensor:
+    grid = torch.rand(1, channels, cells, cells, generator=generator)
+    return F.interpolate(grid, (TILE, TILE), mode="bicubic")[0].clamp(0, 1)
+
+
+def _octaves(generator: Generator, first: int, count: int, channels: int = 1) -> Tensor:
+    total = sum((_noise(generator, min(TILE, first * 2**k), channels) - 0.5) * 0.65**k for k in range(count))
+    return (0.5 + 0.8 * torch.as_tensor(total)).clamp(0, 1)
+
+
+def procedural_tile(generator: Generator) -> Tensor:
+    """One random procedural tile, [3, 256, 256] in [0, 1]."""
+    a = torch.rand(3, 1, 1, generator=generator)
+    b = torch.rand(3, 1, 1, generator=generator)
+    kind = int(torch.randint(6, (), generator=generator))
+    x = torch.linspace(0, 1, TILE).expand(TILE, TILE)
+    y = x.mT
+    if kind == 0:  # plain paint with faint unevenness: the case that breaks matching
+        base = 0.25 + 0.7 * torch.rand(1, 1, 1, generator=generator) + 0.1 * (a - 0.5)
+        return (base + 0.03 * (_octaves(generator, 3, 3) - 0.5)).clamp(0, 1)
+    if kind == 1:
+        mix = _octaves(generator, int(_uniform(generator, 2, 9)), 5)
+    elif kind == 2:  # stripes, possibly slanted: repetitive
+        angle, count = _uniform(generator, 0, 3.14), _uniform(generator, 4, 24)
+        phase = (x * torch.cos(torch.tensor(angle)) + y * torch.sin(torch.tensor(angle))) * count
+        mix = ((phase * 6.2832).sin() * 4).sigmoid()[None]
+    elif kind == 3:  # tiles with joints
+        count = _uniform(generator, 2, 9)
+        u, v = (x * count).frac(), (y * count).frac()
+        joint = ((u < 0.06) | (v < 0.06)).float()
+        cell = torch.rand(16, 16, generator=generator)[(y * count).long() % 16, (x * count).long() % 16]
+        mix = (0.75 * cell * (1 - joint) + joint)[None]
+    elif kind == 4:  # Voronoi cells
+        seeds = torch.rand(int(_uniform(generator, 8, 60)), 2, generator=generator)
+        distance = torch.cdist(torch.stack([x.flatten(), y.flatten()], -1), seeds)
+        shade = torch.rand(len(seeds), 3, generator=generator)
+        return shade[distance.argmin(1)].T.reshape(3, TILE, TILE) * (0.8 + 0.2 * _octaves(generator, 8, 3))
+    else:  # coloured noise
+        return _octaves(generator, int(_uniform(generator, 2, 16)), 4, channels=3)
+    grain = 0.12 * (_octaves(generator, 16, 4) - 0.5)
+    return (a * mix + b * (1 - mix) + grain).clamp(0, 1)
