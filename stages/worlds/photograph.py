@@ -35,7 +35,7 @@ def depth_map(world: World, cameras: Cameras) -> Tensor:
 
 
 def photograph(world: World, textures: Textures, cameras: Cameras, shadows: bool = True) -> Views:
-    """Colour images and exact depth of a world. Lambert shading with lamps that cast shadows, and darkened corners."""
+    """Colour images and exact depth of a world. Lambert shading, the first lamp casts shadows, corners are darker."""
     directions = _directions(cameras)
     images, depths = [], []
     for k in range(len(cameras)):
@@ -65,10 +65,10 @@ def _shade(world: World, textures: Textures, points: Tensor, owner: Tensor, inde
         albedo[mask] = textures.sample(tile, uv, footprint) * shapes.tint[index[mask]]
     corner = (1 - world.shell.local(points)[0].abs()).sort(dim=-1).values[:, 1].clamp(0, 0.3) / 0.3
     light = world.ambient * (0.7 + 0.3 * corner)
-    for lamp, power in zip(world.lamps, world.lamp_power, strict=True):
+    for k, (lamp, power) in enumerate(zip(world.lamps, world.lamp_power, strict=True)):
         towards = lamp - points
         lit = (normal * F.normalize(towards, dim=-1)).sum(-1).clamp_min(0) * power
-        if shadows:
+        if shadows and k == 0:
             lit = lit * (1 - 0.8 * _blocked(world.things, points + normal * 2e-3, towards))
         light = light + lit
     return albedo * light[:, None]

@@ -40,32 +40,39 @@ def intersect(shapes: Primitives, origin: Tensor, direction: Tensor, inside: boo
     inside: take the exit instead of the entry (rooms).
     Returns distance [R] (FAR where nothing is hit) and the index of the primitive [R].
     """
-    d = torch.einsum("pji,rj->pri", shapes.rotation, direction) / shapes.half[:, None]
-    o = shapes.local(origin.reshape(-1, 3))
+    # Axes before rays: every operation below runs over long contiguous rows.
+    to_local = shapes.rotation.mT / shapes.half[..., None]
+    d = (to_local.reshape(-1, 3) @ direction.T).reshape(-1, 3, len(direction))
+    o = (to_local.reshape(-1, 3) @ origin.reshape(-1, 3).T).reshape(len(d), 3, -1) - (to_local @ shapes.centre[..., None])
+    (dx, dy, dz), (ox, oy, oz) = d.unbind(1), o.unbind(1)
     if shapes.kind == BOX:
-        inverse = 1 / torch.where(d.abs() < 1e-9, torch.full_like(d, 1e-9), d)
-        middle, reach = -o * inverse, inverse.abs()
-        enter, leave = (middle - reach).amax(-1), (middle + reach).amin(-1)
+        slabs = [_slab(ox, dx), _slab(oy, dy), _slab(oz, dz)]
     elif shapes.kind == BALL:
-        enter, leave = _quadratic((d * d).sum(-1), (o * d).sum(-1), (o * o).sum(-1) - 1)
+        slabs = [_quadratic(dx * dx + dy * dy + dz * dz, ox * dx + oy * dy + oz * dz, ox * ox + oy * oy + oz * oz - 1)]
     else:
-        enter, leave = _quadratic((d[..., :2] ** 2).sum(-1), (o[..., :2] * d[..., :2]).sum(-1), (o[..., :2] ** 2).sum(-1) - 1)
-        dz = torch.where(d[..., 2].abs() < 1e-9, torch.full_like(d[..., 2], 1e-9), d[..., 2])
-        low, high = (-1 - o[..., 2]) / dz, (1 - o[..., 2]) / dz
-        enter, leave = torch.maximum(enter, torch.minimum(low, high)), torch.minimum(leave, torch.maximum(low, high))
+        slabs = [_quadratic(dx * dx + dy * dy, ox * dx + oy * dy, ox * ox + oy * oy - 1), _slab(oz, dz)]
+    enter, leave = slabs[0]
+    for low, high in slabs[1:]:
+        enter, leave = torch.maximum(enter, low), torch.minimum(leave, high)
     distance = leave if inside else enter
-    valid = (enter < leave) & (distance > 1e-4)
-    nearest, index = torch.where(valid, distance, torch.full_like(distance, FAR)).min(0)
+    distance = torch.where((enter < leave) & (distance > 1e-4), distance, FAR)
+    nearest, index = distance.min(0)
     return nearest, index
+
+
+def _slab(o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+    """Where a ray enters and leaves |x| <= 1."""
+    inverse = 1 / torch.where(d.abs() < 1e-9, 1e-9, d)
+    middle, reach = -o * inverse, inverse.abs()
+    return middle - reach, middle + reach
 
 
 def _quadratic(a: Tensor, half_b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     """Both roots of a t^2 + 2 half_b t + c, reversed (root 1 > root 2) where there is none."""
-    a = a.clamp_min(1e-12)
     discriminant = half_b * half_b - a * c
-    root = discriminant.clamp_min(0).sqrt()
     none = discriminant <= 0
-    return torch.where(none, FAR, (-half_b - root) / a), torch.where(none, -FAR, (-half_b + root) / a)
+    root, inverse = discriminant.clamp_min(0).sqrt(), 1 / a.clamp_min(1e-12)
+    return torch.where(none, FAR, (-half_b - root) * inverse), torch.where(none, -FAR, (-half_b + root) * inverse)
 
 
 def surface(shapes: Primitives, index: Tensor, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
