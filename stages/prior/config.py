@@ -1,0 +1,129 @@
+"""The sizes and conventions of the prior's network: plain numbers, two constants.
+
+RE10K is MVSplat's released encoder (Chen et al. 2024; SPEC 3.1), number for number. SMALL has the same stages made for a laptop CPU.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class PriorConfig:
+    """Sizes and conventions of `MVSplat`.
+
+    cnn_channels: widths of the three CNN levels, at 1/2, 1/4 and 1/4 of the image.
+    feature_channels: width of the transformer and of the matched features.
+    transformer_blocks: self + cross attention blocks.
+    attention_splits: windows along each side of the feature map.
+    depth_candidates: planes of the sweep, uniform in inverse depth from far to near.
+    cost_channels, cost_levels, cost_attention: the UNet on the cost volume; attention at these downsampling factors.
+    depth_head_channels: hidden width of the head that turns the refined volume into logits.
+    upsampled_channels: width of the features brought to the refinement's resolution.
+    guide_channels: width of their projection that guides the refinement.
+    refine_channels, refine_levels, refine_attention: the UNet of the refinement.
+    refine_stride: the refinement works on blocks of this many pixels a side (space to depth); 1 is full resolution.
+    disparity_channels, gaussian_channels: hidden widths of the two heads.
+    sh_degree: degree of the spherical harmonics of a Gaussian.
+    scale_min, scale_max: bounds of a Gaussian's size, in fifths of a pixel's footprint (see gaussian_head.py).
+    depth_convention: "z" is camera depth, pixel centres at + 0.5, the intrinsics of every view, points behind the other camera masked.
+        "ray" is upstream's: the number swept as z is used as distance along the ray, pixels are sampled at whole coordinates, the
+        reference view's intrinsics serve both views, nothing is masked (SPEC 3.5, 3.8).
+    patch_window: side in half-resolution pixels (even) of the windows whose ZNCC joins the learned correlation; 0 for none.
+    peak_radius: the depth is the expectation over this many candidates on each side of the best one; 0 for all candidates.
+    guided_upsampling: the refinement chooses how a pixel blends the 3 x 3 coarse depths around it, so that edges stay sharp.
+    relative_disparity: the refinement sees and changes inverse depth as a fraction of the swept range, whatever the scene's scale.
+    pixel_colour: a Gaussian's colour is its pixel's plus a predicted change, rather than predicted.
+    """
+
+    cnn_channels: tuple[int, int, int]
+    feature_channels: int
+    transformer_blocks: int
+    attention_splits: int
+    depth_candidates: int
+    cost_channels: int
+    cost_levels: int
+    cost_attention: tuple[int, ...]
+    depth_head_channels: int
+    upsampled_channels: int
+    guide_channels: int
+    refine_channels: int
+    refine_levels: int
+    refine_attention: tuple[int, ...]
+    refine_stride: int
+    disparity_channels: int
+    gaussian_channels: int
+    sh_degree: int
+    scale_min: float
+    scale_max: float
+    depth_convention: Literal["ray", "z"]
+    patch_window: int
+    peak_radius: int
+    guided_upsampling: bool
+    relative_disparity: bool
+    pixel_colour: bool
+
+    @property
+    def gaussian_parameters(self) -> int:
+        """Numbers predicted for one Gaussian: 2 offset, 3 scale, 4 quaternion, 3 colours x (degree + 1)^2."""
+        return 2 + 3 + 4 + 3 * (self.sh_degree + 1) ** 2
+
+
+RE10K = PriorConfig(
+    cnn_channels=(64, 96, 128),
+    feature_channels=128,
+    transformer_blocks=6,
+    attention_splits=2,
+    depth_candidates=128,
+    cost_channels=128,
+    cost_levels=3,
+    cost_attention=(4,),
+    depth_head_channels=256,
+    upsampled_channels=128,
+    guide_channels=32,
+    refine_channels=32,
+    refine_levels=5,
+    refine_attention=(16,),
+    refine_stride=1,
+    disparity_channels=64,
+    gaussian_channels=168,
+    sh_degree=4,
+    scale_min=0.5,
+    scale_max=15.0,
+    depth_convention="ray",
+    patch_window=0,
+    peak_radius=0,
+    guided_upsampling=False,
+    relative_disparity=False,
+    pixel_colour=False,
+)
+
+SMALL = PriorConfig(
+    cnn_channels=(32, 48, 64),
+    feature_channels=64,
+    transformer_blocks=2,
+    attention_splits=4,
+    depth_candidates=64,
+    cost_channels=64,
+    cost_levels=3,
+    cost_attention=(4,),
+    depth_head_channels=64,
+    upsampled_channels=32,
+    guide_channels=16,
+    refine_channels=32,
+    refine_levels=4,
+    refine_attention=(8,),
+    refine_stride=2,
+    disparity_channels=32,
+    gaussian_channels=48,
+    sh_degree=0,
+    scale_min=0.5,
+    scale_max=15.0,
+    depth_convention="z",
+    patch_window=6,
+    peak_radius=2,
+    guided_upsampling=True,
+    relative_disparity=True,
+    pixel_colour=True,
+)

@@ -1,0 +1,164 @@
+"""From matches to depth: refine the volume, take the expected candidate, sharpen it with the image (SPEC 3.5 to 3.7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stages.prior.config import PriorConfig
+from stages.prior.plane_sweep import inverse_depths, match_volumes
+from stages.prior.unet import UNet
+
+MATCH_SCALE = (0.5, 10.0, 20.0)  # logits per unit of learned correlation, ZNCC and colour difference before any training
+OPAQUE = 2.0  # logit of the opacity before any training, where the network starts from its pixels
+
+
+@dataclass(frozen=True)
+class Depth:
+    """What the depth stage finds; N = B * V.
+
+    logits: [N, D, H/4, W/4].  candidates: [B, V, D], inverse depth.  coarse: [N, 1, H/4, W/4] and fine: [N, 1, H, W], inverse depth.
+    confidence: [N, 1, H/4, W/4], probability of the peak.  density: [N, 1, H, W], opacity in (0, 1).  raw: [N, G, H, W], the Gaussian head's output.
+    """
+
+    logits: Tensor
+    candidates: Tensor
+    coarse: Tensor
+    fine: Tensor
+    confidence: Tensor
+    density: Tensor
+    raw: Tensor
+
+
+def bilinear_logits() -> Tensor:
+    """Logits that blend the 3 x 3 coarse cells around a pixel as bilinear interpolation by 4 does, [9, 4, 4]."""
+    cells = torch.eye(9).view(9, 1, 3, 3)
+    inner = F.interpolate(cells, scale_factor=4, mode="bilinear", align_corners=False)[:, 0, 4:8, 4:8]
+    return (inner + 0.02).log()  # cells that bilinear interpolation leaves out still get a gradient
+
+
+class DepthPredictor(nn.Module):
+    """Images, features and cameras -> inverse depth, opacity and the raw parameters of one Gaussian a pixel."""
+
+    bilinear: Tensor
+
+    def __init__(self, config: PriorConfig) -> None:
+        super().__init__()
+        self.config = config
+        c = config
+        d, cells = c.depth_candidates, c.refine_stride**2
+        volume = d + c.feature_channels + (2 * d + 1 if c.patch_window else 0)
+        self.corr_refine_net = nn.Sequential(
+            nn.Conv2d(volume, c.cost_channels, 3, padding=1),
+            nn.GroupNorm(8, c.cost_channels),
+            nn.GELU(),
+            UNet(c.cost_channels, c.cost_levels, c.cost_attention),
+            nn.Conv2d(c.cost_channels, d, 3, padding=1),
+        )
+        self.regressor_residual = nn.Conv2d(volume, d, 1)
+        self.depth_head_lowres = nn.Sequential(
+            nn.Conv2d(d, c.depth_head_channels, 3, padding=1), nn.GELU(), nn.Conv2d(c.depth_head_channels, d, 3, padding=1)
+        )
+        self.upsampler = nn.Sequential(nn.Conv2d(c.feature_channels * 2, c.upsampled_channels, 3, padding=1))
+        self.proj_feature = nn.Conv2d(c.upsampled_channels, c.guide_channels, 3, padding=1)
+        self.refine_unet = nn.Sequential(
+            nn.Conv2d(3 * cells + c.guide_channels + 2, c.refine_channels, 3, padding=1),
+            nn.GroupNorm(4, c.refine_channels),
+            nn.GELU(),
+            UNet(c.refine_channels, c.refine_levels, c.refine_attention),
+        )
+        disparity = (2 + (9 if c.guided_upsampling else 0)) * cells
+        self.to_disparity = _head(c.refine_channels, c.disparity_channels, disparity)
+        gaussian_inputs = c.refine_channels + 3 * cells + c.upsampled_channels
+        self.to_gaussians = _head(gaussian_inputs, c.gaussian_channels, c.gaussian_parameters * cells)
+        if c.patch_window:
+            # Before training the logits are those of a classical plane sweep, and the refinement changes nothing.
+            self.match_scale = nn.Parameter(torch.tensor(MATCH_SCALE))
+            _start_at_zero(self.depth_head_lowres[-1], self.to_disparity[-1], self.to_gaussians[-1])
+        if c.guided_upsampling:
+            self.register_buffer("bilinear", bilinear_logits(), persistent=False)
+
+    def forward(self, images: Tensor, cnn: Tensor, features: Tensor, c2w: Tensor, K: Tensor, near_far: Tensor) -> Depth:
+        """images: [B, V, 3, H, W].  cnn, features: [B, V, C, H/4, W/4].  c2w: [B, V, 4, 4].  K: [B, V, 3, 3], px.  near_far: [B, V, 2]."""
+        config, views = self.config, images.shape[1]
+        candidates = inverse_depths(near_far, config.depth_candidates)
+        logits = self.match(images, features, c2w, K, candidates)  # [N, D, H/4, W/4]
+        coarse, confidence = expected(logits, candidates.flatten(0, 1), config.peak_radius)  # [N, 1, H/4, W/4] twice
+
+        far, near = candidates.flatten(0, 1)[:, :1, None, None], candidates.flatten(0, 1)[:, -1:, None, None]
+        offset, extent = (far, near - far) if config.relative_disparity else (0.0, 1.0)
+        centred = config.depth_convention == "z"
+        image = F.pixel_unshuffle(images.flatten(0, 1), config.refine_stride).contiguous(memory_format=torch.channels_last)
+        size = (image.shape[-2], image.shape[-1])
+        upsampled = self.upsampler(torch.cat([features, cnn], 2).flatten(0, 1))
+        upsampled = F.gelu(F.interpolate(upsampled, size, mode="bilinear", align_corners=not centred))  # [N, C, H/s, W/s]
+        guide = self.proj_feature(upsampled)
+        coarse_up = (F.interpolate(coarse, size, mode="bilinear", align_corners=not centred) - offset) / extent
+        seen = torch.cat([image, guide, coarse_up, F.interpolate(confidence, size, mode="nearest")], 1)
+        for layer in self.refine_unet[:3]:
+            seen = layer(seen)
+        refined = self.refine_unet[3](seen, views)  # [N, C, H/s, W/s]
+
+        change = F.pixel_shuffle(self.to_disparity(refined), config.refine_stride)  # [N, 2 or 11, H, W]
+        fine = self.upsample(coarse, change[:, 2:]) + change[:, :1] * extent
+        fine = torch.minimum(torch.maximum(fine, far), near)
+        density = torch.sigmoid(change[:, 1:2] + (OPAQUE if config.patch_window else 0.0))
+        raw = F.pixel_shuffle(self.to_gaussians(torch.cat([refined, image, upsampled], 1)), config.refine_stride)
+        return Depth(logits, candidates, coarse, fine, confidence, density, raw)
+
+    def match(self, images: Tensor, features: Tensor, c2w: Tensor, K: Tensor, candidates: Tensor) -> Tensor:
+        """The logits of the candidates, [B * V, D, H/4, W/4]: matching volumes, refined together with the reference's features."""
+        volumes = match_volumes(images, features, K, c2w, candidates, self.config)
+        volume = torch.cat([*volumes, features.flatten(0, 1)], 1).contiguous(memory_format=torch.channels_last)
+        x = volume
+        for layer in self.corr_refine_net[:3]:
+            x = layer(x)
+        x = self.corr_refine_net[4](self.corr_refine_net[3](x, images.shape[1])) + self.regressor_residual(volume)
+        logits: Tensor = self.depth_head_lowres(x)
+        if self.config.patch_window:
+            for scale, matches in zip(self.match_scale, volumes[:3], strict=True):
+                logits = logits + scale * matches
+        return logits
+
+    def upsample(self, coarse: Tensor, blend: Tensor) -> Tensor:
+        """Bring coarse inverse depth to the image's size, [N, 1, H/4, W/4] -> [N, 1, H, W].
+
+        blend: [N, 9, H, W], logits of the 3 x 3 cells around each pixel, added to those of bilinear interpolation (Teed & Deng 2020,
+        section 3.3); without `guided_upsampling` it is empty and the interpolation is upstream's.
+        """
+        n, _, h, w = coarse.shape
+        if not self.config.guided_upsampling:
+            return F.interpolate(coarse, scale_factor=4, mode="bilinear", align_corners=self.config.depth_convention == "ray")
+        weights = torch.softmax(blend + self.bilinear.repeat(1, h, w), 1)
+        cells = F.unfold(F.pad(coarse, (1, 1, 1, 1), mode="replicate"), 3).view(n, 9, h, w)
+        return (weights * F.interpolate(cells, scale_factor=4, mode="nearest")).sum(1, keepdim=True)
+
+
+def expected(logits: Tensor, candidates: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    """Expected candidate and confidence, both [N, 1, h, w].
+
+    logits: [N, D, h, w].  candidates: [N, D].  radius 0: the expectation over all candidates and the largest probability (upstream);
+    else the expectation over `radius` candidates on each side of the best, which cannot fall between two surfaces, and their probability.
+    """
+    probability = torch.softmax(logits, 1)
+    values = candidates[:, :, None, None]
+    if radius == 0:
+        return (probability * values).sum(1, keepdim=True), probability.amax(1, keepdim=True)
+    index = torch.arange(logits.shape[1], device=logits.device)[:, None, None]
+    near_peak = (index - logits.argmax(1, keepdim=True)).abs() <= radius
+    probability = probability * near_peak
+    confidence = probability.sum(1, keepdim=True)
+    return (probability * values).sum(1, keepdim=True) / confidence, confidence
+
+
+def _head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, hidden, 3, padding=1), nn.GELU(), nn.Conv2d(hidden, outputs, 3, padding=1))
+
+
+def _start_at_zero(*layers: nn.Module) -> None:
+    for layer in layers:
+        for parameter in layer.parameters():
+            nn.init.zeros_(parameter)

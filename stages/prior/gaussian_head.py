@@ -1,0 +1,122 @@
+"""One Gaussian a pixel from depth, opacity and the head's raw numbers (SPEC 3.8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from stages.geometry import pixel_centres
+from stages.prior.config import PriorConfig
+from stages.prior.harmonics import rotate
+
+C0 = 0.28209479177387814  # the constant harmonic: colour = 0.5 + C0 * coefficient
+FOOTPRINT = 0.1  # a unit of scale is this part of the pixel's width plus its height: a fifth of a square pixel
+DAMPING = 0.25  # each further degree of the harmonics is damped by this, from 0.1 on
+START_PIXELS = 0.6  # standard deviation in pixels before any training, where the network starts from its pixels
+
+
+@dataclass(frozen=True)
+class WorldGaussians:
+    """G = V * H * W Gaussians per scene, view by view, rows first.
+
+    means, scales: [B, G, 3].  quats: [B, G, 4], wxyz, world.  opacities: [B, G].
+    harmonics: [B, G, (degree + 1)^2, 3], upstream's basis in world axes (see harmonics.py).
+    """
+
+    means: Tensor
+    scales: Tensor
+    quats: Tensor
+    opacities: Tensor
+    harmonics: Tensor
+
+
+def quaternions(rotation: Tensor) -> Tensor:
+    """Unit quaternions wxyz of rotation matrices, [..., 3, 3] -> [..., 4]; differentiable for every rotation.
+
+    Each row of the 4 x 4 candidates is the quaternion times one of its own components; the longest is the safest to normalise.
+    """
+    m = rotation
+    xx, yy, zz = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
+    wx, wy, wz = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
+    xy, xz, yz = m[..., 0, 1] + m[..., 1, 0], m[..., 0, 2] + m[..., 2, 0], m[..., 1, 2] + m[..., 2, 1]
+    rows = [
+        torch.stack([1 + xx + yy + zz, wx, wy, wz], -1),
+        torch.stack([wx, 1 + xx - yy - zz, xy, xz], -1),
+        torch.stack([wy, xy, 1 - xx + yy - zz, yz], -1),
+        torch.stack([wz, xz, yz, 1 - xx - yy + zz], -1),
+    ]
+    candidates = torch.stack(rows, -2)
+    best = candidates.diagonal(dim1=-2, dim2=-1).argmax(-1)
+    chosen = torch.take_along_dim(candidates, best[..., None, None], -2)[..., 0, :]
+    return chosen / chosen.norm(dim=-1, keepdim=True)
+
+
+def quaternion_product(a: Tensor, b: Tensor) -> Tensor:
+    """Rotation b, then a; wxyz, [..., 4]."""
+    aw, ax, ay, az = a.unbind(-1)
+    bw, bx, by, bz = b.unbind(-1)
+    return torch.stack(
+        [
+            aw * bw - ax * bx - ay * by - az * bz,
+            aw * bx + ax * bw + ay * bz - az * by,
+            aw * by - ax * bz + ay * bw + az * bx,
+            aw * bz + ax * by - ay * bx + az * bw,
+        ],
+        -1,
+    )
+
+
+class GaussianAdapter(nn.Module):
+    """Raw numbers -> Gaussians in the world. It has no weights; it is a module so that its result can be watched with a hook."""
+
+    def __init__(self, config: PriorConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def forward(self, raw: Tensor, inverse_depth: Tensor, density: Tensor, images: Tensor, c2w: Tensor, K: Tensor) -> WorldGaussians:
+        """raw: [B, V, parameters, H, W].  inverse_depth, density: [B, V, 1, H, W].  images: [B, V, 3, H, W].  c2w: [B, V, 4, 4].  K: [B, V, 3, 3]."""
+        config = self.config
+        b, v, _, h, w = images.shape
+        raw = raw.flatten(3).transpose(2, 3)  # [B, V, P, parameters]
+        depth = 1 / inverse_depth.reshape(b, v, h * w, 1)
+        offset, scales, orientation, harmonics = raw.split([2, 3, 4, raw.shape[-1] - 9], -1)
+        harmonics = harmonics.reshape(b, v, h * w, 3, -1).transpose(3, 4)  # [B, V, P, K, 3]
+        harmonics = harmonics * self.damping(harmonics)
+        if config.pixel_colour:
+            # The head's last layer starts at zero: the Gaussian starts as its pixel, its axes those of the camera.
+            start = (START_PIXELS / (2 * FOOTPRINT) - config.scale_min) / (config.scale_max - config.scale_min)
+            scales = scales + torch.logit(scales.new_tensor(start))
+            orientation = orientation + orientation.new_tensor([0.0, 0.0, 0.0, 1.0])
+            colour = (images.flatten(3).transpose(2, 3)[:, :, :, None] - 0.5) / C0
+            harmonics = torch.cat([harmonics[..., :1, :] + colour, harmonics[..., 1:, :]], -2)
+
+        means = self.points(offset, depth, c2w, K, (h, w))
+        focal = K[..., (0, 1), (0, 1)][:, :, None]
+        footprint = FOOTPRINT * depth * (1 / focal).sum(-1, keepdim=True)
+        scales = (config.scale_min + (config.scale_max - config.scale_min) * torch.sigmoid(scales)) * footprint
+        orientation = orientation / (orientation.norm(dim=-1, keepdim=True) + 1e-8)  # x, y, z, w, camera axes
+        world = quaternions(c2w[..., :3, :3])[:, :, None]
+        quats = quaternion_product(world, orientation[..., [3, 0, 1, 2]])
+        harmonics = rotate(harmonics, c2w[..., :3, :3])
+        return WorldGaussians(
+            means.flatten(1, 2), scales.flatten(1, 2), quats.flatten(1, 2), density.flatten(1), harmonics.flatten(1, 2)
+        )
+
+    def points(self, offset: Tensor, depth: Tensor, c2w: Tensor, K: Tensor, size: tuple[int, int]) -> Tensor:
+        """World points [B, V, P, 3]: a pixel's ray, moved by up to half a pixel, times the depth.
+
+        offset: [B, V, P, 2], raw.  depth: [B, V, P, 1], camera z, or with upstream's convention the distance along the ray.
+        """
+        x, y = (pixel_centres(*size, K).flatten(0, 1)[:, i] + torch.sigmoid(offset[..., i]) - 0.5 for i in (0, 1))
+        pixels = torch.stack([x, y, torch.ones_like(x)], -1)
+        direction = torch.einsum("bvij,bvpj->bvpi", torch.linalg.inv(K), pixels)
+        if self.config.depth_convention == "ray":
+            direction = direction / direction.norm(dim=-1, keepdim=True)
+        return torch.einsum("bvij,bvpj->bvpi", c2w[..., :3, :3], direction * depth) + c2w[..., None, :3, 3]
+
+    def damping(self, like: Tensor) -> Tensor:
+        """Factor of each coefficient, [K, 1]: 1, then 0.1 * 0.25^degree."""
+        factors = [1.0] + [0.1 * DAMPING**degree for degree in range(1, self.config.sh_degree + 1) for _ in range(2 * degree + 1)]
+        return like.new_tensor(factors)[:, None]

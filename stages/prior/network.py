@@ -1,0 +1,114 @@
+"""MVSplat: posed images -> one 3D Gaussian a pixel (Chen et al. 2024), readable from top to bottom.
+
+Sizes and conventions come from a `PriorConfig`; parameter names are the official checkpoint's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from stages.errors import InputError
+from stages.prior.config import PriorConfig
+from stages.prior.depth import DepthPredictor
+from stages.prior.features import FeatureCNN
+from stages.prior.gaussian_head import GaussianAdapter
+from stages.prior.harmonics import to_standard_basis
+from stages.prior.transformer import MultiViewTransformer
+from stages.scene import Gaussians
+
+MULTIPLE = 16  # of the image's sides
+
+
+@dataclass(frozen=True)
+class PriorOutput:
+    """What the network predicts for a batch of B scenes of V views; G = V * H * W Gaussians, view by view, rows first.
+
+    means, scales: [B, G, 3], scene units.  quats: [B, G, 4], wxyz, world.  opacities: [B, G].  sh: [B, G, K, 3], 3DGS basis, world.
+    depth: [B, V, H, W] and coarse_depth: [B, V, H/4, W/4], camera z (for "ray" configs the distance along the ray).
+    confidence: [B, V, H, W], probability of the depth's peak.
+    depth_logits: [B, V, D, H/4, W/4], before the softmax.  inverse_depths: [B, V, D], the candidates, far first.
+    """
+
+    means: Tensor
+    scales: Tensor
+    quats: Tensor
+    opacities: Tensor
+    sh: Tensor
+    depth: Tensor
+    coarse_depth: Tensor
+    confidence: Tensor
+    depth_logits: Tensor
+    inverse_depths: Tensor
+
+    def scene(self, index: int) -> Gaussians:
+        """The Gaussians of one scene of the batch."""
+        return Gaussians(self.means[index], self.scales[index], self.quats[index], self.opacities[index], self.sh[index])
+
+
+class Backbone(nn.Module):
+    """Images [B, V, 3, H, W] -> CNN features and multi-view features, both [B, V, C, H/4, W/4]."""
+
+    def __init__(self, config: PriorConfig) -> None:
+        super().__init__()
+        self.backbone = FeatureCNN(config)
+        self.transformer = MultiViewTransformer(config)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        cnn = self.backbone(images.flatten(0, 1))
+        cnn = cnn.view(*images.shape[:2], *cnn.shape[1:])
+        return cnn, self.transformer(cnn)
+
+
+class MVSplat(nn.Module):
+    """The encoder. Differentiable in images and cameras; runs on any device."""
+
+    def __init__(self, config: PriorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = Backbone(config)
+        self.depth_predictor = DepthPredictor(config)
+        self.adapter = GaussianAdapter(config)
+        # Convolutions on a CPU are three times faster in this layout.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, images: Tensor, c2w: Tensor, K: Tensor, near_far: Tensor) -> PriorOutput:
+        """images: [B, V, 3, H, W], sRGB in [0, 1], sides multiples of 16.  c2w: [B, V, 4, 4], OpenCV camera-to-world.
+        K: [B, V, 3, 3], px.  near_far: [B, V, 2], depths in scene units between which every view's planes are swept.
+
+        Raises InputError on fewer than two views, sizes that do not fit, or 0 < near < far violated.
+        """
+        _check(images, c2w, K, near_far)
+        b, v, _, h, w = images.shape
+        cnn, features = self.backbone(images)  # [B, V, C, H/4, W/4] twice
+        depth = self.depth_predictor(images, cnn, features, c2w, K, near_far)
+        fine = depth.fine.view(b, v, 1, h, w)  # inverse depth
+        gaussians = self.adapter(depth.raw.view(b, v, -1, h, w), fine, depth.density.view(b, v, 1, h, w), images, c2w, K)
+        return PriorOutput(
+            means=gaussians.means,
+            scales=gaussians.scales,
+            quats=gaussians.quats,
+            opacities=gaussians.opacities,
+            sh=to_standard_basis(gaussians.harmonics),
+            depth=1 / fine[:, :, 0],
+            coarse_depth=1 / depth.coarse.view(b, v, h // 4, w // 4),
+            confidence=nn.functional.interpolate(depth.confidence, (h, w), mode="nearest").view(b, v, h, w),
+            depth_logits=depth.logits.view(b, v, -1, h // 4, w // 4),
+            inverse_depths=depth.candidates,
+        )
+
+
+def _check(images: Tensor, c2w: Tensor, K: Tensor, near_far: Tensor) -> None:
+    what = "the prior cannot use this input"
+    if images.dim() != 5 or images.shape[2] != 3 or images.shape[1] < 2:
+        raise InputError(what, f"images have shape {tuple(images.shape)}", "give [B, V, 3, H, W] with at least two views")
+    b, v, _, h, w = images.shape
+    if h % MULTIPLE or w % MULTIPLE or not h or not w:
+        raise InputError(what, f"images are {w} x {h} pixels", f"crop both sides to multiples of {MULTIPLE}")
+    for name, value, shape in (("c2w", c2w, (b, v, 4, 4)), ("K", K, (b, v, 3, 3)), ("near_far", near_far, (b, v, 2))):
+        if value.shape != shape:
+            raise InputError(what, f"{name} has shape {tuple(value.shape)}", f"give {shape}")
+    if not bool(((near_far[..., 0] > 0) & (near_far[..., 1] > near_far[..., 0])).all()):
+        raise InputError(what, "near and far do not satisfy 0 < near < far", "give the depth range of the scene in its own units")

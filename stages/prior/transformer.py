@@ -1,0 +1,124 @@
+"""The multi-view transformer: self- and cross-attention between views inside shifted windows (SPEC 3.3, 3.4; UniMatch, Xu et al. 2023)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stages.prior.config import PriorConfig
+
+OUTSIDE = -100.0  # added to the logits of token pairs that a cyclic shift made neighbours
+
+
+def sine_encoding(height: int, width: int, channels: int, like: Tensor) -> Tensor:
+    """DETR's sinusoidal position encoding, [h, w, channels]: the y half, then the x half; sine and cosine alternate (SPEC 3.3)."""
+    half = channels // 2
+    index = torch.arange(half, dtype=like.dtype, device=like.device)
+    frequency = 10000.0 ** (2 * torch.div(index, 2, rounding_mode="floor") / half)
+
+    def encode(length: int) -> Tensor:
+        position = torch.arange(1, length + 1, dtype=like.dtype, device=like.device) / (length + 1e-6) * 2 * math.pi
+        angle = position[:, None] / frequency
+        return torch.stack([angle[:, 0::2].sin(), angle[:, 1::2].cos()], -1).flatten(1)
+
+    y, x = encode(height), encode(width)
+    return torch.cat([y[:, None].expand(-1, width, -1), x[None].expand(height, -1, -1)], -1)
+
+
+def to_windows(x: Tensor, splits: int) -> Tensor:
+    """[N, h, w, C] -> [N * splits^2, tokens of a window, C]."""
+    n, h, w, c = x.shape
+    x = x.reshape(n, splits, h // splits, splits, w // splits, c).transpose(2, 3)
+    return x.reshape(n * splits * splits, -1, c)
+
+
+def from_windows(x: Tensor, splits: int, size: tuple[int, int]) -> Tensor:
+    """The inverse of `to_windows`; size: (h, w) of the map."""
+    h, w = size
+    x = x.reshape(-1, splits, splits, h // splits, w // splits, x.shape[-1]).transpose(2, 3)
+    return x.reshape(-1, h, w, x.shape[-1])
+
+
+def shift_mask(size: tuple[int, int], splits: int, like: Tensor) -> Tensor:
+    """Additive attention mask of the shifted windows, [splits^2, tokens, tokens] (Swin, Liu et al. 2021, section 3.2)."""
+    region = torch.zeros(size, dtype=like.dtype, device=like.device)
+    windows = size[0] // splits, size[1] // splits
+    bands = [(slice(0, -n), slice(-n, -(n // 2)), slice(-(n // 2), None)) for n in windows]
+    for row, rows in enumerate(bands[0]):
+        for column, columns in enumerate(bands[1]):
+            region[rows, columns] = row * 3 + column
+    region = to_windows(region[None, :, :, None], splits)[..., 0]
+    return torch.where(region[:, :, None] == region[:, None, :], 0.0, OUTSIDE)
+
+
+class AttentionLayer(nn.Module):
+    """One-head attention inside windows, with or without a feed-forward network on [x, message] (SPEC 3.4)."""
+
+    def __init__(self, channels: int, feed_forward: bool) -> None:
+        super().__init__()
+        self.q_proj = nn.Linear(channels, channels, bias=False)
+        self.k_proj = nn.Linear(channels, channels, bias=False)
+        self.v_proj = nn.Linear(channels, channels, bias=False)
+        self.merge = nn.Linear(channels, channels, bias=False)
+        self.norm1 = nn.LayerNorm(channels)
+        if feed_forward:
+            self.mlp = nn.Sequential(
+                nn.Linear(2 * channels, 8 * channels, bias=False), nn.GELU(), nn.Linear(8 * channels, channels, bias=False)
+            )
+            self.norm2 = nn.LayerNorm(channels)
+        self.feed_forward = feed_forward
+
+    def forward(self, x: Tensor, source: Tensor, mask: Tensor | None) -> Tensor:
+        """x: [windows, T, C].  source: [windows, S, C], where keys and values come from.  mask: [windows, T, S] added to the logits."""
+        message = F.scaled_dot_product_attention(
+            self.q_proj(x)[:, None], self.k_proj(source)[:, None], self.v_proj(source)[:, None], None if mask is None else mask[:, None]
+        )[:, 0]
+        message = self.norm1(self.merge(message))
+        if self.feed_forward:
+            message = self.norm2(self.mlp(torch.cat([x, message], -1)))
+        return x + message
+
+
+class Block(nn.Module):
+    """Self-attention, then cross-attention to the other views."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.self_attn = AttentionLayer(channels, feed_forward=False)
+        self.cross_attn_ffn = AttentionLayer(channels, feed_forward=True)
+
+    def forward(self, x: Tensor, others: Tensor, mask: Tensor | None) -> Tensor:
+        x = self.self_attn(x, x, mask)
+        tiled = None if mask is None else mask.repeat(1, 1, others.shape[1] // x.shape[1])
+        return self.cross_attn_ffn(x, others, tiled)
+
+
+class MultiViewTransformer(nn.Module):
+    """Features [B, V, C, h, w] -> features of the same shape that know the other views."""
+
+    def __init__(self, config: PriorConfig) -> None:
+        super().__init__()
+        self.splits = config.attention_splits
+        self.layers = nn.ModuleList(Block(config.feature_channels) for _ in range(config.transformer_blocks))
+
+    def forward(self, features: Tensor) -> Tensor:
+        b, v, c, h, w = features.shape
+        x = features.permute(0, 1, 3, 4, 2)  # [B, V, h, w, C]
+        encoding = sine_encoding(h // self.splits, w // self.splits, c, features)
+        x = x + encoding.repeat(self.splits, self.splits, 1)  # each window has the same, window-local encoding
+        mask = shift_mask((h, w), self.splits, x).repeat(b * v, 1, 1)
+        shift = h // self.splits // 2, w // self.splits // 2
+        for index, block in enumerate(self.layers):
+            shifted = index % 2 == 1
+            if shifted:
+                x = torch.roll(x, (-shift[0], -shift[1]), (2, 3))
+            # Keys of the cross layer are the other views' features before this block (SPEC 3.4).
+            others = [to_windows(torch.roll(x, -step, 1).flatten(0, 1), self.splits) for step in range(1, v)]
+            y = block(to_windows(x.flatten(0, 1), self.splits), torch.cat(others, 1), mask if shifted else None)
+            x = from_windows(y, self.splits, (h, w)).view(b, v, h, w, c)
+            if shifted:
+                x = torch.roll(x, shift, (2, 3))
+        return x.permute(0, 1, 4, 2, 3)

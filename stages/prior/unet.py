@@ -1,0 +1,124 @@
+"""The 2D UNet used on the cost volume and on the refinement: no time embedding, norms after convolutions, attention across views (SPEC 3.6)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+HEAD = 32  # channels of an attention head
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Eight groups where they divide the channels, else four."""
+    return nn.GroupNorm(8 if channels % 8 == 0 else 4, channels)
+
+
+def zero_norm(channels: int) -> nn.GroupNorm:
+    """A norm that starts at zero, so that its block starts as the identity."""
+    norm = group_norm(channels)
+    nn.init.zeros_(norm.weight)
+    nn.init.zeros_(norm.bias)
+    return norm
+
+
+class ResidualBlock(nn.Module):
+    """[conv, norm, SiLU] twice, plus the input. [N, inputs, h, w] -> [N, outputs, h, w]."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.in_layers = nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), group_norm(outputs), nn.SiLU())
+        self.out_layers = nn.Sequential(nn.Conv2d(outputs, outputs, 3, padding=1), zero_norm(outputs), nn.SiLU())
+        self.skip_connection = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.skip_connection(x) + self.out_layers(self.in_layers(x))
+
+
+class CrossViewAttention(nn.Module):
+    """Attention between the pixels of all views of one scene, norm after it, plus the input. [B * V, C, h, w] -> the same."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.qkv = nn.Conv1d(channels, 3 * channels, 1)
+        self.proj_out = nn.Conv1d(channels, channels, 1)
+        self.norm = zero_norm(channels)
+
+    def forward(self, x: Tensor, views: int) -> Tensor:
+        n, c, h, w = x.shape
+        b = n // views
+        tokens = x.reshape(b, views, c, h * w).transpose(1, 2).reshape(b, c, views * h * w)
+        # Heads are outermost in the channels, and each holds its q, k and v (SPEC 3.6).
+        q, k, v = self.qkv(tokens).view(b, c // HEAD, 3, HEAD, -1).transpose(-1, -2).unbind(2)
+        message = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2).reshape(b, c, -1)
+        message = self.norm(self.proj_out(message))
+        message = message.view(b, c, views, h, w).transpose(1, 2).reshape(n, c, h, w)
+        return x + message
+
+
+class Downsample(nn.Module):
+    """Halve the map."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.op = nn.Conv2d(channels, channels, 3, 2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.op(x)
+
+
+class Upsample(nn.Module):
+    """Double the map."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+class Stage(nn.Sequential):
+    """Modules in a row, of which the attentions are told the number of views."""
+
+    def run(self, x: Tensor, views: int) -> Tensor:
+        for module in self:
+            x = module(x, views) if isinstance(module, CrossViewAttention) else module(x)
+        return x
+
+
+class UNet(nn.Module):
+    """[B * V, C, h, w] -> [B * V, C, h, w]; h and w divisible by 2^(levels - 1).
+
+    attention: downsampling factors (1, 2, 4, ...) whose blocks end with cross-view attention.
+    """
+
+    def __init__(self, channels: int, levels: int, attention: tuple[int, ...]) -> None:
+        super().__init__()
+
+        def attend(level: int) -> list[nn.Module]:
+            return [CrossViewAttention(channels)] if 2**level in attention else []
+
+        self.input_blocks = nn.ModuleList([Stage(nn.Conv2d(channels, channels, 3, padding=1))])
+        for level in range(levels):
+            self.input_blocks.append(Stage(ResidualBlock(channels, channels), *attend(level)))
+            if level < levels - 1:
+                self.input_blocks.append(Stage(Downsample(channels)))
+        # Index 1 is the identity: upstream removed its attention and kept the numbering.
+        self.middle_block = nn.Sequential(ResidualBlock(channels, channels), nn.Identity(), ResidualBlock(channels, channels))
+        self.output_blocks = nn.ModuleList()
+        for level in reversed(range(levels)):
+            self.output_blocks.append(Stage(ResidualBlock(2 * channels, channels), *attend(level)))
+            up = [Upsample(channels)] if level > 0 else []
+            self.output_blocks.append(Stage(ResidualBlock(2 * channels, channels), *attend(level), *up))
+        self.out = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), group_norm(channels), nn.SiLU())
+
+    def forward(self, x: Tensor, views: int) -> Tensor:
+        skips: list[Tensor] = []
+        for stage in self.input_blocks:
+            x = stage.run(x, views)
+            skips.append(x)
+        x = self.middle_block(x)
+        for stage in self.output_blocks:
+            x = stage.run(torch.cat([x, skips.pop()], 1), views)
+        return self.out(x)
