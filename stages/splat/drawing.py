@@ -1,0 +1,58 @@
+"""Draws the objects of stages/scene.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stages.scene import Cameras, Gaussians
+from stages.splat.dispatch import rasterization
+
+# Without gradients a path is drawn in groups of this many cameras, which keeps the memory of long paths flat.
+GROUP = 4
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """N rendered views: image [N, 3, h, w], alpha [N, h, w] in [0, 1], depth [N, h, w] expected camera z (0 where nothing was drawn)."""
+
+    image: Tensor
+    alpha: Tensor
+    depth: Tensor
+
+
+def draw(gaussians: Gaussians, cameras: Cameras, background: Tensor | None = None, near: float = 0.01) -> Drawing:
+    """Render `gaussians` from every camera in one call.
+
+    background: colour behind the Gaussians, [3] or [N, 3]; black by default.  near: Gaussians closer than this are left out, scene units.
+    Differentiable in the Gaussians, the poses and the background.
+    """
+    tensors = (gaussians.means, gaussians.scales, gaussians.quats, gaussians.opacities, gaussians.sh, cameras.c2w, background)
+    with_gradient = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    n = len(cameras)
+    behind = None if background is None else background.expand(n, 3)
+    views, (height, width) = cameras.w2c, cameras.size
+    parts = []
+    for group in torch.arange(n).split(n if with_gradient else GROUP):
+        first, last = int(group[0]), int(group[-1]) + 1
+        image, alpha, _ = rasterization(
+            gaussians.means,
+            gaussians.quats,
+            gaussians.scales,
+            gaussians.opacities,
+            gaussians.sh,
+            views[first:last],
+            cameras.K[first:last],
+            width,
+            height,
+            near_plane=near,
+            sh_degree=gaussians.sh_degree,
+            packed=False,
+            backgrounds=None if behind is None else behind[first:last],
+            render_mode="RGB+ED",
+        )
+        parts.append((image, alpha))
+    image = torch.cat([p[0] for p in parts]).permute(0, 3, 1, 2)
+    return Drawing(image[:, :3], torch.cat([p[1] for p in parts])[..., 0], image[:, 3])
