@@ -1,0 +1,148 @@
+"""Results that appear whole or not at all.
+
+A result is written under a hidden name beside its place (.NAME.partial-PID-xxxxxxxx), flushed to the disk, then renamed. A process
+killed at any moment leaves the earlier result as it was; what it leaves behind is cleared by the next publish of the same name.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from stages.errors import InputError, RunError
+from stages.files.documents import read_json, sha256_file
+from stages.files.exchange import exchange
+from stages.files.failures import OUT_OF_SPACE, write_failure, writing
+from stages.files.leftovers import recover, remove, sibling
+
+__all__ = ["check_writable", "publish", "read_json", "sha256_file", "write_json"]
+
+DONE = "manifest.json"  # written last into every result folder
+HINT = "name another output with -o"
+
+
+@contextmanager
+def publish(path: Path) -> Iterator[Path]:
+    """Yield a fresh hidden path beside `path`; on success what the body wrote there, a file or a folder, becomes `path`.
+
+    Nothing exists at the yielded path yet: write a file there, or files below it (the writers of stages/files create parents).
+    If the body raises, it is removed and `path` stays as it was. An existing file is replaced by a file, a folder by a folder.
+    Raises InputError before the body runs when `path` cannot be written, RunError when the disk is full, and InputError rather than
+    replace a folder that is not a result (no manifest.json) and holds something that the new one lacks.
+    """
+    target = check_writable(path)
+    partial = sibling(target, "partial")
+    with writing(path):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        recover(target)
+        partial.touch(exist_ok=False)  # fail now, not after the work, where nothing can be created
+        partial.unlink()
+    try:
+        try:
+            yield partial
+        except OSError as error:
+            if error.errno in OUT_OF_SPACE:
+                raise write_failure(path, error) from error
+            raise
+        if not os.path.lexists(partial):
+            raise RunError(f"cannot write {path}", "the run produced nothing", "report this: a stage should not end without a result")
+        with writing(path):
+            _flush(partial)
+            _replace(partial, target)
+            _flush_entry(target.parent)
+    finally:
+        remove(partial)
+
+
+def check_writable(path: Path) -> Path:
+    """The place that `path` stands for, links resolved; InputError when no result can be put there. Creates nothing."""
+    what = f"cannot write {path}"
+    try:
+        target = Path(path).resolve()
+        mode = target.stat().st_mode if target.exists() else None
+        folder = target.parent
+        while not folder.exists():
+            folder = folder.parent
+    except (OSError, RuntimeError, ValueError) as error:  # a name that is too long, a loop of links, a NUL
+        raise InputError(what, getattr(error, "strerror", None) or str(error), HINT) from error
+    if not target.name:
+        raise InputError(what, "it is the root of the file system", HINT)
+    if mode is not None and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise InputError(what, "it is neither a file nor a folder", HINT)
+    if not folder.is_dir():
+        raise InputError(what, f"{folder} is not a folder", HINT)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(what, f"{folder} is not writable", HINT)
+    return target
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Publish a document as indented JSON, floats with all their digits.
+
+    Raises ValueError on NaN or infinity, which JSON does not have; InputError or RunError when the place cannot be written.
+    """
+    text = json.dumps(document, indent=2, allow_nan=False) + "\n"
+    with publish(path) as partial, writing(path):
+        partial.write_text(text, encoding="utf-8")
+
+
+def _replace(partial: Path, target: Path) -> None:
+    """Put `partial` at `target`, over what is there."""
+    if not target.exists():
+        partial.rename(target)
+    elif partial.is_dir() != target.is_dir():
+        raise InputError(f"cannot write {target}", f"a {'folder' if target.is_dir() else 'file'} is in the way", f"remove it or {HINT}")
+    elif target.is_file():
+        partial.replace(target)
+    else:
+        _require_replaceable(partial, target)
+        _replace_folder(partial, target)
+
+
+def _require_replaceable(partial: Path, target: Path) -> None:
+    """`-o ~/photos` must not cost anybody the photographs."""
+    foreign = {entry.name for entry in target.iterdir()} - {entry.name for entry in partial.iterdir()}
+    if foreign and not (target / DONE).exists():
+        why = f"the folder holds {min(foreign)} and no {DONE}, so it is not an earlier result"
+        raise InputError(f"cannot write {target}", why, "name a new folder with -o")
+
+
+def _replace_folder(partial: Path, target: Path) -> None:
+    if exchange(partial, target):  # the earlier result now lies at `partial`, where publish removes it
+        return
+    aside = sibling(target, "aside")
+    target.rename(aside)
+    try:
+        partial.rename(target)
+    except OSError:
+        aside.rename(target)
+        raise
+    remove(aside)
+
+
+def _flush(path: Path) -> None:
+    """fsync a file, or a folder with everything below it."""
+    if path.is_dir():
+        for folder, _, names in os.walk(path):
+            for name in names:
+                _flush_entry(Path(folder, name))
+            _flush_entry(Path(folder))
+    else:
+        _flush_entry(path)
+
+
+def _flush_entry(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # what file systems answer that cannot flush a folder
+            raise
+    finally:
+        os.close(descriptor)

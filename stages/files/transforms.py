@@ -1,0 +1,136 @@
+"""Cameras as nerfstudio's transforms.json: OpenGL camera-to-world (x right, y up, z backward), intrinsics in pixels.
+
+Keys: https://docs.nerf.studio/quickstart/data_conventions.html. Distorted cameras are refused, since every stage works with pinholes.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stages.errors import InputError
+from stages.files.publish import read_json, write_json
+from stages.scene import Cameras
+
+OPENGL = torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64)  # scales the columns of a camera-to-world matrix, either way
+PINHOLES = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE")
+DISTORTION = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
+HINT = "give a transforms.json with nerfstudio's keys"
+
+
+def write_transforms(path: Path, cameras: Cameras, file_paths: list[str], extra: dict[str, Any] | None = None) -> None:
+    """Write cameras as transforms.json, atomically, every number with all its digits.
+
+    file_paths: one image path a camera, relative to the file's folder.  extra: more top-level keys, such as fps.
+    Intrinsics that all cameras share are written once. Raises InputError on skewed intrinsics, which the format cannot state.
+    """
+    if len(file_paths) != len(cameras):
+        raise ValueError(f"{len(file_paths)} paths for {len(cameras)} cameras")
+    K = cameras.K.detach().double().cpu()
+    poses = (cameras.c2w.detach().double().cpu() * OPENGL + 0.0).tolist()  # + 0.0 turns -0.0 into 0.0
+    plain = K.clone()
+    plain[:, (0, 1, 0, 1), (0, 1, 2, 2)] = 0
+    if not torch.equal(plain, torch.diag(K.new_tensor([0, 0, 1])).expand_as(K)):
+        raise InputError(f"cannot write {path}", "a camera has skewed intrinsics", "give K = [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]")
+    shared = len(torch.unique(K, dim=0)) == 1
+    document: dict[str, Any] = {"camera_model": "OPENCV", "w": cameras.size[1], "h": cameras.size[0]}
+    if shared:
+        document |= _intrinsics(K[0])
+    document |= {"k1": 0.0, "k2": 0.0, "p1": 0.0, "p2": 0.0} | (extra or {})
+    document["frames"] = [
+        {"file_path": name} | ({} if shared else _intrinsics(k)) | {"transform_matrix": pose}
+        for name, k, pose in zip(file_paths, K, poses, strict=True)
+    ]
+    write_json(path, document)
+
+
+def _intrinsics(K: Tensor) -> dict[str, float]:
+    return {"fl_x": K[0, 0].item(), "fl_y": K[1, 1].item(), "cx": K[0, 2].item(), "cy": K[1, 2].item()}
+
+
+def read_transforms(path: Path) -> tuple[Cameras, list[str]]:
+    """Read cameras (float64) and their image paths, as written, from transforms.json.
+
+    Intrinsics come from the frame, else from the top level: w, h, fl_x or camera_angle_x, fl_y (else fl_x) or camera_angle_y, cx and
+    cy (else the centre). Raises InputError: not such a file, no frames, distortion, another camera model, frames of several sizes,
+    or poses that are not rigid and finite.
+    """
+    document = read_json(path)
+    try:
+        return _parse(document)
+    except InputError as error:
+        raise InputError(f"cannot read {path}", error.why, error.hint) from error
+
+
+def _parse(document: Any) -> tuple[Cameras, list[str]]:
+    frames = document.get("frames") if isinstance(document, dict) else None
+    if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
+        raise _malformed("it has no list of frames")
+    names, poses, intrinsics, sizes = [], [], [], set()
+    for index, frame in enumerate(frames):
+        name = frame.get("file_path")
+        if not isinstance(name, str) or not name:
+            raise _malformed(f"frame {index} has no file_path")
+        merged = {key: value for key, value in document.items() if key != "frames"} | frame
+        K, size = _camera(merged, f"frame {index}")
+        names.append(name)
+        intrinsics.append(K)
+        poses.append(_pose(frame.get("transform_matrix"), f"frame {index}"))
+        sizes.add(size)
+    if len(sizes) > 1:
+        raise InputError("bad cameras", f"its frames have {len(sizes)} different sizes", "resize all images to one size")
+    c2w = torch.tensor(poses, dtype=torch.float64) * OPENGL
+    return Cameras(c2w, torch.tensor(intrinsics, dtype=torch.float64), sizes.pop()), names
+
+
+def _camera(keys: dict[str, Any], where: str) -> tuple[list[list[float]], tuple[int, int]]:
+    """K and (h, w) from the merged keys of a frame and the top level."""
+    model = keys.get("camera_model", "OPENCV")
+    if model not in PINHOLES:
+        raise InputError("bad cameras", f"{where} has camera_model {model!r}", f"undistort the images, to one of {', '.join(PINHOLES)}")
+    bent = [key for key in DISTORTION if _number(keys.get(key, 0), key, where) != 0]
+    if bent:
+        raise InputError("bad cameras", f"{where} has lens distortion ({', '.join(bent)})", "undistort the images first")
+    w, h = (_number(keys.get(key), key, where) for key in ("w", "h"))
+    if w != int(w) or h != int(h) or not (0 < w < 2**20 and 0 < h < 2**20):
+        raise _malformed(f"{where} is {w:g} x {h:g} pixels")
+    fl_x = _focal(keys, "fl_x", "camera_angle_x", w, where)
+    fl_y = fl_x if keys.get("fl_y") is None and keys.get("camera_angle_y") is None else _focal(keys, "fl_y", "camera_angle_y", h, where)
+    cx, cy = _number(keys.get("cx", w / 2), "cx", where), _number(keys.get("cy", h / 2), "cy", where)
+    return [[fl_x, 0.0, cx], [0.0, fl_y, cy], [0.0, 0.0, 1.0]], (int(h), int(w))
+
+
+def _focal(keys: dict[str, Any], length: str, angle: str, side: float, where: str) -> float:
+    """Focal length in px, stated directly or as the field of view (radians) across `side` px."""
+    if keys.get(length) is not None or keys.get(angle) is None:
+        return _number(keys.get(length), length, where)
+    field = _number(keys[angle], angle, where)
+    if not 0 < field < math.pi:
+        raise _malformed(f"{where} has {angle} {field:g}, outside 0 to pi")
+    return side / 2 / math.tan(field / 2)
+
+
+def _pose(matrix: Any, where: str) -> list[list[float]]:
+    """A 4 x 4 or 3 x 4 matrix with a last row of 0 0 0 1, as written (OpenGL)."""
+    if not isinstance(matrix, list) or len(matrix) not in (3, 4) or not all(isinstance(row, list) and len(row) == 4 for row in matrix):
+        raise _malformed(f"the transform_matrix of {where} is not 4 x 4")
+    rows = [[_number(value, "transform_matrix", where) for value in row] for row in matrix]
+    if rows[3:] not in ([], [[0.0, 0.0, 0.0, 1.0]]):
+        raise _malformed(f"the transform_matrix of {where} does not end in 0 0 0 1")
+    return [*rows[:3], [0.0, 0.0, 0.0, 1.0]]
+
+
+def _number(value: Any, key: str, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise _malformed(f"{where} has no {key}" if value is None else f"{key} of {where} is {str(value)[:40]!r}, not a number")
+    if not abs(value) < 1e30:  # infinities and integers of thousands of digits too
+        raise _malformed(f"{key} of {where} is not a finite number")
+    return float(value)
+
+
+def _malformed(why: str) -> InputError:
+    return InputError("bad cameras", why, HINT)
