@@ -27,12 +27,12 @@ def shard_path(folder: Path, number: int) -> Path:
     return folder / f"{number:05d}.safetensors"
 
 
-def write_shard(folder: Path, textures: Textures, seed: int, number: int) -> Path:
+def write_shard(folder: Path, textures: Textures, seed: int, number: int, scenes: int = SCENES) -> Path:
     """Make shard `number` of the set `seed` and publish it. Returns its path."""
     generator = Generator().manual_seed(seed * 1_000_003 + number)
     size = SIZES[number % len(SIZES)]
     images, depth, c2w, K = [], [], [], []
-    for _ in range(SCENES):
+    for _ in range(scenes):
         inside, beyond = torch.rand(2, generator=generator).tolist()
         shadows = float(torch.rand((), generator=generator)) < 0.6
         views = draw_scene(textures, generator, size, [0.15 + 0.7 * inside, -0.2 + 1.4 * beyond], shadows)
