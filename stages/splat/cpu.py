@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import ctypes
-from functools import lru_cache
-from pathlib import Path
+from functools import cache
 from typing import Any
 
 import torch
@@ -21,44 +20,33 @@ CHANNELS = (1, 2, 3, 4, 8, 16, 32)
 # The compositing backward works through the image in bands whose buffers stay near this size.
 SLOT_BYTES = 1 << 30
 # Below this many projected Gaussians a second thread costs more than it brings.
-MIN_PARALLEL = 1 << 16
-
-TILE = 32
+MIN_PARALLEL = 1 << 15
+PIXEL_WORK = 8  # what a pixel costs to composite, in projected Gaussians
 
 _POINTER, _INT, _LONG = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
 
 
-class Kernel:
-    """The loaded library with its argument types declared; `dtype` is the floating type it was built for."""
-
-    def __init__(self, path: Path, dtype: torch.dtype) -> None:
-        real = ctypes.c_float if dtype == torch.float32 else ctypes.c_double
-        self.dtype = dtype
-        # After `import torch`, so that the kernel binds to the OpenMP runtime torch has loaded.
-        library = ctypes.CDLL(str(path))
-        signatures: dict[str, tuple[Any, list[Any]]] = {
-            "project_forward": (None, [_LONG] * 2 + [_POINTER] * 6 + [_INT] * 2 + [real] * 4 + [_POINTER] * 5 + [_INT]),
-            "project_backward": (_INT, [_LONG] * 2 + [_POINTER] * 5 + [_INT] * 2 + [real] + [_POINTER] * 10 + [_INT]),
-            "harmonics_forward": (None, [_LONG] * 2 + [_INT] * 2 + [_POINTER] * 5 + [_INT]),
-            "harmonics_backward": (_INT, [_LONG] * 2 + [_INT] * 2 + [_POINTER] * 9 + [_INT]),
-            "plan": (_POINTER, [_LONG] * 2 + [_POINTER] * 5 + [_INT] * 3),
-            "plan_free": (None, [_POINTER]),
-            "composite_forward": (_INT, [_POINTER, _INT] + [_POINTER] * 4 + [_INT]),
-            "composite_backward": (_INT, [_POINTER, _INT] + [_POINTER] * 12 + [_LONG, _INT]),
-        }
-        for name, (result, arguments) in signatures.items():
-            function = getattr(library, f"splat_{name}")
-            function.restype, function.argtypes = result, arguments
-            setattr(self, name, function)
-
-    def __getattr__(self, name: str) -> Any:  # the functions set above, for the type checker
-        raise AttributeError(name)
-
-
-@lru_cache(maxsize=None)
-def kernel(dtype: torch.dtype = torch.float32, cache: Path | None = None) -> Kernel:
-    """Load the kernel, compiling it if need be (build.find_or_compile). Raises build.CompileError, or OSError if it does not load."""
-    return Kernel(build.find_or_compile(cache, double=dtype == torch.float64), dtype)
+@cache
+def kernel(dtype: torch.dtype) -> ctypes.CDLL:
+    """The kernel for float32 or float64, compiled if need be. Raises build.CompileError, or OSError if it does not load."""
+    path = build.find_or_compile(double=dtype == torch.float64)
+    real = ctypes.c_double if dtype == torch.float64 else ctypes.c_float
+    # After `import torch`, so that the kernel binds to the OpenMP runtime torch has loaded.
+    library = ctypes.CDLL(str(path))
+    signatures: dict[str, tuple[Any, list[Any]]] = {
+        "splat_project_forward": (None, [_LONG] * 2 + [_POINTER] * 6 + [_INT] * 2 + [real] * 4 + [_POINTER] * 5 + [_INT]),
+        "splat_project_backward": (_INT, [_LONG] * 2 + [_POINTER] * 5 + [_INT] * 2 + [real] + [_POINTER] * 10 + [_INT]),
+        "splat_harmonics_forward": (None, [_LONG] * 2 + [_INT] * 2 + [_POINTER] * 5 + [_INT]),
+        "splat_harmonics_backward": (_INT, [_LONG] * 2 + [_INT] * 2 + [_POINTER] * 9 + [_INT]),
+        "splat_plan": (_POINTER, [_LONG] * 2 + [_POINTER] * 5 + [_INT] * 3),
+        "splat_plan_free": (None, [_POINTER]),
+        "splat_composite_forward": (_INT, [_POINTER, _INT] + [_POINTER] * 4 + [_INT]),
+        "splat_composite_backward": (_INT, [_POINTER, _INT] + [_POINTER] * 12 + [_LONG, _INT]),
+    }
+    for name, (result, arguments) in signatures.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
 
 
 def _pointer(tensor: Tensor | None) -> int | None:
@@ -80,8 +68,9 @@ def _check(status: int) -> None:
 
 class _Project(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, viewmats: Tensor, Ks: Tensor, size: tuple[int, int],
-                planes: tuple[float, float], eps2d: float, radius_clip: float, antialiased: bool) -> tuple[Tensor | None, ...]:  # fmt: skip
+    def forward(ctx: Any, means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, viewmats: Tensor, Ks: Tensor,
+                size: tuple[int, int], planes: tuple[float, float], eps2d: float, radius_clip: float,
+                antialiased: bool) -> tuple[Tensor | None, ...]:  # fmt: skip
         means, quats, scales, opacities, viewmats, Ks = _dense(means, quats, scales, opacities, viewmats, Ks)
         c, n = viewmats.shape[0], means.shape[0]
         radii = torch.empty(c, n, 2, dtype=torch.int32)
@@ -89,7 +78,7 @@ class _Project(torch.autograd.Function):
         compensations = means.new_empty(c, n) if antialiased else None
         inputs = (means, quats, scales, opacities, viewmats, Ks)
         outputs = (radii, means2d, depths, conics, compensations)
-        kernel(means.dtype).project_forward(
+        kernel(means.dtype).splat_project_forward(
             c, n, *map(_pointer, inputs), *size, eps2d, *planes, radius_clip, *map(_pointer, outputs), _threads(c * n)
         )
         ctx.save_for_backward(means, quats, scales, viewmats, Ks, radii, compensations)
@@ -99,7 +88,9 @@ class _Project(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, _: Tensor, v_means2d: Tensor, v_depths: Tensor, v_conics: Tensor, v_compensations: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(
+        ctx: Any, _: Tensor, v_means2d: Tensor, v_depths: Tensor, v_conics: Tensor, v_compensations: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
         means, quats, scales, viewmats, Ks, radii, compensations = ctx.saved_tensors
         c, n = viewmats.shape[0], means.shape[0]
         v_means2d, v_depths, v_conics = _dense(v_means2d, v_depths, v_conics)
@@ -108,7 +99,7 @@ class _Project(torch.autograd.Function):
         v_viewmats = torch.zeros_like(viewmats) if ctx.needs_input_grad[4] else None
         inputs = (means, quats, scales, viewmats, Ks)
         others = (radii, compensations, v_means2d, v_depths, v_conics, v_compensations, v_means, v_quats, v_scales, v_viewmats)
-        _check(kernel(means.dtype).project_backward(
+        _check(kernel(means.dtype).splat_project_backward(
             c, n, *map(_pointer, inputs), *ctx.size, ctx.eps2d, *map(_pointer, others), _threads(c * n)
         ))  # fmt: skip
         return v_means, v_quats, v_scales, None, v_viewmats, None, None, None, None, None, None
@@ -121,7 +112,7 @@ class _Harmonics(torch.autograd.Function):
         c, n = centres.shape[0], means.shape[0]
         colours = means.new_empty(c, n, 3)
         tensors = (means, centres, coefficients, radii, colours)
-        kernel(means.dtype).harmonics_forward(c, n, degree, coefficients.shape[1], *map(_pointer, tensors), _threads(c * n))
+        kernel(means.dtype).splat_harmonics_forward(c, n, degree, coefficients.shape[1], *map(_pointer, tensors), _threads(c * n))
         ctx.save_for_backward(*tensors)
         ctx.degree = degree
         return colours
@@ -134,32 +125,35 @@ class _Harmonics(torch.autograd.Function):
         v_colours = v_colours.contiguous()
         v_coefficients, v_means, v_centres = torch.empty_like(coefficients), torch.zeros_like(means), torch.empty_like(centres)
         tensors = (means, centres, coefficients, radii, colours, v_colours, v_coefficients, v_means, v_centres)
-        _check(kernel(means.dtype).harmonics_backward(c, n, ctx.degree, coefficients.shape[1], *map(_pointer, tensors), _threads(c * n)))
+        _check(
+            kernel(means.dtype).splat_harmonics_backward(c, n, ctx.degree, coefficients.shape[1], *map(_pointer, tensors), _threads(c * n))
+        )
         return None, v_means, v_centres, v_coefficients, None
 
 
 class _Plan:
     """Owns a plan of the kernel: the visible Gaussians by depth and by tile."""
 
-    def __init__(self, library: Kernel, handle: int) -> None:
+    def __init__(self, library: ctypes.CDLL, handle: int) -> None:
         self._library, self.handle = library, handle
 
     def __del__(self) -> None:
-        self._library.plan_free(self.handle)
+        self._library.splat_plan_free(self.handle)
 
 
 class _Composite(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, means2d: Tensor, conics: Tensor, opacities: Tensor, colours: Tensor, backgrounds: Tensor | None, plan: _Plan,
-                size: tuple[int, int], means2d_leaf: Tensor | None) -> tuple[Tensor, Tensor]:  # fmt: skip
+                size: tuple[int, int], absgrad: bool) -> tuple[Tensor, Tensor]:  # fmt: skip
         conics, opacities, colours = _dense(conics, opacities, colours)
         backgrounds = None if backgrounds is None else backgrounds.detach().contiguous()
         c, _, d = colours.shape
         image, alpha = colours.new_empty(c, size[1], size[0], d), colours.new_empty(c, size[1], size[0], 1)
         tensors = (colours, backgrounds, image, alpha)
-        _check(kernel(colours.dtype).composite_forward(plan.handle, d, *map(_pointer, tensors), torch.get_num_threads()))
+        threads = _threads(PIXEL_WORK * alpha.numel())
+        _check(kernel(colours.dtype).splat_composite_forward(plan.handle, d, *map(_pointer, tensors), threads))
         ctx.save_for_backward(means2d, conics, opacities, colours, image, alpha)
-        ctx.plan, ctx.has_background, ctx.means2d_leaf = plan, backgrounds is not None, means2d_leaf
+        ctx.plan, ctx.absgrad = plan, absgrad
         return image, alpha
 
     @staticmethod
@@ -168,16 +162,16 @@ class _Composite(torch.autograd.Function):
         means2d, conics, opacities, colours, image, alpha = ctx.saved_tensors
         v_image, v_alpha = _dense(v_image, v_alpha)
         outputs = [torch.zeros_like(t) for t in (means2d, conics, colours, opacities)]
-        v_abs = None if ctx.means2d_leaf is None else torch.zeros_like(means2d)
+        v_abs = torch.zeros_like(means2d) if ctx.absgrad else None
         tensors = (conics, opacities, colours, image, alpha, v_image, v_alpha, *outputs, v_abs)
-        status = kernel(colours.dtype).composite_backward(
-            ctx.plan.handle, colours.shape[-1], *map(_pointer, tensors), SLOT_BYTES, torch.get_num_threads()
-        )
-        _check(status)
-        if ctx.means2d_leaf is not None:
-            ctx.means2d_leaf.absgrad = v_abs
+        threads = _threads(PIXEL_WORK * alpha.numel())
+        _check(kernel(colours.dtype).splat_composite_backward(
+            ctx.plan.handle, colours.shape[-1], *map(_pointer, tensors), SLOT_BYTES, threads
+        ))  # fmt: skip
+        if ctx.absgrad:  # on the tensor itself, where gsplat's densification strategies look for it
+            means2d.absgrad = v_abs
         v_means2d, v_conics, v_colours, v_opacities = outputs
-        v_backgrounds = ((1 - alpha) * v_image).sum((1, 2)) if ctx.has_background and ctx.needs_input_grad[4] else None
+        v_backgrounds = ((1 - alpha) * v_image).sum((1, 2)) if ctx.needs_input_grad[4] else None
         return v_means2d, v_conics, v_opacities, v_colours, v_backgrounds, None, None, None
 
 
@@ -200,8 +194,10 @@ def project(
     Returns radii [C, N, 2] int32 (px, 0 where unseen), means2d [C, N, 2] px, depths [C, N], conics [C, N, 3] (xx, xy, yy of the inverse
     covariance, px^-2), and if antialiased compensations [C, N], else None.
     """
-    result = _Project.apply(means, quats, scales, opacities, viewmats, Ks, size, planes, eps2d, radius_clip, antialiased)
-    return tuple(result)  # type: ignore[return-value]
+    result: tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None] = _Project.apply(
+        means, quats, scales, opacities, viewmats, Ks, size, planes, eps2d, radius_clip, antialiased
+    )
+    return result
 
 
 def harmonics(degree: int, means: Tensor, centres: Tensor, coefficients: Tensor, radii: Tensor) -> Tensor:
@@ -229,8 +225,10 @@ def composite(
     """
     library = kernel(colours.dtype)
     c, n, d = colours.shape
+    if absgrad and d > CHANNELS[-1]:
+        raise NotImplementedError(f"absgrad with {d} channels, at most {CHANNELS[-1]}")
     planned = _dense(depths, radii, means2d, conics, opacities)
-    handle = library.plan(c, n, *map(_pointer, planned), *size, torch.get_num_threads())
+    handle = library.splat_plan(c, n, *map(_pointer, planned), *size, _threads(c * n))
     if handle is None:
         raise MemoryError("the Gaussian renderer ran out of memory")
     plan = _Plan(library, handle)
@@ -243,6 +241,6 @@ def composite(
         if padding:
             part = torch.nn.functional.pad(part, (0, padding))
             behind = None if behind is None else torch.nn.functional.pad(behind, (0, padding))
-        image, alpha = _Composite.apply(means2d, conics, opacities, part, behind, plan, size, means2d if absgrad else None)
+        image, alpha = _Composite.apply(means2d, conics, opacities, part, behind, plan, size, absgrad)
         images.append(image[..., :wanted])
     return images[0] if len(images) == 1 else torch.cat(images, -1), alpha

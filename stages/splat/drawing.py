@@ -35,8 +35,9 @@ def draw(gaussians: Gaussians, cameras: Cameras, background: Tensor | None = Non
     behind = None if background is None else background.expand(n, 3)
     views, (height, width) = cameras.w2c, cameras.size
     parts = []
-    for group in torch.arange(n).split(n if with_gradient else GROUP):
-        first, last = int(group[0]), int(group[-1]) + 1
+    step = n if with_gradient else GROUP
+    for first in range(0, n, step):
+        last = first + step
         image, alpha, _ = rasterization(
             gaussians.means,
             gaussians.quats,

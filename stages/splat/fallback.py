@@ -1,0 +1,114 @@
+"""`cpu.py` in plain torch, for machines without a C++ compiler: the same three functions, the same results, some 20 times slower.
+
+The formulas are gsplat 1.5.3's (Apache-2.0); kernel.cpp states the image model.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stages.splat.fallback_composite import ALPHA_MIN, composite
+from stages.splat.harmonics import basis
+
+__all__ = ["composite", "harmonics", "project"]
+
+EXTENT_MAX = 3.33  # standard deviations at which even an opaque Gaussian is below 1/255
+MARGIN = 0.3  # how far outside the image the Jacobian is still taken at the mean
+
+
+def project(
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    viewmats: Tensor,
+    Ks: Tensor,
+    size: tuple[int, int],
+    planes: tuple[float, float],
+    eps2d: float,
+    radius_clip: float,
+    antialiased: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
+    """As cpu.project."""
+    rows = [
+        _project_one(means, quats, scales, opacities, view, K, size, planes, eps2d, radius_clip, antialiased)
+        for view, K in zip(viewmats, Ks, strict=True)
+    ]
+    radii, means2d, depths, conics, compensations = (torch.stack(column) for column in zip(*rows, strict=True))
+    return radii, means2d, depths, conics, compensations if antialiased else None
+
+
+def _project_one(
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    view: Tensor,
+    K: Tensor,
+    size: tuple[int, int],
+    planes: tuple[float, float],
+    eps2d: float,
+    radius_clip: float,
+    antialiased: bool,
+) -> tuple[Tensor, ...]:
+    rotation, limits = view[:3, :3], means.new_tensor(size)
+    points = means @ rotation.mT + view[:3, 3]
+    depths = points[:, 2]
+    inputs = torch.cat([means, quats, scales], 1).detach()
+    usable = (depths >= planes[0]) & (depths <= planes[1]) & inputs.isfinite().all(1) & (quats.detach() != 0).any(1)
+    # Culled Gaussians are replaced before the division by z: a NaN that is masked later still has a NaN gradient.
+    points = torch.where(usable[:, None], points, points.new_tensor([0.0, 0.0, 1.0]))
+    quats = torch.where(usable[:, None], quats, quats.new_tensor([1.0, 0.0, 0.0, 0.0]))
+    scales = torch.where(usable[:, None], scales, torch.ones_like(scales))
+
+    z = points[:, 2:]
+    focal, centre = torch.diagonal(K)[:2], K[:2, 2]
+    slopes = points[:, :2] / z
+    margin = MARGIN * 0.5 * limits / focal
+    clamped = torch.minimum(torch.maximum(slopes, -centre / focal - margin), (limits - centre) / focal + margin)
+    root = rotation @ (_rotations(quats) * scales[:, None, :])
+    rows = (focal / z)[..., None] * (root[:, :2] - clamped[..., None] * root[:, 2:])  # J M, [N, 2, 3]
+    xx, xy, yy = (rows[:, 0] ** 2).sum(-1), (rows[:, 0] * rows[:, 1]).sum(-1), (rows[:, 1] ** 2).sum(-1)
+    sharp = xx * yy - xy * xy
+    xx, yy = xx + eps2d, yy + eps2d
+    det = xx * yy - xy * xy
+    usable = usable & (det > 0) & det.isfinite()
+    det = torch.where(usable, det, torch.ones_like(det))
+    conics = torch.where(usable[:, None], torch.stack([yy, -xy, xx], -1) / det[:, None], xx.new_zeros(()))
+    means2d = torch.where(usable[:, None], slopes * focal + centre, xx.new_zeros(()))
+    ratio = torch.where(usable & (sharp > 0), sharp / det, torch.ones_like(det))
+    compensations = torch.where(usable & (sharp > 0), ratio.sqrt(), xx.new_zeros(()))
+
+    with torch.no_grad():
+        seen = opacities * compensations if antialiased else opacities
+        extent = (2 * torch.log(seen.clamp_min(ALPHA_MIN) / ALPHA_MIN)).sqrt().clamp_max(EXTENT_MAX)
+        radii = torch.ceil(extent[:, None] * torch.stack([xx, yy], -1).sqrt())
+        on_screen = ((means2d + radii > 0) & (means2d - radii < limits)).all(-1)
+        visible = usable & (seen >= ALPHA_MIN) & (radii > radius_clip).any(-1) & on_screen
+        radii = torch.where(visible[:, None], radii, 0.0).clamp_max(1e9).int()
+    return radii, means2d, depths, conics, compensations
+
+
+def _rotations(quats: Tensor) -> Tensor:
+    """Rotation matrices [N, 3, 3] of quaternions wxyz [N, 4] of any length."""
+    w, x, y, z = F.normalize(quats, dim=-1).unbind(-1)
+    entries = [
+        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
+    ]  # fmt: skip
+    return torch.stack(entries, -1).reshape(-1, 3, 3)
+
+
+def harmonics(degree: int, means: Tensor, centres: Tensor, coefficients: Tensor, radii: Tensor) -> Tensor:
+    """As cpu.harmonics."""
+    visible = (radii > 0).all(-1)
+    colours = []
+    for centre, mask in zip(centres, visible, strict=True):
+        index = mask.nonzero()[:, 0]
+        directions = F.normalize(means[index] - centre, dim=-1)
+        colour = torch.einsum("nk,nkc->nc", basis(degree, directions), coefficients[index, : (degree + 1) ** 2])
+        colours.append(means.new_zeros(len(means), 3).index_copy(0, index, (colour + 0.5).clamp_min(0)))
+    return torch.stack(colours)
