@@ -1,0 +1,50 @@
+"""The `videoscene` program: its commands, its version, and its exit code."""
+
+import os
+
+# Idle OpenMP threads sleep instead of spinning; torch and the CPU renderer would otherwise slow each other down. Before any import of them.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import sys
+from typing import Annotated
+
+import typer
+
+from videoscene_cli import __version__
+from videoscene_cli.commands.generate import generate
+from videoscene_cli.commands.prior import prior
+from videoscene_cli.commands.render import render
+from videoscene_cli.report import ExitCode, Report
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
+app.command(short_help="Two photographs -> coarse 3D Gaussians.")(prior)
+app.command(short_help="Gaussians and a camera path -> frames and coverage.")(render)
+app.command(short_help="Two photographs, or a rendered scene -> the video.")(generate)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"videoscene {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version.")] = False) -> None:
+    """Two photographs in, a 3D-consistent video out."""
+
+
+def main() -> None:
+    """Run the program on the arguments of the process; ends it with an ExitCode."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code; errors are three lines on stderr."""
+    try:
+        return int(app(arguments, prog_name="videoscene", standalone_mode=False) or ExitCode.DONE)
+    except BrokenPipeError:
+        # The reader of stdout is gone: nobody is left to tell, and Python must not complain when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILED
+    except (Exception, KeyboardInterrupt) as error:
+        return Report().error(error)

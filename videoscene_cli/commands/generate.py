@@ -1,0 +1,109 @@
+"""`videoscene generate`: two photographs, or a rendered scene -> the finished video."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stages.errors import InputError
+from stages.files.publish import check_writable
+from videoscene_cli import scenes, videos
+from videoscene_cli.artifact import Record, Request, is_current
+from videoscene_cli.commands.prior import PriorSettings, make_prior, predict_pair
+from videoscene_cli.commands.render import make_render, render_along
+from videoscene_cli.engine import Engine
+from videoscene_cli.options import CameraPath, CamerasFile, Fps, Frames, Shared, Size, given, with_shared
+from videoscene_cli.paths import PathSettings
+from videoscene_cli.plan import show_plan
+from videoscene_cli.report import Report
+from videoscene_cli.sources import Work, read_works, run_each
+
+if TYPE_CHECKING:
+    from stages.scene import Clip, Gaussians, Views
+
+Source = Annotated[
+    list[str], typer.Argument(metavar="A B | SCENE | -", show_default=False, help="Two photographs, a rendered scene, or - for a list.")
+]
+
+
+@with_shared
+def generate(
+    context: typer.Context, source: Source, shared: Shared, report: Report, size: Size = 256, cameras: CamerasFile = None,
+    path: CameraPath = "interp", frames: Frames = 49, fps: Fps = 8.0,
+) -> None:
+    """\b
+    Examples:
+      videoscene generate left.jpg right.jpg -o out.mp4
+      videoscene prior left.jpg right.jpg -o scene | videoscene render - | videoscene generate -
+
+    Make the video of the place that two photographs show, or finish the render of a scene.
+
+    -o out.mp4 leaves the video, out.mp4.json (the manifest) and out.ply (the Gaussians); -o FOLDER leaves a whole scene folder; -o - writes
+    fragmented MP4 to stdout. A SCENE without -o is finished in its own folder.
+    """
+    works, engine = read_works(source, shared.out, "both"), Engine(shared, report)
+    early = given(context, "size", "cameras", "path", "frames", "fps")
+    if early and not all(work.is_pair for work in works):
+        why = f"--{early[0]} does nothing to a scene that is rendered already"
+        raise InputError("bad usage", why, "leave it out, or give it to prior or render")
+    settings = (PriorSettings(size, cameras), PathSettings(path, frames, fps))
+    run_each(works, lambda work: from_photos(work, *settings, engine) if work.is_pair else from_scene(work.scene, work.out, engine), report)
+
+
+def from_photos(work: Work, prior: PriorSettings, path: PathSettings, engine: Engine) -> None:
+    """The whole chain on one pair: into a video file in one go, or stage by stage into a scene folder."""
+    out = Path(str(work.out))
+    request = prior.request("generate", work.pair, engine, path.options(), path.inputs())
+    if engine.shared.dry_run:
+        outputs = videos.files(out) if videos.is_video(work.out) else [out / stage for stage in scenes.STAGES]
+        return show_plan(engine, request, False, outputs)
+    if not videos.is_video(work.out):
+        make_prior(work.pair, out, prior, engine, announce=False)
+        make_render(out, out, path, engine, announce=False)
+        return from_scene(out, None, engine)
+
+    def make(record: Record) -> tuple[Clip, Gaussians]:
+        views, prediction = predict_pair(work.pair, prior, engine, record)
+        clip = render_along(path, views.cameras, prediction.gaussians, engine, record)
+        return finish(clip, views, engine, record), prediction.gaussians
+
+    videos.make_video(str(work.out), request, make, engine)
+
+
+def from_scene(scene: Path, out: str | None, engine: Engine) -> None:
+    """Finish the render of a scene: in its folder, in a new scene folder, or as a video file."""
+    rendered = scenes.require_stage(scene, "render", f"videoscene render {scene}")
+    request = Request("generate", {"render": rendered["fingerprint"]}, {})
+
+    def make(record: Record) -> tuple[Clip, Gaussians]:
+        with record.stage("start"):
+            gaussians, views = scenes.load_prior(scene)
+            clip = scenes.load_render(scene)
+        return finish(clip, views, engine, record), gaussians
+
+    if videos.is_video(out):
+        return videos.make_video(str(out), request, make, engine)
+    target = Path(out or scene)
+    manifest = target / "generate" / "manifest.json"
+    current = is_current(request, manifest, manifest.parent, engine.shared.force)
+    if engine.shared.dry_run:
+        return show_plan(engine, request, current, [manifest.parent])
+    if not current:
+        check_writable(manifest)
+        record = Record()
+        clip, _ = make(record)
+        scenes.copy_stages(scene, target, ["inputs", "prior", "render"])
+        scenes.save_clip(manifest.parent, clip, request, record)
+    engine.report.done(str(target), current, command="generate", manifest=str(manifest))
+
+
+def finish(clip: Clip, views: Views, engine: Engine, record: Record) -> Clip:
+    """The stage itself: let the video student repair the render."""
+    from stages.generate import repair
+
+    engine.report.note("no video student is installed: the clip is the prior's render")
+    record.facts["student"] = None
+    with record.stage("generate"):
+        return repair(clip, views, None)

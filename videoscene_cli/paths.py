@@ -1,0 +1,68 @@
+"""The camera path that --path asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.errors import InputError
+
+if TYPE_CHECKING:
+    from stages.scene import Cameras, Gaussians
+
+NAMES = ("interp", "orbit", "spiral", "dolly")
+
+
+@dataclass(frozen=True)
+class PathSettings:
+    """--path, --frames and --fps."""
+
+    path: str = "interp"
+    frames: int = 49
+    fps: float = 8.0
+
+    @property
+    def file(self) -> Path | None:
+        """The transforms.json of a path from a file. Raises InputError when --path is neither a name nor a file."""
+        if self.path in NAMES:
+            return None
+        if not Path(self.path).is_file():
+            hint = f"known paths: {', '.join(NAMES)}; or a transforms.json"
+            raise InputError(f"no camera path {self.path!r}", "it is neither a known path nor a file", hint)
+        return Path(self.path)
+
+    def options(self) -> dict[str, Any]:
+        """What of it decides the pixels; a file counts by its content, as an input."""
+        return {"fps": self.fps, **({"path": self.path, "frames": self.frames} if self.file is None else {"path": "file"})}
+
+    def inputs(self) -> dict[str, Path]:
+        """The file it reads, if any, by its role in a request."""
+        return {} if self.file is None else {"path": self.file}
+
+
+def cameras_along(settings: PathSettings, inputs: Cameras, gaussians: Gaussians) -> Cameras:
+    """The cameras of the path, at the size of the two input cameras.
+
+    A file's image plane is scaled to cover that size and cut at the centre, as photographs are.
+    """
+    from stages import trajectory
+    from stages.files.transforms import read_transforms
+    from stages.geometry import crop_intrinsics, project
+    from stages.scene import Cameras
+
+    if settings.file is not None:
+        cameras, _ = read_transforms(settings.file)
+        (h, w), (old_h, old_w) = inputs.size, cameras.size
+        scale = max(h / old_h, w / old_w)
+        K = cameras.K * cameras.K.new_tensor([[scale], [scale], [1.0]])
+        return Cameras(cameras.c2w, crop_intrinsics(K, (old_w * scale - w) / 2, (old_h * scale - h) / 2), inputs.size)
+    (a, b), (K_a, K_b) = inputs.c2w, inputs.K
+    if settings.path == "interp":
+        return trajectory.interpolate(a, b, K_a, K_b, inputs.size, settings.frames)
+    _, z = project(gaussians.means, K_a, a)
+    if not bool((z > 0).any()):
+        raise InputError("no camera path", "no Gaussian is in front of the first camera", "make the prior of the scene again")
+    depth = float(z[z > 0].median())
+    around = {"orbit": trajectory.orbit, "spiral": trajectory.spiral, "dolly": trajectory.dolly}
+    return around[settings.path](inputs, depth, settings.frames)

@@ -1,0 +1,124 @@
+"""What a command says, and where: results on stdout, talk on stderr, and the exit code at the end.
+
+stdout holds one line per finished artifact (its path, or a JSON object with --json) and nothing else, so that it can be piped.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import Any, BinaryIO
+
+import typer
+
+from stages.errors import DeviceError, InputError, StageError, WeightsError
+
+Advance = Callable[[int, int], None]
+
+
+class ExitCode(IntEnum):
+    """The exit codes of every command (README, "Exit codes")."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    WEIGHTS = 3
+    DEVICE = 4
+    INTERRUPTED = 130
+
+
+class Report:
+    """The voice of one command.
+
+    json: one JSON object per artifact instead of its path.  quiet: errors and warnings only.  verbose: tracebacks and stage times.
+    Takes hold of stdout when made, so that a library that prints later cannot reach it (see options.with_shared).
+    """
+
+    def __init__(self, json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
+        self._json, self._quiet, self.verbose = json, quiet, verbose
+        self._stdout = sys.stdout
+
+    def done(self, path: str, up_to_date: bool, **facts: Any) -> None:
+        """One finished artifact: its path, or with --json an object that starts with it."""
+        if up_to_date:
+            self.note(f"{path} is up to date")
+        self.data(path, {"path": path, "up_to_date": up_to_date, **facts})
+
+    def data(self, text: str, record: dict[str, Any]) -> None:
+        """One result on stdout, flushed: `text`, or with --json `record` on one line."""
+        self._stdout.write((json.dumps(record) if self._json else text) + "\n")
+        self._stdout.flush()
+
+    def stream(self) -> BinaryIO:
+        """stdout as bytes, for a video. Raises InputError on a terminal."""
+        if self._stdout.isatty():
+            raise InputError("no video on a terminal", "-o - writes binary data", "pipe it: videoscene generate A B -o - | ffplay -")
+        return self._stdout.buffer
+
+    def note(self, text: str) -> None:
+        """One line of talk, unless --quiet."""
+        if not self._quiet:
+            _talk(text)
+
+    def detail(self, text: str) -> None:
+        """One line of talk for --verbose."""
+        if self.verbose:
+            _talk(text)
+
+    def warn(self, text: str) -> None:
+        """One warning, on one line."""
+        _talk("warning: " + " ".join(text.split()))
+
+    def error(self, error: BaseException) -> ExitCode:
+        """Say what failed in three lines (with --verbose, after the traceback) and return the exit code."""
+        if self.verbose:
+            traceback.print_exception(error, file=sys.stderr)
+        code, what, why, hint = explain(error)
+        _talk(f"error: {what}\n  why: {why}\n  try: {hint}")
+        return code
+
+    @contextmanager
+    def progress(self, label: str) -> Iterator[Advance]:
+        """A spinner, or a bar once the callback (done, total) is called, on stderr, only on a terminal."""
+        if self._quiet or not sys.stderr.isatty():
+            yield lambda done, total: None
+            return
+        from rich.console import Console
+        from rich.progress import Progress
+
+        with Progress(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(label, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def explain(error: BaseException) -> tuple[ExitCode, str, str, str]:
+    """Exit code, what, why and hint of anything that can end a command."""
+    if isinstance(error, StageError):
+        classes = {InputError: ExitCode.USAGE, WeightsError: ExitCode.WEIGHTS, DeviceError: ExitCode.DEVICE}
+        code = next((code for kind, code in classes.items() if isinstance(error, kind)), ExitCode.FAILED)
+        what, why, hint = (" ".join(line.split()) for line in (error.what, error.why, error.hint))
+        return code, what, why, hint
+    if isinstance(error, typer.TyperException):
+        command = error.ctx.command_path if getattr(error, "ctx", None) else "videoscene"  # type: ignore[attr-defined]
+        return ExitCode.USAGE, "bad usage", " ".join(error.format_message().split()), f"{command} --help"
+    if isinstance(error, KeyboardInterrupt):
+        return ExitCode.INTERRUPTED, "interrupted", "stopped by the user", "the same command goes on with what is left"
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return ExitCode.DEVICE, "out of memory", _first_line(error), "a smaller --size, or --device cpu"
+    if isinstance(error, OSError):
+        return ExitCode.FAILED, "cannot read or write a file", _first_line(error), "check the path, its permissions and the free space"
+    return ExitCode.FAILED, "unexpected failure", _first_line(error), "run again with -v and report the traceback"
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _talk(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

@@ -1,0 +1,104 @@
+"""A scene folder (README, "A scene on disk"): what each command puts there and how the next one gets it back."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.errors import InputError
+from videoscene_cli.artifact import Record, Request, read_manifest
+
+if TYPE_CHECKING:
+    from stages.prior.predict import Prediction
+    from stages.scene import Clip, Gaussians, Views
+
+INPUTS = ("0.png", "1.png")
+STAGES = ("inputs", "prior", "render", "generate")
+
+
+def require_stage(scene: Path, stage: str, hint: str) -> dict[str, Any]:
+    """The manifest of a stage of the scene that is done and undamaged; InputError otherwise."""
+    if not scene.is_dir():
+        raise InputError(f"no scene {scene}", "there is no such folder", hint)
+    manifest = scene / stage / "manifest.json"
+    if not manifest.is_file():
+        raise InputError(f"the scene {scene} has no finished {stage}", f"{manifest} is missing", hint)
+    return read_manifest(manifest)
+
+
+def check_inputs_folder(scene: Path) -> None:
+    """Raise InputError when the scene's inputs folder holds files that are not ours and would be lost."""
+    folder = scene / "inputs"
+    foreign = sorted(path.name for path in folder.iterdir() if path.name not in INPUTS) if folder.is_dir() else []
+    if foreign:
+        raise InputError(f"{folder} holds other files", f"{foreign[0]} would be lost", "choose another -o")
+
+
+def save_prior(scene: Path, views: Views, prediction: Prediction, request: Request, record: Record) -> None:
+    """Publish inputs/ and then prior/, its manifest last."""
+    from stages.files.clip import DEPTH_UNIT
+    from stages.files.images import depth_unit, write_depth, write_png
+    from stages.files.ply import write_ply
+    from stages.files.publish import publish
+    from stages.files.transforms import write_transforms
+
+    with record.stage("write"):
+        with publish(scene / "inputs") as folder:
+            for name, image in zip(INPUTS, views.images, strict=True):
+                write_png(folder / name, image)
+        with publish(scene / "prior") as folder:
+            unit = record.facts[DEPTH_UNIT] = depth_unit(prediction.depth)
+            write_ply(folder / "gaussians.ply", prediction.gaussians, ply_comments(request))
+            write_transforms(folder / "transforms.json", views.cameras, [f"../inputs/{name}" for name in INPUTS], {DEPTH_UNIT: unit})
+            for name, depth in zip(INPUTS, prediction.depth, strict=True):
+                write_depth(folder / "depth" / name, depth, unit)
+            outputs = {f"../inputs/{name}": scene / "inputs" / name for name in INPUTS} | _files(folder)
+            record.write_manifest(folder / "manifest.json", request, outputs)
+
+
+def ply_comments(request: Request) -> list[str]:
+    """Facts of the run for a PLY header."""
+    options = " ".join(f"{key}={value}" for key, value in sorted(request.options.items()))
+    return [f"videoscene {request.identity['version']} {request.command} {options}".strip(), f"fingerprint {request.fingerprint}"]
+
+
+def load_prior(scene: Path) -> tuple[Gaussians, Views]:
+    """The Gaussians of a scene and its two photographs with their cameras."""
+    from stages.files.clip import read_views
+    from stages.files.ply import read_ply
+
+    return read_ply(scene / "prior" / "gaussians.ply"), read_views(scene / "prior")
+
+
+def load_render(scene: Path) -> Clip:
+    """The rendered clip of a scene, from its PNG frames."""
+    from stages.files.clip import read_clip
+
+    return read_clip(scene / "render")
+
+
+def save_clip(folder: Path, clip: Clip, request: Request, record: Record) -> None:
+    """Publish a clip as a stage of a scene, its manifest last."""
+    from stages.files.clip import write_clip
+    from stages.files.publish import publish
+
+    with record.stage("write"), publish(folder) as partial:
+        write_clip(partial, clip)
+        record.write_manifest(partial / "manifest.json", request, _files(partial))
+
+
+def copy_stages(scene: Path, target: Path, stages: Sequence[str]) -> None:
+    """Give a new scene folder the inputs and earlier stages of another one; nothing to do when they are the same folder."""
+    from stages.files.publish import publish
+
+    if target == scene:
+        return
+    for stage in stages:
+        with publish(target / stage) as partial:
+            shutil.copytree(scene / stage, partial, dirs_exist_ok=True)
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    return {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}

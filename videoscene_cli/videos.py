@@ -1,0 +1,61 @@
+"""A video as a file or a stream: out.mp4, with its manifest out.mp4.json and its Gaussians out.ply beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stages.files.publish import check_writable
+from videoscene_cli.artifact import Record, Request, is_current
+from videoscene_cli.engine import Engine
+from videoscene_cli.plan import show_plan
+from videoscene_cli.scenes import ply_comments
+
+if TYPE_CHECKING:
+    from stages.scene import Clip, Gaussians
+
+
+def is_video(out: str | None) -> bool:
+    """True when -o asks for one video, a file or stdout, and not for a folder."""
+    return out is not None and (out == "-" or out.lower().endswith(".mp4"))
+
+
+def files(video: Path) -> list[Path]:
+    """The video, its Gaussians and its manifest; on stdout the video alone."""
+    return [video] if str(video) == "-" else [video, video.with_suffix(".ply"), video.with_name(video.name + ".json")]
+
+
+def make_video(out: str, request: Request, make: Callable[[Record], tuple[Clip, Gaussians]], engine: Engine) -> None:
+    """Make a video file unless it is there, or stream it to stdout for `-`."""
+    from stages.files.video import write_mp4
+
+    if out == "-":
+        stream = engine.report.stream()
+        if engine.shared.dry_run:
+            return show_plan(engine, request, False, [Path(out)])
+        clip, _ = make(Record())
+        return write_mp4(stream, clip.frames, clip.fps)
+    video, _, manifest = files(Path(out))
+    current = is_current(request, manifest, video, engine.shared.force)
+    if engine.shared.dry_run:
+        return show_plan(engine, request, current, files(video))
+    if not current:
+        check_writable(video)
+        record = Record()
+        save_video(video, *make(record), request, record)
+    engine.report.done(str(video), current, command="generate", manifest=str(manifest))
+
+
+def save_video(video: Path, clip: Clip, gaussians: Gaussians, request: Request, record: Record) -> None:
+    """Publish the three files, the manifest last. All are complete on disk before the first is published."""
+    from stages.files.ply import write_ply
+    from stages.files.publish import publish
+    from stages.files.video import write_mp4
+
+    final_video, final_ply, final_manifest = files(video)
+    with publish(final_manifest) as manifest, publish(final_ply) as ply, publish(final_video) as mp4:
+        with record.stage("write"):
+            write_mp4(mp4, clip.frames, clip.fps)
+            write_ply(ply, gaussians, ply_comments(request))
+        record.write_manifest(manifest, request, {final_video.name: mp4, final_ply.name: ply})
