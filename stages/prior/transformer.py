@@ -51,7 +51,7 @@ def shift_mask(size: tuple[int, int], splits: int, like: Tensor) -> Tensor:
         for column, columns in enumerate(bands[1]):
             region[rows, columns] = row * 3 + column
     region = to_windows(region[None, :, :, None], splits)[..., 0]
-    return torch.where(region[:, :, None] == region[:, None, :], 0.0, OUTSIDE)
+    return (region[:, :, None] != region[:, None, :]).to(like.dtype) * OUTSIDE
 
 
 class AttentionLayer(nn.Module):

@@ -51,9 +51,8 @@ class CrossViewAttention(nn.Module):
         # Heads are outermost in the channels, and each holds its q, k and v (SPEC 3.6).
         q, k, v = self.qkv(tokens).view(b, c // HEAD, 3, HEAD, -1).transpose(-1, -2).unbind(2)
         message = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2).reshape(b, c, -1)
-        message = self.norm(self.proj_out(message))
-        message = message.view(b, c, views, h, w).transpose(1, 2).reshape(n, c, h, w)
-        return x + message
+        message = self.proj_out(message).view(b, c, views, h, w).transpose(1, 2).reshape(n, c, h, w)
+        return x + self.norm(message)  # each view normalised by itself
 
 
 class Downsample(nn.Module):
