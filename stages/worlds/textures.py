@@ -73,11 +73,11 @@ def load_textures(folder: Path | None, generator: Generator, photos: int = 600, 
             tile = read_image(paths[k])[None]
             if tile.shape[-2:] != (TILE, TILE):
                 tile = F.interpolate(tile, (TILE, TILE), mode="bilinear", antialias=True)
-            tiles.append(_natural(tile[0], generator))
+            tiles.append(natural(tile[0], generator))
     return Textures(torch.stack(tiles))
 
 
-def _natural(tile: Tensor, generator: Generator) -> Tensor:
+def natural(tile: Tensor, generator: Generator) -> Tensor:
     """Bring a game texture nearer to a photograph: mean brightness 0.25 to 0.75, colours partly greyed."""
     grey = tile.mean(0, keepdim=True)
     tile = grey + (tile - grey) * _uniform(generator, 0.3, 1.0)
