@@ -40,11 +40,12 @@ def write_colmap(folder: Path, cameras: Cameras, names: list[str], points: Tenso
         parameters = [k[0, 0], k[1, 1], k[0, 2], k[1, 2]]
         model.add_camera_with_trivial_rig(pycolmap.Camera(model="PINHOLE", width=w, height=h, params=parameters, camera_id=index + 1))
     for index, (pose, name) in enumerate(zip(c2w, names, strict=True)):
-        rotation = pycolmap.Rotation3d(pose[:3, :3].T)
-        # From the quaternion that is stored, so that the camera centre is exact even where the matrix is orthonormal only to 1e-4.
-        w2c = pycolmap.Rigid3d(rotation, -rotation.matrix() @ pose[:3, 3])
+        # A quaternion is a rotation exactly, a matrix from a text file to 1e-4: the nearest one, or else the camera centre would move.
+        left, _, right = np.linalg.svd(pose[:3, :3].T)
+        rotation = left @ right
+        w2c = np.concatenate([rotation, -rotation @ pose[:3, 3:]], axis=1)
         image = pycolmap.Image(name=name, camera_id=1 if shared else index + 1, image_id=index + 1)
-        model.add_image_with_trivial_frame(image, w2c)
+        model.add_image_with_trivial_frame(image, pycolmap.Rigid3d(w2c))
     for xyz, color in zip(*_points(folder, points, colors), strict=True):
         model.add_point3D(xyz, pycolmap.Track(), color)
     with writing(folder):

@@ -15,7 +15,7 @@ from stages.files.failures import require_file
 MAX_PIXELS = 128_000_000  # the largest phone photographs have 108 million; a decoded float32 image of this size takes 1.5 GB
 
 # Formats with a decoder inside Pillow. EPS and the like would start Ghostscript on the file.
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
 HINT = "give a PNG, JPEG, WebP, TIFF or BMP photograph"
 
 
@@ -33,6 +33,8 @@ def opened(path: Path) -> Iterator[Image.Image]:
         raise
     except UnidentifiedImageError as error:
         raise InputError(what, "not an image, or of a format that cannot be decoded", HINT) from error
+    except Image.DecompressionBombError as error:
+        raise _too_large(path, "its header states an enormous size") from error
     except Exception as error:  # on damaged files Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
         raise InputError(what, str(error) or type(error).__name__, "the file is damaged or cut off: export it again") from error
 
@@ -45,8 +47,12 @@ def decode(path: Path) -> Image.Image:
     with opened(path) as image:
         width, height = image.size
         if width * height > MAX_PIXELS:
-            raise InputError(f"cannot use {path}", f"{width} x {height} pixels, above {MAX_PIXELS // 10**6} million", "shrink it first")
+            raise _too_large(path, f"{width} x {height} pixels")
         if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):  # 16-bit PGM is mode I, on the 16-bit scale
             raise InputError(f"cannot use {path}", "32 bits a channel, with no stated white level", "save it with 8 or 16 bits a channel")
         image.load()
         return ImageOps.exif_transpose(image)
+
+
+def _too_large(path: Path, size: str) -> InputError:
+    return InputError(f"cannot use {path}", f"{size}, above {MAX_PIXELS // 10**6} million pixels", "shrink it first")

@@ -48,7 +48,7 @@ def write_mp4(target: Path | BinaryIO, frames: Tensor, fps: float) -> None:
     if isinstance(target, Path):
         with writing(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.touch()  # ffmpeg's own words for a place that cannot be written are less clear
+            target.open("wb").close()  # ffmpeg's own words for a place that cannot be written are less clear
         _encode([*command, "-movflags", "+faststart", f"file:{target}"], frames, None, name)
     else:
         _encode(command + FRAGMENTED, frames, target, name)
