@@ -33,7 +33,9 @@ def draw(gaussians: Gaussians, cameras: Cameras, background: Tensor | None = Non
     with_gradient = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
     n = len(cameras)
     behind = None if background is None else background.expand(n, 3)
-    views, (height, width) = cameras.w2c, cameras.size
+    # Poses are kept in float64 and inverted there; the kernel works in the Gaussians' type.
+    views, intrinsics = cameras.w2c.to(gaussians.means), cameras.K.to(gaussians.means)
+    height, width = cameras.size
     parts = []
     step = n if with_gradient else GROUP
     for first in range(0, n, step):
@@ -45,7 +47,7 @@ def draw(gaussians: Gaussians, cameras: Cameras, background: Tensor | None = Non
             gaussians.opacities,
             gaussians.sh,
             views[first:last],
-            cameras.K[first:last],
+            intrinsics[first:last],
             width,
             height,
             near_plane=near,
