@@ -45,6 +45,7 @@ typedef REAL real;
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 #define INLINE static inline __attribute__((always_inline))
+#define INLINE_MEMBER inline __attribute__((always_inline))
 
 // ---------------------------------------------------------------------------------------------------------------- vector helpers
 
@@ -800,7 +801,8 @@ constexpr int BLOCK_H = LANES / BLOCK_W;
 constexpr int BLOCKS_X = TILE / BLOCK_W;
 constexpr int BLOCKS_Y = TILE / BLOCK_H;
 constexpr int BLOCKS = BLOCKS_X * BLOCKS_Y;
-static_assert(BLOCKS_X <= 32 && TILE % BLOCK_W == 0 && TILE % BLOCK_H == 0 && BLOCK_H > 0, "a block row is one 32-bit mask");
+constexpr int WORDS = BLOCKS / 64;
+static_assert(BLOCKS_X == 8 && BLOCKS % 64 == 0, "eight rows of blocks are one 64-bit mask");
 
 constexpr real LOG2E = (real)1.4426950408889634074;
 
@@ -810,9 +812,10 @@ struct alignas(64) Record {
   real x, y;               // projected mean, px
   real xx, xy, yy;         // -log2(e) / 2 times the conic's form
   real opacity;
-  real extent_x, extent_y; // half sizes of {alpha >= 1/255}, px, rounded up a little
   real threshold;          // -log2(255 opacity)
-  int16_t x0, y0, x1, y1;  // tiles of its extent, half open
+  uint16_t left, right;    // pixels whose centres lie in the box around {alpha >= 1/255}, inclusive
+  uint16_t top, bottom;
+  uint16_t x0, x1, y0, y1; // tiles of those pixels, half open; none if the box holds no pixel centre
   int32_t row;             // camera * N + index
   int32_t tile0;           // number of the camera's first tile
   uint64_t hit;            // which of its first 64 tiles the ellipse touches
@@ -876,18 +879,22 @@ INLINE int ceil_to_int(real x) {
   return i + ((real)i < x);
 }
 
-// Tiles that own a pixel centre within the extent: [x0, x1) x [y0, y1), empty where there is none.
-INLINE void set_tile_range(Record &g, int width, int height) {
+// Sets the pixels and tiles within the half sizes `extent_x`, `extent_y` of the mean.
+INLINE void set_ranges(Record &g, real extent_x, real extent_y, int width, int height) {
   auto clamp = [](real v, int size) { return std::min<real>(std::max<real>(v, -1), size); };
-  int left = std::max(0, ceil_to_int(clamp(g.x - g.extent_x - (real)0.5, width)));
-  int right = std::min(width - 1, floor_to_int(clamp(g.x + g.extent_x - (real)0.5, width)));
-  int top = std::max(0, ceil_to_int(clamp(g.y - g.extent_y - (real)0.5, height)));
-  int bottom = std::min(height - 1, floor_to_int(clamp(g.y + g.extent_y - (real)0.5, height)));
+  int left = std::max(0, ceil_to_int(clamp(g.x - extent_x - (real)0.5, width)));
+  int right = std::min(width - 1, floor_to_int(clamp(g.x + extent_x - (real)0.5, width)));
+  int top = std::max(0, ceil_to_int(clamp(g.y - extent_y - (real)0.5, height)));
+  int bottom = std::min(height - 1, floor_to_int(clamp(g.y + extent_y - (real)0.5, height)));
   bool empty = left > right || top > bottom;
-  g.x0 = empty ? 0 : left / TILE;
-  g.x1 = empty ? 0 : right / TILE + 1;
-  g.y0 = empty ? 0 : top / TILE;
-  g.y1 = empty ? 0 : bottom / TILE + 1;
+  g.left = (uint16_t)left;
+  g.right = (uint16_t)right;
+  g.top = (uint16_t)top;
+  g.bottom = (uint16_t)bottom;
+  g.x0 = (uint16_t)(empty ? 0 : left / TILE);
+  g.x1 = (uint16_t)(empty ? 0 : right / TILE + 1);
+  g.y0 = (uint16_t)(empty ? 0 : top / TILE);
+  g.y1 = (uint16_t)(empty ? 0 : bottom / TILE + 1);
 }
 
 // Does the Gaussian reach 1/255 anywhere on the rectangle of the tile's pixel centres? Its power is concave, so the largest
@@ -953,6 +960,10 @@ static void make_records(Plan &plan, const Footprints &in, int64_t begin, int64_
     int count = (int)std::min<int64_t>(LANES, end - first);
     Vec x, y, a, b, c, opacity;
     for (int lane = 0; lane < LANES; lane++) {
+      int64_t ahead = plan.rows[std::min(first + lane + 2 * LANES, end - 1)];
+      __builtin_prefetch(&in.means2d[2 * ahead]);
+      __builtin_prefetch(&in.conics[3 * ahead]);
+      __builtin_prefetch(&in.opacities[ahead]);
       int64_t row = plan.rows[first + std::min(lane, count - 1)];
       x[lane] = in.means2d[2 * row];
       y[lane] = in.means2d[2 * row + 1];
@@ -977,12 +988,10 @@ static void make_records(Plan &plan, const Footprints &in, int64_t begin, int64_
       g.xy = -LOG2E * b[lane];
       g.yy = (real)-0.5 * LOG2E * c[lane];
       g.opacity = opacity[lane];
-      g.extent_x = extent_x[lane];
-      g.extent_y = extent_y[lane];
       g.threshold = -log_ratio[lane] * LOG2E;
       g.row = plan.rows[first + lane];
       g.tile0 = (int32_t)(g.row / plan.gaussians) * plan.tiles_x * plan.tiles_y;
-      set_tile_range(g, plan.width, plan.height);
+      set_ranges(g, extent_x[lane], extent_y[lane], plan.width, plan.height);
       g.hit = tiles_hit(g, slope_x[lane], slope_y[lane]);
       plan.records[first + lane] = g;
     }
@@ -1070,23 +1079,20 @@ static void sort_colours(const Plan &plan, const real *colours, Buffer<Colour<CH
   });
 }
 
-// Where a tile lies.
+// Where a tile lies, and the pixel centres of its blocks.
 struct Tile {
   int64_t number, camera;
-  int x, y;          // in tiles
-  real left, top;    // in pixels
-  Vec lane_x, lane_y;  // pixel centres of a block relative to its corner
+  int x, y;  // in tiles
+  Vec pixel_x[BLOCKS_X], pixel_y[BLOCKS_Y];
 
   Tile(const Plan &plan, int64_t tile) : number(tile) {
     int64_t tiles = (int64_t)plan.tiles_x * plan.tiles_y;
     camera = tile / tiles;
     x = (int)(tile % tiles % plan.tiles_x);
     y = (int)(tile % tiles / plan.tiles_x);
-    left = (real)(x * TILE);
-    top = (real)(y * TILE);
     for (int lane = 0; lane < LANES; lane++) {
-      lane_x[lane] = (real)(lane % BLOCK_W) + (real)0.5;
-      lane_y[lane] = (real)(lane / BLOCK_W) + (real)0.5;
+      for (int bx = 0; bx < BLOCKS_X; bx++) pixel_x[bx][lane] = (real)(x * TILE + bx * BLOCK_W + lane % BLOCK_W) + (real)0.5;
+      for (int by = 0; by < BLOCKS_Y; by++) pixel_y[by][lane] = (real)(y * TILE + by * BLOCK_H + lane / BLOCK_W) + (real)0.5;
     }
   }
 
@@ -1104,30 +1110,35 @@ struct Tile {
   }
 };
 
+// A bit for each block of a tile.
+struct BlockSet {
+  uint64_t words[WORDS] = {};
+
+  INLINE_MEMBER void add(int block) { words[block / 64] |= (uint64_t)1 << (block % 64); }
+  INLINE_MEMBER void remove(int block) { words[block / 64] &= ~((uint64_t)1 << (block % 64)); }
+  INLINE_MEMBER bool empty() const {
+    uint64_t all = 0;
+    for (uint64_t word : words) all |= word;
+    return all == 0;
+  }
+};
+
 // Transmittance of a tile's pixels. A pixel is open while T > 0; a closed one keeps its transmittance as -T, and pixels outside
-// the image start closed. `open` has a bit for each block with an open pixel.
+// the image start closed. `open` are the blocks with an open pixel.
 struct Transmittance {
   alignas(64) Vec at[BLOCKS];
-  uint32_t open[BLOCKS_Y];
-  int open_blocks;
+  BlockSet open;
 
   Transmittance(const Plan &plan, const Tile &tile) {
-    open_blocks = 0;
-    std::fill(open, open + BLOCKS_Y, 0u);
     for (int block = 0; block < BLOCKS; block++) {
-      Vec x = tile.lane_x + (tile.left + block % BLOCKS_X * BLOCK_W);
-      Vec y = tile.lane_y + (tile.top + block / BLOCKS_X * BLOCK_H);
-      Mask inside = (x < (real)plan.width) & (y < (real)plan.height);
+      Mask inside = (tile.pixel_x[block % BLOCKS_X] < (real)plan.width) & (tile.pixel_y[block / BLOCKS_X] < (real)plan.height);
       at[block] = inside ? fill(1) : fill(-1);
-      if (any(inside)) {
-        open[block / BLOCKS_X] |= 1u << (block % BLOCKS_X);
-        open_blocks++;
-      }
+      if (any(inside)) open.add(block);
     }
   }
 
   // Lets `alpha` absorb light in the lanes of `reached`. Returns the lanes that were drawn into and their weight alpha T.
-  __attribute__((always_inline)) Mask absorb(int block, Vec alpha, Mask reached, Vec &weight) {
+  INLINE_MEMBER Mask absorb(int block, Vec alpha, Mask reached, Vec &weight) {
     Vec before = at[block];
     Vec absorbed = alpha * before;
     Vec after = before - absorbed;
@@ -1137,10 +1148,7 @@ struct Transmittance {
     Vec now = drawn ? after : before;
     if (__builtin_expect(any(closes), 0)) {
       now = closes ? -before : now;
-      if (!any(now > fill(0))) {
-        open[block / BLOCKS_X] &= ~(1u << (block % BLOCKS_X));
-        open_blocks--;
-      }
+      if (!any(now > fill(0))) open.remove(block);
     }
     at[block] = now;
     weight = keep(drawn, absorbed);
@@ -1148,44 +1156,31 @@ struct Transmittance {
   }
 };
 
-// Blocks of a tile that own a pixel centre within the Gaussian's extent, inclusive.
-struct BlockRange {
-  int x0, x1, y0, y1;
-};
-
-INLINE bool block_range(const Record &g, const Tile &tile, BlockRange &range) {
-  real left = g.x - g.extent_x - tile.left - (real)0.5;
-  real right = g.x + g.extent_x - tile.left - (real)0.5;
-  real top = g.y - g.extent_y - tile.top - (real)0.5;
-  real bottom = g.y + g.extent_y - tile.top - (real)0.5;
-  left = left < 0 ? 0 : left;
-  top = top < 0 ? 0 : top;
-  right = right > TILE - 1 ? TILE - 1 : right;
-  bottom = bottom > TILE - 1 ? TILE - 1 : bottom;
-  if (!(right >= 0) || !(bottom >= 0) || !(left <= TILE - 1) || !(top <= TILE - 1)) return false;
-  range.x0 = ceil_to_int(left) / BLOCK_W;
-  range.x1 = (int)right / BLOCK_W;
-  range.y0 = ceil_to_int(top) / BLOCK_H;
-  range.y1 = (int)bottom / BLOCK_H;
-  return range.x0 <= range.x1 && range.y0 <= range.y1;
+// Blocks of word `word` of the tile that hold a pixel of the Gaussian's box.
+INLINE uint64_t boxed_blocks(const Record &g, const Tile &tile, int word) {
+  auto block = [](int pixel, int size) { return (int)((unsigned)std::min(std::max(pixel, 0), TILE - 1) / (unsigned)size); };
+  int x0 = block(g.left - tile.x * TILE, BLOCK_W);
+  int x1 = block(g.right - tile.x * TILE, BLOCK_W);
+  int y0 = std::max(block(g.top - tile.y * TILE, BLOCK_H) - 8 * word, 0);
+  int y1 = std::min(block(g.bottom - tile.y * TILE, BLOCK_H) - 8 * word, 7);
+  if (WORDS > 1 && y0 > y1) return 0;
+  uint64_t columns = (((uint64_t)2 << (x1 - x0)) - 1) << x0;
+  uint64_t rows = (~(uint64_t)0 >> (56 - 8 * (y1 - y0))) << (8 * y0);
+  return columns * 0x0101010101010101u & rows;
 }
 
-// Walks the open blocks of `range`: body(block, dx, dy, power, reached), where `reached` are the lanes with alpha >= 1/255.
+// Walks the open blocks of the Gaussian's box: body(block, dx, dy, power, reached), where dx, dy are the distances from the mean
+// and `reached` are the lanes with alpha >= 1/255.
 template <class Body>
-INLINE void for_each_block(const Record &g, const Tile &tile, const BlockRange &range, const Transmittance &light, Body body) {
-  uint32_t columns = ((2u << (range.x1 - range.x0)) - 1) << range.x0;
-  for (int by = range.y0; by <= range.y1; by++) {
-    uint32_t todo = light.open[by] & columns;
-    if (todo == 0) continue;
-    Vec dy = tile.lane_y + (by * BLOCK_H + tile.top - g.y);
-    Vec constant = g.yy * dy * dy;
-    Vec linear = g.xy * dy;
-    for (; todo != 0; todo &= todo - 1) {
-      int bx = __builtin_ctz(todo);
-      Vec dx = tile.lane_x + (bx * BLOCK_W + tile.left - g.x);
-      Vec power = maximum((g.xx * dx + linear) * dx + constant, fill(-30));  // keeps exp2_fast in range
+INLINE void for_each_block(const Record &g, const Tile &tile, const Transmittance &light, Body body) {
+  for (int word = 0; word < WORDS; word++) {
+    for (uint64_t todo = light.open.words[word] & boxed_blocks(g, tile, word); todo != 0; todo &= todo - 1) {
+      int block = 64 * word + __builtin_ctzll(todo);
+      Vec dx = tile.pixel_x[block % BLOCKS_X] - g.x;
+      Vec dy = tile.pixel_y[block / BLOCKS_X] - g.y;
+      Vec power = maximum((g.xx * dx + g.xy * dy) * dx + g.yy * dy * dy, fill(-30));  // keeps exp2_fast in range
       Mask reached = (power >= g.threshold) & (power <= fill(0));
-      body(by * BLOCKS_X + bx, dx, dy, power, reached);
+      body(block, dx, dy, power, reached);
     }
   }
 }
@@ -1198,15 +1193,13 @@ static void composite_tile(const Plan &plan, const Buffer<Colour<CHANNELS>> &col
   alignas(64) Vec sums[CHANNELS][BLOCKS];
   std::memset(sums, 0, sizeof sums);
   int64_t end = plan.offsets[tile.number + 1];
-  for (int64_t p = plan.offsets[tile.number]; p < end && light.open_blocks > 0; p++) {
+  for (int64_t p = plan.offsets[tile.number]; p < end && !light.open.empty(); p++) {
     int32_t ahead = plan.ranks[std::min(p + PREFETCH, end - 1)];
     __builtin_prefetch(&plan.records[ahead]);
     __builtin_prefetch(&colours[ahead]);
     const Record &g = plan.records[plan.ranks[p]];
     const real *colour = colours[plan.ranks[p]].at;
-    BlockRange range;
-    if (!block_range(g, tile, range)) continue;
-    for_each_block(g, tile, range, light, [&](int block, Vec, Vec, Vec power, Mask reached) __attribute__((always_inline)) {
+    for_each_block(g, tile, light, [&](int block, Vec, Vec, Vec power, Mask reached) __attribute__((always_inline)) {
       // No test whether any lane is reached: the branch costs more than the few empty blocks.
       Vec alpha = minimum(g.opacity * exp2_fast(power), fill(ALPHA_MAX));
       Vec weight;
@@ -1299,18 +1292,16 @@ static void backward_tile(const Plan &plan, const Buffer<Colour<CHANNELS>> &colo
     remaining[block][lane] = total;
   });
   int64_t end = plan.offsets[tile.number + 1];
-  for (int64_t p = plan.offsets[tile.number]; p < end && light.open_blocks > 0; p++) {
+  for (int64_t p = plan.offsets[tile.number]; p < end && !light.open.empty(); p++) {
     int32_t ahead = plan.ranks[std::min(p + PREFETCH, end - 1)];
     __builtin_prefetch(&plan.records[ahead]);
     __builtin_prefetch(&colours[ahead]);
     int32_t rank = plan.ranks[p];
     const Record &g = plan.records[rank];
     const real *colour = colours[rank].at;
-    BlockRange range;
-    if (!block_range(g, tile, range)) continue;
     Moments<CHANNELS> sums = {};
     bool touched = false;
-    for_each_block(g, tile, range, light, [&](int block, Vec dx, Vec dy, Vec power, Mask reached) __attribute__((always_inline)) {
+    for_each_block(g, tile, light, [&](int block, Vec dx, Vec dy, Vec power, Mask reached) __attribute__((always_inline)) {
       if (!any(reached)) return;
       touched = true;
       Vec uncut = g.opacity * exp2_fast(power);
