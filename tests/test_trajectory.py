@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 
 import pytest
@@ -14,9 +13,6 @@ from stages.geometry import project
 from stages.scene import Cameras
 from stages.trajectory import dolly, eased_times, interpolate, orbit, spiral
 
-GOLDEN = (
-    Path(os.environ.get("VIDEOSCENE_UPSTREAM", Path(__file__).resolve().parents[2] / "shared" / "upstream")) / "trajectory_io.safetensors"
-)
 SIZE = (48, 64)
 
 
@@ -39,12 +35,11 @@ def along(cameras: Cameras, frames: int = 49) -> Cameras:
     return interpolate(*cameras.c2w, *cameras.K, cameras.size, frames)
 
 
-@pytest.mark.skipif(not GOLDEN.exists(), reason="upstream's tensors are not at hand")
 @pytest.mark.parametrize("case", ["converging", "identity_to_rot", "parallel", "parallel_roll", "diverging"])
-def test_equals_the_released_interpolation(case: str) -> None:
+def test_equals_the_released_interpolation(case: str, upstream: Path) -> None:
     from safetensors.torch import load_file
 
-    golden = load_file(GOLDEN)
+    golden = load_file(upstream / "trajectory_io.safetensors")
     path = interpolate(golden[f"{case}.a"], golden[f"{case}.b"], golden["K0"], golden["K1"], SIZE)
     torch.testing.assert_close(path.c2w, golden[f"{case}.out"], atol=1e-5, rtol=0)
     torch.testing.assert_close(path.K, golden["K.out"], atol=1e-5, rtol=0)
@@ -64,7 +59,8 @@ def test_ends_are_the_inputs_and_intrinsics_are_linear() -> None:
     path = along(cameras, 5)
     torch.testing.assert_close(path.c2w[[0, -1]], cameras.c2w, atol=1e-6, rtol=0)
     assert path.K[:, 0, 0].tolist() == pytest.approx([60 + 10 * t for t in eased_times(5).tolist()])
-    assert path.size == SIZE and len(path) == 5
+    assert path.size == SIZE
+    assert len(path) == 5
 
 
 def test_the_same_pose_twice_stays_put() -> None:
@@ -95,7 +91,9 @@ def test_paths_stay_near_the_inputs_and_on_the_subject(path) -> None:  # type: i
     cameras, depth = two_cameras(), 3.0
     middle = along(cameras, 3)
     result = path(cameras, depth, 33)
-    assert len(result) == 33 and result.size == SIZE and result.c2w.dtype == torch.float32
+    assert len(result) == 33
+    assert result.size == SIZE
+    assert result.c2w.dtype == torch.float32
     torch.testing.assert_close(result.c2w[0], middle.c2w[1], atol=1e-5, rtol=0)
     travel = (result.c2w[:, :3, 3] - middle.c2w[1, :3, 3]).norm(dim=-1)
     assert 0.1 < travel.max() < 0.25 * depth
@@ -109,7 +107,8 @@ def test_paths_stay_near_the_inputs_and_on_the_subject(path) -> None:  # type: i
 def test_orbit_reaches_both_inputs_and_closes() -> None:
     cameras = two_cameras()
     centre = orbit(cameras, 3.0, 129).c2w[:, :3, 3]
-    assert centre[:, 0].min() == pytest.approx(-0.5, abs=0.03) and centre[:, 0].max() == pytest.approx(0.5, abs=0.03)
+    assert centre[:, 0].min() == pytest.approx(-0.5, abs=0.03)
+    assert centre[:, 0].max() == pytest.approx(0.5, abs=0.03)
     torch.testing.assert_close(centre[0], centre[-1], atol=1e-5, rtol=0)
     assert centre[32, 0] > 0.3, "sets out towards the second input"
 

@@ -1,0 +1,1 @@
+"""Stage 7, evaluate: run methods on cases with a known truth and record the figures with their protocol."""

@@ -1,0 +1,107 @@
+"""Two-view cases: which frames of a posed scene a method is given and which it must produce.
+
+A scene folder holds transforms.json (nerfstudio) and pairs.json, a list of
+{"kind": "medium" | "wide", "context": [i, j], "target": [...]} with indices into the frames of transforms.json.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stages.errors import InputError
+from stages.files.images import read_image
+from stages.files.transforms import read_transforms
+from stages.scene import Cameras, Views
+
+
+@dataclass(frozen=True)
+class Case:
+    """One task: the two context frames and the target frames of a scene, as indices into its transforms.json."""
+
+    scene: Path
+    kind: str
+    context: tuple[int, int]
+    targets: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """Scene and context frames; unique within a set of scenes."""
+        return f"{self.scene.name}-{self.context[0]:04d}-{self.context[1]:04d}"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A case in memory.
+
+    context: the two photographs.  cameras: T target cameras.  truth: [T, 3, h, w].
+    times: [T], where each target lies between the context frames, 0 at the first and 1 at the second, counted in frames.
+    """
+
+    context: Views
+    cameras: Cameras
+    truth: Tensor
+    times: Tensor
+
+
+def find_scenes(folders: list[Path]) -> list[Path]:
+    """Scene folders among `folders` and directly inside them, in order of name. Raises InputError if one of them holds none."""
+    scenes = []
+    for folder in folders:
+        inside = [folder] if (folder / "transforms.json").is_file() else sorted(p.parent for p in folder.glob("*/transforms.json"))
+        if not inside:
+            raise InputError(f"cannot evaluate {folder}", "there is no transforms.json in it or one level below", "give scene folders")
+        scenes += inside
+    return scenes
+
+
+def read_cases(scene: Path) -> list[Case]:
+    """The cases of a scene folder. Raises InputError if pairs.json is missing, malformed, or names frames that are not there."""
+    path = scene / "pairs.json"
+    try:
+        entries = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}", str(error), "a two-view scene has a pairs.json beside transforms.json") from error
+    count = len(read_transforms(scene / "transforms.json")[0])
+    if not isinstance(entries, list) or not entries:
+        raise InputError(f"cannot use {path}", "it is not a list of cases", 'list {"kind", "context", "target"} objects')
+    return [_case(scene, entry, count) for entry in entries]
+
+
+def _case(scene: Path, entry: Any, count: int) -> Case:
+    what = f"cannot use {scene / 'pairs.json'}"
+    try:
+        kind, context, targets = entry["kind"], tuple(entry["context"]), tuple(entry["target"])
+    except (KeyError, TypeError) as error:
+        raise InputError(what, f"a case lacks {error}", 'each case has "kind", "context" and "target"') from error
+    frames = (*context, *targets)
+    if not isinstance(kind, str) or len(context) != 2 or context[0] == context[1] or not targets:
+        raise InputError(what, f"a case is {entry}", "give a kind, two different context frames and at least one target")
+    if not all(isinstance(i, int) and 0 <= i < count for i in frames):
+        raise InputError(what, f"a case names frames {frames}, the scene has {count}", "count frames from 0")
+    return Case(scene, kind, context, targets)
+
+
+def load_task(case: Case) -> Task:
+    """Read the images and cameras of a case. Raises InputError if a frame is missing or of another size."""
+    cameras, names = read_transforms(case.scene / "transforms.json")
+    first, second = case.context
+    context = Views(_read(case, names, case.context, cameras.size), cameras[list(case.context)])
+    times = (torch.tensor(case.targets, dtype=torch.float32) - first) / (second - first)
+    return Task(context, cameras[list(case.targets)], _read(case, names, case.targets, cameras.size), times)
+
+
+def _read(case: Case, names: list[str], indices: tuple[int, ...], size: tuple[int, int]) -> Tensor:
+    images = []
+    for index in indices:
+        image = read_image(case.scene / names[index])
+        if image.shape[1:] != size:
+            why = f"{names[index]} is {image.shape[2]} x {image.shape[1]}, transforms.json says {size[1]} x {size[0]}"
+            raise InputError(f"cannot use {case.scene}", why, "give the images that belong to transforms.json")
+        images.append(image)
+    return torch.stack(images)

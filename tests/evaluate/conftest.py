@@ -1,0 +1,52 @@
+"""A posed scene small enough for a test: a textured wall three units away, photographed by a camera that slides to the right."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from stages.files.images import write_png
+from stages.files.transforms import write_transforms
+from stages.scene import Cameras
+
+SIZE, FOCAL, DEPTH, STEP = (48, 64), 60.0, 3.0, 0.15  # one step moves the wall by 3 pixels
+
+
+def wall_cameras(count: int) -> Cameras:
+    c2w = torch.eye(4, dtype=torch.float64).repeat(count, 1, 1)
+    c2w[:, 0, 3] = STEP * torch.arange(count)
+    K = torch.tensor([[FOCAL, 0, SIZE[1] / 2], [0, FOCAL, SIZE[0] / 2], [0, 0, 1]], dtype=torch.float64)
+    return Cameras(c2w, K.repeat(count, 1, 1), SIZE)
+
+
+def wall_images(count: int) -> Tensor:
+    """[count, 3, h, w]: windows of a wide smooth random texture, each 3 pixels further."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(1, 3, 24, 60, generator=generator)
+    texture = torch.nn.functional.interpolate(coarse, (SIZE[0], 4 * SIZE[1]), mode="bicubic").clamp(0, 1)[0]
+    return torch.stack([texture[:, :, 3 * i : 3 * i + SIZE[1]] for i in range(count)])
+
+
+@pytest.fixture
+def wall(tmp_path: Path) -> Callable[..., Path]:
+    """Write a scene folder with five frames and two cases."""
+
+    def write(name: str = "wall", pairs: object = None) -> Path:
+        folder = tmp_path / "scenes" / name
+        images = wall_images(5)
+        for i, image in enumerate(images):
+            write_png(folder / "images" / f"{i:04d}.png", image)
+        write_transforms(folder / "transforms.json", wall_cameras(5), [f"images/{i:04d}.png" for i in range(5)])
+        default = [
+            {"kind": "medium", "context": [0, 2], "target": [1]},
+            {"kind": "wide", "context": [0, 4], "target": [1, 2, 3], "inliers": 60},
+        ]
+        (folder / "pairs.json").write_text(json.dumps(default if pairs is None else pairs))
+        return folder
+
+    return write

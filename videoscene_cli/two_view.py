@@ -1,0 +1,110 @@
+"""The two-view protocol over folders of scenes: find the cases, do what is left, print every case, write the summary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stages.errors import DeviceError, InputError, RunError, WeightsError
+from videoscene_cli.artifact import Record, Request
+from videoscene_cli.engine import Engine
+from videoscene_cli.jobs import Job, make_job, run_jobs
+
+
+def evaluate_two_view(folders: Sequence[Path], methods: Sequence[str], out: Path, keep: bool, processes: int, engine: Engine) -> None:
+    """Run methods on all cases of all scenes; prints a line a case, the means, and the path of metrics.json.
+
+    A scene or a case that fails is reported and left out, and RunError says so at the end.
+    """
+    from stages.files.documents import read_json
+
+    jobs, errors = _plan(folders, methods, out, keep, engine)
+    done = [job for job in jobs if job.is_done()]
+    if engine.shared.dry_run:
+        plan = {"methods": list(methods), "cases": len(jobs), "done": len(done), "out": str(out)}
+        return engine.report.data("\n".join(f"{key}: {value}" for key, value in plan.items()), plan)
+    results = [read_json(job.record) for job in done]
+    for result in results:
+        _print(result["case"], result, engine)
+    run = Record(device=str(engine.device))
+    with run.stage("cases"), engine.report.progress("cases") as advance:
+        for job, outcome in run_jobs([job for job in jobs if job not in done], processes):
+            if isinstance(outcome, (WeightsError, DeviceError)):
+                raise outcome  # the rest would fail in the same way
+            if isinstance(outcome, Exception):
+                engine.report.error(outcome)
+                errors[f"{job.case.name} {job.method}"] = outcome
+            else:
+                results.append(outcome)
+                _print(outcome["case"], outcome, engine)
+            advance(len(results), len(jobs))
+    _write(results, methods, errors, out, engine)
+    if errors:
+        why = f"{len(errors)} failed, the messages are above: {', '.join(errors)}"
+        raise RunError("not every case was measured", why, "mend those and run the same command again")
+    _write_manifest(jobs, out, run)
+    engine.report.done(str(out / "metrics.json"), len(done) == len(jobs), command="evaluate")
+
+
+def _plan(folders: Sequence[Path], methods: Sequence[str], out: Path, keep: bool, engine: Engine) -> tuple[list[Job], dict[str, Exception]]:
+    """The jobs of all scenes, and the errors of scenes or cases that cannot be read. Raises InputError if no case is left."""
+    from stages.evaluate.cases import find_scenes, read_cases
+
+    jobs: list[Job] = []
+    errors: dict[str, Exception] = {}
+    for scene in find_scenes(list(folders)):
+        try:
+            cases = read_cases(scene)
+        except InputError as error:
+            errors[scene.name] = error
+            continue
+        for case in cases:
+            try:
+                jobs += [make_job(case, method, out, keep, engine) for method in methods]
+            except InputError as error:
+                errors[case.name] = error
+    if not jobs:
+        raise next(iter(errors.values()))
+    for met in errors.values():
+        engine.report.error(met)
+    records = [job.record for job in jobs]
+    if len(set(records)) < len(records):
+        twice = next(record for record in records if records.count(record) > 1)
+        raise InputError("two cases of one name", f"{twice.stem} comes twice", "give scene folders of different names")
+    return jobs, errors
+
+
+def _print(name: str, result: Mapping[str, Any], engine: Engine) -> None:
+    """One case, or the means of one kind (which have no scene), on one line."""
+    figures = "  ".join(f"{metric} {_number(value, metric)}" for metric, value in result["mean"].items())
+    engine.report.data(f"{name:42s} {result['kind']:7s} {result['method']:12s} {figures}", dict(result))
+
+
+def _number(value: float | None, metric: str) -> str:
+    return "inf" if value is None else f"{value:5.2f}" if "psnr" in metric else f"{value:.4f}"
+
+
+def _write(results: list[dict[str, Any]], methods: Sequence[str], errors: Mapping[str, Exception], out: Path, engine: Engine) -> None:
+    """Print the means and publish metrics.json: protocol, summary, cases, failures."""
+    from stages.evaluate.two_view import PROTOCOL, summarise
+    from stages.files.publish import write_json
+
+    results = sorted(results, key=lambda result: (methods.index(result["method"]), result["case"]))
+    summary = {method: summarise([result for result in results if result["method"] == method]) for method in methods}
+    for method, kinds in summary.items():
+        for kind, means in kinds.items():
+            shown = {"at the inputs, psnr": means["context psnr"]["mean"], "worst psnr": means["context psnr"]["worst"]}
+            record = {"kind": kind, "method": method, "cases": means["cases"], "mean": means["mean"] | shown}
+            _print(f"mean of {means['cases']} cases", record, engine)
+    failed = {name: str(error) for name, error in errors.items()}
+    write_json(out / "metrics.json", {"protocol": PROTOCOL, "summary": summary, "cases": results, "failed": failed})
+
+
+def _write_manifest(jobs: Sequence[Job], out: Path, run: Record) -> None:
+    """The mark that everything asked for is measured."""
+    from stages.files.publish import publish
+
+    request = Request("evaluate --two-view", {"cases": {f"{job.method} {job.case.name}": job.fingerprint for job in jobs}}, {})
+    with publish(out / "manifest.json") as partial:
+        run.write_manifest(partial, request, {"metrics.json": out / "metrics.json"})
