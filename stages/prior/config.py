@@ -15,6 +15,7 @@ class PriorConfig:
 
     cnn_channels: widths of the three CNN levels, at 1/2, 1/4 and 1/4 of the image.
     feature_channels: width of the transformer and of the matched features.
+    feed_forward_channels: hidden width of the transformer's feed-forward networks.
     transformer_blocks: self + cross attention blocks.
     attention_splits: windows along each side of the feature map.
     depth_candidates: planes of the sweep, uniform in inverse depth from far to near.
@@ -30,7 +31,9 @@ class PriorConfig:
     depth_convention: "z" is camera depth, pixel centres at + 0.5, the intrinsics of every view, points behind the other camera masked.
         "ray" is upstream's: the number swept as z is used as distance along the ray, pixels are sampled at whole coordinates, the
         reference view's intrinsics serve both views, nothing is masked (SPEC 3.5, 3.8).
-    patch_window: side in half-resolution pixels (even) of the windows whose ZNCC joins the learned correlation; 0 for none.
+    patch_radius: ZNCC of raw windows and colour difference join the learned correlation; a window has 2 patch_radius + 1 cells of the
+        quarter-size map a side; 0 for the learned correlation alone.
+    unit_features: features are compared as unit vectors, less their mean over the map, so that their products are cosines like ZNCC.
     peak_radius: the depth is the expectation over this many candidates on each side of the best one; 0 for all candidates.
     guided_upsampling: the refinement chooses how a pixel blends the 3 x 3 coarse depths around it, so that edges stay sharp.
     relative_disparity: the refinement sees and changes inverse depth as a fraction of the swept range, whatever the scene's scale.
@@ -39,6 +42,7 @@ class PriorConfig:
 
     cnn_channels: tuple[int, int, int]
     feature_channels: int
+    feed_forward_channels: int
     transformer_blocks: int
     attention_splits: int
     depth_candidates: int
@@ -58,7 +62,8 @@ class PriorConfig:
     scale_min: float
     scale_max: float
     depth_convention: Literal["ray", "z"]
-    patch_window: int
+    patch_radius: int
+    unit_features: bool
     peak_radius: int
     guided_upsampling: bool
     relative_disparity: bool
@@ -73,6 +78,7 @@ class PriorConfig:
 RE10K = PriorConfig(
     cnn_channels=(64, 96, 128),
     feature_channels=128,
+    feed_forward_channels=1024,
     transformer_blocks=6,
     attention_splits=2,
     depth_candidates=128,
@@ -92,7 +98,8 @@ RE10K = PriorConfig(
     scale_min=0.5,
     scale_max=15.0,
     depth_convention="ray",
-    patch_window=0,
+    patch_radius=0,
+    unit_features=False,
     peak_radius=0,
     guided_upsampling=False,
     relative_disparity=False,
@@ -102,6 +109,7 @@ RE10K = PriorConfig(
 SMALL = PriorConfig(
     cnn_channels=(32, 48, 64),
     feature_channels=64,
+    feed_forward_channels=256,
     transformer_blocks=2,
     attention_splits=4,
     depth_candidates=64,
@@ -121,7 +129,8 @@ SMALL = PriorConfig(
     scale_min=0.5,
     scale_max=15.0,
     depth_convention="z",
-    patch_window=6,
+    patch_radius=1,
+    unit_features=True,
     peak_radius=2,
     guided_upsampling=True,
     relative_disparity=True,

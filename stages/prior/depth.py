@@ -12,7 +12,7 @@ from stages.prior.config import PriorConfig
 from stages.prior.plane_sweep import inverse_depths, match_volumes
 from stages.prior.unet import UNet
 
-MATCH_SCALE = (0.5, 10.0, 20.0)  # logits per unit of learned correlation, ZNCC and colour difference before any training
+MATCH_SCALE = (0.5, 2.5, 2.0)  # logits per unit of each matching volume before any training (cosine, ZNCC, colour; see GAINS)
 OPAQUE = 2.0  # logit of the opacity before any training, where the network starts from its pixels
 
 
@@ -50,7 +50,7 @@ class DepthPredictor(nn.Module):
         self.config = config
         c = config
         d, cells = c.depth_candidates, c.refine_stride**2
-        volume = d + c.feature_channels + (2 * d + 1 if c.patch_window else 0)
+        volume = d + c.feature_channels + (2 * d + 1 if c.patch_radius else 0)
         self.corr_refine_net = nn.Sequential(
             nn.Conv2d(volume, c.cost_channels, 3, padding=1),
             nn.GroupNorm(8, c.cost_channels),
@@ -74,7 +74,7 @@ class DepthPredictor(nn.Module):
         self.to_disparity = _head(c.refine_channels, c.disparity_channels, disparity)
         gaussian_inputs = c.refine_channels + 3 * cells + c.upsampled_channels
         self.to_gaussians = _head(gaussian_inputs, c.gaussian_channels, c.gaussian_parameters * cells)
-        if c.patch_window:
+        if c.patch_radius:
             # Before training the logits are those of a classical plane sweep, and the refinement changes nothing.
             self.match_scale = nn.Parameter(torch.tensor(MATCH_SCALE))
             _start_at_zero(self.depth_head_lowres[-1], self.to_disparity[-1], self.to_gaussians[-1])
@@ -105,7 +105,7 @@ class DepthPredictor(nn.Module):
         change = F.pixel_shuffle(self.to_disparity(refined), config.refine_stride)  # [N, 2 or 11, H, W]
         fine = self.upsample(coarse, change[:, 2:]) + change[:, :1] * extent
         fine = torch.minimum(torch.maximum(fine, far), near)
-        density = torch.sigmoid(change[:, 1:2] + (OPAQUE if config.patch_window else 0.0))
+        density = torch.sigmoid(change[:, 1:2] + (OPAQUE if config.patch_radius else 0.0))
         raw = F.pixel_shuffle(self.to_gaussians(torch.cat([refined, image, upsampled], 1)), config.refine_stride)
         return Depth(logits, candidates, coarse, fine, confidence, density, raw)
 
@@ -118,7 +118,7 @@ class DepthPredictor(nn.Module):
             x = layer(x)
         x = self.corr_refine_net[4](self.corr_refine_net[3](x, images.shape[1])) + self.regressor_residual(volume)
         logits: Tensor = self.depth_head_lowres(x)
-        if self.config.patch_window:
+        if self.config.patch_radius:
             for scale, matches in zip(self.match_scale, volumes[:3], strict=True):
                 logits = logits + scale * matches
         return logits

@@ -55,21 +55,19 @@ def shift_mask(size: tuple[int, int], splits: int, like: Tensor) -> Tensor:
 
 
 class AttentionLayer(nn.Module):
-    """One-head attention inside windows, with or without a feed-forward network on [x, message] (SPEC 3.4)."""
+    """One-head attention inside windows; if `hidden` is not 0, a feed-forward network of that width on [x, message] (SPEC 3.4)."""
 
-    def __init__(self, channels: int, feed_forward: bool) -> None:
+    def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
         self.q_proj = nn.Linear(channels, channels, bias=False)
         self.k_proj = nn.Linear(channels, channels, bias=False)
         self.v_proj = nn.Linear(channels, channels, bias=False)
         self.merge = nn.Linear(channels, channels, bias=False)
         self.norm1 = nn.LayerNorm(channels)
-        if feed_forward:
-            self.mlp = nn.Sequential(
-                nn.Linear(2 * channels, 8 * channels, bias=False), nn.GELU(), nn.Linear(8 * channels, channels, bias=False)
-            )
+        self.feed_forward = hidden > 0
+        if self.feed_forward:
+            self.mlp = nn.Sequential(nn.Linear(2 * channels, hidden, bias=False), nn.GELU(), nn.Linear(hidden, channels, bias=False))
             self.norm2 = nn.LayerNorm(channels)
-        self.feed_forward = feed_forward
 
     def forward(self, x: Tensor, source: Tensor, mask: Tensor | None) -> Tensor:
         """x: [windows, T, C].  source: [windows, S, C], where keys and values come from.  mask: [windows, T, S] added to the logits."""
@@ -85,10 +83,10 @@ class AttentionLayer(nn.Module):
 class Block(nn.Module):
     """Self-attention, then cross-attention to the other views."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
-        self.self_attn = AttentionLayer(channels, feed_forward=False)
-        self.cross_attn_ffn = AttentionLayer(channels, feed_forward=True)
+        self.self_attn = AttentionLayer(channels, 0)
+        self.cross_attn_ffn = AttentionLayer(channels, hidden)
 
     def forward(self, x: Tensor, others: Tensor, mask: Tensor | None) -> Tensor:
         x = self.self_attn(x, x, mask)
@@ -102,7 +100,7 @@ class MultiViewTransformer(nn.Module):
     def __init__(self, config: PriorConfig) -> None:
         super().__init__()
         self.splits = config.attention_splits
-        self.layers = nn.ModuleList(Block(config.feature_channels) for _ in range(config.transformer_blocks))
+        self.layers = nn.ModuleList(Block(config.feature_channels, config.feed_forward_channels) for _ in range(config.transformer_blocks))
 
     def forward(self, features: Tensor) -> Tensor:
         b, v, c, h, w = features.shape
