@@ -1,0 +1,87 @@
+"""Two photographs of any kind -> two views of one size with cameras, and how near and far the scene is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stages.errors import InputError
+from stages.files.images import fit, read_focal, read_image
+from stages.files.transforms import read_transforms
+from stages.geometry import crop_intrinsics, resize_intrinsics
+from stages.prior.pose import estimate_cameras, near_far_from_cameras
+from stages.scene import Cameras, Views
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The prior's input.
+
+    views: the two photographs, resized and cropped, with cameras.  near_far: [2, 2], camera z range of each view, scene units.
+    facts: where the cameras came from, for the manifest.
+    """
+
+    views: Views
+    near_far: Tensor
+    facts: dict[str, object]
+
+
+def cover(image: Tensor, K: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Resize to cover `size` (h, w) with the aspect kept, then cut the centre. image: [3, h, w].  K: [3, 3], px."""
+    old = (image.shape[-2], image.shape[-1])
+    scale = max(size[0] / old[0], size[1] / old[1])
+    new = (max(size[0], round(old[0] * scale)), max(size[1], round(old[1] * scale)))
+    image = F.interpolate(image[None], new, mode="bicubic", antialias=True)[0].clamp(0, 1)
+    top, left = (new[0] - size[0]) // 2, (new[1] - size[1]) // 2
+    return image[:, top : top + size[0], left : left + size[1]], crop_intrinsics(resize_intrinsics(K, old, new), left, top)
+
+
+def prepare(paths: tuple[Path, Path], short_side: int = 256, cameras_file: Path | None = None) -> Prepared:
+    """Read two photographs and find their cameras.
+
+    short_side: px of the shorter side, the aspect of the first photograph is kept, sides become multiples of 16.
+    cameras_file: a transforms.json with the two frames (matched by file name, else in order) wins over estimation.
+    Raises InputError (unreadable files, cameras that do not fit) and RunError (no overlap, no baseline).
+    """
+    photos = (read_image(paths[0]), read_image(paths[1]))
+    if cameras_file is None:
+        geometry = estimate_cameras(photos, (read_focal(paths[0]), read_focal(paths[1])))
+        c2w, K, near_far, facts = geometry.c2w, geometry.K, geometry.near_far, geometry.facts()
+    else:
+        c2w, K = _given(paths, photos, cameras_file)
+        near_far, facts = None, {"cameras": "given"}
+    first, K_first = fit(photos[0], K[0], short_side)
+    assert K_first is not None
+    size = (first.shape[-2], first.shape[-1])
+    second, K_second = cover(photos[1], K[1], size)
+    views = Views(torch.stack([first, second]), Cameras(c2w, torch.stack([K_first, K_second]), size))
+    if near_far is None:
+        near_far = near_far_from_cameras(views.images, views.cameras)
+    facts |= {"near_far": near_far.tolist(), "size": list(size)}
+    return Prepared(views, near_far.float(), facts)
+
+
+def _given(paths: tuple[Path, Path], photos: tuple[Tensor, Tensor], cameras_file: Path) -> tuple[Tensor, Tensor]:
+    cameras, names = read_transforms(cameras_file)
+    by_name = {Path(name).name: k for k, name in enumerate(names)}
+    picked = [by_name.get(path.name) for path in paths]
+    if None in picked:
+        if len(cameras) != 2:
+            raise InputError(
+                f"{cameras_file} does not name the photographs", f"it has {len(cameras)} frames and none is called {paths[picked.index(None)].name}",
+                "name the photographs in file_path, or give a file with exactly two frames",
+            )
+        picked = [0, 1]
+    chosen = cameras[[k for k in picked if k is not None]]
+    K = []
+    for photo, intrinsics in zip(photos, chosen.K, strict=True):
+        size = (photo.shape[-2], photo.shape[-1])
+        if not math.isclose(size[0] / size[1], chosen.size[0] / chosen.size[1], rel_tol=0.02):
+            raise InputError(f"{cameras_file} does not fit the photographs", f"cameras are for {chosen.size[::-1]} px, a photograph has {size[::-1]}", "give cameras of the same aspect ratio")
+        K.append(resize_intrinsics(intrinsics, chosen.size, size))
+    return chosen.c2w, torch.stack(K)
