@@ -29,7 +29,7 @@ def _pair(folder: Path, size: tuple[int, int] = (120, 200)) -> tuple[Path, Path,
 
     def box(centre: list[float], half: list[float], kind: int = BOX, first: int = 0) -> Primitives:
         faces = torch.arange(6)[None] + first
-        return Primitives(kind, torch.eye(3)[None], torch.tensor([centre]), torch.tensor([half]), faces, torch.tensor([1.5]), torch.ones(1, 3))
+        return Primitives(kind, torch.eye(3)[None], torch.tensor([centre], dtype=torch.float32), torch.tensor([half], dtype=torch.float32), faces, torch.tensor([1.5]), torch.ones(1, 3))
 
     things = [box([0.4, 0.1, 3.0], [0.3, 0.4, 0.2], BOX, 6), box([-0.7, 0, 3.4], [0.3] * 3, BALL, 3), box([0, -0.6, 3.2], [0.2, 0.2, 0.1], CYLINDER, 5)]
     world = World(box([0, 0, 0], [3, 3, 4.5]), things, torch.zeros(1, 3), torch.zeros(1), 0.9)
