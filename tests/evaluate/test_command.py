@@ -1,0 +1,171 @@
+"""`videoscene evaluate --two-view`: what it prints and writes, what it survives."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from videoscene_cli import app, jobs
+
+Wall = Callable[..., Path]
+ROOT = Path(__file__).resolve().parents[2]
+# The program, killed in the middle of its third case.
+DIES = """
+import os, signal, sys
+from stages.evaluate import two_view
+from videoscene_cli import app
+measure, calls = two_view.measure, []
+def dying(*arguments):
+    calls.append(1)
+    if len(calls) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return measure(*arguments)
+two_view.measure = dying
+sys.exit(app.run(sys.argv[1:]))
+"""
+
+
+class Ended(NamedTuple):
+    code: int
+    lines: list[str]
+    err: str
+
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(*arguments: object) -> Ended:
+        capsys.readouterr()
+        code = app.run(["evaluate", *map(str, arguments)])
+        captured = capsys.readouterr()
+        return Ended(code, captured.out.splitlines(), captured.err)
+
+    return run
+
+
+def test_prints_every_case_the_means_and_the_result(wall: Wall, run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    ended = run("--two-view", wall("b").parent, wall("a"), "--method", "crossfade", "--method", "nearest", "-o", out)
+    assert ended.code == 2, "a comes twice"
+    ended = run("--two-view", wall("a"), wall("b"), "--method", "crossfade", "--method", "nearest", "-o", out)
+    assert ended.code == 0, ended.err
+    assert len(ended.lines) == 8 + 4 + 1
+    assert sum(line.startswith("a-0000-0004") for line in ended.lines) == 2
+    assert [line.split()[:6] for line in ended.lines[8:12]] == [
+        ["mean", "of", "2", "cases", kind, method] for method in ("crossfade", "nearest") for kind in ("medium", "wide")
+    ]
+    assert ended.lines[-1] == str(out / "metrics.json")
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["protocol"]["name"] == "two-view"
+    assert metrics["failed"] == {}
+    assert len(metrics["cases"]) == 8
+    figures = [case["mean"]["psnr"] for case in metrics["cases"] if case["method"] == "nearest" and case["kind"] == "wide"]
+    assert metrics["summary"]["nearest"]["wide"]["mean"]["psnr"] == pytest.approx(sum(figures) / 2)
+    assert (out / "manifest.json").exists()
+
+
+def test_json_lines(wall: Wall, run: Run, tmp_path: Path) -> None:
+    ended = run("--two-view", wall(), "--method", "nearest", "-o", tmp_path / "report", "--json")
+    records = [json.loads(line) for line in ended.lines]
+    assert [record.get("case") for record in records] == ["wall-0000-0002", "wall-0000-0004", None, None, None]
+    assert records[2]["cases"] == 1
+    assert records[-1]["path"] == str(tmp_path / "report" / "metrics.json")
+
+
+def test_done_cases_are_not_done_again(wall: Wall, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ("--two-view", wall(), "--method", "crossfade", "-o", tmp_path / "report")
+    first = run(*command)
+    monkeypatch.setattr(jobs, "run_job", lambda job: pytest.fail("it was done"))
+    assert run(*command).lines == first.lines
+    assert "2 of 2" not in first.err
+    assert run(*command, "--dry-run").lines[-2:] == ["done: 2", f"out: {tmp_path / 'report'}"]
+
+
+def test_another_request_in_the_same_place(wall: Wall, run: Run, tmp_path: Path) -> None:
+    scene = wall()
+    command = ("--two-view", scene, "--method", "crossfade", "-o", tmp_path / "report")
+    assert run(*command).code == 0
+    (scene / "images" / "0001.png").write_bytes((scene / "images" / "0003.png").read_bytes())
+    ended = run(*command)
+    assert ended.code == 2
+    assert "--force" in ended.err
+    assert run(*command, "--force").code == 0
+
+
+def test_keep(wall: Wall, run: Run, tmp_path: Path) -> None:
+    command = ("--two-view", wall(), "--method", "nearest", "-o", tmp_path / "report")
+    assert run(*command).code == 0
+    assert not (tmp_path / "report" / "frames").exists()
+    assert run(*command, "--keep").code == 0
+    kept = tmp_path / "report" / "frames" / "nearest" / "wall-0000-0004"
+    assert sorted(path.name for path in kept.iterdir()) == ["frames", "transforms.json", "video.mp4"]
+    assert len(list((kept / "frames").iterdir())) == 3
+
+
+def test_a_bad_scene_does_not_stop_the_rest(wall: Wall, run: Run, tmp_path: Path) -> None:
+    wall("a"), wall("b", pairs=[]), wall("c")
+    (tmp_path / "scenes" / "c" / "images" / "0001.png").write_bytes(b"not an image")
+    (tmp_path / "scenes" / "a" / "images" / "0003.png").unlink()
+    ended = run("--two-view", tmp_path / "scenes", "--method", "crossfade", "-o", tmp_path / "report")
+    assert ended.code == 1
+    assert ended.err.count("error: ") == 5  # b, one case of a, two of c, and the sum of it
+    metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert [case["case"] for case in metrics["cases"]] == ["a-0000-0002"]
+    assert len(metrics["failed"]) == 4
+    assert not (tmp_path / "report" / "manifest.json").exists()
+
+
+def test_a_killed_run_loses_and_repeats_nothing(wall: Wall, run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    command = ["--two-view", str(wall("a")), str(wall("b")), "--method", "crossfade", "-o", str(out)]
+    killed = subprocess.run([sys.executable, "-c", DIES, "evaluate", *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(killed.stdout.splitlines()) == 2
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.json")}
+    assert len(before) == 2
+    ended = run(*command)
+    assert ended.code == 0
+    assert len(ended.lines) == 4 + 2 + 1
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items()), "finished cases stay as they were"
+    assert len({line.split()[0] for line in ended.lines[:4]}) == 4
+    assert not [name for _, _, names in os.walk(out) for name in names if "partial" in name]
+
+
+def test_several_processes_agree_with_one(wall: Wall, run: Run, tmp_path: Path) -> None:
+    scenes = (wall("a"), wall("b"))
+    for name, extra in (("one", ()), ("two", ("--jobs", 2))):
+        assert run("--two-view", *scenes, "--method", "nearest", "-o", tmp_path / name, *extra).code == 0
+    one, two = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two"))
+    for a, b in zip(one["cases"], two["cases"], strict=True):
+        assert a | {"seconds": 0} == b | {"seconds": 0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("--two-view", "nowhere", "-o", "x"), 2, "no transforms.json"),
+        (("scene", "-o", "x"), 2, "--two-view is missing"),
+        (("--two-view", "scene"), 2, "-o is missing"),
+        (("--two-view", "scene", "--method", "magic", "-o", "x"), 2, "'magic' is no method"),
+        (("--two-view", "scene", "--weights", "nothing", "-o", "x"), 3, "nothing"),
+    ],
+)
+def test_bad_usage(wall: Wall, run: Run, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], code: int, told: str) -> None:
+    folder = wall("scene").parent
+    monkeypatch.chdir(folder)
+    ended = run(*arguments)
+    assert ended.code == code
+    assert told in ended.err
+    assert ended.err.startswith("error: ")
+    assert len(ended.err.splitlines()) == 3
+    assert not (folder / "x").exists()
