@@ -51,13 +51,16 @@ typedef REAL real;
 
 constexpr bool IS_FLOAT = sizeof(real) == 4;
 
-// 64-byte vectors only where the CPU has them: on AVX2 gcc lowers them several times slower than 32-byte ones.
+// Vectors of the CPU's own width: gcc lowers wider ones several times slower than narrower ones.
 #if defined(__AVX512F__) && defined(__AVX512DQ__)
 #define WIDE_VECTORS 1
 constexpr int VECTOR_BYTES = 64;
-#else
+#elif defined(__AVX__)
 #define WIDE_VECTORS 0
 constexpr int VECTOR_BYTES = 32;
+#else
+#define WIDE_VECTORS 0
+constexpr int VECTOR_BYTES = 4 * sizeof(real);  // a block is at least one row of four pixels
 #endif
 constexpr int LANES = VECTOR_BYTES / sizeof(real);
 

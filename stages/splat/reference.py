@@ -17,8 +17,8 @@ ALPHA_MIN, ALPHA_MAX, TRANSMITTANCE_MIN = 1.0 / 255.0, 0.999, 1e-4
 class Rendering(NamedTuple):
     """image [C, h, w, X]; alpha [C, h, w, 1]; margin [C, h, w].
 
-    margin: relative distance of the pixel from the nearest decision (alpha = 1/255, T = 1e-4, two Gaussians changing order).
-    Where it is tiny, float32 may rightly decide differently and a comparison means nothing.
+    margin: relative distance of the pixel from its nearest decision (alpha = 1/255, T = 1e-4). Where it is tiny, float32 may rightly
+    decide differently and a comparison means nothing.
     """
 
     image: Tensor
@@ -70,7 +70,7 @@ def rasterization(
             colour = depth if render_mode in ("D", "ED") else torch.cat([colour, depth], 1)
             behind = colour.new_zeros(1)
             background = None if background is None else behind if render_mode in ("D", "ED") else torch.cat([background, behind])
-        image, alpha, margin = composite(mean2d, blurred, opacity, colour, point[:, 2].detach(), width, height)
+        image, alpha, margin = composite(mean2d, blurred, opacity, colour, width, height)
         if background is not None:
             image = image + (1 - alpha) * background
         if render_mode in ("ED", "RGB+ED"):
@@ -140,9 +140,7 @@ def spherical_harmonics(degree: int, directions: Tensor) -> Tensor:
     return torch.stack([function for band in out for function in band], -1)
 
 
-def composite(
-    mean2d: Tensor, covariance: Tensor, opacity: Tensor, colour: Tensor, depth: Tensor, width: int, height: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def composite(mean2d: Tensor, covariance: Tensor, opacity: Tensor, colour: Tensor, width: int, height: int) -> tuple[Tensor, Tensor, Tensor]:
     """Blend Gaussians sorted front to back: image [h, w, D], alpha [h, w, 1], margin [h, w]."""
     y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     offset = torch.stack([x, y], -1).reshape(1, -1, 2) - mean2d[:, None]  # [N, P, 2]
@@ -160,6 +158,4 @@ def composite(
         reached = before > TRANSMITTANCE_MIN
         edges = torch.minimum((alpha / ALPHA_MIN - 1).abs(), torch.where(drawn > 0, (after / TRANSMITTANCE_MIN - 1).abs(), torch.inf))
         margin = torch.where(reached, edges, torch.inf).amin(0) if len(alpha) else torch.full_like(total, torch.inf)
-        close = (depth[1:] - depth[:-1]) < 2e-6 * depth[1:].abs()
-        margin[((drawn[1:] > 0) & (drawn[:-1] > 0) & close[:, None]).any(0)] = 0.0
     return image.reshape(height, width, -1), total.reshape(height, width, 1), margin.reshape(height, width)

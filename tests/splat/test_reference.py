@@ -1,0 +1,79 @@
+"""Values within 1e-4 and gradients within 1e-3 of the float64 reference, on thousands of Gaussians made to be difficult."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from stages.splat import reference
+from tests.splat.scenes import SCALES, errors, random_scene
+
+
+def check(found: dict[str, float]) -> None:
+    assert found["image"] < 1e-4, found
+    assert found["alpha"] < 1e-4, found
+    assert all(error < 1e-3 for error in found.values()), found
+    assert {"means", "quats", "scales", "opacities", "viewmats"} <= found.keys()
+
+
+@pytest.mark.parametrize("kind", SCALES)
+def test_difficult_scenes(render: Callable[..., Any], kind: str) -> None:
+    check(errors(render, random_scene(kind), sh_degree=3))
+
+
+@pytest.mark.parametrize("mode", ["D", "ED", "RGB+D", "RGB+ED"])
+def test_depth_modes(render: Callable[..., Any], mode: str) -> None:
+    check(errors(render, random_scene(count=1000, seed=1), sh_degree=1, render_mode=mode))
+
+
+def test_antialiased(render: Callable[..., Any]) -> None:
+    # Gaussians below a pixel, where the compensation is far from 1.
+    check(errors(render, random_scene("tiny", seed=2), sh_degree=2, rasterize_mode="antialiased"))
+
+
+@pytest.mark.parametrize("degree", [0, 4])
+def test_harmonics_degrees(render: Callable[..., Any], degree: int) -> None:
+    check(errors(render, random_scene(count=1000, degree=4, seed=3), sh_degree=degree))
+
+
+@pytest.mark.parametrize("per_camera", [False, True])
+@pytest.mark.parametrize("channels", [1, 5, 40])
+def test_plain_colours_of_any_width(render: Callable[..., Any], channels: int, per_camera: bool) -> None:
+    scene = random_scene(count=400, seed=4, cameras=2)
+    n = len(scene.means)
+    g = torch.Generator().manual_seed(0)
+    colors = torch.rand((2, n, channels) if per_camera else (n, channels), generator=g, dtype=torch.float64)
+    check(errors(render, scene.change(colors=colors, backgrounds=colors.reshape(-1, channels)[:2])))
+
+
+def test_harmonics_of_each_camera(render: Callable[..., Any]) -> None:
+    scene = random_scene(count=300, seed=5, degree=1, cameras=2)
+    colors = torch.stack([scene.colors, scene.colors.flip(0)])
+    both = render(**scene.change(colors=colors).arguments(), sh_degree=1)[0]
+    for i in range(2):
+        one = scene.change(colors=colors[i]).arguments()
+        assert torch.equal(both[i], render(**one, sh_degree=1)[0][i])
+
+
+def test_cameras_in_one_call(render: Callable[..., Any]) -> None:
+    """The gradient of a batch is the sum over its cameras; poses have gradients of their own."""
+    check(errors(render, random_scene(count=1000, seed=6, cameras=3), sh_degree=3, render_mode="RGB+ED"))
+
+
+def test_float64_is_exact(render: Callable[..., Any]) -> None:
+    found = errors(render, random_scene(count=1000, seed=7, cameras=2), torch.float64, sh_degree=3, render_mode="RGB+ED")
+    assert max(found.values()) < 1e-9, found
+
+
+def test_reference_harmonics_are_orthonormal() -> None:
+    """The reference's own check: integrals of products over the sphere (Gauss-Legendre by uniform angles, exact for these degrees)."""
+    nodes, weights = (torch.from_numpy(x) for x in np.polynomial.legendre.leggauss(8))
+    angle = torch.arange(16, dtype=torch.float64) * (2 * torch.pi / 16)
+    ring = (1 - nodes**2).sqrt()
+    directions = torch.stack([ring[:, None] * angle.cos(), ring[:, None] * angle.sin(), nodes[:, None].expand(-1, 16)], -1)
+    basis = reference.spherical_harmonics(4, directions.reshape(-1, 3))
+    measure = (weights[:, None] * (2 * torch.pi / 16)).expand(-1, 16).reshape(-1)
+    gram = torch.einsum("p,pi,pj->ij", measure, basis, basis)
+    assert torch.allclose(gram, torch.eye(25, dtype=torch.float64), atol=1e-12)
