@@ -20,7 +20,7 @@ from torch import Generator, Tensor
 from stages.errors import InputError
 from stages.files.publish import publish
 from stages.prior.config import SMALL
-from stages.prior.loss import inverse_depth_error, picture_error, plane_cross_entropy
+from stages.prior.loss import UNSEEN, covisible, inverse_depth_error, picture_error, plane_cross_entropy
 from stages.prior.network import MVSplat, PriorOutput
 from stages.scene import Cameras
 from stages.splat import draw
@@ -32,10 +32,10 @@ class Recipe:
     depth, planes, picture: weights of the three losses.  every: steps between checkpoints.
     """
 
-    steps: int = 12000
-    batch: int = 2
-    learning_rate: float = 1e-3
-    warmup: int = 200
+    steps: int = 4500
+    batch: int = 1
+    learning_rate: float = 4e-4
+    warmup: int = 100
     weight_decay: float = 1e-2
     clip_norm: float = 1.0
     ema: float = 0.998
@@ -90,15 +90,16 @@ def losses(network: MVSplat, batch: Batch) -> tuple[PriorOutput, dict[str, Tenso
     pair = batch.K[:, None].expand(-1, 2, 3, 3)
     out = network(batch.images[:, :2], batch.c2w[:, :2], pair, batch.near_far)
     truth = batch.depth[:, :2]
-    coarse = truth[..., 2::4, 2::4]
+    weight = UNSEEN + (1 - UNSEEN) * covisible(truth, batch.c2w, batch.K)
+    coarse, coarse_weight = truth[..., 2::4, 2::4], weight[..., 2::4, 2::4]
     size = (batch.images.shape[-2], batch.images.shape[-1])
     pictures = []
     for b in range(len(batch.images)):
         cameras = Cameras(batch.c2w[b], batch.K[b].expand(batch.c2w.shape[1], 3, 3), size)
         pictures.append(draw(out.scene(b), cameras).image)
     return out, {
-        "depth": inverse_depth_error(out.depth, truth, batch.near_far, network.config.depth_candidates),
-        "planes": plane_cross_entropy(out.depth_logits, coarse, batch.near_far),
+        "depth": inverse_depth_error(out.depth, truth, batch.near_far, network.config.depth_candidates, weight),
+        "planes": plane_cross_entropy(out.depth_logits, coarse, batch.near_far, coarse_weight),
         "picture": picture_error(torch.cat(pictures), batch.images.flatten(0, 1)),
     }
 

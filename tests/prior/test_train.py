@@ -9,20 +9,21 @@ from safetensors.torch import load_file
 from torch import Generator
 
 from stages.errors import InputError
-from stages.prior.loss import inverse_depth_error, picture_error, plane_cross_entropy
+from stages.prior.loss import covisible, inverse_depth_error, picture_error, plane_cross_entropy
 from stages.prior.train import Recipe, Trainer, draw_batch
 from stages.worlds import load_textures
 from stages.worlds.shards import write_shard
 
+ONES = torch.ones(1, 2, 4, 4)
 NEAR_FAR = torch.tensor([[[1.0, 10.0], [2.0, 5.0]]])
 
 
 def test_inverse_depth_error_counts_planes() -> None:
     truth = torch.full((1, 2, 4, 4), 4.0)
-    assert inverse_depth_error(truth, truth, NEAR_FAR, 64) == 0
+    assert inverse_depth_error(truth, truth, NEAR_FAR, 64, ONES) == 0
     plane = (1 - 0.1) / 63
     off = 1 / (1 / truth[:, :1] + 3 * plane)  # three planes away in the first view
-    error = inverse_depth_error(torch.cat([off, truth[:, 1:]], 1), truth, NEAR_FAR, 64)
+    error = inverse_depth_error(torch.cat([off, truth[:, 1:]], 1), truth, NEAR_FAR, 64, ONES)
     assert error == pytest.approx((3 - 0.5) / 2, rel=1e-4)  # Huber beyond 1: |e| - 0.5, the second view adds nothing
 
 
@@ -31,9 +32,24 @@ def test_cross_entropy_is_least_at_the_true_plane() -> None:
     right = torch.full((1, 2, 64, 2, 2), -30.0)
     right[:, :, 20], right[:, :, 21] = torch.tensor(0.75).log(), torch.tensor(0.25).log()
     entropy = -(0.75 * torch.tensor(0.75).log() + 0.25 * torch.tensor(0.25).log())
-    first = plane_cross_entropy(right[:, :1], truth[:, :1], NEAR_FAR[:, :1])
+    first = plane_cross_entropy(right[:, :1], truth[:, :1], NEAR_FAR[:, :1], ONES[:, :1, :2, :2])
     assert first == pytest.approx(float(entropy), abs=1e-3)
-    assert plane_cross_entropy(torch.zeros(1, 1, 64, 2, 2), truth[:, :1], NEAR_FAR[:, :1]) == pytest.approx(torch.tensor(64.0).log().item(), rel=1e-4)
+    assert plane_cross_entropy(torch.zeros(1, 1, 64, 2, 2), truth[:, :1], NEAR_FAR[:, :1], ONES[:, :1, :2, :2]) == pytest.approx(torch.tensor(64.0).log().item(), rel=1e-4)
+
+
+def test_covisible_finds_what_leaves_the_frame_and_what_is_hidden() -> None:
+    """A wall at z = 2 and a post at z = 1 in the middle; the second camera stands 0.5 to the right."""
+    K = torch.tensor([[[32.0, 0, 32], [0, 32, 8], [0, 0, 1]]])
+    c2w = torch.eye(4).repeat(1, 2, 1, 1)
+    c2w[:, 1, 0, 3] = 0.5
+    depth = torch.full((1, 2, 16, 64), 2.0)
+    depth[0, 0, :, 30:34] = 1.0  # the post moves by 32 * 0.5 / 1 = 16 px to the left, the wall by 8
+    depth[0, 1, :, 14:18] = 1.0
+    seen = covisible(depth, c2w, K)[0]
+    assert seen[0, :, :8].max() == 0, "the left edge leaves the second frame"
+    assert seen[0, :, 8:22].min() == 1 and seen[0, :, 30:].min() == 1
+    assert seen[0, :, 23:25].max() == 0, "hidden behind the post in the second view"
+    assert seen[1, :, -7:].max() == 0, "the right edge of the second view lies outside the first"
 
 
 def test_picture_error_is_zero_only_for_equal_pictures() -> None:
