@@ -11,15 +11,17 @@ from typing import Annotated
 import typer
 
 from videoscene_cli import __version__
+from videoscene_cli.commands.evaluate import evaluate
 from videoscene_cli.commands.generate import generate
 from videoscene_cli.commands.prior import prior
 from videoscene_cli.commands.render import render
 from videoscene_cli.report import ExitCode, Report
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 app.command(short_help="Two photographs -> coarse 3D Gaussians.")(prior)
 app.command(short_help="Gaussians and a camera path -> frames and coverage.")(render)
 app.command(short_help="Two photographs, or a rendered scene -> the video.")(generate)
+app.command(short_help="Methods on scenes with a known truth -> figures.")(evaluate)
 
 
 def _version(wanted: bool) -> None:

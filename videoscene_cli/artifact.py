@@ -99,7 +99,7 @@ def is_current(request: Request, manifest: Path, result: Path, force: bool) -> b
 
     Raises InputError, naming --force, when something else is there: another request, a changed file, or a result of someone else.
     """
-    if force or not (result.exists() or manifest.exists()):
+    if force or not (result.exists() or manifest.exists()) or _left_by_a_killed_run(result, manifest):
         return False
     if not manifest.exists():
         raise InputError(f"{result} already exists", "it has no manifest, so this command did not make it", REPLACE)
@@ -109,6 +109,16 @@ def is_current(request: Request, manifest: Path, result: Path, force: bool) -> b
         return True
     why = "; ".join(request.differences(found)) or "its fingerprint differs"
     raise InputError(f"{result} holds another result", why, REPLACE)
+
+
+def _left_by_a_killed_run(result: Path, manifest: Path) -> bool:
+    """Whether a run was killed between publishing `result` and its manifest, whose hidden draft then names this very file."""
+    for draft in manifest.parent.glob(f".{manifest.name}.partial-*"):
+        if draft.stat().st_size and result.is_file():
+            outputs = {output["path"]: output["sha256"] for output in read_json(draft)["outputs"]}
+            if outputs.get(result.name) == sha256_file(result):
+                return True
+    return False
 
 
 @dataclass

@@ -31,12 +31,13 @@ def _read_config(context: typer.Context, path: Path | None) -> Path | None:
         raise InputError(f"cannot read {path}", " ".join(str(error).split()), "give a YAML file of option: value lines") from error
     if not isinstance(values, dict):
         raise InputError(f"cannot use {path}", "it is not a mapping", "write option: value lines, such as size: 256")
-    known = sorted(p.name for p in context.command.params if p.param_type_name == "option" and p.name not in ("config", "help"))
+    options = {p.name: p for p in context.command.params if p.param_type_name == "option" and p.name not in ("config", "help")}
     settings = {str(key).replace("-", "_"): value for key, value in values.items()}
     for key, value in settings.items():
-        if key not in known:
-            raise InputError(f"unknown key in {path}", f"{key!r} is no option of {context.command_path}", f"known: {', '.join(known)}")
-        if isinstance(value, (dict, list)):
+        if key not in options:
+            why, hint = f"{key!r} is no option of {context.command_path}", f"known: {', '.join(sorted(options))}"
+            raise InputError(f"unknown key in {path}", why, hint)
+        if isinstance(value, dict) or (isinstance(value, list) and not options[key].multiple):
             raise InputError(f"bad value in {path}", f"{key} is a {type(value).__name__}", "give one number, word or true/false")
     context.default_map = settings
     return path

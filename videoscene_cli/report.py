@@ -43,9 +43,11 @@ class Report:
         self._stdout = sys.stdout
 
     def done(self, path: str, up_to_date: bool, **facts: Any) -> None:
-        """One finished artifact: its path, or with --json an object that starts with it."""
+        """One finished artifact: its path, or with --json an object that starts with it. facts: seconds, of each stage, and more."""
         if up_to_date:
             self.note(f"{path} is up to date")
+        elif "seconds" in facts:
+            self.detail("seconds: " + ", ".join(f"{stage} {value:g}" for stage, value in facts["seconds"].items()))
         self.data(path, {"path": path, "up_to_date": up_to_date, **facts})
 
     def data(self, text: str, record: dict[str, Any]) -> None:

@@ -28,27 +28,31 @@ def files(video: Path) -> list[Path]:
 
 def make_video(out: str, request: Request, make: Callable[[Record], tuple[Clip, Gaussians]], engine: Engine) -> None:
     """Make a video file unless it is there, or stream it to stdout for `-`."""
-    from stages.files.video import write_mp4
-
     if out == "-":
-        stream = engine.report.stream()
-        if engine.shared.dry_run:
-            return show_plan(engine, request, False, [Path(out)])
-        clip, _ = make(Record())
-        return write_mp4(stream, clip.frames, clip.fps)
+        return _stream(request, make, engine)
     video, _, manifest = files(Path(out))
     current = is_current(request, manifest, video, engine.shared.force)
     if engine.shared.dry_run:
         return show_plan(engine, request, current, files(video))
+    record = Record()
     if not current:
         check_writable(video)
-        record = Record()
-        save_video(video, *make(record), request, record)
-    engine.report.done(str(video), current, command="generate", manifest=str(manifest))
+        _save(video, *make(record), request, record)
+    engine.report.done(str(video), current, command="generate", manifest=str(manifest), seconds=record.seconds)
 
 
-def save_video(video: Path, clip: Clip, gaussians: Gaussians, request: Request, record: Record) -> None:
-    """Publish the three files, the manifest last. All are complete on disk before the first is published."""
+def _stream(request: Request, make: Callable[[Record], tuple[Clip, Gaussians]], engine: Engine) -> None:
+    stream = engine.report.stream()
+    if engine.shared.dry_run:
+        return show_plan(engine, request, False, [Path("-")])
+    clip, _ = make(Record())
+    from stages.files.video import write_mp4
+
+    write_mp4(stream, clip.frames, clip.fps)
+
+
+def _save(video: Path, clip: Clip, gaussians: Gaussians, request: Request, record: Record) -> None:
+    """Publish the three files, the manifest last: publish renames when its block ends, innermost first, and all are complete by then."""
     from stages.files.ply import write_ply
     from stages.files.publish import publish
     from stages.files.video import write_mp4

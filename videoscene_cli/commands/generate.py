@@ -90,13 +90,13 @@ def from_scene(scene: Path, out: str | None, engine: Engine) -> None:
     current = is_current(request, manifest, manifest.parent, engine.shared.force)
     if engine.shared.dry_run:
         return show_plan(engine, request, current, [manifest.parent])
+    record = Record()
     if not current:
         check_writable(manifest)
-        record = Record()
         clip, _ = make(record)
         scenes.copy_stages(scene, target, ["inputs", "prior", "render"])
         scenes.save_clip(manifest.parent, clip, request, record)
-    engine.report.done(str(target), current, command="generate", manifest=str(manifest))
+    engine.report.done(str(target), current, command="generate", manifest=str(manifest), seconds=record.seconds)
 
 
 def finish(clip: Clip, views: Views, engine: Engine, record: Record) -> Clip:

@@ -61,13 +61,13 @@ def make_prior(photos: Photos, scene: Path, settings: PriorSettings, engine: Eng
     scenes.check_inputs_folder(scene)
     if engine.shared.dry_run:
         return show_plan(engine, request, current, [scene / "inputs", scene / "prior"])
+    record = Record()
     if not current:
         check_writable(manifest)
-        record = Record()
         views, prediction = predict_pair(photos, settings, engine, record)
         scenes.save_prior(scene, views, prediction, request, record)
     if announce:
-        engine.report.done(str(scene), current, command="prior", manifest=str(manifest))
+        engine.report.done(str(scene), current, command="prior", manifest=str(manifest), seconds=record.seconds)
 
 
 def predict_pair(photos: Photos, settings: PriorSettings, engine: Engine, record: Record) -> tuple[Views, Prediction]:

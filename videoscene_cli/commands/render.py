@@ -47,16 +47,16 @@ def make_render(source: Path, scene: Path, settings: PathSettings, engine: Engin
     current = is_current(request, manifest, manifest.parent, engine.shared.force)
     if engine.shared.dry_run:
         return show_plan(engine, request, current, [manifest.parent])
+    record = Record()
     if not current:
         check_writable(manifest)
-        record = Record()
         with record.stage("start"):
             gaussians, views = scenes.load_prior(source)
         clip = render_along(settings, views.cameras, gaussians, engine, record)
         scenes.copy_stages(source, scene, ["inputs", "prior"])
         scenes.save_clip(manifest.parent, clip, request, record)
     if announce:
-        engine.report.done(str(scene), current, command="render", manifest=str(manifest))
+        engine.report.done(str(scene), current, command="render", manifest=str(manifest), seconds=record.seconds)
 
 
 def render_along(settings: PathSettings, inputs: Cameras, gaussians: Gaussians, engine: Engine, record: Record) -> Clip:
@@ -66,8 +66,9 @@ def render_along(settings: PathSettings, inputs: Cameras, gaussians: Gaussians, 
 
     record.device = str(engine.device)
     with record.stage("render"), engine.report.progress("render") as advance:
-        cameras = cameras_along(settings, inputs, gaussians)
-        clip = draw(gaussians.to(engine.device), cameras.to(engine.device), settings.fps, advance)
+        gaussians = gaussians.to(engine.device)
+        cameras = cameras_along(settings, inputs, gaussians).to(gaussians.means)
+        clip = draw(gaussians, cameras, settings.fps, advance)
     coverage = None if clip.coverage is None else clip.coverage.cpu()
     record.facts |= {"frames": len(cameras), "coverage": None if coverage is None else round(float(coverage.mean()), 4)}
     return Clip(clip.frames.cpu(), clip.cameras.to("cpu"), coverage, clip.fps)

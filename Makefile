@@ -1,0 +1,51 @@
+# Everything here works on a machine with only Python 3.11+ and make: the first target sets up .venv.
+
+PYTHON ?= python3
+VENV ?= .venv
+# Where torch comes from when pip's own index has no CPU build. For CUDA: make TORCH_INDEX=https://download.pytorch.org/whl/cu130
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+A ?= examples/room_0.png
+B ?= examples/room_1.png
+DIR ?= pairs
+OUT ?= out
+RUN ?= runs/prior
+TEXTURES ?= textures
+
+BIN := $(VENV)/bin
+READY := $(VENV)/ready-to-run
+TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
+DEMO := $(OUT)/$(basename $(notdir $(A)))-$(basename $(notdir $(B))).mp4
+
+.PHONY: demo test lint bench measure-pose train-prior pairs clean
+.SECONDEXPANSION:
+.DELETE_ON_ERROR:
+
+demo: $(READY)  ## the main job on the pair that ships, or on A=x.jpg B=y.jpg
+	$(BIN)/videoscene generate $(A) $(B) -o $(DEMO)
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# A folder of pairs NAME_0.* NAME_1.* -> out/NAME.mp4; with -j N in parallel, with -k past failures. The manifest is the target: it is
+# written last, so an interrupted run goes on where it stopped.
+PAIRS = $(patsubst %_0,%,$(basename $(notdir $(wildcard $(DIR)/*_0.*))))
+
+pairs: $(PAIRS:%=$(OUT)/%.mp4.json)
+
+$(OUT)/%.mp4.json: $$(wildcard $(DIR)/$$*_0.*) $$(wildcard $(DIR)/$$*_1.*) | $(READY)
+	$(BIN)/videoscene generate $(wordlist 1,2,$^) -o $(@:.json=) --force
+
+clean:
+	rm -rf out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+# torch first and alone, as a CPU build: what PyPI has for Linux needs gigabytes of CUDA libraries.
+$(READY): pyproject.toml constraints.txt setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --no-deps 'torch==$(TORCH)+cpu' 2>/dev/null || $(BIN)/pip install --no-deps --index-url $(TORCH_INDEX) 'torch==$(TORCH)'
+	$(BIN)/pip install -c constraints.txt -e '.[dev]'
+	touch $@

@@ -1,0 +1,80 @@
+"""The videoscene program with a prior that needs no weights: flat Gaussians two units away, cameras a small step apart.
+
+Everything else is real. Run as a program, it hangs in the stage that $HANG_IN names, for tests that kill it there.
+"""
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+
+def fake_prior() -> dict[str, ModuleType]:
+    """Modules to put in the place of stages.prior.{prepare,predict,load}."""
+    import torch
+
+    from stages.files.images import fit, read_image
+    from stages.geometry import unproject
+    from stages.scene import Cameras, Gaussians, Views
+
+    @dataclass
+    class Result:
+        views: Any = None
+        near_far: Any = None
+        facts: Any = None
+        gaussians: Any = None
+        depth: Any = None
+
+    def prepare(paths: tuple[Path, Path], short_side: int, cameras_file: Path | None) -> Result:
+        hang("cameras")
+        images = torch.stack([fit(read_image(path), None, short_side)[0] for path in paths])
+        h, w = images.shape[-2:]
+        c2w = torch.eye(4).repeat(2, 1, 1)
+        c2w[1, 0, 3] = 0.2
+        K = torch.tensor([[w, 0, w / 2], [0, w, h / 2], [0, 0, 1.0]]).repeat(2, 1, 1)
+        return Result(views=Views(images, Cameras(c2w, K, (h, w))), near_far=torch.tensor([[1.0, 10.0]] * 2), facts={"cameras": "fake"})
+
+    def predict(views: Views, near_far: Any, network: Any) -> Result:
+        hang("prior")
+        depth = torch.full((2, *views.cameras.size), 2.0)
+        means = unproject(depth, views.cameras.K, views.cameras.c2w)[0].reshape(-1, 3)
+        colours = (views.images[0].reshape(3, -1).T - 0.5) / 0.28209479
+        quats = torch.tensor([1.0, 0, 0, 0]).expand(len(means), 4)
+        scales = torch.full_like(means, 2.0 / views.cameras.size[1])
+        return Result(gaussians=Gaussians(means, scales, quats, torch.full((len(means),), 0.9), colours[:, None]), depth=depth)
+
+    modules = {name: ModuleType(f"stages.prior.{name}") for name in ("prepare", "predict", "load")}
+    modules["prepare"].prepare = prepare  # type: ignore[attr-defined]
+    modules["predict"].predict = predict  # type: ignore[attr-defined]
+    modules["load"].load_prior = lambda path, device: None  # type: ignore[attr-defined]
+    return {module.__name__: module for module in modules.values()}
+
+
+def hang(stage: str) -> None:
+    if os.environ.get("HANG_IN") == stage:
+        sys.stderr.write(f"hanging in {stage}\n")
+        sys.stderr.flush()
+        time.sleep(60)
+
+
+def main() -> None:
+    from videoscene_cli import app
+
+    if "--help" not in sys.argv:
+        sys.modules.update(fake_prior())
+        import stages.files.video as video
+        import stages.render as render
+
+        def hanging(stage: str, function: Any) -> Any:
+            return lambda *arguments: (hang(stage), function(*arguments))[1]
+
+        render.render = hanging("render", render.render)
+        video.write_mp4 = hanging("video", video.write_mp4)
+    app.main()
+
+
+if __name__ == "__main__":
+    main()

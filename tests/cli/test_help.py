@@ -1,0 +1,63 @@
+"""Help and version: what they show, and that they are quick because they import nothing heavy."""
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import fields
+
+import pytest
+
+from tests.cli.conftest import Ended
+from videoscene_cli import __version__
+from videoscene_cli.options import Shared
+
+COMMANDS = ("prior", "render", "generate", "evaluate")
+Run = Callable[..., Ended]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_opens_with_two_examples(videoscene: Run, command: str) -> None:
+    ended = videoscene(command, "--help")
+    lines = [line.strip() for line in ended.out.splitlines() if line.strip()]
+    assert ended.code == 0
+    assert ended.err == ""
+    assert lines[0].startswith("Usage: videoscene " + command)
+    assert lines[1] == "Examples:"
+    assert all(f"videoscene {command}" in line for line in lines[2:4])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_the_shared_options_and_at_most_ten_of_its_own(videoscene: Run, command: str) -> None:
+    flags = set(re.findall(r"^  (?:-\w, )?--([a-z-]+)", videoscene(command, "--help").out, re.MULTILINE)) - {"help"}
+    shared = {field.name.replace("_", "-") for field in fields(Shared)}
+    assert shared <= flags
+    assert len(flags - shared) <= 10
+
+
+def test_version_and_the_list_of_commands(videoscene: Run) -> None:
+    assert videoscene("--version").out == f"videoscene {__version__}\n"
+    listed = videoscene("--help").out
+    assert all(f"  {command} " in listed for command in COMMANDS)
+
+
+def test_no_command_is_bad_usage(videoscene: Run) -> None:
+    assert videoscene().code == 2
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([command, "--help"] for command in COMMANDS)], ids=" ".join)
+def test_help_imports_no_heavy_package(arguments: list[str]) -> None:
+    heavy = ("torch", "numpy", "gsplat", "diffusers", "pycolmap", "kornia", "PIL")
+    code = f"import sys\nfrom videoscene_cli.app import run\nrun({arguments})\nsys.exit(', '.join({{*{heavy}}} & {{*sys.modules}}) or 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_help_starts_in_half_a_second() -> None:
+    best = 10.0
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "from videoscene_cli.app import main; main()", "--version"], capture_output=True, check=True)
+        best = min(best, time.perf_counter() - start)
+    assert best < 0.5

@@ -1,0 +1,68 @@
+"""Where a value comes from: flag, environment, --config, default, in this order."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Ended
+
+Run = Callable[..., Ended]
+Photos = tuple[Path, Path]
+
+
+@pytest.fixture
+def plan(videoscene: Run, photos: Photos, tmp_path: Path) -> Callable[..., dict[str, object]]:
+    def run(*arguments: object) -> dict[str, object]:
+        ended = videoscene("generate", *photos, "-o", tmp_path / "o.mp4", "--dry-run", "--json", *arguments)
+        assert ended.code == 0, ended.err
+        document: dict[str, object] = json.loads(ended.out)
+        return document
+
+    return run
+
+
+def test_flag_over_config_over_default(plan: Callable[..., dict[str, dict[str, object]]], tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("size: 96\nframes: 7\npath: orbit\n")
+    assert plan()["options"] == {"size": 256, "frames": 49, "path": "interp", "fps": 8.0, "seed": 0}
+    options = plan("--config", config, "--frames", 5)["options"]
+    assert (options["size"], options["frames"], options["path"]) == (96, 5, "orbit")
+
+
+def test_environment_over_config(plan: Callable[..., dict[str, object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "c.yaml"
+    (tmp_path / "other.safetensors").write_bytes(b"other")
+    config.write_text(f"weights: {tmp_path / 'other.safetensors'}\ndevice: cuda:99\n")
+    monkeypatch.setenv("VIDEOSCENE_DEVICE", "cpu")
+    document = plan("--config", config)
+    assert document["device"] == "cpu"
+    assert "other" not in json.dumps(document["weights"])
+    monkeypatch.delenv("VIDEOSCENE_WEIGHTS")
+    assert "other" in json.dumps(plan("--config", config)["weights"])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("sise: 96", ["sise", "size"]),
+        ("config: other.yaml", ["config"]),
+        ("size: [96]", ["size", "list"]),
+        ("size: big", ["--size", "integer"]),
+        ("size: 100", ["multiple of 16"]),
+        ("- size", ["mapping"]),
+        ("", ["mapping"]),
+        ("size: {", ["c.yaml"]),
+        ("!!python/object/apply:os.system ['true']", ["c.yaml"]),
+    ],
+)
+def test_a_bad_config_is_2(videoscene: Run, photos: Photos, tmp_path: Path, text: str, words: list[str]) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    ended = videoscene("prior", *photos, "-o", tmp_path / "s", "--config", tmp_path / "c.yaml")
+    assert (ended.code, len(ended.err.splitlines())) == (2, 3), ended.err
+    assert all(word in ended.err for word in words)
+
+
+def test_a_missing_config_is_2(videoscene: Run, tmp_path: Path) -> None:
+    assert videoscene("render", "s", "--config", tmp_path / "none.yaml").code == 2
