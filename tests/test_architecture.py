@@ -1,0 +1,116 @@
+"""The rules of the README's "Architecture", read off the source with ast."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+STAGES = sorted((ROOT / "stages").rglob("*.py"))
+CLI = sorted((ROOT / "videoscene_cli").rglob("*.py"))
+EVERYTHING = [*STAGES, *CLI, *sorted((ROOT / "tests").rglob("*.py")), ROOT / "setup.py"]
+
+# Who may import whom: a part may import the parts before it, and itself. Parts of one line do not know each other, except as in ALSO.
+LAYERS = [
+    {"errors"},
+    {"scene"},
+    {"geometry"},
+    {"trajectory", "splat", "files", "worlds", "metrics"},
+    {"prior"},
+    {"render"},
+    {"video"},
+    {"generate"},
+    {"evaluate"},
+]
+# Worlds are read from and written to disk; nothing in files, in turn, knows worlds.
+ALSO = {"worlds": {"files"}}
+SLOW_OR_LOUD = {"gsplat", "diffusers", "pycolmap", "imageio_ffmpeg", "kornia"}
+LONGEST = 350
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def part(path: Path) -> str:
+    """`prior` for stages/prior/network.py, `scene` for stages/scene.py."""
+    return path.relative_to(ROOT / "stages").parts[0].removesuffix(".py")
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Every module that a tree imports, `from stages import x` as stages.x."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            module = node.module or ""
+            yield from (f"{module}.{alias.name}" for alias in node.names) if module == "stages" else [module]
+
+
+def imports_at_once(node: ast.AST) -> Iterator[str]:
+    """The modules that a module imports when it is imported itself: not those of its functions, nor those for type checkers only."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.Import, ast.ImportFrom)):
+            yield from imports(child)
+        elif not isinstance(child, ast.FunctionDef) and not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
+            yield from imports_at_once(child)
+
+
+@pytest.mark.parametrize("path", STAGES, ids=name)
+def test_stages_know_nothing_of_the_command_line(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    used = {module.split(".")[0] for module in imports(tree)}
+    assert not used & {"videoscene_cli", "typer", "click", "rich", "argparse", "tests"}
+    attributes = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert not attributes & {"sys.argv", "sys.stdout", "os.environ", "os.getenv", "os.getcwd", "Path.cwd"}
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == "print"]
+
+
+@pytest.mark.parametrize("path", [path for path in STAGES if part(path) != "__init__"], ids=name)
+def test_a_stage_imports_only_what_comes_before_it(path: Path) -> None:
+    own = part(path)
+    level = next(index for index, parts in enumerate(LAYERS) if own in parts)
+    allowed = set().union(*LAYERS[:level], {own}, ALSO.get(own, set()))
+    used = {module.split(".")[1] for module in imports(ast.parse(path.read_text())) if module.startswith("stages.")}
+    assert used <= allowed
+
+
+@pytest.mark.parametrize("path", [*STAGES, *CLI], ids=name)
+def test_slow_or_loud_packages_are_imported_where_they_are_used(path: Path) -> None:
+    used = {module.split(".")[0] for module in imports_at_once(ast.parse(path.read_text()))}
+    assert not used & SLOW_OR_LOUD
+
+
+@pytest.mark.parametrize("path", CLI, ids=name)
+def test_the_command_line_imports_no_torch_until_it_works(path: Path) -> None:
+    used = {module.split(".")[0] for module in imports_at_once(ast.parse(path.read_text()))}
+    assert not used & {"torch", "numpy", "PIL", "yaml", "huggingface_hub"}
+
+
+@pytest.mark.parametrize("path", [*STAGES, *CLI], ids=name)
+def test_what_others_use_has_a_docstring(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    public = [node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_")]
+    assert not [node.name for node in public if ast.get_docstring(node) is None]
+    assert ast.get_docstring(tree) is not None or not tree.body
+
+
+@pytest.mark.parametrize("path", EVERYTHING, ids=name)
+def test_files_are_short(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= LONGEST
+
+
+def test_commands_are_thin() -> None:
+    assert all(len(path.read_text().splitlines()) <= 120 for path in (ROOT / "videoscene_cli" / "commands").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", [*STAGES, *CLI], ids=name)
+def test_no_untrusted_file_can_run_code(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        function = ast.unparse(call.func)
+        assert function not in {"eval", "exec", "pickle.load", "pickle.loads", "yaml.load", "yaml.unsafe_load"}
+        if function == "torch.load":
+            assert any(keyword.arg == "weights_only" and ast.unparse(keyword.value) == "True" for keyword in call.keywords)
