@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-# Where torch comes from when pip's own index has no CPU build. For CUDA: make TORCH_INDEX=https://download.pytorch.org/whl/cu130
+# Where torch comes from when no index of pip has a CPU build; for a GPU, the URL of the PyTorch index for its CUDA version.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 A ?= examples/room_0.png
