@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stages.prior.config import PriorConfig
-from stages.prior.plane_sweep import inverse_depths, match_volumes
-from stages.prior.unet import UNet
+from stages.prior.plane_sweep import match_volumes
+from stages.prior.unet import UNet, ViewSequential
 
 MATCH_SCALE = (0.5, 2.5, 2.0)  # logits per unit of each matching volume before any training (cosine, ZNCC, colour; see GAINS)
 OPAQUE = 2.0  # logit of the opacity before any training, where the network starts from its pixels
-
-
-@dataclass(frozen=True)
-class Depth:
-    """What the depth stage finds; N = B * V.
-
-    logits: [N, D, H/4, W/4].  candidates: [B, V, D], inverse depth.  coarse: [N, 1, H/4, W/4] and fine: [N, 1, H, W], inverse depth.
-    confidence: [N, 1, H/4, W/4], probability of the peak.  density: [N, 1, H, W], opacity in (0, 1).  raw: [N, G, H, W], the Gaussian head's output.
-    """
-
-    logits: Tensor
-    candidates: Tensor
-    coarse: Tensor
-    fine: Tensor
-    confidence: Tensor
-    density: Tensor
-    raw: Tensor
 
 
 def bilinear_logits() -> Tensor:
@@ -41,7 +22,7 @@ def bilinear_logits() -> Tensor:
 
 
 class DepthPredictor(nn.Module):
-    """Images, features and cameras -> inverse depth, opacity and the raw parameters of one Gaussian a pixel."""
+    """The layers from matches to depth, opacity and the raw parameters of one Gaussian a pixel; `MVSplat.forward` has them in order."""
 
     bilinear: Tensor
 
@@ -51,7 +32,7 @@ class DepthPredictor(nn.Module):
         c = config
         d, cells = c.depth_candidates, c.refine_stride**2
         volume = d + c.feature_channels + (2 * d + 1 if c.patch_radius else 0)
-        self.corr_refine_net = nn.Sequential(
+        self.corr_refine_net = ViewSequential(
             nn.Conv2d(volume, c.cost_channels, 3, padding=1),
             nn.GroupNorm(8, c.cost_channels),
             nn.GELU(),
@@ -64,7 +45,7 @@ class DepthPredictor(nn.Module):
         )
         self.upsampler = nn.Sequential(nn.Conv2d(c.feature_channels * 2, c.upsampled_channels, 3, padding=1))
         self.proj_feature = nn.Conv2d(c.upsampled_channels, c.guide_channels, 3, padding=1)
-        self.refine_unet = nn.Sequential(
+        self.refine_unet = ViewSequential(
             nn.Conv2d(3 * cells + c.guide_channels + 2, c.refine_channels, 3, padding=1),
             nn.GroupNorm(4, c.refine_channels),
             nn.GELU(),
@@ -75,53 +56,60 @@ class DepthPredictor(nn.Module):
         gaussian_inputs = c.refine_channels + 3 * cells + c.upsampled_channels
         self.to_gaussians = _head(gaussian_inputs, c.gaussian_channels, c.gaussian_parameters * cells)
         if c.patch_radius:
-            # Before training the logits are those of a classical plane sweep, and the refinement changes nothing.
+            # Before training the logits are those of a classical plane sweep.
             self.match_scale = nn.Parameter(torch.tensor(MATCH_SCALE))
-            _start_at_zero(self.depth_head_lowres[-1], self.to_disparity[-1], self.to_gaussians[-1])
+            _start_at_zero(self.depth_head_lowres[-1])
+        if c.pixel_colour:
+            # Before training the Gaussians are opaque pixels at the coarse depth.
+            _start_at_zero(self.to_disparity[-1], self.to_gaussians[-1])
         if c.guided_upsampling:
             self.register_buffer("bilinear", bilinear_logits(), persistent=False)
 
-    def forward(self, images: Tensor, cnn: Tensor, features: Tensor, c2w: Tensor, K: Tensor, near_far: Tensor) -> Depth:
-        """images: [B, V, 3, H, W].  cnn, features: [B, V, C, H/4, W/4].  c2w: [B, V, 4, 4].  K: [B, V, 3, 3], px.  near_far: [B, V, 2]."""
-        config, views = self.config, images.shape[1]
-        candidates = inverse_depths(near_far, config.depth_candidates)
-        logits = self.match(images, features, c2w, K, candidates)  # [N, D, H/4, W/4]
-        coarse, confidence = expected(logits, candidates.flatten(0, 1), config.peak_radius)  # [N, 1, H/4, W/4] twice
-
-        far, near = candidates.flatten(0, 1)[:, :1, None, None], candidates.flatten(0, 1)[:, -1:, None, None]
-        offset, extent = (far, near - far) if config.relative_disparity else (0.0, 1.0)
-        centred = config.depth_convention == "z"
-        image = F.pixel_unshuffle(images.flatten(0, 1), config.refine_stride).contiguous(memory_format=torch.channels_last)
-        size = (image.shape[-2], image.shape[-1])
-        upsampled = self.upsampler(torch.cat([features, cnn], 2).flatten(0, 1))
-        upsampled = F.gelu(F.interpolate(upsampled, size, mode="bilinear", align_corners=not centred))  # [N, C, H/s, W/s]
-        guide = self.proj_feature(upsampled)
-        coarse_up = (F.interpolate(coarse, size, mode="bilinear", align_corners=not centred) - offset) / extent
-        seen = torch.cat([image, guide, coarse_up, F.interpolate(confidence, size, mode="nearest")], 1)
-        for layer in self.refine_unet[:3]:
-            seen = layer(seen)
-        refined = self.refine_unet[3](seen, views)  # [N, C, H/s, W/s]
-
-        change = F.pixel_shuffle(self.to_disparity(refined), config.refine_stride)  # [N, 2 or 11, H, W]
-        fine = self.upsample(coarse, change[:, 2:]) + change[:, :1] * extent
-        fine = torch.minimum(torch.maximum(fine, far), near)
-        density = torch.sigmoid(change[:, 1:2] + (OPAQUE if config.patch_radius else 0.0))
-        raw = F.pixel_shuffle(self.to_gaussians(torch.cat([refined, image, upsampled], 1)), config.refine_stride)
-        return Depth(logits, candidates, coarse, fine, confidence, density, raw)
-
     def match(self, images: Tensor, features: Tensor, c2w: Tensor, K: Tensor, candidates: Tensor) -> Tensor:
-        """The logits of the candidates, [B * V, D, H/4, W/4]: matching volumes, refined together with the reference's features."""
+        """Logits of the candidate depths of every quarter-size pixel, [N, D, H/4, W/4]; N = B * V here and below.
+
+        images: [B, V, 3, H, W].  features: [B, V, C, H/4, W/4].  c2w: [B, V, 4, 4].  K: [B, V, 3, 3], px.  candidates: [B, V, D], 1/depth.
+        """
         volumes = match_volumes(images, features, K, c2w, candidates, self.config)
         volume = torch.cat([*volumes, features.flatten(0, 1)], 1).contiguous(memory_format=torch.channels_last)
-        x = volume
-        for layer in self.corr_refine_net[:3]:
-            x = layer(x)
-        x = self.corr_refine_net[4](self.corr_refine_net[3](x, images.shape[1])) + self.regressor_residual(volume)
-        logits: Tensor = self.depth_head_lowres(x)
+        refined = self.corr_refine_net(volume, images.shape[1]) + self.regressor_residual(volume)
+        logits: Tensor = self.depth_head_lowres(refined)
         if self.config.patch_radius:
             for scale, matches in zip(self.match_scale, volumes[:3], strict=True):
                 logits = logits + scale * matches
         return logits
+
+    def refine(
+        self, images: Tensor, cnn: Tensor, features: Tensor, coarse: Tensor, confidence: Tensor, candidates: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Sharpen the depth with the image and predict the rest of the Gaussians.
+
+        images: [B, V, 3, H, W].  cnn, features: [B, V, C, H/4, W/4].  coarse (1/depth), confidence: [N, 1, H/4, W/4].
+        candidates: [B, V, D], 1/depth.
+        Returns inverse depth [N, 1, H, W], opacity [N, 1, H, W] and raw Gaussian parameters [N, G, H, W].
+        """
+        config, stride = self.config, self.config.refine_stride
+        far, near = candidates.flatten(0, 1)[:, :1, None, None], candidates.flatten(0, 1)[:, -1:, None, None]
+        offset, extent = (far, near - far) if config.relative_disparity else (torch.zeros_like(far), torch.ones_like(far))
+
+        image = F.pixel_unshuffle(images.flatten(0, 1), stride).contiguous(memory_format=torch.channels_last)  # [N, 3 s^2, H/s, W/s]
+        size = (image.shape[-2], image.shape[-1])
+        upsampled = self.upsampler(torch.cat([features, cnn], 2).flatten(0, 1))
+        upsampled = F.gelu(self.interpolate(upsampled, size))  # [N, C, H/s, W/s]
+        disparity = (self.interpolate(coarse, size) - offset) / extent
+        seen = [image, self.proj_feature(upsampled), disparity, F.interpolate(confidence, size, mode="nearest")]
+        refined = self.refine_unet(torch.cat(seen, 1), images.shape[1])  # [N, C, H/s, W/s]
+
+        change = F.pixel_shuffle(self.to_disparity(refined), stride)  # [N, 2 or 11, H, W]
+        fine = self.upsample(coarse, change[:, 2:]) + change[:, :1] * extent
+        fine = torch.minimum(torch.maximum(fine, far), near)
+        opacity = torch.sigmoid(change[:, 1:2] + (OPAQUE if config.pixel_colour else 0.0))
+        raw = F.pixel_shuffle(self.to_gaussians(torch.cat([refined, image, upsampled], 1)), stride)
+        return fine, opacity, raw
+
+    def interpolate(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """Bilinear; corners on corners as upstream has it, or pixel centres where they are."""
+        return F.interpolate(x, size, mode="bilinear", align_corners=self.config.depth_convention == "ray")
 
     def upsample(self, coarse: Tensor, blend: Tensor) -> Tensor:
         """Bring coarse inverse depth to the image's size, [N, 1, H/4, W/4] -> [N, 1, H, W].
@@ -131,7 +119,7 @@ class DepthPredictor(nn.Module):
         """
         n, _, h, w = coarse.shape
         if not self.config.guided_upsampling:
-            return F.interpolate(coarse, scale_factor=4, mode="bilinear", align_corners=self.config.depth_convention == "ray")
+            return self.interpolate(coarse, (4 * h, 4 * w))
         weights = torch.softmax(blend + self.bilinear.repeat(1, h, w), 1)
         cells = F.unfold(F.pad(coarse, (1, 1, 1, 1), mode="replicate"), 3).view(n, 9, h, w)
         return (weights * F.interpolate(cells, scale_factor=4, mode="nearest")).sum(1, keepdim=True)

@@ -75,11 +75,13 @@ class GaussianAdapter(nn.Module):
         super().__init__()
         self.config = config
 
-    def forward(self, raw: Tensor, inverse_depth: Tensor, density: Tensor, images: Tensor, c2w: Tensor, K: Tensor) -> WorldGaussians:
-        """raw: [B, V, parameters, H, W].  inverse_depth, density: [B, V, 1, H, W].  images: [B, V, 3, H, W].  c2w: [B, V, 4, 4].  K: [B, V, 3, 3]."""
+    def forward(self, raw: Tensor, inverse_depth: Tensor, opacity: Tensor, images: Tensor, c2w: Tensor, K: Tensor) -> WorldGaussians:
+        """raw: [B * V, parameters, H, W].  inverse_depth, opacity: [B * V, 1, H, W].  images: [B, V, 3, H, W].
+        c2w: [B, V, 4, 4].  K: [B, V, 3, 3], px.
+        """
         config = self.config
         b, v, _, h, w = images.shape
-        raw = raw.flatten(3).transpose(2, 3)  # [B, V, P, parameters]
+        raw = raw.reshape(b, v, -1, h * w).transpose(2, 3)  # [B, V, P, parameters]
         depth = 1 / inverse_depth.reshape(b, v, h * w, 1)
         offset, scales, orientation, harmonics = raw.split([2, 3, 4, raw.shape[-1] - 9], -1)
         harmonics = harmonics.reshape(b, v, h * w, 3, -1).transpose(3, 4)  # [B, V, P, K, 3]
@@ -101,7 +103,7 @@ class GaussianAdapter(nn.Module):
         quats = quaternion_product(world, orientation[..., [3, 0, 1, 2]])
         harmonics = rotate(harmonics, c2w[..., :3, :3])
         return WorldGaussians(
-            means.flatten(1, 2), scales.flatten(1, 2), quats.flatten(1, 2), density.flatten(1), harmonics.flatten(1, 2)
+            means.flatten(1, 2), scales.flatten(1, 2), quats.flatten(1, 2), opacity.reshape(b, -1), harmonics.flatten(1, 2)
         )
 
     def points(self, offset: Tensor, depth: Tensor, c2w: Tensor, K: Tensor, size: tuple[int, int]) -> Tensor:

@@ -70,9 +70,7 @@ def rotate(harmonics: Tensor, rotation: Tensor) -> Tensor:
     harmonics: [..., P, K, 3].  rotation: [..., 3, 3], camera to world.
     """
     degree = int(harmonics.shape[-2] ** 0.5) - 1
-    bands = [
-        torch.einsum("...ij,...pjc->...pic", wigner(d, rotation), harmonics[..., d * d : (d + 1) ** 2, :]) for d in range(degree + 1)
-    ]
+    bands = [torch.einsum("...ij,...pjc->...pic", wigner(d, rotation), harmonics[..., d * d : (d + 1) ** 2, :]) for d in range(degree + 1)]
     return torch.cat(bands, -2)
 
 

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from stages.errors import InputError
 from stages.prior.config import PriorConfig
-from stages.prior.depth import DepthPredictor
+from stages.prior.depth import DepthPredictor, expected
 from stages.prior.features import FeatureCNN
 from stages.prior.gaussian_head import GaussianAdapter
 from stages.prior.harmonics import to_standard_basis
+from stages.prior.plane_sweep import inverse_depths
 from stages.prior.transformer import MultiViewTransformer
 from stages.scene import Gaussians
 
@@ -83,20 +84,22 @@ class MVSplat(nn.Module):
         _check(images, c2w, K, near_far)
         b, v, _, h, w = images.shape
         cnn, features = self.backbone(images)  # [B, V, C, H/4, W/4] twice
-        depth = self.depth_predictor(images, cnn, features, c2w, K, near_far)
-        fine = depth.fine.view(b, v, 1, h, w)  # inverse depth
-        gaussians = self.adapter(depth.raw.view(b, v, -1, h, w), fine, depth.density.view(b, v, 1, h, w), images, c2w, K)
+        candidates = inverse_depths(near_far, self.config.depth_candidates)  # [B, V, D], far first
+        logits = self.depth_predictor.match(images, features, c2w, K, candidates)  # [B * V, D, H/4, W/4]
+        coarse, confidence = expected(logits, candidates.flatten(0, 1), self.config.peak_radius)  # [B * V, 1, H/4, W/4] twice
+        fine, opacity, raw = self.depth_predictor.refine(images, cnn, features, coarse, confidence, candidates)  # [B * V, ..., H, W]
+        gaussians = self.adapter(raw, fine, opacity, images, c2w, K)
         return PriorOutput(
             means=gaussians.means,
             scales=gaussians.scales,
             quats=gaussians.quats,
             opacities=gaussians.opacities,
             sh=to_standard_basis(gaussians.harmonics),
-            depth=1 / fine[:, :, 0],
-            coarse_depth=1 / depth.coarse.view(b, v, h // 4, w // 4),
-            confidence=nn.functional.interpolate(depth.confidence, (h, w), mode="nearest").view(b, v, h, w),
-            depth_logits=depth.logits.view(b, v, -1, h // 4, w // 4),
-            inverse_depths=depth.candidates,
+            depth=1 / fine.view(b, v, h, w),
+            coarse_depth=1 / coarse.view(b, v, h // 4, w // 4),
+            confidence=nn.functional.interpolate(confidence, (h, w), mode="nearest").view(b, v, h, w),
+            depth_logits=logits.unflatten(0, (b, v)),
+            inverse_depths=candidates,
         )
 
 

@@ -135,7 +135,7 @@ def scaled(K: Tensor, factor: float) -> Tensor:
 def match_volumes(images: Tensor, features: Tensor, K: Tensor, c2w: Tensor, candidates: Tensor, config: PriorConfig) -> tuple[Tensor, ...]:
     """The matching volumes of every view against the others, averaged over these.
 
-    images: [B, V, 3, H, W].  features: [B, V, C, H/4, W/4].  K: [B, V, 3, 3], px.  c2w: [B, V, 4, 4].  candidates: [B, V, D], inverse depth.
+    images: [B, V, 3, H, W].  features: [B, V, C, H/4, W/4].  K: [B, V, 3, 3], px.  c2w: [B, V, 4, 4].  candidates: [B, V, D], 1/depth.
     Returns [B * V, D, H/4, W/4] each: the learned correlation and, if `patch_radius`, ZNCC, colour difference (both 0 where a candidate
     lands outside) and then the fraction of candidates that land inside, [B * V, 1, H/4, W/4].
     """

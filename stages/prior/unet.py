@@ -1,4 +1,7 @@
-"""The 2D UNet used on the cost volume and on the refinement: no time embedding, norms after convolutions, attention across views (SPEC 3.6)."""
+"""The 2D UNet of the cost volume and of the refinement (SPEC 3.6).
+
+Latent diffusion's UNet without time embedding, with norms after the convolutions and attention across the views of a scene.
+"""
 
 from __future__ import annotations
 
@@ -77,12 +80,12 @@ class Upsample(nn.Module):
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
-class Stage(nn.Sequential):
-    """Modules in a row, of which the attentions are told the number of views."""
+class ViewSequential(nn.Sequential):
+    """Modules in a row, of which those that look across views are told the number of these."""
 
-    def run(self, x: Tensor, views: int) -> Tensor:
+    def forward(self, x: Tensor, views: int) -> Tensor:  # type: ignore[override]
         for module in self:
-            x = module(x, views) if isinstance(module, CrossViewAttention) else module(x)
+            x = module(x, views) if isinstance(module, CrossViewAttention | UNet) else module(x)
         return x
 
 
@@ -98,26 +101,26 @@ class UNet(nn.Module):
         def attend(level: int) -> list[nn.Module]:
             return [CrossViewAttention(channels)] if 2**level in attention else []
 
-        self.input_blocks = nn.ModuleList([Stage(nn.Conv2d(channels, channels, 3, padding=1))])
+        self.input_blocks = nn.ModuleList([ViewSequential(nn.Conv2d(channels, channels, 3, padding=1))])
         for level in range(levels):
-            self.input_blocks.append(Stage(ResidualBlock(channels, channels), *attend(level)))
+            self.input_blocks.append(ViewSequential(ResidualBlock(channels, channels), *attend(level)))
             if level < levels - 1:
-                self.input_blocks.append(Stage(Downsample(channels)))
+                self.input_blocks.append(ViewSequential(Downsample(channels)))
         # Index 1 is the identity: upstream removed its attention and kept the numbering.
         self.middle_block = nn.Sequential(ResidualBlock(channels, channels), nn.Identity(), ResidualBlock(channels, channels))
         self.output_blocks = nn.ModuleList()
         for level in reversed(range(levels)):
-            self.output_blocks.append(Stage(ResidualBlock(2 * channels, channels), *attend(level)))
+            self.output_blocks.append(ViewSequential(ResidualBlock(2 * channels, channels), *attend(level)))
             up = [Upsample(channels)] if level > 0 else []
-            self.output_blocks.append(Stage(ResidualBlock(2 * channels, channels), *attend(level), *up))
+            self.output_blocks.append(ViewSequential(ResidualBlock(2 * channels, channels), *attend(level), *up))
         self.out = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), group_norm(channels), nn.SiLU())
 
     def forward(self, x: Tensor, views: int) -> Tensor:
         skips: list[Tensor] = []
         for stage in self.input_blocks:
-            x = stage.run(x, views)
+            x = stage(x, views)
             skips.append(x)
         x = self.middle_block(x)
         for stage in self.output_blocks:
-            x = stage.run(torch.cat([x, skips.pop()], 1), views)
+            x = stage(torch.cat([x, skips.pop()], 1), views)
         return self.out(x)
