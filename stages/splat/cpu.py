@@ -74,10 +74,10 @@ class _Project(torch.autograd.Function):
         means, quats, scales, opacities, viewmats, Ks = _dense(means, quats, scales, opacities, viewmats, Ks)
         c, n = viewmats.shape[0], means.shape[0]
         radii = torch.empty(c, n, 2, dtype=torch.int32)
-        means2d, depths, conics = means.new_empty(c, n, 2), means.new_empty(c, n), means.new_empty(c, n, 3)
+        means2d, depths, factors = means.new_empty(c, n, 2), means.new_empty(c, n), means.new_empty(c, n, 3)
         compensations = means.new_empty(c, n) if antialiased else None
         inputs = (means, quats, scales, opacities, viewmats, Ks)
-        outputs = (radii, means2d, depths, conics, compensations)
+        outputs = (radii, means2d, depths, factors, compensations)
         kernel(means.dtype).splat_project_forward(
             c, n, *map(_pointer, inputs), *size, eps2d, *planes, radius_clip, *map(_pointer, outputs), _threads(c * n)
         )
@@ -89,16 +89,16 @@ class _Project(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(
-        ctx: Any, _: Tensor, v_means2d: Tensor, v_depths: Tensor, v_conics: Tensor, v_compensations: Tensor | None
+        ctx: Any, _: Tensor, v_means2d: Tensor, v_depths: Tensor, v_factors: Tensor, v_compensations: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         means, quats, scales, viewmats, Ks, radii, compensations = ctx.saved_tensors
         c, n = viewmats.shape[0], means.shape[0]
-        v_means2d, v_depths, v_conics = _dense(v_means2d, v_depths, v_conics)
+        v_means2d, v_depths, v_factors = _dense(v_means2d, v_depths, v_factors)
         v_compensations = None if compensations is None or v_compensations is None else v_compensations.contiguous()
         v_means, v_quats, v_scales = torch.zeros_like(means), torch.zeros_like(quats), torch.zeros_like(scales)
         v_viewmats = torch.zeros_like(viewmats) if ctx.needs_input_grad[4] else None
         inputs = (means, quats, scales, viewmats, Ks)
-        others = (radii, compensations, v_means2d, v_depths, v_conics, v_compensations, v_means, v_quats, v_scales, v_viewmats)
+        others = (radii, compensations, v_means2d, v_depths, v_factors, v_compensations, v_means, v_quats, v_scales, v_viewmats)
         _check(kernel(means.dtype).splat_project_backward(
             c, n, *map(_pointer, inputs), *ctx.size, ctx.eps2d, *map(_pointer, others), _threads(c * n)
         ))  # fmt: skip
@@ -143,36 +143,36 @@ class _Plan:
 
 class _Composite(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, means2d: Tensor, conics: Tensor, opacities: Tensor, colours: Tensor, backgrounds: Tensor | None, plan: _Plan,
+    def forward(ctx: Any, means2d: Tensor, factors: Tensor, opacities: Tensor, colours: Tensor, backgrounds: Tensor | None, plan: _Plan,
                 size: tuple[int, int], absgrad: bool) -> tuple[Tensor, Tensor]:  # fmt: skip
-        conics, opacities, colours = _dense(conics, opacities, colours)
+        factors, opacities, colours = _dense(factors, opacities, colours)
         backgrounds = None if backgrounds is None else backgrounds.detach().contiguous()
         c, _, d = colours.shape
         image, alpha = colours.new_empty(c, size[1], size[0], d), colours.new_empty(c, size[1], size[0], 1)
         tensors = (colours, backgrounds, image, alpha)
         threads = _threads(PIXEL_WORK * alpha.numel())
         _check(kernel(colours.dtype).splat_composite_forward(plan.handle, d, *map(_pointer, tensors), threads))
-        ctx.save_for_backward(means2d, conics, opacities, colours, image, alpha)
+        ctx.save_for_backward(means2d, factors, opacities, colours, image, alpha)
         ctx.plan, ctx.absgrad = plan, absgrad
         return image, alpha
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, v_image: Tensor, v_alpha: Tensor) -> tuple[Tensor | None, ...]:
-        means2d, conics, opacities, colours, image, alpha = ctx.saved_tensors
+        means2d, factors, opacities, colours, image, alpha = ctx.saved_tensors
         v_image, v_alpha = _dense(v_image, v_alpha)
-        outputs = [torch.zeros_like(t) for t in (means2d, conics, colours, opacities)]
+        outputs = [torch.zeros_like(t) for t in (means2d, factors, colours, opacities)]
         v_abs = torch.zeros_like(means2d) if ctx.absgrad else None
-        tensors = (conics, opacities, colours, image, alpha, v_image, v_alpha, *outputs, v_abs)
+        tensors = (factors, opacities, colours, image, alpha, v_image, v_alpha, *outputs, v_abs)
         threads = _threads(PIXEL_WORK * alpha.numel())
         _check(kernel(colours.dtype).splat_composite_backward(
             ctx.plan.handle, colours.shape[-1], *map(_pointer, tensors), SLOT_BYTES, threads
         ))  # fmt: skip
         if ctx.absgrad:  # on the tensor itself, where gsplat's densification strategies look for it
             means2d.absgrad = v_abs
-        v_means2d, v_conics, v_colours, v_opacities = outputs
+        v_means2d, v_factors, v_colours, v_opacities = outputs
         v_backgrounds = ((1 - alpha) * v_image).sum((1, 2)) if ctx.needs_input_grad[4] else None
-        return v_means2d, v_conics, v_opacities, v_colours, v_backgrounds, None, None, None
+        return v_means2d, v_factors, v_opacities, v_colours, v_backgrounds, None, None, None
 
 
 def project(
@@ -191,8 +191,9 @@ def project(
     """Gaussians as seen by each camera (EWA splatting: Zwicker et al. 2001; gsplat 1.5.3 fully_fused_projection).
 
     means [N, 3], quats [N, 4], scales [N, 3], opacities [N], viewmats [C, 4, 4], Ks [C, 3, 3], size (width, height), planes (near, far).
-    Returns radii [C, N, 2] int32 (px, 0 where unseen), means2d [C, N, 2] px, depths [C, N], conics [C, N, 3] (xx, xy, yy of the inverse
-    covariance, px^-2), and if antialiased compensations [C, N], else None.
+    Returns radii [C, N, 2] int32 (px, 0 where unseen), means2d [C, N, 2] px, depths [C, N], factors [C, N, 3], and if antialiased
+    compensations [C, N], else None. A factor (root_x, shear, root_y) gives the inverse 2D covariance as kernel.cpp says: U^T U with
+    U = [[root_x, -root_x shear], [0, root_y]], px^-1.
     """
     result: tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None] = _Project.apply(
         means, quats, scales, opacities, viewmats, Ks, size, planes, eps2d, radius_clip, antialiased
@@ -208,7 +209,7 @@ def harmonics(degree: int, means: Tensor, centres: Tensor, coefficients: Tensor,
 
 def composite(
     means2d: Tensor,
-    conics: Tensor,
+    factors: Tensor,
     opacities: Tensor,
     colours: Tensor,
     backgrounds: Tensor | None,
@@ -227,7 +228,7 @@ def composite(
     c, n, d = colours.shape
     if absgrad and d > CHANNELS[-1]:
         raise NotImplementedError(f"absgrad with {d} channels, at most {CHANNELS[-1]}")
-    planned = _dense(depths, radii, means2d, conics, opacities)
+    planned = _dense(depths, radii, means2d, factors, opacities)
     handle = library.splat_plan(c, n, *map(_pointer, planned), *size, _threads(c * n))
     if handle is None:
         raise MemoryError("the Gaussian renderer ran out of memory")
@@ -241,6 +242,6 @@ def composite(
         if padding:
             part = torch.nn.functional.pad(part, (0, padding))
             behind = None if behind is None else torch.nn.functional.pad(behind, (0, padding))
-        image, alpha = _Composite.apply(means2d, conics, opacities, part, behind, plan, size, absgrad)
+        image, alpha = _Composite.apply(means2d, factors, opacities, part, behind, plan, size, absgrad)
         images.append(image[..., :wanted])
     return images[0] if len(images) == 1 else torch.cat(images, -1), alpha

@@ -115,7 +115,7 @@ def rasterization(
     implementation = _implementation(means.dtype)
     antialiased = rasterize_mode == "antialiased"
     size, planes = (width, height), (near_plane, far_plane)
-    radii, means2d, depths, conics, compensations = implementation.project(
+    radii, means2d, depths, factors, compensations = implementation.project(
         means, quats, scales, opacities, viewmats, Ks, size, planes, eps2d, radius_clip, antialiased
     )
     seen = opacities.expand(c, n) if compensations is None else opacities * compensations
@@ -128,14 +128,22 @@ def rasterization(
         if with_depth:
             colours = torch.cat([colours, depths[..., None]], -1)
             behind = None if behind is None else F.pad(behind, (0, 1))
-    image, alpha = implementation.composite(means2d, conics, seen, colours, behind, depths, radii, size, absgrad)
+    image, alpha = implementation.composite(means2d, factors, seen, colours, behind, depths, radii, size, absgrad)
     if render_mode in ("ED", "RGB+ED"):
         image = torch.cat([image[..., :-1], image[..., -1:] / alpha.clamp_min(1e-10)], -1)
     meta = {
-        "batch_ids": None, "camera_ids": None, "gaussian_ids": None, "radii": radii, "means2d": means2d, "depths": depths, "conics": conics,
-        "opacities": seen, "width": width, "height": height, "n_cameras": c,
-    }  # fmt: skip
+        **{"batch_ids": None, "camera_ids": None, "gaussian_ids": None},  # gsplat's packed form is not used here
+        **{"radii": radii, "means2d": means2d, "depths": depths, "conics": _conics(factors), "opacities": seen},
+        **{"width": width, "height": height, "n_cameras": c},
+    }
     return image, alpha, meta
+
+
+def _conics(factors: Tensor) -> Tensor:
+    """Entries xx, xy, yy of the inverse 2D covariances [C, N, 3], gsplat's form of the factors that cpu.project returns."""
+    root_x, shear, root_y = factors.unbind(-1)
+    xx = root_x * root_x
+    return torch.stack([xx, -xx * shear, xx * shear * shear + root_y * root_y], -1)
 
 
 def _colours(implementation: ModuleType, means: Tensor, colors: Tensor, viewmats: Tensor, radii: Tensor, sh_degree: int | None) -> Tensor:

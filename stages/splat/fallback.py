@@ -36,8 +36,8 @@ def project(
         _project_one(means, quats, scales, opacities, view, K, size, planes, eps2d, radius_clip, antialiased)
         for view, K in zip(viewmats, Ks, strict=True)
     ]
-    radii, means2d, depths, conics, compensations = (torch.stack(column) for column in zip(*rows, strict=True))
-    return radii, means2d, depths, conics, compensations if antialiased else None
+    radii, means2d, depths, factors, compensations = (torch.stack(column) for column in zip(*rows, strict=True))
+    return radii, means2d, depths, factors, compensations if antialiased else None
 
 
 def _project_one(
@@ -70,16 +70,18 @@ def _project_one(
     clamped = torch.minimum(torch.maximum(slopes, -centre / focal - margin), (limits - centre) / focal + margin)
     root = rotation @ (_rotations(quats) * scales[:, None, :])
     rows = (focal / z)[..., None] * (root[:, :2] - clamped[..., None] * root[:, 2:])  # J M, [N, 2, 3]
-    xx, xy, yy = (rows[:, 0] ** 2).sum(-1), (rows[:, 0] * rows[:, 1]).sum(-1), (rows[:, 1] ** 2).sum(-1)
-    sharp = xx * yy - xy * xy
-    xx, yy = xx + eps2d, yy + eps2d
-    det = xx * yy - xy * xy
+    a, b = rows.unbind(1)
+    aa, ab, bb = (a * a).sum(-1), (a * b).sum(-1), (b * b).sum(-1)
+    sharp = torch.linalg.cross(a, b).square().sum(-1)  # = aa bb - ab^2, without its cancellation
+    det = sharp + eps2d * (aa + bb + eps2d)
+    xx, yy = aa + eps2d, bb + eps2d
     usable = usable & (det > 0) & det.isfinite()
-    det = torch.where(usable, det, torch.ones_like(det))
-    conics = torch.where(usable[:, None], torch.stack([yy, -xy, xx], -1) / det[:, None], xx.new_zeros(()))
-    means2d = torch.where(usable[:, None], slopes * focal + centre, xx.new_zeros(()))
-    ratio = torch.where(usable & (sharp > 0), sharp / det, torch.ones_like(det))
-    compensations = torch.where(usable & (sharp > 0), ratio.sqrt(), xx.new_zeros(()))
+    det, yy = torch.where(usable, det, 1.0), torch.where(usable, yy, 1.0)
+    factors = torch.stack([(yy / det).sqrt(), ab / yy, yy.rsqrt()], -1)
+    factors = torch.where(usable[:, None], factors, 0.0)
+    means2d = torch.where(usable[:, None], slopes * focal + centre, 0.0)
+    ratio = torch.where(usable & (sharp > 0), sharp / det, 1.0)
+    compensations = torch.where(usable & (sharp > 0), ratio.sqrt(), 0.0)
 
     with torch.no_grad():
         seen = opacities * compensations if antialiased else opacities
@@ -88,7 +90,7 @@ def _project_one(
         on_screen = ((means2d + radii > 0) & (means2d - radii < limits)).all(-1)
         visible = usable & (seen >= ALPHA_MIN) & (radii > radius_clip).any(-1) & on_screen
         radii = torch.where(visible[:, None], radii, 0.0).clamp_max(1e9).int()
-    return radii, means2d, depths, conics, compensations
+    return radii, means2d, depths, factors, compensations
 
 
 def _rotations(quats: Tensor) -> Tensor:

@@ -4,10 +4,17 @@
 // follows (https://github.com/nerfstudio-project/gsplat, Apache-2.0; Ye et al. 2024, "gsplat", and Kerbl et al. 2023 derive them).
 // A pixel centre p sees the Gaussians with near <= z <= far in the order of (float32 depth, index):
 //
-//   sigma = (p - m)^T Q (p - m) / 2         m: projected mean, Q: "conic", the inverse of the 2D covariance
+//   sigma = (p - m)^T Q (p - m) / 2         m: projected mean, Q: inverse of the 2D covariance
 //   alpha = min(0.999, opacity exp(-sigma)) skipped below 1/255
 //   T'    = T (1 - alpha)                   the pixel closes before the Gaussian that would bring T' to 1e-4 or below
 //   image = sum alpha T colour + T_end background
+//
+// Q is kept as three numbers of its Cholesky factor: with d = p - m and t = d_x - shear d_y,
+//
+//   sigma = (root_x^2 t^2 + root_y^2 d_y^2) / 2
+//   shear = cov_xy / cov_yy,  root_y = cov_yy^-1/2,  root_x = (cov_yy / det cov)^1/2
+//
+// In float32 the entries of Q of a needle cancel to nothing along the needle; the factor, and gradients by it, stay exact.
 //
 // No step depends on tiles, so any tile size and any exact culling gives the same image.
 //
@@ -317,16 +324,25 @@ INLINE Ellipsoids load_ellipsoids(const real *means, const real *quats, const re
 //   M     = R_v R(q) S                       square root of the covariance in camera space
 //   J     = [fx/z 0 -fx tx/z^2; 0 fy/z -fy ty/z^2]   Jacobian of the projection, tx/z and ty/z clamped to the camera's limits
 //   cov   = (J M)(J M)^T + eps2d I           covariance in the image
+// With a, b the rows of J M, det(J M M^T J^T) = |a x b|^2, which needles do not cancel.
 struct Footprint {
   Vec point[3], inverse_z;
   Matrix M;
   Vec tx, ty;
   Mask inside_x, inside_y;  // the clamp did nothing
   Vec j00, j02, j11, j12;
-  Vec row_x[3], row_y[3];  // rows of J M
+  Vec a[3], b[3], cross[3];
   Vec cov_xx, cov_xy, cov_yy;
   Vec det_sharp, det;  // determinant without and with eps2d
 };
+
+INLINE Vec dot(const Vec *a, const Vec *b) { return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]; }
+
+INLINE void cross_product(const Vec *a, const Vec *b, Vec *out) {
+  out[0] = a[1] * b[2] - a[2] * b[1];
+  out[1] = a[2] * b[0] - a[0] * b[2];
+  out[2] = a[0] * b[1] - a[1] * b[0];
+}
 
 INLINE Footprint project(const Ellipsoids &g, const Camera &camera, real eps2d) {
   Footprint f;
@@ -350,18 +366,17 @@ INLINE Footprint project(const Ellipsoids &g, const Camera &camera, real eps2d) 
   f.j02 = -camera.fx * f.tx * f.inverse_z * f.inverse_z;
   f.j12 = -camera.fy * f.ty * f.inverse_z * f.inverse_z;
   for (int j = 0; j < 3; j++) {
-    f.row_x[j] = f.j00 * f.M.at[0][j] + f.j02 * f.M.at[2][j];
-    f.row_y[j] = f.j11 * f.M.at[1][j] + f.j12 * f.M.at[2][j];
+    f.a[j] = f.j00 * f.M.at[0][j] + f.j02 * f.M.at[2][j];
+    f.b[j] = f.j11 * f.M.at[1][j] + f.j12 * f.M.at[2][j];
   }
-  const Vec *a = f.row_x;
-  const Vec *b = f.row_y;
-  f.cov_xx = a[0] * a[0] + a[1] * a[1] + a[2] * a[2];
-  f.cov_xy = a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
-  f.cov_yy = b[0] * b[0] + b[1] * b[1] + b[2] * b[2];
-  f.det_sharp = f.cov_xx * f.cov_yy - f.cov_xy * f.cov_xy;
-  f.cov_xx += eps2d;
-  f.cov_yy += eps2d;
-  f.det = f.cov_xx * f.cov_yy - f.cov_xy * f.cov_xy;
+  cross_product(f.a, f.b, f.cross);
+  Vec aa = dot(f.a, f.a);
+  Vec bb = dot(f.b, f.b);
+  f.cov_xx = aa + eps2d;
+  f.cov_yy = bb + eps2d;
+  f.cov_xy = dot(f.a, f.b);
+  f.det_sharp = dot(f.cross, f.cross);
+  f.det = f.det_sharp + eps2d * (aa + bb + eps2d);
   return f;
 }
 
@@ -386,11 +401,11 @@ INLINE void bounding_radii(real x, real y, real sigma_x, real sigma_y, real opac
 }
 
 // means [N, 3], quats [N, 4], scales [N, 3], opacities [N], views [C, 4, 4], intrinsics [C, 3, 3] ->
-// radii [C, N, 2], means2d [C, N, 2], depths [C, N], conics [C, N, 3], compensations [C, N] or null (classic).
+// radii [C, N, 2], means2d [C, N, 2], depths [C, N], factors [C, N, 3] = (root_x, shear, root_y), compensations [C, N] or null.
 EXPORT void splat_project_forward(int64_t cameras, int64_t gaussians, const real *means, const real *quats, const real *scales,
                                   const real *opacities, const real *views, const real *intrinsics, int width, int height,
                                   real eps2d, real near, real far, real radius_clip, int32_t *radii, real *means2d,
-                                  real *depths, real *conics, real *compensations, int threads) {
+                                  real *depths, real *factors, real *compensations, int threads) {
   Limits limits{near, far, radius_clip, width, height};
   const real largest = std::numeric_limits<real>::max();
   auto one_block = [&](int64_t first, int count) {
@@ -402,13 +417,14 @@ EXPORT void splat_project_forward(int64_t cameras, int64_t gaussians, const real
       Mask valid = (f.point[2] >= near) & (f.point[2] <= far) & (f.det > fill(0)) & (f.det <= fill(largest));
       Vec mean2d[2] = {keep(valid, camera.fx * f.point[0] * f.inverse_z + camera.cx),
                        keep(valid, camera.fy * f.point[1] * f.inverse_z + camera.cy)};
-      Vec conic[3] = {keep(valid, f.cov_yy * inverse_det), keep(valid, -f.cov_xy * inverse_det), keep(valid, f.cov_xx * inverse_det)};
+      Vec factor[3] = {keep(valid, square_root(f.cov_yy * inverse_det)), keep(valid, f.cov_xy / f.cov_yy),
+                       keep(valid, (real)1 / square_root(f.cov_yy))};
       Vec compensation = keep(valid, square_root(maximum(fill(0), f.det_sharp * inverse_det)));
       Vec sigma_x = square_root(f.cov_xx);
       Vec sigma_y = square_root(f.cov_yy);
       int64_t row = c * gaussians + first;
       store_rows<2>(means2d, row, count, mean2d);
-      store_rows<3>(conics, row, count, conic);
+      store_rows<3>(factors, row, count, factor);
       store_rows<1>(depths, row, count, &f.point[2]);
       if (compensations) store_rows<1>(compensations, row, count, &compensation);
       for (int lane = 0; lane < count; lane++) {
@@ -425,34 +441,38 @@ EXPORT void splat_project_forward(int64_t cameras, int64_t gaussians, const real
   });
 }
 
-// Gradient of the 2D covariance (symmetric: xx, xy, yy, where xy is the gradient of either off-diagonal entry).
-struct CovarianceGradient {
-  Vec xx, xy, yy;
-};
-
-// conic Q = cov^-1, so dL/dcov = -Q G Q with G = dL/dQ (its off-diagonal entry shared by two places of Q).
-// compensation = sqrt(det_sharp / det); 1e-6 guards its square root as in gsplat.
-INLINE CovarianceGradient covariance_gradient(const Footprint &f, real eps2d, const Vec *v_conic, const Vec *compensation,
-                                              const Vec *v_compensation) {
-  Vec inverse_det = (real)1 / f.det;
-  Vec a = f.cov_yy * inverse_det;
-  Vec b = -f.cov_xy * inverse_det;
-  Vec c = f.cov_xx * inverse_det;
-  Vec half = (real)0.5 * v_conic[1];
-  Vec p00 = a * v_conic[0] + b * half;
-  Vec p01 = a * half + b * v_conic[2];
-  Vec p10 = b * v_conic[0] + c * half;
-  Vec p11 = b * half + c * v_conic[2];
-  CovarianceGradient v{-(p00 * a + p01 * b), -(p00 * b + p01 * c), -(p10 * b + p11 * c)};
-  if (v_compensation) {
-    Vec det_conic = a * c - b * b;
-    Vec v_squared = *v_compensation * (real)0.5 / (*compensation + (real)1e-6);
-    Vec blurred = 1 - *compensation * *compensation;
-    v.xx += v_squared * (blurred * a - eps2d * det_conic);
-    v.xy += v_squared * blurred * b;
-    v.yy += v_squared * (blurred * c - eps2d * det_conic);
+// Gradients of the rows a, b of J M by the factor of the inverse covariance. With s = det cov / cov_yy = root_x^-2,
+//   ds     = dcov_xx - 2 shear dcov_xy + shear^2 dcov_yy
+//   dshear = (dcov_xy - shear dcov_yy) / cov_yy
+// and dcov_xx = 2 a . da, dcov_xy = a . db + b . da, dcov_yy = 2 b . db; terms are collected around r = a - shear b, which is
+// small for needles.
+INLINE void factor_gradient(const Footprint &f, const Vec *v_factor, Vec *v_a, Vec *v_b) {
+  Vec shear = f.cov_xy / f.cov_yy;
+  Vec root_y = (real)1 / square_root(f.cov_yy);
+  Vec root_x = square_root(f.cov_yy / f.det);
+  Vec v_s = (real)-0.5 * root_x * root_x * root_x * v_factor[0];
+  Vec w = v_factor[1] / f.cov_yy;
+  Vec v_yy = root_y * root_y * root_y * v_factor[2];
+  for (int j = 0; j < 3; j++) {
+    Vec r = f.a[j] - shear * f.b[j];
+    v_a[j] = 2 * v_s * r + w * f.b[j];
+    v_b[j] = -2 * shear * v_s * r + w * (r - shear * f.b[j]) - v_yy * f.b[j];
   }
-  return v;
+}
+
+// Adds the gradients by compensation = (det_sharp / det)^1/2; 1e-6 guards the square root as in gsplat.
+INLINE void compensation_gradient(const Footprint &f, real eps2d, Vec compensation, Vec v_compensation, Vec *v_a, Vec *v_b) {
+  Vec scale = v_compensation / ((compensation + (real)1e-6) * f.det);
+  Vec squared = compensation * compensation;
+  Vec sharp = scale * (1 - squared);         // gradient of det_sharp / 2: d|a x b|^2 = 2 (b x n) . da + 2 (n x a) . db, n = a x b
+  Vec blur = -scale * squared * eps2d;       // of |a|^2 / 2 and |b|^2 / 2
+  Vec by_a[3], by_b[3];
+  cross_product(f.b, f.cross, by_a);
+  cross_product(f.cross, f.a, by_b);
+  for (int j = 0; j < 3; j++) {
+    v_a[j] += sharp * by_a[j] + blur * f.a[j];
+    v_b[j] += sharp * by_b[j] + blur * f.b[j];
+  }
 }
 
 // Gradient of a normalised quaternion's rotation matrix, taken back through the normalisation.
@@ -488,7 +508,7 @@ INLINE void point_gradient(const Footprint &f, const Camera &camera, const Vec *
 }
 
 struct ProjectionGradients {
-  const real *means2d, *depths, *conics, *compensations;  // incoming; the last may be null
+  const real *means2d, *depths, *factors, *compensations;  // incoming; the last may be null
   real *means, *quats, *scales;                           // outgoing, added to
 };
 
@@ -496,32 +516,28 @@ struct ProjectionGradients {
 static void project_backward_block(const Ellipsoids &g, const Camera &camera, real eps2d, Mask visible, const real *compensations,
                                    const ProjectionGradients &v, int64_t first, int64_t row, int count, Vec *v_view) {
   Footprint f = project(g, camera, eps2d);
-  Vec v_mean2d[2], v_conic[3], v_depth, compensation, v_compensation;
+  Vec v_mean2d[2], v_factor[3], v_depth;
   load_rows<2>(v.means2d, row, count, v_mean2d);
-  load_rows<3>(v.conics, row, count, v_conic);
+  load_rows<3>(v.factors, row, count, v_factor);
   load_rows<1>(v.depths, row, count, &v_depth);
+  Vec v_a[3], v_b[3];
+  factor_gradient(f, v_factor, v_a, v_b);
   if (v.compensations) {
+    Vec compensation, v_compensation;
     load_rows<1>(compensations, row, count, &compensation);
     load_rows<1>(v.compensations, row, count, &v_compensation);
-  }
-  CovarianceGradient v_cov = covariance_gradient(f, eps2d, v_conic, &compensation, v.compensations ? &v_compensation : nullptr);
-
-  // cov = (J M)(J M)^T  ->  v_(J M) = 2 v_cov (J M)
-  Vec v_row_x[3], v_row_y[3];
-  for (int j = 0; j < 3; j++) {
-    v_row_x[j] = 2 * (v_cov.xx * f.row_x[j] + v_cov.xy * f.row_y[j]);
-    v_row_y[j] = 2 * (v_cov.xy * f.row_x[j] + v_cov.yy * f.row_y[j]);
+    compensation_gradient(f, eps2d, compensation, v_compensation, v_a, v_b);
   }
   Vec v_j00 = {}, v_j02 = {}, v_j11 = {}, v_j12 = {};
   Matrix v_M;
   for (int j = 0; j < 3; j++) {
-    v_j00 += v_row_x[j] * f.M.at[0][j];
-    v_j02 += v_row_x[j] * f.M.at[2][j];
-    v_j11 += v_row_y[j] * f.M.at[1][j];
-    v_j12 += v_row_y[j] * f.M.at[2][j];
-    v_M.at[0][j] = f.j00 * v_row_x[j];
-    v_M.at[1][j] = f.j11 * v_row_y[j];
-    v_M.at[2][j] = f.j02 * v_row_x[j] + f.j12 * v_row_y[j];
+    v_j00 += v_a[j] * f.M.at[0][j];
+    v_j02 += v_a[j] * f.M.at[2][j];
+    v_j11 += v_b[j] * f.M.at[1][j];
+    v_j12 += v_b[j] * f.M.at[2][j];
+    v_M.at[0][j] = f.j00 * v_a[j];
+    v_M.at[1][j] = f.j11 * v_b[j];
+    v_M.at[2][j] = f.j02 * v_a[j] + f.j12 * v_b[j];
   }
   Vec v_point[3];
   point_gradient(f, camera, v_mean2d, v_depth, v_j00, v_j02, v_j11, v_j12, v_point);
@@ -563,9 +579,9 @@ static void project_backward_block(const Ellipsoids &g, const Camera &camera, re
 EXPORT int splat_project_backward(int64_t cameras, int64_t gaussians, const real *means, const real *quats, const real *scales,
                                   const real *views, const real *intrinsics, int width, int height, real eps2d,
                                   const int32_t *radii, const real *compensations, const real *v_means2d, const real *v_depths,
-                                  const real *v_conics, const real *v_compensations, real *v_means, real *v_quats,
+                                  const real *v_factors, const real *v_compensations, real *v_means, real *v_quats,
                                   real *v_scales, real *v_views, int threads) try {
-  ProjectionGradients v{v_means2d, v_depths, v_conics, v_compensations, v_means, v_quats, v_scales};
+  ProjectionGradients v{v_means2d, v_depths, v_factors, v_compensations, v_means, v_quats, v_scales};
   int64_t chunks = chunks_of(gaussians);
   Buffer<double> partial(v_views ? chunks * cameras * 12 : 0);
   auto one_chunk = [&](int64_t chunk, int64_t c) {
@@ -810,10 +826,10 @@ static_assert(BLOCKS_X == 8 && BLOCKS % 64 == 0, "eight rows of blocks are one 6
 constexpr real LOG2E = (real)1.4426950408889634074;
 
 // One visible Gaussian of one camera as the compositing reads it: a single cache line. Powers are of two:
-// alpha = opacity * 2^(xx dx^2 + xy dx dy + yy dy^2), and alpha >= 1/255 exactly where the power reaches `threshold`.
+// alpha = opacity * 2^-((root_x t)^2 + (root_y dy)^2), and alpha >= 1/255 exactly where that power reaches `threshold`.
 struct alignas(64) Record {
   real x, y;               // projected mean, px
-  real xx, xy, yy;         // -log2(e) / 2 times the conic's form
+  real root_x, shear, root_y;  // factor of the inverse covariance, the roots times (log2(e) / 2)^1/2
   real opacity;
   real threshold;          // -log2(255 opacity)
   uint16_t left, right;    // pixels whose centres lie in the box around {alpha >= 1/255}, inclusive
@@ -902,7 +918,7 @@ INLINE void set_ranges(Record &g, real extent_x, real extent_y, int width, int h
 
 // Does the Gaussian reach 1/255 anywhere on the rectangle of the tile's pixel centres? Its power is concave, so the largest
 // value outside the mean lies on an edge that faces the mean.
-INLINE bool reaches_tile(const Record &g, real slope_x, real slope_y, int tile_x, int tile_y) {
+INLINE bool reaches_tile(const Record &g, int tile_x, int tile_y) {
   real x0 = tile_x * TILE + (real)0.5 - g.x;
   real y0 = tile_y * TILE + (real)0.5 - g.y;
   real x1 = x0 + (TILE - 1);
@@ -911,21 +927,27 @@ INLINE bool reaches_tile(const Record &g, real slope_x, real slope_y, int tile_x
   bool inside_y = y0 <= 0 && y1 >= 0;
   if (inside_x && inside_y) return true;
   real best = -std::numeric_limits<real>::max();
-  auto power = [&](real x, real y) { return g.xx * x * x + g.xy * x * y + g.yy * y * y; };
+  auto power = [&](real x, real y) {
+    real u = g.root_x * (x - g.shear * y);
+    real v = g.root_y * y;
+    return -(u * u + v * v);
+  };
   if (!inside_x) {
     real x = x0 > 0 ? x0 : x1;
-    best = std::max(best, power(x, std::min(std::max(slope_y * x, y0), y1)));
+    real sheared = g.root_x * g.root_x * g.shear;
+    real slope = sheared / (sheared * g.shear + g.root_y * g.root_y);
+    best = std::max(best, power(x, std::min(std::max(slope * x, y0), y1)));
   }
   if (!inside_y) {
     real y = y0 > 0 ? y0 : y1;
-    best = std::max(best, power(std::min(std::max(slope_x * y, x0), x1), y));
+    best = std::max(best, power(std::min(std::max(g.shear * y, x0), x1), y));
   }
   return best >= g.threshold * (real)1.0005 - (real)1e-3;
 }
 
 // Not inlined: counting and filling must decide alike to the last bit, so they run the same instructions.
 static __attribute__((noinline)) bool large_reaches_tile(const Record &g, int tile_x, int tile_y) {
-  return reaches_tile(g, -g.xy / (2 * g.xx), -g.xy / (2 * g.yy), tile_x, tile_y);
+  return reaches_tile(g, tile_x, tile_y);
 }
 
 // Calls body(tile) for each tile that the Gaussian reaches.
@@ -942,60 +964,61 @@ INLINE void for_each_tile(const Record &g, int tiles_x, Body body) {
 }
 
 // Tests the tiles of a Gaussian of middle size; one or two tiles are not worth a test, more than 64 are tested when needed.
-INLINE uint64_t tiles_hit(const Record &g, real slope_x, real slope_y) {
+INLINE uint64_t tiles_hit(const Record &g) {
   int area = (g.x1 - g.x0) * (g.y1 - g.y0);
   if (area <= 2 || area > 64) return ~(uint64_t)0;
   uint64_t hit = 0;
   int k = 0;
   for (int y = g.y0; y < g.y1; y++) {
-    for (int x = g.x0; x < g.x1; x++, k++) hit |= (uint64_t)reaches_tile(g, slope_x, slope_y, x, y) << k;
+    for (int x = g.x0; x < g.x1; x++, k++) hit |= (uint64_t)reaches_tile(g, x, y) << k;
   }
   return hit;
 }
 
 struct Footprints {
-  const real *means2d, *conics, *opacities;  // [C, N, 2], [C, N, 3], [C, N]
+  const real *means2d, *factors, *opacities;  // [C, N, 2], [C, N, 3], [C, N]
 };
 
 // Fills records [begin, end), LANES at a time.
 static void make_records(Plan &plan, const Footprints &in, int64_t begin, int64_t end) {
   for (int64_t first = begin; first < end; first += LANES) {
     int count = (int)std::min<int64_t>(LANES, end - first);
-    Vec x, y, a, b, c, opacity;
+    Vec x, y, root_x, shear, root_y, opacity;
     for (int lane = 0; lane < LANES; lane++) {
       int64_t ahead = plan.rows[std::min(first + lane + 2 * LANES, end - 1)];
       __builtin_prefetch(&in.means2d[2 * ahead]);
-      __builtin_prefetch(&in.conics[3 * ahead]);
+      __builtin_prefetch(&in.factors[3 * ahead]);
       __builtin_prefetch(&in.opacities[ahead]);
       int64_t row = plan.rows[first + std::min(lane, count - 1)];
       x[lane] = in.means2d[2 * row];
       y[lane] = in.means2d[2 * row + 1];
-      a[lane] = in.conics[3 * row];
-      b[lane] = in.conics[3 * row + 1];
-      c[lane] = in.conics[3 * row + 2];
+      root_x[lane] = in.factors[3 * row];
+      shear[lane] = in.factors[3 * row + 1];
+      root_y[lane] = in.factors[3 * row + 2];
       opacity[lane] = in.opacities[row];
     }
-    // {alpha >= 1/255} is {d^T Q d <= 2 ln(255 opacity)}; its half width is sqrt(2 ln(255 opacity) cov_xx), cov_xx = c / det Q.
+    // {alpha >= 1/255} is {2 sigma <= 2 ln(255 opacity)}; its half sizes are the root of that times cov_xx, cov_yy, where
+    // cov_yy = root_y^-2 and cov_xx = root_x^-2 + shear^2 cov_yy.
     Vec log_ratio = log_fast(maximum(opacity, fill((real)1e-30)) * (real)255);
     Vec level = (real)2.001 * maximum(log_ratio, fill(0)) + (real)1e-3;
-    Vec scale = level / maximum(a * c - b * b, fill((real)1e-30));
-    Vec extent_x = square_root(c * scale) * (real)1.0005 + (real)1e-3;
-    Vec extent_y = square_root(a * scale) * (real)1.0005 + (real)1e-3;
-    Vec slope_x = -b / a;
-    Vec slope_y = -b / c;
+    Vec cov_yy = (real)1 / (root_y * root_y);
+    Vec cov_xx = (real)1 / (root_x * root_x) + shear * shear * cov_yy;
+    Vec extent_x = square_root(level * cov_xx) * (real)1.0005 + (real)1e-3;
+    Vec extent_y = square_root(level * cov_yy) * (real)1.0005 + (real)1e-3;
+    const real root_half_log2e = (real)0.84932180028801904272;
     for (int lane = 0; lane < count; lane++) {
       Record g;
       g.x = x[lane];
       g.y = y[lane];
-      g.xx = (real)-0.5 * LOG2E * a[lane];
-      g.xy = -LOG2E * b[lane];
-      g.yy = (real)-0.5 * LOG2E * c[lane];
+      g.root_x = root_half_log2e * root_x[lane];
+      g.shear = shear[lane];
+      g.root_y = root_half_log2e * root_y[lane];
       g.opacity = opacity[lane];
       g.threshold = -log_ratio[lane] * LOG2E;
       g.row = plan.rows[first + lane];
       g.tile0 = (int32_t)(g.row / plan.gaussians) * plan.tiles_x * plan.tiles_y;
       set_ranges(g, extent_x[lane], extent_y[lane], plan.width, plan.height);
-      g.hit = tiles_hit(g, slope_x[lane], slope_y[lane]);
+      g.hit = tiles_hit(g);
       plan.records[first + lane] = g;
     }
   }
@@ -1028,10 +1051,10 @@ static void bin_records(Plan &plan, const Footprints &in, int threads) {
   });
 }
 
-// depths [C, N], radii [C, N, 2], means2d [C, N, 2], conics [C, N, 3], opacities [C, N]. Returns a plan, or null when memory ran
+// depths [C, N], radii [C, N, 2], means2d [C, N, 2], factors [C, N, 3], opacities [C, N]. Returns a plan, or null when memory ran
 // out; free it with splat_plan_free. C N must be below 2^31.
 EXPORT Plan *splat_plan(int64_t cameras, int64_t gaussians, const real *depths, const int32_t *radii, const real *means2d,
-                        const real *conics, const real *opacities, int width, int height, int threads) try {
+                        const real *factors, const real *opacities, int width, int height, int threads) try {
   Plan *plan = new Plan;
   struct Guard {
     Plan *plan;
@@ -1055,7 +1078,7 @@ EXPORT Plan *splat_plan(int64_t cameras, int64_t gaussians, const real *depths, 
     plan->visible += counts[c];
   }
   plan->records.resize(plan->visible);
-  bin_records(*plan, Footprints{means2d, conics, opacities}, threads);
+  bin_records(*plan, Footprints{means2d, factors, opacities}, threads);
   return std::exchange(guard.plan, nullptr);
 } catch (const std::bad_alloc &) {
   return nullptr;
@@ -1172,18 +1195,19 @@ INLINE uint64_t boxed_blocks(const Record &g, const Tile &tile, int word) {
   return columns * 0x0101010101010101u & rows;
 }
 
-// Walks the open blocks of the Gaussian's box: body(block, dx, dy, power, reached), where dx, dy are the distances from the mean
-// and `reached` are the lanes with alpha >= 1/255.
+// Walks the open blocks of the Gaussian's box: body(block, t, dy, power, reached), where t = dx - shear dy, dx and dy are the
+// distances from the mean, and `reached` are the lanes with alpha >= 1/255.
 template <class Body>
 INLINE void for_each_block(const Record &g, const Tile &tile, const Transmittance &light, Body body) {
   for (int word = 0; word < WORDS; word++) {
     for (uint64_t todo = light.open.words[word] & boxed_blocks(g, tile, word); todo != 0; todo &= todo - 1) {
       int block = 64 * word + __builtin_ctzll(todo);
-      Vec dx = tile.pixel_x[block % BLOCKS_X] - g.x;
       Vec dy = tile.pixel_y[block / BLOCKS_X] - g.y;
-      Vec power = maximum((g.xx * dx + g.xy * dy) * dx + g.yy * dy * dy, fill(-30));  // keeps exp2_fast in range
-      Mask reached = (power >= g.threshold) & (power <= fill(0));
-      body(block, dx, dy, power, reached);
+      Vec t = tile.pixel_x[block % BLOCKS_X] - g.x - g.shear * dy;
+      Vec u = g.root_x * t;
+      Vec v = g.root_y * dy;
+      Vec power = maximum(-(u * u) - v * v, fill(-30));  // keeps exp2_fast in range
+      body(block, t, dy, power, power >= g.threshold);
     }
   }
 }
@@ -1234,24 +1258,26 @@ static void composite_forward(const Plan &plan, const real *colours, const real 
 //   dL/dcolour = sum alpha T G
 //   dL/dalpha  = T (colour . G) - R / (1 - alpha)
 //   dL/dsigma  = -alpha dL/dalpha =: q          (0 where alpha was cut to 0.999)
-// With d = p - m, every other gradient follows from the moments of q:
-//   dL/dm = -Q sum q d,   dL/dQ = sum q d d^T / 2,   dL/dopacity = -sum q / opacity
+// With t and d_y as above, every other gradient follows from moments of q:
+//   dL/dmean_x = -root_x^2 sum q t              dL/droot_x = root_x sum q t^2         dL/dopacity = -sum q / opacity
+//   dL/dmean_y = shear root_x^2 sum q t         dL/dshear  = -root_x^2 sum q t d_y
+//                - root_y^2 sum q d_y           dL/droot_y = root_y sum q d_y^2
 // The walk is front to back like the forward, so T is the same to the last bit; R starts at image . G and is used up.
 
 struct CompositeGradients {
-  const real *conics, *opacities;                             // [C, N, 3], [C, N]: forward input
+  const real *factors, *opacities;                            // [C, N, 3], [C, N]: forward input
   const real *image, *alpha, *v_image, *v_alpha;              // forward output and its gradients; v_alpha may be null
-  real *v_means2d, *v_conics, *v_colours, *v_opacities;       // added to, zeroed by the caller
+  real *v_means2d, *v_factors, *v_colours, *v_opacities;      // added to, zeroed by the caller
   real *v_means2d_abs;                                        // sums of absolute values over pixels (gsplat's absgrad), or null
 };
 
 // Sums of one Gaussian over the pixels of one tile.
 template <int CHANNELS>
 struct Moments {
-  Vec q, x, y, xx, xy, yy, colour[CHANNELS], abs_x, abs_y;
+  Vec q, t, y, tt, ty, yy, colour[CHANNELS], abs_x, abs_y;
 
   void store(real *slot, bool with_abs) const {
-    const Vec *sums[6] = {&q, &x, &y, &xx, &xy, &yy};
+    const Vec *sums[6] = {&q, &t, &y, &tt, &ty, &yy};
     for (int k = 0; k < 6; k++) slot[k] = sum(*sums[k]);
     for (int k = 0; k < CHANNELS; k++) slot[6 + k] = sum(colour[k]);
     if (with_abs) slot[6 + CHANNELS] = sum(abs_x);
@@ -1304,7 +1330,7 @@ static void backward_tile(const Plan &plan, const Buffer<Colour<CHANNELS>> &colo
     const real *colour = colours[rank].at;
     Moments<CHANNELS> sums = {};
     bool touched = false;
-    for_each_block(g, tile, light, [&](int block, Vec dx, Vec dy, Vec power, Mask reached) __attribute__((always_inline)) {
+    for_each_block(g, tile, light, [&](int block, Vec t, Vec dy, Vec power, Mask reached) __attribute__((always_inline)) {
       if (!any(reached)) return;
       touched = true;
       Vec uncut = g.opacity * exp2_fast(power);
@@ -1321,17 +1347,18 @@ static void backward_tile(const Plan &plan, const Buffer<Colour<CHANNELS>> &colo
       remaining[block] = behind;
       Vec v_alpha = before * shade - behind / (1 - alpha);
       Vec q = keep(drawn & (uncut <= fill(ALPHA_MAX)), -alpha * v_alpha);
-      Vec qx = q * dx;
+      Vec qt = q * t;
       Vec qy = q * dy;
       sums.q += q;
-      sums.x += qx;
+      sums.t += qt;
       sums.y += qy;
-      sums.xx += qx * dx;
-      sums.xy += qx * dy;
+      sums.tt += qt * t;
+      sums.ty += qt * dy;
       sums.yy += qy * dy;
       if (with_abs) {
-        sums.abs_x += absolute(2 * g.xx * qx + g.xy * qy);
-        sums.abs_y += absolute(g.xy * qx + 2 * g.yy * qy);
+        Vec by_x = g.root_x * g.root_x * qt;
+        sums.abs_x += absolute(by_x);
+        sums.abs_y += absolute(g.shear * by_x - g.root_y * g.root_y * qy);
       }
     });
     if (touched) sums.store(band.slot(plan, g, rank, tile), with_abs);
@@ -1341,7 +1368,7 @@ static void backward_tile(const Plan &plan, const Buffer<Colour<CHANNELS>> &colo
 // Adds the slots of each record of the band in the order of its tiles.
 template <int CHANNELS>
 static void gather(const Plan &plan, const CompositeGradients &v, const Band &band, int threads) {
-  const real ln2 = (real)0.69314718055994530942;
+  const real two_ln2 = (real)1.3862943611198906188;
   run_shares(threads, band.last - band.first, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; i++) {
       real total[6 + CHANNELS + 2] = {};
@@ -1349,19 +1376,20 @@ static void gather(const Plan &plan, const CompositeGradients &v, const Band &ba
         for (int k = 0; k < band.width; k++) total[k] += band.sums[slot * band.width + k];
       }
       int64_t row = plan.rows[band.first + i];
-      real a = v.conics[3 * row];
-      real b = v.conics[3 * row + 1];
-      real c = v.conics[3 * row + 2];
+      real root_x = v.factors[3 * row];
+      real shear = v.factors[3 * row + 1];
+      real root_y = v.factors[3 * row + 2];
+      real by_t = root_x * root_x * total[1];
       v.v_opacities[row] -= total[0] / v.opacities[row];
-      v.v_means2d[2 * row] -= a * total[1] + b * total[2];
-      v.v_means2d[2 * row + 1] -= b * total[1] + c * total[2];
-      v.v_conics[3 * row] += (real)0.5 * total[3];
-      v.v_conics[3 * row + 1] += total[4];
-      v.v_conics[3 * row + 2] += (real)0.5 * total[5];
+      v.v_means2d[2 * row] -= by_t;
+      v.v_means2d[2 * row + 1] += shear * by_t - root_y * root_y * total[2];
+      v.v_factors[3 * row] += root_x * total[3];
+      v.v_factors[3 * row + 1] -= root_x * root_x * total[4];
+      v.v_factors[3 * row + 2] += root_y * total[5];
       for (int k = 0; k < CHANNELS; k++) v.v_colours[row * CHANNELS + k] += total[6 + k];
-      if (v.v_means2d_abs) {  // the record's form carries a factor log2(e)
-        v.v_means2d_abs[2 * row] += total[6 + CHANNELS] * ln2;
-        v.v_means2d_abs[2 * row + 1] += total[7 + CHANNELS] * ln2;
+      if (v.v_means2d_abs) {  // the record's squared roots carry a factor log2(e) / 2
+        v.v_means2d_abs[2 * row] += total[6 + CHANNELS] * two_ln2;
+        v.v_means2d_abs[2 * row + 1] += total[7 + CHANNELS] * two_ln2;
       }
     }
   });
@@ -1454,11 +1482,11 @@ EXPORT int splat_composite_forward(const Plan *plan, int channels, const real *c
 
 // Gradients of the above. The v_ outputs are added to, so the caller zeroes them; v_alpha and v_means2d_abs may be null.
 // Holds about `slot_bytes` at a time; the result does not depend on the number of threads. Returns as the forward.
-EXPORT int splat_composite_backward(const Plan *plan, int channels, const real *conics, const real *opacities, const real *colours,
+EXPORT int splat_composite_backward(const Plan *plan, int channels, const real *factors, const real *opacities, const real *colours,
                                     const real *image, const real *alpha, const real *v_image, const real *v_alpha,
-                                    real *v_means2d, real *v_conics, real *v_colours, real *v_opacities, real *v_means2d_abs,
+                                    real *v_means2d, real *v_factors, real *v_colours, real *v_opacities, real *v_means2d_abs,
                                     int64_t slot_bytes, int threads) try {
-  CompositeGradients v{conics, opacities, image, alpha, v_image, v_alpha, v_means2d, v_conics, v_colours, v_opacities, v_means2d_abs};
+  CompositeGradients v{factors, opacities, image, alpha, v_image, v_alpha, v_means2d, v_factors, v_colours, v_opacities, v_means2d_abs};
   bool known = with_channels(channels, [&](auto constant) {
     composite_backward<decltype(constant)::value>(*plan, colours, v, slot_bytes, threads);
   });

@@ -140,7 +140,9 @@ def spherical_harmonics(degree: int, directions: Tensor) -> Tensor:
     return torch.stack([function for band in out for function in band], -1)
 
 
-def composite(mean2d: Tensor, covariance: Tensor, opacity: Tensor, colour: Tensor, width: int, height: int) -> tuple[Tensor, Tensor, Tensor]:
+def composite(
+    mean2d: Tensor, covariance: Tensor, opacity: Tensor, colour: Tensor, width: int, height: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Blend Gaussians sorted front to back: image [h, w, D], alpha [h, w, 1], margin [h, w]."""
     y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     offset = torch.stack([x, y], -1).reshape(1, -1, 2) - mean2d[:, None]  # [N, P, 2]
