@@ -29,10 +29,10 @@ def sine_encoding(height: int, width: int, channels: int, like: Tensor) -> Tenso
 
 
 def to_windows(x: Tensor, splits: int) -> Tensor:
-    """[N, h, w, C] -> [N * splits^2, tokens of a window, C]."""
+    """[N, h, w, C] -> [N, splits^2, tokens of a window, C]."""
     n, h, w, c = x.shape
     x = x.reshape(n, splits, h // splits, splits, w // splits, c).transpose(2, 3)
-    return x.reshape(n * splits * splits, -1, c)
+    return x.reshape(n, splits * splits, -1, c)
 
 
 def from_windows(x: Tensor, splits: int, size: tuple[int, int]) -> Tensor:
@@ -50,7 +50,7 @@ def shift_mask(size: tuple[int, int], splits: int, like: Tensor) -> Tensor:
     for row, rows in enumerate(bands[0]):
         for column, columns in enumerate(bands[1]):
             region[rows, columns] = row * 3 + column
-    region = to_windows(region[None, :, :, None], splits)[..., 0]
+    region = to_windows(region[None, :, :, None], splits)[0, ..., 0]
     return (region[:, :, None] != region[:, None, :]).to(like.dtype) * OUTSIDE
 
 
@@ -70,10 +70,9 @@ class AttentionLayer(nn.Module):
             self.norm2 = nn.LayerNorm(channels)
 
     def forward(self, x: Tensor, source: Tensor, mask: Tensor | None) -> Tensor:
-        """x: [windows, T, C].  source: [windows, S, C], where keys and values come from.  mask: [windows, T, S] added to the logits."""
-        message = F.scaled_dot_product_attention(
-            self.q_proj(x)[:, None], self.k_proj(source)[:, None], self.v_proj(source)[:, None], None if mask is None else mask[:, None]
-        )[:, 0]
+        """x: [N, windows, T, C].  source: [N, windows, S, C], where keys and values come from.  mask: [windows, T, S], added to the logits."""
+        # Windows stand where torch expects heads, so that the mask is not copied for every view.
+        message = F.scaled_dot_product_attention(self.q_proj(x), self.k_proj(source), self.v_proj(source), mask)
         message = self.norm1(self.merge(message))
         if self.feed_forward:
             message = self.norm2(self.mlp(torch.cat([x, message], -1)))
@@ -90,7 +89,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, others: Tensor, mask: Tensor | None) -> Tensor:
         x = self.self_attn(x, x, mask)
-        tiled = None if mask is None else mask.repeat(1, 1, others.shape[1] // x.shape[1])
+        tiled = None if mask is None else mask.repeat(1, 1, others.shape[2] // x.shape[2])
         return self.cross_attn_ffn(x, others, tiled)
 
 
@@ -107,7 +106,7 @@ class MultiViewTransformer(nn.Module):
         x = features.permute(0, 1, 3, 4, 2)  # [B, V, h, w, C]
         encoding = sine_encoding(h // self.splits, w // self.splits, c, features)
         x = x + encoding.repeat(self.splits, self.splits, 1)  # each window has the same, window-local encoding
-        mask = shift_mask((h, w), self.splits, x).repeat(b * v, 1, 1)
+        mask = shift_mask((h, w), self.splits, x)
         shift = h // self.splits // 2, w // self.splits // 2
         for index, block in enumerate(self.layers):
             shifted = index % 2 == 1
@@ -115,7 +114,7 @@ class MultiViewTransformer(nn.Module):
                 x = torch.roll(x, (-shift[0], -shift[1]), (2, 3))
             # Keys of the cross layer are the other views' features before this block (SPEC 3.4).
             others = [to_windows(torch.roll(x, -step, 1).flatten(0, 1), self.splits) for step in range(1, v)]
-            y = block(to_windows(x.flatten(0, 1), self.splits), torch.cat(others, 1), mask if shifted else None)
+            y = block(to_windows(x.flatten(0, 1), self.splits), torch.cat(others, 2), mask if shifted else None)
             x = from_windows(y, self.splits, (h, w)).view(b, v, h, w, c)
             if shifted:
                 x = torch.roll(x, shift, (2, 3))
