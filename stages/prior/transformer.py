@@ -70,7 +70,7 @@ class AttentionLayer(nn.Module):
             self.norm2 = nn.LayerNorm(channels)
 
     def forward(self, x: Tensor, source: Tensor, mask: Tensor | None) -> Tensor:
-        """x: [N, windows, T, C].  source: [N, windows, S, C], where keys and values come from.  mask: [windows, T, S], added to the logits."""
+        """x: [N, windows, T, C].  source: [N, windows, S, C], whence keys and values.  mask: [windows, T, S], added to the logits."""
         # Windows stand where torch expects heads, so that the mask is not copied for every view.
         message = F.scaled_dot_product_attention(self.q_proj(x), self.k_proj(source), self.v_proj(source), mask)
         message = self.norm1(self.merge(message))

@@ -26,18 +26,29 @@ def golden(upstream: Path) -> dict[str, Tensor]:
     return load_file(upstream / "mvsplat_golden.safetensors")
 
 
-def run(network: MVSplat, golden: dict[str, Tensor], dtype: torch.dtype) -> tuple[PriorOutput, WorldGaussians, dict[str, Tensor]]:
+Run = tuple[PriorOutput, WorldGaussians, dict[str, Tensor]]
+
+
+@pytest.fixture(scope="module")
+def runs(network: MVSplat, golden: dict[str, Tensor]) -> dict[torch.dtype, Run]:
+    return {dtype: run(network, golden, dtype) for dtype in (torch.float32, torch.float64)}
+
+
+def run(network: MVSplat, golden: dict[str, Tensor], dtype: torch.dtype) -> Run:
     """Output, Gaussians in upstream's basis, and the features of both backbones."""
     seen: dict[str, Any] = {}
+    handles = []
     watched = {"cnn_features": network.backbone.backbone, "trans_features": network.backbone.transformer, "gaussians": network.adapter}
     for name, module in watched.items():
-        module.register_forward_hook(lambda _m, _i, output, name=name: seen.__setitem__(name, output))
+        handles.append(module.register_forward_hook(lambda _m, _i, output, name=name: seen.__setitem__(name, output)))
     given = {key: golden[f"in.{key}"].to(dtype) for key in ("image", "extrinsics", "intrinsics", "near", "far")}
     h, w = given["image"].shape[-2:]
     K = given["intrinsics"] * given["intrinsics"].new_tensor([[w], [h], [1]])
     with torch.no_grad():
         output = network.to(dtype)(given["image"], given["extrinsics"], K, torch.stack([given["near"], given["far"]], -1))
     network.float()
+    for handle in handles:
+        handle.remove()
     return output, seen.pop("gaussians"), seen
 
 
@@ -66,8 +77,8 @@ def test_the_size_is_the_official_one(network: MVSplat) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_numbers_are_upstreams(network: MVSplat, golden: dict[str, Tensor], dtype: torch.dtype) -> None:
-    output, gaussians, features = run(network, golden, dtype)
+def test_the_numbers_are_upstreams(runs: dict[torch.dtype, Run], golden: dict[str, Tensor], dtype: torch.dtype) -> None:
+    output, gaussians, features = runs[dtype]
     found = features | {
         "depth_logits": output.depth_logits[0],
         "depths": output.depth,
@@ -81,9 +92,9 @@ def test_the_numbers_are_upstreams(network: MVSplat, golden: dict[str, Tensor], 
     assert {key: value for key, value in distances.items() if value > limits[key]} == {}
 
 
-def test_no_single_depth_is_off(network: MVSplat, golden: dict[str, Tensor]) -> None:
+def test_no_single_depth_is_off(runs: dict[torch.dtype, Run], golden: dict[str, Tensor]) -> None:
     """In float64, where only upstream's own rounding is left; far planes amplify that by their depth, so it is bounded in inverse depth."""
-    output, gaussians, _ = run(network, golden, torch.float64)
+    output, gaussians, _ = runs[torch.float64]
     depth, theirs = output.depth.flatten(), golden["out.depths"].flatten().double()
     assert (1 / depth - 1 / theirs).abs().max() < 1e-5
     assert ((depth - theirs).abs() / theirs)[theirs < 50].max() < 1e-4
