@@ -17,7 +17,7 @@ READY := $(VENV)/ready-to-run
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 DEMO := $(OUT)/$(basename $(notdir $(A)))-$(basename $(notdir $(B))).mp4
 
-.PHONY: demo test lint bench measure-pose train-prior pairs clean
+.PHONY: demo test lint bench measure-depth measure-pose train-prior pairs clean
 .SECONDEXPANSION:
 .DELETE_ON_ERROR:
 
@@ -40,12 +40,29 @@ pairs: $(PAIRS:%=$(OUT)/%.mp4.json)
 $(OUT)/%.mp4.json: $$(wildcard $(DIR)/$$*_0.*) $$(wildcard $(DIR)/$$*_1.*) | $(READY)
 	$(BIN)/videoscene generate $(wordlist 1,2,$^) -o $(@:.json=) --force
 
+# The shipped prior, about two hours on one core; TEXTURES is a folder of texture images (stages/weights/small/README.md names the one used).
+train-prior: $(READY)
+	$(BIN)/python -m videoscene_cli.train_prior $(RUN) --textures $(TEXTURES)
+
+measure-depth: $(READY)
+	$(BIN)/python tests/measure_depth.py $(if $(wildcard $(TEXTURES)),--textures $(TEXTURES))
+
+measure-pose: $(READY)
+	$(BIN)/python tests/measure_pose.py
+
+bench: $(READY)
+	$(BIN)/python tests/benchmark_splat.py
+
 clean:
 	rm -rf out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
-# torch first and alone, as a CPU build: what PyPI has for Linux needs gigabytes of CUDA libraries.
+# torch first and alone, as a CPU build: what PyPI has for Linux needs gigabytes of CUDA libraries. Then the pinned packages without a
+# resolver, twice if the index stumbles once; the last line finds nothing left to fetch.
+PINNED := $(BIN)/pip install --no-deps -r constraints.txt
+
 $(READY): pyproject.toml constraints.txt setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --no-deps 'torch==$(TORCH)+cpu' 2>/dev/null || $(BIN)/pip install --no-deps --index-url $(TORCH_INDEX) 'torch==$(TORCH)'
+	$(PINNED) || $(PINNED)
 	$(BIN)/pip install -c constraints.txt -e '.[dev]'
 	touch $@

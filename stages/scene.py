@@ -53,9 +53,9 @@ class Cameras:
         _require(min(self.size) > 0, "bad cameras", f"image size {self.size}", "give (h, w) in pixels")
         _require_finite("bad cameras", c2w=self.c2w.detach(), K=self.K.detach())
         rotation = self.c2w.detach()[:, :3, :3].double()
-        error = (rotation @ rotation.mT - torch.eye(3, dtype=torch.float64, device=rotation.device)).abs().amax() if n else torch.zeros(())
-        proper = bool((torch.linalg.det(rotation) > 0).all())
-        _require(bool(error < ROTATION_TOLERANCE) and proper, "bad cameras", "a pose is not a rotation", "give rigid poses without scale or mirror")
+        error = (rotation @ rotation.mT - torch.eye(3, dtype=torch.float64, device=rotation.device)).abs()
+        proper = bool((error < ROTATION_TOLERANCE).all()) and bool((torch.linalg.det(rotation) > 0).all())
+        _require(proper, "bad cameras", "a pose is not a rotation", "give rigid poses without scale or mirror")
         focal = self.K.detach()[:, (0, 1), (0, 1)]
         _require(bool((focal > 0).all()), "bad cameras", "a focal length is not positive", "give K in pixels")
 
@@ -88,7 +88,12 @@ class Views:
 
     def __post_init__(self) -> None:
         n, (h, w) = len(self.cameras), self.cameras.size
-        _require(self.images.shape == (n, 3, h, w), "bad views", f"images {tuple(self.images.shape)}, cameras {(n, 3, h, w)}", "use one size for both")
+        _require(
+            self.images.shape == (n, 3, h, w),
+            "bad views",
+            f"images {tuple(self.images.shape)}, cameras {(n, 3, h, w)}",
+            "use one size for both",
+        )
         if self.depth is not None:
             _require(self.depth.shape == (n, h, w), "bad views", f"depth has shape {tuple(self.depth.shape)}", f"give {(n, h, w)}")
 
@@ -111,9 +116,16 @@ class Gaussians:
         g = self.means.shape[0]
         expected = {"means": (g, 3), "scales": (g, 3), "quats": (g, 4), "opacities": (g,)}
         for name, shape in expected.items():
-            _require(getattr(self, name).shape == shape, "bad Gaussians", f"{name} has shape {tuple(getattr(self, name).shape)}", f"give {shape}")
+            _require(
+                getattr(self, name).shape == shape, "bad Gaussians", f"{name} has shape {tuple(getattr(self, name).shape)}", f"give {shape}"
+            )
         bands = self.sh.shape[1] if self.sh.dim() == 3 else 0
-        _require(self.sh.shape == (g, bands, 3) and bands in (1, 4, 9, 16, 25), "bad Gaussians", f"sh has shape {tuple(self.sh.shape)}", "give [G, (degree + 1)^2, 3]")
+        _require(
+            self.sh.shape == (g, bands, 3) and bands in (1, 4, 9, 16, 25),
+            "bad Gaussians",
+            f"sh has shape {tuple(self.sh.shape)}",
+            "give [G, (degree + 1)^2, 3]",
+        )
 
     def __len__(self) -> int:
         return self.means.shape[0]
@@ -143,7 +155,12 @@ class Clip:
 
     def __post_init__(self) -> None:
         n, (h, w) = len(self.cameras), self.cameras.size
-        _require(self.frames.shape == (n, 3, h, w), "bad clip", f"frames {tuple(self.frames.shape)}, cameras {(n, 3, h, w)}", "use one size for both")
+        _require(
+            self.frames.shape == (n, 3, h, w),
+            "bad clip",
+            f"frames {tuple(self.frames.shape)}, cameras {(n, 3, h, w)}",
+            "use one size for both",
+        )
         if self.coverage is not None:
             _require(self.coverage.shape == (n, h, w), "bad clip", f"coverage has shape {tuple(self.coverage.shape)}", f"give {(n, h, w)}")
         _require(self.fps > 0, "bad clip", f"fps is {self.fps}", "give frames a second above 0")

@@ -1,7 +1,7 @@
 """Camera paths: from one input view to the other, or around what the two views saw.
 
-`interpolate` is the path of the released VideoScene, exactly (upstream facts: SPEC section 1.5). `orbit`, `spiral` and `dolly` stay near the
-two inputs, because the prior knows nothing about what neither photograph shows. All paths are computed in float64 and returned in the
+`interpolate` is the path of the released VideoScene, exactly (upstream facts: SPEC section 1.5). `orbit`, `spiral` and `dolly` stay near
+the two inputs, because the prior knows nothing about what neither photograph shows. All paths are computed in float64 and returned in the
 dtype of the given poses.
 """
 

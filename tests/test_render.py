@@ -13,7 +13,9 @@ def _wall(depth: float = 2.0, side: int = 24, extent: float = 0.6) -> Gaussians:
     means = torch.stack([x, y, torch.full_like(x, depth)], -1).reshape(-1, 3)
     g = len(means)
     colour = (torch.tensor([0.9, 0.5, 0.1]) - 0.5) / 0.28209479
-    return Gaussians(means, torch.full((g, 3), 0.04), torch.tensor([1.0, 0, 0, 0]).expand(g, 4), torch.full((g,), 0.95), colour.expand(g, 1, 3))
+    return Gaussians(
+        means, torch.full((g, 3), 0.04), torch.tensor([1.0, 0, 0, 0]).expand(g, 4), torch.full((g,), 0.95), colour.expand(g, 1, 3)
+    )
 
 
 def _cameras(shifts: list[float]) -> Cameras:
@@ -47,13 +49,18 @@ def test_fill_divides_by_coverage() -> None:
 def test_render_reports_progress_and_coverage() -> None:
     calls: list[tuple[int, int]] = []
     clip = render(_wall(), _cameras([0.0] * 5 + [0.4] * 5), fps=12, progress=lambda done, total: calls.append((done, total)))
-    assert clip.frames.shape == (10, 3, 48, 64) and clip.fps == 12
-    assert calls[-1] == (10, 10) and calls[0][0] < 10
+    assert clip.frames.shape == (10, 3, 48, 64)
+    assert clip.fps == 12
+    assert calls[-1] == (10, 10)
+    assert calls[0][0] < 10
     assert clip.coverage is not None
-    assert clip.coverage[0, 24, 32] > 0.95 and clip.coverage[0, 2, 2] < 0.05
+    assert clip.coverage[0, 24, 32] > 0.95
+    assert clip.coverage[0, 2, 2] < 0.05
     assert torch.allclose(clip.frames[0, :, 24, 32], torch.tensor([0.9, 0.5, 0.1]), atol=0.02)
     assert torch.allclose(clip.frames[0, :, 2, 2], torch.tensor([0.9, 0.5, 0.1]), atol=0.1), "holes take the colour around them"
+
     # the wall moves left by 60 px * 0.4 / 2 = 12 px when the camera moves right by 0.4
     def centre(coverage: torch.Tensor) -> float:
         return float((coverage.sum(0) * torch.arange(64)).sum() / coverage.sum())
+
     assert abs(centre(clip.coverage[0]) - centre(clip.coverage[9]) - 12) < 0.6

@@ -6,7 +6,7 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -30,8 +30,10 @@ def main(
     """Make procedural worlds and train the small prior on them."""
     import torch
 
+    from stages.files.documents import sha256_file
+    from stages.files.publish import write_json
     from stages.prior.train import Recipe, Trainer
-    from stages.worlds.shards import shard_path, write_shard
+    from stages.worlds.shards import SCENES, shard_path, write_shard
     from stages.worlds.textures import load_textures
 
     console = Console(stderr=True)
@@ -48,7 +50,20 @@ def main(
             return
         recipe = replace(Recipe(), seed=seed, steps=steps or Recipe.steps)
         Trainer(folder, run, recipe).train()
-        console.print(f"{run / 'prior.safetensors'}")
+        weights = run / "prior.safetensors"
+        worlds = {"shards": shards, "scenes a shard": SCENES, "textures": TEXTURE_SEED, "photographs": PHOTOS, "procedural": PROCEDURAL}
+        output = {"path": weights.name, "sha256": sha256_file(weights)}
+        write_json(
+            run / "manifest.json",
+            {
+                "command": "train-prior",
+                "worlds": worlds,
+                "recipe": asdict(recipe),
+                "versions": {"torch": torch.__version__},
+                "outputs": [output],
+            },
+        )
+        typer.echo(weights)
     except StageError as error:
         console.print(f"{error.what}\n  {error.why}\n  {error.hint}")
         raise typer.Exit(1) from error

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from stages.geometry import project, unproject
 
-
 UNSEEN = 0.15  # weight of pixels that the other view does not see: guessing them is of use, but their loss is mostly noise
 
 

@@ -73,7 +73,8 @@ def _given(paths: tuple[Path, Path], photos: tuple[Tensor, Tensor], cameras_file
     if None in picked:
         if len(cameras) != 2:
             raise InputError(
-                f"{cameras_file} does not name the photographs", f"it has {len(cameras)} frames and none is called {paths[picked.index(None)].name}",
+                f"{cameras_file} does not name the photographs",
+                f"it has {len(cameras)} frames and none is called {paths[picked.index(None)].name}",
                 "name the photographs in file_path, or give a file with exactly two frames",
             )
         picked = [0, 1]
@@ -82,6 +83,7 @@ def _given(paths: tuple[Path, Path], photos: tuple[Tensor, Tensor], cameras_file
     for photo, intrinsics in zip(photos, chosen.K, strict=True):
         size = (photo.shape[-2], photo.shape[-1])
         if not math.isclose(size[0] / size[1], chosen.size[0] / chosen.size[1], rel_tol=0.02):
-            raise InputError(f"{cameras_file} does not fit the photographs", f"cameras are for {chosen.size[::-1]} px, a photograph has {size[::-1]}", "give cameras of the same aspect ratio")
+            why = f"cameras are for {chosen.size[1]} x {chosen.size[0]} px, a photograph has {size[1]} x {size[0]}"
+            raise InputError(f"{cameras_file} does not fit the photographs", why, "give cameras of the same aspect ratio")
         K.append(resize_intrinsics(intrinsics, chosen.size, size))
     return chosen.c2w, torch.stack(K)

@@ -1,7 +1,7 @@
 """Train the `small` prior on procedural worlds: exact depth plus the pictures of its Gaussians between and beyond the pair.
 
-Run by `make train-prior` (videoscene_cli/train_prior.py). A step is a pure function of (weights, optimiser state, step number): a run killed at any time resumes from its last checkpoint
-and ends with the same weights.
+Run by `make train-prior` (videoscene_cli/train_prior.py). A step is a pure function of weights, optimiser state and step number: a
+run killed at any time resumes from its last checkpoint and ends with the same weights.
 """
 
 from __future__ import annotations
@@ -131,7 +131,9 @@ class Trainer:
         decay = [p for p in self.network.parameters() if p.dim() > 1]
         plain = [p for p in self.network.parameters() if p.dim() <= 1]
         self.optimiser = torch.optim.AdamW(
-            [{"params": decay, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}], lr=recipe.learning_rate, betas=(0.9, 0.99)
+            [{"params": decay, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+            lr=recipe.learning_rate,
+            betas=(0.9, 0.99),
         )
         self.step = 0
         if self.checkpoint.exists():

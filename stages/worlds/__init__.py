@@ -1,10 +1,10 @@
 """Procedural worlds: endless scenes with exact depth and cameras, free of anyone's rights, to train on.
 
-    textures    surfaces: photographs of a folder and procedural tiles
-    primitives  ray casting of boxes, balls, cylinders
-    layouts     rooms, corridors, table-tops, open places
-    photograph  colour, depth, shading, exposure, noise
-    motion      camera pairs and the way between
+textures    surfaces: photographs of a folder and procedural tiles
+primitives  ray casting of boxes, balls, cylinders
+layouts     rooms, corridors, table-tops, open places
+photograph  colour, depth, shading, exposure, noise
+motion      camera pairs and the way between
 """
 
 from __future__ import annotations

@@ -49,7 +49,12 @@ class _Builder:
         return 1 - strength * torch.rand(3, generator=self.generator)
 
     def add(
-        self, kind: int, centre: tuple[float, float, float], half: tuple[float, float, float], rotation: Tensor | None = None, texture: Tensor | None = None,
+        self,
+        kind: int,
+        centre: tuple[float, float, float],
+        half: tuple[float, float, float],
+        rotation: Tensor | None = None,
+        texture: Tensor | None = None,
         tile_size: float | None = None,
     ) -> None:
         rotation = torch.eye(3) if rotation is None else rotation
@@ -59,7 +64,15 @@ class _Builder:
 
     def build(self, kind: int) -> Primitives:
         rotation, centre, half, texture, tile_size, tint = zip(*self.rows[kind], strict=True)
-        return Primitives(kind, torch.stack(rotation), torch.stack(centre), torch.stack(half), torch.stack(texture), torch.tensor(tile_size), torch.stack(tint))
+        return Primitives(
+            kind,
+            torch.stack(rotation),
+            torch.stack(centre),
+            torch.stack(half),
+            torch.stack(texture),
+            torch.tensor(tile_size),
+            torch.stack(tint),
+        )
 
 
 def yaw(angle: float) -> Tensor:
@@ -72,11 +85,13 @@ def random_rotation(generator: Generator) -> Tensor:
     """A uniformly random rotation, [3, 3]."""
     q = torch.nn.functional.normalize(torch.randn(4, generator=generator), dim=0)
     w, x, y, z = q.tolist()
-    return torch.tensor([
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ])
+    return torch.tensor(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
 
 
 def make_world(generator: Generator, texture_count: int) -> World:
@@ -125,8 +140,13 @@ def _shell(b: _Builder, size: tuple[float, float, float]) -> Primitives:
     if b.chance(0.7):
         texture[:4] = wall[0]
     return Primitives(
-        BOX, torch.eye(3)[None], torch.tensor([[0.0, 0.0, size[2]]]), torch.tensor([size]), texture[None],
-        torch.tensor([b.uniform(0.5, 2.5) * (3.0 if size[0] > 10 else 1.0)]), b.tint()[None],
+        BOX,
+        torch.eye(3)[None],
+        torch.tensor([[0.0, 0.0, size[2]]]),
+        torch.tensor([size]),
+        texture[None],
+        torch.tensor([b.uniform(0.5, 2.5) * (3.0 if size[0] > 10 else 1.0)]),
+        b.tint()[None],
     )
 
 

@@ -31,7 +31,9 @@ def cast(world: World, origin: Tensor, direction: Tensor) -> tuple[Tensor, Tenso
 def depth_map(world: World, cameras: Cameras) -> Tensor:
     """Exact camera-z depth, [N, h, w], metres."""
     directions = _directions(cameras)
-    return torch.stack([cast(world, cameras.c2w[k, :3, 3].float(), directions[k])[0] for k in range(len(cameras))]).reshape(-1, *cameras.size)
+    return torch.stack([cast(world, cameras.c2w[k, :3, 3].float(), directions[k])[0] for k in range(len(cameras))]).reshape(
+        -1, *cameras.size
+    )
 
 
 def photograph(world: World, textures: Textures, cameras: Cameras, shadows: bool = True) -> Views:
@@ -54,7 +56,9 @@ def _directions(cameras: Cameras) -> Tensor:
     return torch.einsum("nij,nrj->nri", cameras.c2w[:, :3, :3].float(), local)
 
 
-def _shade(world: World, textures: Textures, points: Tensor, owner: Tensor, index: Tensor, direction: Tensor, pixel: Tensor, shadows: bool) -> Tensor:
+def _shade(
+    world: World, textures: Textures, points: Tensor, owner: Tensor, index: Tensor, direction: Tensor, pixel: Tensor, shadows: bool
+) -> Tensor:
     normal, albedo = torch.empty_like(points), torch.empty_like(points)
     for k, shapes in enumerate([world.shell, *world.things]):
         mask = owner == k

@@ -44,7 +44,9 @@ def write_shard(folder: Path, textures: Textures, seed: int, number: int, scenes
         K.append(views.cameras.K[0].float())
     path = shard_path(folder, number)
     with publish(path) as partial:
-        save_file({"images": torch.stack(images).contiguous(), "depth": torch.stack(depth), "c2w": torch.stack(c2w), "K": torch.stack(K)}, partial)
+        save_file(
+            {"images": torch.stack(images).contiguous(), "depth": torch.stack(depth), "c2w": torch.stack(c2w), "K": torch.stack(K)}, partial
+        )
     return path
 
 

@@ -29,9 +29,21 @@ def _pair(folder: Path, size: tuple[int, int] = (120, 200)) -> tuple[Path, Path,
 
     def box(centre: list[float], half: list[float], kind: int = BOX, first: int = 0) -> Primitives:
         faces = torch.arange(6)[None] + first
-        return Primitives(kind, torch.eye(3)[None], torch.tensor([centre], dtype=torch.float32), torch.tensor([half], dtype=torch.float32), faces, torch.tensor([1.5]), torch.ones(1, 3))
+        return Primitives(
+            kind,
+            torch.eye(3)[None],
+            torch.tensor([centre], dtype=torch.float32),
+            torch.tensor([half], dtype=torch.float32),
+            faces,
+            torch.tensor([1.5]),
+            torch.ones(1, 3),
+        )
 
-    things = [box([0.4, 0.1, 3.0], [0.3, 0.4, 0.2], BOX, 6), box([-0.7, 0, 3.4], [0.3] * 3, BALL, 3), box([0, -0.6, 3.2], [0.2, 0.2, 0.1], CYLINDER, 5)]
+    things = [
+        box([0.4, 0.1, 3.0], [0.3, 0.4, 0.2], BOX, 6),
+        box([-0.7, 0, 3.4], [0.3] * 3, BALL, 3),
+        box([0, -0.6, 3.2], [0.2, 0.2, 0.1], CYLINDER, 5),
+    ]
     world = World(box([0, 0, 0], [3, 3, 4.5]), things, torch.zeros(1, 3), torch.zeros(1), 0.9)
     c2w = torch.eye(4, dtype=torch.float64).repeat(2, 1, 1)
     c2w[1, 0, 3] = 0.35
@@ -53,9 +65,11 @@ def test_cover_keeps_what_a_pixel_sees() -> None:
     pose, centre = torch.eye(4), torch.tensor([[0.0, 0, 2]])
     before, _ = project(centre, K, pose)
     after, _ = project(centre, K_out, pose)
-    assert torch.allclose(before, torch.tensor([[100.0, 45]])) and torch.allclose(after, torch.tensor([[32.0, 32]]), atol=0.5)
+    assert torch.allclose(before, torch.tensor([[100.0, 45]]))
+    assert torch.allclose(after, torch.tensor([[32.0, 32]]), atol=0.5)
     scale = K_out[0, 0] / K[0, 0]
-    assert scale == pytest.approx(64 / 90, rel=0.02) and K_out[1, 1] / K[1, 1] == pytest.approx(float(scale), rel=0.02)
+    assert scale == pytest.approx(64 / 90, rel=0.02)
+    assert K_out[1, 1] / K[1, 1] == pytest.approx(float(scale), rel=0.02)
 
 
 def test_given_cameras_win_and_follow_the_resize(tmp_path: Path) -> None:
@@ -67,7 +81,7 @@ def test_given_cameras_win_and_follow_the_resize(tmp_path: Path) -> None:
     assert prepared.views.cameras.size == (64, 96)
     assert torch.allclose(prepared.views.cameras.c2w[0].double(), cameras.c2w[1], atol=1e-6)
     near, far = prepared.near_far[0].tolist()
-    assert near < 2.9 and far > 4.4, "the range holds the scene"
+    assert near < 2.9 < 4.4 < far, "the range holds the scene"
 
 
 def test_cameras_of_another_aspect_are_refused(tmp_path: Path) -> None:
@@ -98,7 +112,8 @@ def test_predict_takes_any_size() -> None:
     torch.manual_seed(0)
     network = MVSplat(SMALL)
     prediction = predict(views, near_far, network)
-    assert len(prediction.gaussians) == 2 * 40 * 52 and prediction.depth.shape == (2, 40, 52)
+    assert len(prediction.gaussians) == 2 * 40 * 52
+    assert prediction.depth.shape == (2, 40, 52)
     # the Gaussians are the pixels': seen from their own camera they lie in their own pixel, or next to it
     pixels, _ = project(prediction.gaussians.means[: 40 * 52], K[0], c2w[0])
     y, x = torch.meshgrid(torch.arange(40) + 0.5, torch.arange(52) + 0.5, indexing="ij")

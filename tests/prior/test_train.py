@@ -34,7 +34,9 @@ def test_cross_entropy_is_least_at_the_true_plane() -> None:
     entropy = -(0.75 * torch.tensor(0.75).log() + 0.25 * torch.tensor(0.25).log())
     first = plane_cross_entropy(right[:, :1], truth[:, :1], NEAR_FAR[:, :1], ONES[:, :1, :2, :2])
     assert first == pytest.approx(float(entropy), abs=1e-3)
-    assert plane_cross_entropy(torch.zeros(1, 1, 64, 2, 2), truth[:, :1], NEAR_FAR[:, :1], ONES[:, :1, :2, :2]) == pytest.approx(torch.tensor(64.0).log().item(), rel=1e-4)
+    assert plane_cross_entropy(torch.zeros(1, 1, 64, 2, 2), truth[:, :1], NEAR_FAR[:, :1], ONES[:, :1, :2, :2]) == pytest.approx(
+        torch.tensor(64.0).log().item(), rel=1e-4
+    )
 
 
 def test_covisible_finds_what_leaves_the_frame_and_what_is_hidden() -> None:
@@ -47,7 +49,8 @@ def test_covisible_finds_what_leaves_the_frame_and_what_is_hidden() -> None:
     depth[0, 1, :, 14:18] = 1.0
     seen = covisible(depth, c2w, K)[0]
     assert seen[0, :, :8].max() == 0, "the left edge leaves the second frame"
-    assert seen[0, :, 8:22].min() == 1 and seen[0, :, 30:].min() == 1
+    assert seen[0, :, 8:22].min() == 1
+    assert seen[0, :, 30:].min() == 1
     assert seen[0, :, 23:25].max() == 0, "hidden behind the post in the second view"
     assert seen[1, :, -7:].max() == 0, "the right edge of the second view lies outside the first"
 

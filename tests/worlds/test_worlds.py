@@ -43,7 +43,8 @@ def test_hits_agree_with_marching(kind: int) -> None:
     first = torch.where(inside.any(1), t[inside.float().argmax(1)], FAR)
     clear = (inside.sum(1) == 0) | (inside.sum(1) > 4)  # grazing rays may slip between two steps
     hit = distance < 3
-    assert hit.sum() > 60 and (~hit).sum() > 20
+    assert hit.sum() > 60
+    assert (~hit).sum() > 20
     assert torch.equal(hit[clear], (first < 3)[clear])
     both = hit & (first < 3)
     assert (distance[both] - first[both]).abs().max() < 1e-3
@@ -57,7 +58,8 @@ def test_depth_is_consistent_between_views() -> None:
     g = Generator().manual_seed(3)
     textures = load_textures(None, g, procedural=8)
     views = draw_scene(textures, g, (48, 64), [0.5], shadows=False)
-    assert views.depth is not None and len(views.cameras) == 3
+    assert views.depth is not None
+    assert len(views.cameras) == 3
     cameras = views.cameras.to(torch.float64)
     points = unproject(views.depth[0].double(), cameras.K[0], cameras.c2w[0]).reshape(-1, 3)
     pixels, z = project(points, cameras.K[1], cameras.c2w[1])
@@ -102,7 +104,9 @@ def test_shard_round_trip(tmp_path: Path) -> None:
     textures = load_textures(None, Generator().manual_seed(0), procedural=3)
     shard = read_shard(write_shard(tmp_path, textures, seed=0, number=0, scenes=2))
     h, w = SIZES[0]
-    assert shard["images"].shape == (2, 4, 3, h, w) and shard["images"].dtype == torch.uint8
-    assert shard["depth"].shape == (2, 4, h, w) and bool((shard["depth"] > 0).all())
+    assert shard["images"].shape == (2, 4, 3, h, w)
+    assert shard["images"].dtype == torch.uint8
+    assert shard["depth"].shape == (2, 4, h, w)
+    assert bool((shard["depth"] > 0).all())
     again = read_shard(write_shard(tmp_path, textures, seed=0, number=0, scenes=2))
     assert torch.equal(shard["images"], again["images"])
