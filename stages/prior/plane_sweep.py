@@ -13,8 +13,8 @@ from stages.geometry import pixel_centres
 from stages.prior.config import PriorConfig
 
 PAIR_BLOCK = 1 << 19  # products of pixel pairs held at once (2 MB): beyond the cache, memory is slower than the arithmetic
-PLANES = 8  # planes of full windows warped at once, for the same reason
-FLAT = 1e-4  # variance added to a window's (an eighth of a grey level in 8 bits, squared, is 2e-7): keeps noise on flat walls from matching
+PLANES = 8  # planes whose half-size images are warped at once, for the same reason
+FLAT = 1e-4  # added to a window's variance: contrast below 0.01, two or three levels of 8 bits, is noise and must not match
 GAINS = (4.0, 4.0, 10.0)  # bring cosine, ZNCC and colour difference to about the same spread
 GREY = (0.299, 0.587, 0.114)
 
