@@ -1,0 +1,16 @@
+"""(6) A clip and its cameras -> refined Gaussians (the paper's Table 4; Kerbl et al. 2023).
+
+targets    the photographs and the frames with their weights
+thin       the prior's Gaussians, merged to a budget
+fill       new ones in the holes of the frames
+loss       L1 + SSIM, weighted by pixel
+state      everything that a step reads and writes; checkpoints
+density    prune the transparent, split where the pictures ask for detail
+optimise   the loop
+"""
+
+from stages.reconstruct.optimise import Reconstruction, Settings, reconstruct
+from stages.reconstruct.state import State, load_checkpoint, save_checkpoint
+from stages.reconstruct.targets import Targets, gather
+
+__all__ = ["Reconstruction", "Settings", "State", "Targets", "gather", "load_checkpoint", "reconstruct", "save_checkpoint"]

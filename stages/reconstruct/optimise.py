@@ -1,0 +1,179 @@
+"""The loop: draw a few targets, compare, step (Kerbl et al. 2023, with its loss, learning rates and schedule).
+
+A step depends on the state and the step's number alone, so a run that goes on from a checkpoint ends as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stages.reconstruct.density import adapt_density
+from stages.reconstruct.fill import fill
+from stages.reconstruct.loss import picture_loss
+from stages.reconstruct.state import State, new_state
+from stages.reconstruct.targets import Targets
+from stages.reconstruct.thin import distances, thin
+from stages.scene import Cameras, Gaussians
+from stages.splat import draw
+
+# Adam's learning rates (Kerbl et al. 2023). Positions move in units of the Gaussian's distance to the nearest camera, where 3DGS takes
+# the radius of the camera path: two photographs are close together however far the scene is.
+RATES = {"means": 1.6e-4, "quats": 1e-3, "log_scales": 5e-3, "logits": 5e-2, "sh_0": 2.5e-3, "sh_rest": 2.5e-3 / 20, "poses": 5e-4}
+DECAY = 0.01  # of the rates of positions and poses, from the first step to the last, exponentially
+BETAS, EPSILON = (0.9, 0.999), 1e-15
+
+Progress = Callable[[int, int, float, float], None]  # (steps done, steps in all, loss, PSNR in dB of what was drawn)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to optimise.
+
+    steps: how many.  views: targets drawn a step, one of them a photograph.  gaussians: the most there may be.  refine_poses: whether
+    the cameras of generated frames may move.  seed: of the order in which frames are drawn.
+    """
+
+    steps: int = 600
+    views: int = 3
+    gaussians: int = 100_000
+    refine_poses: bool = False
+    seed: int = 0
+    adapt_every: int = 100  # steps between changes of the number of Gaussians
+    adapt_until: float = 0.7  # of all steps
+    tolerance: float = 1.5  # a frame whose loss is this many times the median counts less
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """gaussians: the refined scene.  cameras: of the targets, as refined.  losses: [N], of each target when last drawn, NaN if never."""
+
+    gaussians: Gaussians
+    cameras: Cameras
+    losses: Tensor
+
+
+def reconstruct(
+    gaussians: Gaussians,
+    targets: Targets,
+    settings: Settings,
+    state: State | None = None,
+    progress: Progress | None = None,
+    save: Callable[[State], None] | None = None,
+    save_every: int = 100,
+) -> Reconstruction:
+    """Refine Gaussians until they draw the targets.
+
+    state: where an earlier run of the same arguments stopped.  save: called with the state every `save_every` steps; what it keeps makes
+    the run resumable. Works on the device of the Gaussians. Raises InputError when no Gaussian is visible.
+    """
+    targets = targets.to(gaussians.means.device)
+    state = start(gaussians, targets, settings.gaussians) if state is None else state
+    while state.step < settings.steps:
+        loss, psnr = take_step(state, targets, settings)
+        if progress is not None:
+            progress(state.step, settings.steps, loss, psnr)
+        if save is not None and state.step % save_every == 0 and state.step < settings.steps:
+            save(state)
+    cameras = moved(targets.cameras, state.parameters["poses"], scene_depth(state))
+    return Reconstruction(state.gaussians(), cameras, state.losses)
+
+
+def start(gaussians: Gaussians, targets: Targets, budget: int) -> State:
+    """The first state: thinned to 80 % of the budget if need be, so that holes can be filled and Gaussians split."""
+    scene = fill(thin(gaussians, targets.cameras, int(0.8 * budget)), targets, budget)
+    return new_state(scene, distances(scene.means, targets.cameras), len(targets))
+
+
+def take_step(state: State, targets: Targets, settings: Settings) -> tuple[float, float]:
+    """One step, in place; the loss and the PSNR (dB) of the pictures drawn."""
+    chosen = choose(state.step, len(targets), targets.photographs, settings)
+    names = [name for name in RATES if (name != "poses" or settings.refine_poses) and state.parameters[name].numel()]
+    leaves = {name: state.parameters[name].detach().requires_grad_() for name in names}
+    current = State(state.step, state.parameters | leaves)
+    cameras = targets.cameras[chosen]
+    if settings.refine_poses:
+        free = leaves["poses"][chosen] * (torch.tensor(chosen, device=targets.images.device) >= targets.photographs)[:, None]
+        cameras = moved(cameras, free, scene_depth(state))
+    pictures = draw(current.gaussians(), cameras).image
+    truth = targets.images[chosen]
+    losses = picture_loss(pictures, truth, targets.weight[chosen])
+    loss = (losses * _trust(losses.detach(), state.losses, chosen, targets.photographs, settings.tolerance)).mean()
+    gradients = torch.autograd.grad(loss, list(leaves.values()))
+    with torch.no_grad():
+        state.losses[chosen] = losses.detach()
+        _adam(state, dict(zip(names, gradients, strict=True)), settings.steps)
+        state.stress += gradients[names.index("means")].norm(dim=1) * state.distances
+        state.step += 1
+        if state.step % settings.adapt_every == 0 and state.step <= settings.adapt_until * settings.steps:
+            adapt_density(state, settings.gaussians)
+        psnr = -10 * torch.log10((pictures.detach().clamp(0, 1) - truth).square().mean().clamp_min(1e-10))
+    return float(loss.detach()), float(psnr)
+
+
+def choose(step: int, count: int, photographs: int, settings: Settings) -> list[int]:
+    """The targets of a step: a photograph in turn, the rest frames in a random order that shows each once before any again.
+
+    Without frames, or without enough of them, photographs take their place.
+    """
+    frames = count - photographs
+    of_frames = min(settings.views - 1, frames)
+    of_photographs = min(settings.views - of_frames, photographs)
+    chosen = [(step * of_photographs + k) % photographs for k in range(of_photographs)]
+    for k in range(of_frames):
+        epoch, place = divmod(step * of_frames + k, frames)
+        order = torch.randperm(frames, generator=torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch))
+        chosen.append(photographs + int(order[place]))
+    return list(dict.fromkeys(chosen))
+
+
+def _trust(losses: Tensor, before: Tensor, chosen: list[int], photographs: int, tolerance: float) -> Tensor:
+    """How much each drawn picture counts, [n]: 1, but less for a generated frame that disagrees with the rest.
+
+    A frame of loss l counts (t m / l)^2 where l exceeds t m, with m the median loss of the frames (Geman-McClure's tail).
+    """
+    weight = torch.ones_like(losses)
+    known = before[photographs:]
+    known = known[~known.isnan()]
+    if len(known):
+        bound = tolerance * known.median()
+        generated = torch.tensor(chosen, device=losses.device) >= photographs
+        weight = torch.where(generated, (bound / losses.clamp_min(1e-12)).clamp_max(1.0) ** 2, weight)
+    return weight
+
+
+def _adam(state: State, gradients: dict[str, Tensor], steps: int) -> None:
+    """Kingma & Ba 2015, every group with its own rate."""
+    beta_1, beta_2 = BETAS
+    t = state.step + 1
+    for name, gradient in gradients.items():
+        first, second = state.first[name], state.second[name]
+        first.lerp_(gradient, 1 - beta_1)
+        second.mul_(beta_2).addcmul_(gradient, gradient, value=1 - beta_2)
+        rate = RATES[name] * (DECAY ** (state.step / steps) if name in ("means", "poses") else 1.0)
+        change = first / (second.sqrt().div_((1 - beta_2**t) ** 0.5).add_(EPSILON)) * (-rate / (1 - beta_1**t))
+        if name == "means":
+            change *= state.distances[:, None]
+        state.parameters[name] += change
+
+
+def scene_depth(state: State) -> float:
+    """Median distance of the Gaussians, scene units: the unit in which cameras move."""
+    return float(state.distances.median())
+
+
+def moved(cameras: Cameras, poses: Tensor, depth: float) -> Cameras:
+    """Cameras turned and shifted in their own axes. poses: [N, 6], rotation vector (rad) and shift (in units of `depth`)."""
+    if not bool((poses != 0).any()) and not poses.requires_grad:
+        return cameras
+    poses = poses.to(cameras.c2w)
+    x, y, z = poses[:, :3].unbind(1)
+    zero = torch.zeros_like(x)
+    rows = ((zero, -z, y), (z, zero, -x), (-y, x, zero))
+    turn = torch.linalg.matrix_exp(torch.stack([torch.stack(row, -1) for row in rows], -2))
+    top = torch.cat([turn, depth * poses[:, 3:, None]], 2)
+    bottom = top.new_tensor([0.0, 0, 0, 1]).expand(len(top), 1, 4)
+    return Cameras(cameras.c2w @ torch.cat([top, bottom], 1), cameras.K, cameras.size)

@@ -1,0 +1,60 @@
+"""What the scene has to look like: photographs, which are true, and frames, of which some pixels were invented."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stages.errors import InputError
+from stages.scene import Cameras, Clip, Views
+
+# What a pixel of a frame counts against a pixel of a photograph: where the Gaussians explain it, and where it was invented.
+EXPLAINED, INVENTED = 0.5, 0.1
+# A frame whose camera differs from a photograph's by no more than this, in every entry, shows the same: the photograph replaces it.
+SAME_POSE = 1e-4
+
+
+@dataclass(frozen=True)
+class Targets:
+    """N images with cameras, the photographs first.
+
+    images: [N, 3, h, w], sRGB in [0, 1].  cameras: N.  weight: [N, h, w], what each pixel counts.  photographs: how many of them are
+    photographs; the rest are generated frames.
+    """
+
+    images: Tensor
+    cameras: Cameras
+    weight: Tensor
+    photographs: int
+
+    def __len__(self) -> int:
+        return len(self.cameras)
+
+    def to(self, device: torch.device) -> Targets:
+        """Move to a device."""
+        return Targets(self.images.to(device), self.cameras.to(device), self.weight.to(device), self.photographs)
+
+
+def gather(views: Views, clip: Clip | None) -> Targets:
+    """Photographs and frames as one set of targets; frames taken from where a photograph was taken are left out.
+
+    Raises InputError when the two have different sizes.
+    """
+    ones = torch.ones(len(views.cameras), *views.cameras.size)
+    if clip is None:
+        return Targets(views.images, views.cameras, ones, len(views.cameras))
+    if clip.cameras.size != views.cameras.size:
+        photo_size, clip_size = (f"{w} x {h}" for h, w in (views.cameras.size, clip.cameras.size))
+        why = f"{photo_size} and {clip_size} pixels"
+        raise InputError("the photographs and the clip do not fit", why, "make the clip of these photographs")
+    photo, frame = (torch.cat([c.c2w.flatten(1), c.K.flatten(1) / max(c.size)], 1).double() for c in (views.cameras, clip.cameras))
+    new = ((frame[:, None] - photo[None]).abs().amax(-1) > SAME_POSE).all(1)
+    kept = torch.nonzero(new)[:, 0].tolist()
+    coverage = torch.ones(len(kept), *clip.cameras.size) if clip.coverage is None else clip.coverage[kept]
+    weight = INVENTED + (EXPLAINED - INVENTED) * coverage
+    frames = clip.cameras[kept].to(torch.float64)
+    given = views.cameras.to(torch.float64)
+    cameras = Cameras(torch.cat([given.c2w, frames.c2w]), torch.cat([given.K, frames.K]), given.size)
+    return Targets(torch.cat([views.images, clip.frames[kept]]), cameras, torch.cat([ones, weight]), len(given))

@@ -1,0 +1,109 @@
+"""Fewer Gaussians that draw the same: the transparent dropped, those of one spot merged.
+
+A prior puts one Gaussian on each pixel of each photograph, so a surface that both saw is covered twice.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from stages.errors import InputError
+from stages.prior.gaussian_head import quaternions
+from stages.scene import Cameras, Gaussians
+
+TRANSPARENT = 1 / 255  # the renderer skips what is fainter
+GROWTH = 1.2  # of the cells, until the budget is met
+MAX_OPACITY = 0.99
+
+
+def distances(means: Tensor, cameras: Cameras) -> Tensor:
+    """Distance of each Gaussian to the nearest camera, [G], scene units; what one pixel covers there is this over the focal length."""
+    return torch.cdist(means.double(), cameras.c2w[:, :3, 3].to(means.device, torch.float64)).amin(1).clamp_min(1e-6).to(means)
+
+
+def thin(gaussians: Gaussians, cameras: Cameras, budget: int) -> Gaussians:
+    """At most `budget` Gaussians: the transparent and the ones behind every camera dropped, those that share a cell merged.
+
+    cameras: of the targets. A cell is a cube of one pixel's width at its distance, larger only if the budget asks for it.
+    Raises InputError when no Gaussian is left.
+    """
+    seen = (gaussians.opacities >= TRANSPARENT) & _in_front(gaussians.means, cameras)
+    if not bool(seen.any()):
+        raise InputError("nothing to reconstruct from", "no Gaussian is visible in front of a camera", "make the prior of the scene again")
+    g = select(gaussians, seen)
+    pixel = distances(g.means, cameras) / float(cameras.K[:, 0, 0].mean())
+    size = 1.0
+    while True:
+        cell, count = _cells(g.means, pixel, size)
+        if count <= budget:
+            return _merge(g, cell, count)
+        size *= GROWTH
+
+
+def select(g: Gaussians, kept: Tensor) -> Gaussians:
+    """The Gaussians that a mask [G] or indices name."""
+    return Gaussians(g.means[kept], g.scales[kept], g.quats[kept], g.opacities[kept], g.sh[kept])
+
+
+def join(a: Gaussians, b: Gaussians) -> Gaussians:
+    """Both, in order; harmonics of the lower degree are extended by zeros."""
+    bands = max(a.sh.shape[1], b.sh.shape[1])
+    sh = [torch.cat([g.sh, g.sh.new_zeros(len(g), bands - g.sh.shape[1], 3)], 1) for g in (a, b)]
+    pairs = ((a.means, b.means), (a.scales, b.scales), (a.quats, b.quats), (a.opacities, b.opacities), sh)
+    return Gaussians(*(torch.cat(list(pair)) for pair in pairs))
+
+
+def _in_front(means: Tensor, cameras: Cameras) -> Tensor:
+    c2w = cameras.c2w.to(means)
+    return ((means[None] - c2w[:, None, :3, 3]) * c2w[:, None, :3, 2]).sum(-1).amax(0) > 0
+
+
+def _cells(means: Tensor, pixel: Tensor, size: float) -> tuple[Tensor, int]:
+    """The number of each Gaussian's cell [G], and how many cells there are. pixel: what a pixel covers at each mean, scene units."""
+    level = torch.round(torch.log2(pixel))
+    index = torch.floor(means / (size * torch.exp2(level))[:, None]).long()
+    cells, number = torch.unique(torch.cat([level.long()[:, None], index], 1), dim=0, return_inverse=True)
+    return number, len(cells)
+
+
+def _merge(g: Gaussians, cell: Tensor, count: int) -> Gaussians:
+    """One Gaussian a cell, with the mean, covariance and mass of its members (Kerbl et al. 2024, sec. 4.1).
+
+    Members weigh as much as they cover, opacity times squared size; singles stay as they are.
+    """
+    area = g.scales.log().mean(1).exp() ** 2
+    mass = (g.opacities * area).double()
+    total = mass.new_zeros(count).index_add(0, cell, mass)
+    share = mass / total[cell]
+
+    def mean(values: Tensor) -> Tensor:
+        flat = values.double().flatten(1)
+        return flat.new_zeros(count, flat.shape[1]).index_add(0, cell, flat * share[:, None]).view(count, *values.shape[1:])
+
+    members = torch.bincount(cell, minlength=count)
+    means, sh = mean(g.means), mean(g.sh)
+    rotation = rotations(g.quats.double())
+    offset = g.means.double() - means[cell]
+    covariance = mean(rotation @ torch.diag_embed(g.scales.double() ** 2) @ rotation.mT + offset[:, :, None] * offset[:, None, :])
+    variances, axes = torch.linalg.eigh(covariance)
+    axes = axes * torch.linalg.det(axes)[:, None, None]  # eigenvectors may form a mirror
+    scales, quats = variances.clamp_min(1e-20).sqrt(), quaternions(axes)
+    opacities = (total / scales.log().mean(1).exp() ** 2).clamp_max(MAX_OPACITY)
+    first = torch.full((count,), len(g), device=cell.device).scatter_reduce(0, cell, torch.arange(len(g), device=cell.device), "amin")
+    single = members == 1
+    own = select(g, first[single])
+    for merged, kept in ((means, own.means), (scales, own.scales), (quats, own.quats), (opacities, own.opacities), (sh, own.sh)):
+        merged[single] = kept.to(merged)
+    return Gaussians(*(x.to(g.means) for x in (means, scales, quats, opacities, sh)))
+
+
+def rotations(quats: Tensor) -> Tensor:
+    """Rotation matrices [G, 3, 3] of quaternions wxyz [G, 4], of any length above 0."""
+    w, x, y, z = torch.nn.functional.normalize(quats, dim=-1).unbind(-1)
+    rows = (
+        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
+        (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
+        (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
+    )
+    return torch.stack([torch.stack(row, -1) for row in rows], -2)
