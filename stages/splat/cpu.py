@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,10 +30,14 @@ _POINTER, _INT, _LONG = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
 @cache
 def kernel(dtype: torch.dtype) -> ctypes.CDLL:
     """The kernel for float32 or float64, compiled if need be. Raises build.CompileError, or OSError if it does not load."""
-    path = build.find_or_compile(double=dtype == torch.float64)
-    real = ctypes.c_double if dtype == torch.float64 else ctypes.c_float
+    return load(build.find_or_compile(double=dtype == torch.float64), dtype)
+
+
+def load(path: Path, dtype: torch.dtype) -> ctypes.CDLL:
+    """Load a compiled kernel and declare its functions. Raises OSError."""
     # After `import torch`, so that the kernel binds to the OpenMP runtime torch has loaded.
     library = ctypes.CDLL(str(path))
+    real = ctypes.c_double if dtype == torch.float64 else ctypes.c_float
     signatures: dict[str, tuple[Any, list[Any]]] = {
         "splat_project_forward": (None, [_LONG] * 2 + [_POINTER] * 6 + [_INT] * 2 + [real] * 4 + [_POINTER] * 5 + [_INT]),
         "splat_project_backward": (_INT, [_LONG] * 2 + [_POINTER] * 5 + [_INT] * 2 + [real] + [_POINTER] * 10 + [_INT]),

@@ -14,6 +14,7 @@ from torch import Tensor
 from stages.splat import build, cpu, fallback
 from stages.splat.harmonics import MAX_DEGREE
 
+MAX_SIDE = 1 << 16  # the kernel keeps pixel numbers in 16 bits
 RENDER_MODES = ("RGB", "D", "ED", "RGB+D", "RGB+ED")
 
 
@@ -105,6 +106,8 @@ def rasterization(
     for name, asked in unsupported.items():
         if asked:
             raise NotImplementedError(f"{name} is not available on the CPU; gsplat offers it on CUDA")
+    if not (0 < width < MAX_SIDE and 0 < height < MAX_SIDE):
+        raise ValueError(f"width and height are {width} and {height}, expected 1 to {MAX_SIDE - 1}")
     c, n = viewmats.shape[0], means.shape[0]
     _check_shapes(means, quats, scales, opacities, colors, viewmats, Ks, sh_degree, backgrounds)
     if render_mode not in RENDER_MODES:
@@ -197,6 +200,8 @@ def _check_shapes(
             raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected {' or '.join(map(str, shapes))}")
         if tensor.dtype != means.dtype or tensor.device != means.device:
             raise ValueError(f"{name} is {tensor.dtype} on {tensor.device}, means are {means.dtype} on {means.device}")
+    if means.device.type != "cpu":
+        raise ValueError(f"the renderer works on the CPU and on CUDA, not on {means.device}")
     if means.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"the renderer works in float32 or float64, not {means.dtype}")
     if c * n >= 2**31 or c == 0:

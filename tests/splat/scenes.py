@@ -12,7 +12,8 @@ from torch import Tensor
 
 from stages.splat import reference
 
-# Smallest and largest standard deviation, scene units (a needle's other two axes are a hundredth of it); the scene is about 3 units away and 44 pixels wide.
+# Smallest and largest standard deviation, scene units (a needle's other two axes are a hundredth of it); the scene is about 3 units
+# away and 44 pixels wide.
 SCALES = {"wide": (0.02, 0.5), "needle": (0.1, 1.5), "tiny": (0.001, 0.02), "huge": (0.5, 4.0), "transparent": (0.02, 0.5)}
 # Pixels closer than this to a decision (alpha = 1/255, T = 1e-4) are not compared.
 MARGIN = 1e-4
