@@ -1,4 +1,4 @@
-"""One method on one two-view case, as a piece of work that can be resumed and handed to another process.
+"""Methods on one two-view case, as a piece of work that can be resumed and handed to another process.
 
 A job is done when OUT/cases/METHOD/CASE.json exists, which is published in one piece; so a run that is killed goes on where it was,
 loses no case and counts none twice.
@@ -6,27 +6,34 @@ loses no case and counts none twice.
 
 from __future__ import annotations
 
+import copyreg
 import functools
+import itertools
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.errors import InputError
+from stages.errors import DeviceError, InputError, RunError, StageError, WeightsError
 from stages.files.documents import read_json
 from videoscene_cli.artifact import REPLACE, Request
 from videoscene_cli.engine import Engine
+from videoscene_cli.metric_networks import folder_of_networks
 from videoscene_cli.options import Shared
 
 if TYPE_CHECKING:
     from stages.evaluate.baselines import Method
-    from stages.evaluate.cases import Case
+    from stages.evaluate.cases import Case, Task
+    from stages.evaluate.instruments import Instruments
+    from stages.evaluate.two_view import Made
 
 METHODS = ("crossfade", "nearest", "plane-sweep", "render")
 WITH_WEIGHTS = ("render",)
+
+Outcome = dict[str, Any] | Exception
 
 
 @dataclass(frozen=True)
@@ -54,17 +61,14 @@ class Job:
             return False
         found = read_json(self.record)
         if not isinstance(found, dict) or found.get("fingerprint") != self.fingerprint:
-            raise InputError(f"{self.record} holds another result", "its inputs, weights or version were others", REPLACE)
+            why = "its scene, weights, metric networks or program version were others"
+            raise InputError(f"{self.record} holds another result", why, REPLACE)
         return True
 
 
 def make_job(case: Case, method: str, out: Path, keep: bool, engine: Engine) -> Job:
-    """Fingerprint a job: the case, its files, the protocol and the weights. Raises InputError when a file is missing."""
-    return Job(case, method, out, keep, engine.shared, request_of(case, method, engine).fingerprint)
-
-
-def request_of(case: Case, method: str, engine: Engine) -> Request:
-    """Everything that decides the figures of a method on a case."""
+    """Fingerprint a job: everything that decides the figures of a method on a case. Raises InputError when a file is missing."""
+    from stages.evaluate.instruments import networks_at_hand
     from stages.evaluate.two_view import PROTOCOL
     from stages.files.transforms import read_transforms
 
@@ -72,26 +76,74 @@ def request_of(case: Case, method: str, engine: Engine) -> Request:
     names = read_transforms(transforms)[1]
     used = {f"frame {index}": case.scene / names[index] for index in (*case.context, *case.targets)}
     options = {"method": method, "kind": case.kind, "protocol": PROTOCOL, "context": list(case.context), "target": list(case.targets)}
+    options["networks"] = networks_at_hand(folder_of_networks())
     weights = {"prior": engine.weights.record()} if method in WITH_WEIGHTS else {}
-    return Request("evaluate --two-view", options, {"transforms": transforms, **used}, weights)
+    request = Request("evaluate --two-view", options, {"transforms": transforms, **used}, weights)
+    return Job(case, method, out, keep, engine.shared, request.fingerprint)
 
 
-def run_job(job: Job) -> dict[str, Any]:
-    """Run the method, measure, publish the frames if they are to be kept and then the record; returns the record."""
-    from stages.evaluate.two_view import measure
+def run_jobs(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, Outcome]]:
+    """Run jobs here or in several processes, the methods of a case together; yields each with its record, or the error it met."""
+    cases = [list(group) for _, group in itertools.groupby(jobs, lambda job: job.case)]
+    if processes == 1:
+        for group in cases:
+            yield from zip(group, run_case(group), strict=True)
+        return
+    with ProcessPoolExecutor(processes, get_context("spawn"), _start_worker, (processes,)) as pool:
+        pending = {pool.submit(_run_case_elsewhere, group): group for group in cases}
+        for future in as_completed(pending):
+            yield from zip(pending[future], future.result(), strict=True)
+
+
+def run_case(jobs: Sequence[Job]) -> list[Outcome]:
+    """Run methods on one case, measure them together, publish the frames that are to be kept and then the records.
+
+    What goes wrong with a method or with the case is an outcome like another; missing weights and devices are raised.
+    """
+    try:
+        outcomes = _make_and_measure(jobs)
+    except (WeightsError, DeviceError):
+        raise
+    except Exception as error:
+        return [error] * len(jobs)
+    return [outcomes[job.method] for job in jobs]
+
+
+def _make_and_measure(jobs: Sequence[Job]) -> dict[str, Outcome]:
+    from stages.evaluate.cases import load_task
+    from stages.evaluate.two_view import compare, make
+    from stages.files.publish import write_json
+
+    case, task = jobs[0].case, load_task(jobs[0].case)
+    outcomes: dict[str, Outcome] = {}
+    made: dict[str, Made] = {}
+    for job in jobs:
+        try:
+            made[job.method] = make(task, _method(job.method, job.shared))
+        except (WeightsError, DeviceError):
+            raise
+        except Exception as error:
+            outcomes[job.method] = error
+    records = compare(case, task, made, _instruments()) if made else {}
+    for job in (job for job in jobs if job.method in made):
+        if job.keep:
+            _keep(job.frames, made[job.method], task)
+        record = records[job.method] | {"fingerprint": job.fingerprint}
+        write_json(job.record, record)
+        outcomes[job.method] = record
+    return outcomes
+
+
+def _keep(folder: Path, made: Made, task: Task) -> None:
     from stages.files.clip import write_clip
-    from stages.files.publish import publish, write_json
+    from stages.files.publish import publish
+    from stages.scene import Clip
 
-    result = measure(job.case, _method(job.method, job.shared))
-    if job.keep:
-        with publish(job.frames) as partial:
-            write_clip(partial, result.clip)
-    record = {"method": job.method, **result.record(), "fingerprint": job.fingerprint}
-    write_json(job.record, record)
-    return record
+    with publish(folder) as partial:
+        write_clip(partial, Clip(made.frames[2:], task.cameras))
 
 
-@functools.lru_cache
+@functools.cache
 def _method(name: str, shared: Shared) -> Method:
     from stages.evaluate import baselines, plane_sweep
     from stages.prior.pose import near_far_from_cameras
@@ -105,27 +157,32 @@ def _method(name: str, shared: Shared) -> Method:
     return {"crossfade": baselines.crossfade, "nearest": baselines.nearest}[name]
 
 
-def run_jobs(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, dict[str, Any] | Exception]]:
-    """Run jobs here or in several processes; yields each with its record, or the error that it met, as they end."""
-    if processes == 1:
-        for job in jobs:
-            yield job, _attempt(job)
-        return
-    with ProcessPoolExecutor(processes, get_context("spawn"), _share_cores, (processes,)) as pool:
-        pending: dict[Future[dict[str, Any] | Exception], Job] = {pool.submit(_attempt, job): job for job in jobs}
-        for future in as_completed(pending):
-            yield pending[future], future.result()
+@functools.cache
+def _instruments() -> Instruments:
+    from stages.evaluate.instruments import open_instruments
+
+    return open_instruments(folder_of_networks())
 
 
-def _attempt(job: Job) -> dict[str, Any] | Exception:
-    """An error of one case is a result like another; an interruption is not."""
-    try:
-        return run_job(job)
-    except Exception as error:
-        return error
-
-
-def _share_cores(processes: int) -> None:
+def _start_worker(processes: int) -> None:
+    """Share the cores, and let errors with three texts cross to the parent, which pickle would make anew from one."""
     import torch
 
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
+    for kind in (InputError, RunError, WeightsError, DeviceError):
+        copyreg.pickle(kind, _reduce)
+
+
+def _reduce(error: StageError) -> tuple[type[StageError], tuple[str, str, str]]:
+    return type(error), (error.what, error.why, error.hint)
+
+
+def _run_case_elsewhere(jobs: Sequence[Job]) -> list[Outcome]:
+    """`run_case` in a worker; of an unexpected error only its text crosses to the parent."""
+
+    def portable(outcome: Outcome) -> Outcome:
+        if isinstance(outcome, Exception) and not isinstance(outcome, StageError):
+            return RunError("unexpected failure", f"{type(outcome).__name__}: {outcome}", "run again with -v and without --jobs")
+        return outcome
+
+    return [portable(outcome) for outcome in run_case(jobs)]

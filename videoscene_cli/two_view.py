@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.errors import DeviceError, InputError, RunError, WeightsError
+from stages.errors import InputError, RunError
 from videoscene_cli.artifact import Record, Request
 from videoscene_cli.engine import Engine
 from videoscene_cli.jobs import Job, make_job, run_jobs
+from videoscene_cli.metric_networks import folder_of_networks
 
 
 def evaluate_two_view(folders: Sequence[Path], methods: Sequence[str], out: Path, keep: bool, processes: int, engine: Engine) -> None:
@@ -30,8 +31,6 @@ def evaluate_two_view(folders: Sequence[Path], methods: Sequence[str], out: Path
     run = Record(device=str(engine.device))
     with run.stage("cases"), engine.report.progress("cases") as advance:
         for job, outcome in run_jobs([job for job in jobs if job not in done], processes):
-            if isinstance(outcome, (WeightsError, DeviceError)):
-                raise outcome  # the rest would fail in the same way
             if isinstance(outcome, Exception):
                 engine.report.error(outcome)
                 errors[f"{job.case.name} {job.method}"] = outcome
@@ -76,29 +75,36 @@ def _plan(folders: Sequence[Path], methods: Sequence[str], out: Path, keep: bool
 
 
 def _print(name: str, result: Mapping[str, Any], engine: Engine) -> None:
-    """One case, or the means of one kind (which have no scene), on one line."""
-    figures = "  ".join(f"{metric} {_number(value, metric)}" for metric, value in result["mean"].items())
-    engine.report.data(f"{name:42s} {result['kind']:7s} {result['method']:12s} {figures}", dict(result))
+    """One case, or the means of one kind of case, on one line."""
+    figures = "  ".join(f"{metric} {_number(metric, value)}" for metric, value in result["mean"].items())
+    shown = {key: value for key, value in result.items() if key != "i3d"}
+    engine.report.data(f"{name:42s} {result['kind']:7s} {result['method']:12s} {figures}", shown)
 
 
-def _number(value: float | None, metric: str) -> str:
-    return "inf" if value is None else f"{value:5.2f}" if "psnr" in metric else f"{value:.4f}"
+def _number(metric: str, value: float | str | None) -> str:
+    if not isinstance(value, float):
+        return "  inf" if value is None else value
+    return f"{value:5.2f}" if "psnr" in metric else f"{value:.1f}" if metric in ("fvd", "kvd") else f"{value:.4f}"
 
 
 def _write(results: list[dict[str, Any]], methods: Sequence[str], errors: Mapping[str, Exception], out: Path, engine: Engine) -> None:
     """Print the means and publish metrics.json: protocol, summary, cases, failures."""
-    from stages.evaluate.two_view import PROTOCOL, summarise
+    from stages.evaluate.instruments import networks_at_hand
+    from stages.evaluate.summary import summarise
+    from stages.evaluate.two_view import PROTOCOL
     from stages.files.publish import write_json
+    from stages.metrics import fvd
 
     results = sorted(results, key=lambda result: (methods.index(result["method"]), result["case"]))
     summary = {method: summarise([result for result in results if result["method"] == method]) for method in methods}
     for method, kinds in summary.items():
         for kind, means in kinds.items():
-            shown = {"at the inputs, psnr": means["context psnr"]["mean"], "worst psnr": means["context psnr"]["worst"]}
-            record = {"kind": kind, "method": method, "cases": means["cases"], "mean": means["mean"] | shown}
-            _print(f"mean of {means['cases']} cases", record, engine)
+            context = {f"psnr at the inputs, {name}": value for name, value in means["context psnr"].items()}
+            _print(f"mean of {means['cases']} cases", means | {"method": method, "kind": kind, "mean": means["mean"] | context}, engine)
+    protocol = PROTOCOL | fvd.PROTOCOL | {"networks": networks_at_hand(folder_of_networks())}
+    cases = [{key: value for key, value in result.items() if key not in ("i3d", "fingerprint")} for result in results]
     failed = {name: str(error) for name, error in errors.items()}
-    write_json(out / "metrics.json", {"protocol": PROTOCOL, "summary": summary, "cases": results, "failed": failed})
+    write_json(out / "metrics.json", {"protocol": protocol, "summary": summary, "cases": cases, "failed": failed})
 
 
 def _write_manifest(jobs: Sequence[Job], out: Path, run: Record) -> None:

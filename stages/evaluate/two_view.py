@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +17,13 @@ from torch import Tensor
 
 from stages.errors import RunError
 from stages.evaluate.baselines import Method
-from stages.evaluate.cases import Case, load_task
-from stages.metrics.image import as_stored, psnr, ssim
-from stages.scene import Cameras, Clip
+from stages.evaluate.cases import Case, Task
+from stages.evaluate.instruments import NOT_AVAILABLE, Instruments
+from stages.metrics.fvd import clip_features
+from stages.metrics.image import as_stored, psnr
+from stages.scene import Cameras
 
-# (frames, truth) -> one figure a frame
-Metric = Callable[[Tensor, Tensor], Tensor]
-PIXEL_METRICS: Mapping[str, Metric] = {"psnr": psnr, "ssim": ssim}
+FVD_FRAMES = 11  # of a clip: two context frames and nine targets between them, the length of most cases
 
 PROTOCOL = {
     "name": "two-view",
@@ -34,49 +34,22 @@ PROTOCOL = {
     "mean": "over the target frames of a case, then over cases",
     "psnr": "dB, peak 1, mean squared error over all pixels and channels",
     "ssim": "Gaussian window 11, sigma 1.5, sample covariance, whole windows, mean over RGB (scikit-image's, as pixelSplat sets it)",
+    "lpips": "version 0.1, VGG16 and AlexNet, at full size",
+    "fvd clips": f"cases of at least {FVD_FRAMES} frames, {FVD_FRAMES} of them evenly, context frames included",
     "context psnr": "the method's own frames at the two context cameras against the photographs",
 }
 
 
 @dataclass(frozen=True)
-class Result:
-    """What a method made of a case and how good it is.
+class Made:
+    """What a method made of a case. frames: [2 + T, 3, h, w], 8-bit values, at the context cameras and then the targets."""
 
-    clip: the target frames, 8-bit values.  figures: metric -> one figure a target frame.  context_psnr: dB at the two context
-    cameras.  seconds: of the method alone.
-    """
-
-    case: Case
-    clip: Clip
-    figures: Mapping[str, list[float]]
-    context_psnr: list[float]
+    frames: Tensor
     seconds: float
 
-    def record(self) -> dict[str, Any]:
-        """The result as JSON; an infinite PSNR (equal images) is null."""
-        return {
-            "case": self.case.name,
-            "scene": self.case.scene.name,
-            "kind": self.case.kind,
-            "context": list(self.case.context),
-            "target": list(self.case.targets),
-            "seconds": round(self.seconds, 3),
-            "mean": {name: _finite(sum(values) / len(values)) for name, values in self.figures.items()},
-            "frames": {name: [_finite(value) for value in values] for name, values in self.figures.items()},
-            "context psnr": [_finite(value) for value in self.context_psnr],
-        }
 
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def measure(case: Case, method: Method, metrics: Mapping[str, Metric] = PIXEL_METRICS) -> Result:
-    """Run a method on a case and compare with the truth.
-
-    Raises InputError if the case cannot be read, RunError if the method's frames are of another number or size, or not finite.
-    """
-    task = load_task(case)
+def make(task: Task, method: Method) -> Made:
+    """Run a method on a task. Raises RunError if its frames are of another number or size, or not finite."""
     cameras = Cameras(
         torch.cat([task.context.cameras.c2w, task.cameras.c2w]), torch.cat([task.context.cameras.K, task.cameras.K]), task.cameras.size
     )
@@ -85,33 +58,62 @@ def measure(case: Case, method: Method, metrics: Mapping[str, Metric] = PIXEL_ME
     seconds = time.perf_counter() - start
     wanted = (len(cameras), 3, *cameras.size)
     if frames.shape != wanted:
-        raise RunError(f"the method failed on {case.name}", f"it made {tuple(frames.shape)} frames for {wanted}", "report this")
+        raise RunError("the method failed", f"it made {tuple(frames.shape)} frames for {wanted}", "report this")
     if not torch.isfinite(frames).all():
-        raise RunError(f"the method failed on {case.name}", "its frames hold NaN or infinite values", "report this")
-    frames = as_stored(frames)
-    figures = {name: metric(frames[2:], task.truth).tolist() for name, metric in metrics.items()}
-    return Result(case, Clip(frames[2:], task.cameras), figures, psnr(frames[:2], task.context.images).tolist(), seconds)
+        raise RunError("the method failed", "its frames hold NaN or infinite values", "report this")
+    return Made(as_stored(frames), seconds)
 
 
-def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Means over the records of one method.
+def compare(case: Case, task: Task, made: Mapping[str, Made], instruments: Instruments) -> dict[str, dict[str, Any]]:
+    """Measure what several methods made of one case; they share the work on the truth.
 
-    Returns kind -> {"cases": number, "mean": {metric: mean of the case means}, "context psnr": {"mean", "worst"}, "seconds": mean}.
+    Returns method -> record, as it goes to JSON: the case, a figure a target frame, their means, PSNR at the context cameras, I3D logits
+    of clip and truth where the clip is long enough. An infinite PSNR (equal images) is null, a metric without its network "n/a".
     """
-    summary: dict[str, Any] = {}
-    for kind in sorted({record["kind"] for record in records}):
-        of_kind = [record for record in records if record["kind"] == kind]
-        context = [value for record in of_kind for value in record["context psnr"]]
-        summary[kind] = {
-            "cases": len(of_kind),
-            "mean": {name: _mean([record["mean"][name] for record in of_kind]) for name in of_kind[0]["mean"]},
-            "context psnr": {"mean": _mean(context), "worst": min((value for value in context if value is not None), default=None)},
-            "seconds": _mean([record["seconds"] for record in of_kind]),
+    methods = list(made)
+    targets = torch.stack([made[name].frames[2:] for name in methods])
+    figures: dict[str, Any] = {}
+    for metric, function in instruments.metrics.items():
+        if function is None:
+            figures[metric] = dict.fromkeys(methods, NOT_AVAILABLE)
+            continue
+        values = torch.stack([function(targets[:, t], truth) for t, truth in enumerate(task.truth)])  # [T, M]
+        figures[metric] = {name: values[:, m].tolist() for m, name in enumerate(methods)}
+    features = _features(task, made, instruments)
+    return {
+        name: {
+            "method": name,
+            "case": case.name,
+            "scene": case.scene.name,
+            "kind": case.kind,
+            "context": list(case.context),
+            "target": list(case.targets),
+            "seconds": round(made[name].seconds, 3),
+            "mean": {metric: _mean(figures[metric][name]) for metric in figures},
+            "frames": {metric: _finite(figures[metric][name]) for metric in figures},
+            "context psnr": _finite(psnr(made[name].frames[:2], task.context.images).tolist()),
+            "i3d": features and {"made": features[name], "truth": features["truth"]},
         }
-    return summary
+        for name in methods
+    }
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    """None if one of them is: an infinite figure makes an infinite mean."""
-    numbers = [value for value in values if value is not None]
-    return sum(numbers) / len(numbers) if len(numbers) == len(values) else None
+def _finite(values: list[float] | str) -> list[float | None] | str:
+    return values if isinstance(values, str) else [value if math.isfinite(value) else None for value in values]
+
+
+def _mean(values: list[float] | str) -> float | str | None:
+    if isinstance(values, str):
+        return values
+    mean = sum(values) / len(values)
+    return mean if math.isfinite(mean) else None
+
+
+def _features(task: Task, made: Mapping[str, Made], instruments: Instruments) -> dict[str, list[float]] | None:
+    """I3D logits of each method's clip and of the true one, in the order of time; None without the network or enough frames."""
+    order = torch.cat([torch.tensor([0.0, 1.0]), task.times]).argsort()
+    if instruments.i3d is None or len(order) < FVD_FRAMES:
+        return None
+    order = order[torch.linspace(0, len(order) - 1, FVD_FRAMES).round().long()]
+    clips = {name: each.frames for name, each in made.items()} | {"truth": torch.cat([task.context.images, task.truth])}
+    return {name: clip_features(instruments.i3d, frames[order]).tolist() for name, frames in clips.items()}

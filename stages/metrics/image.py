@@ -48,9 +48,7 @@ def ssim(frames: Tensor, truth: Tensor) -> Tensor:
     """
     check_frames(frames, truth)
     if min(frames.shape[-2:]) < SSIM_WINDOW:
-        raise InputError(
-            "SSIM is not defined", f"frames of {tuple(frames.shape[-2:])} pixels", f"give at least {SSIM_WINDOW} a side"
-        )
+        raise InputError("SSIM is not defined", f"frames of {tuple(frames.shape[-2:])} pixels", f"give at least {SSIM_WINDOW} a side")
     return torch.stack([_ssim_of_one(x.double(), y.double()) for x, y in zip(frames, truth, strict=True)])
 
 

@@ -34,14 +34,14 @@ def wall_images(count: int) -> Tensor:
 
 @pytest.fixture
 def wall(tmp_path: Path) -> Callable[..., Path]:
-    """Write a scene folder with five frames and two cases."""
+    """Write a scene folder with five frames, or `count`, and two cases."""
 
-    def write(name: str = "wall", pairs: object = None) -> Path:
+    def write(name: str = "wall", pairs: object = None, count: int = 5) -> Path:
         folder = tmp_path / "scenes" / name
-        images = wall_images(5)
+        images = wall_images(count)
         for i, image in enumerate(images):
             write_png(folder / "images" / f"{i:04d}.png", image)
-        write_transforms(folder / "transforms.json", wall_cameras(5), [f"images/{i:04d}.png" for i in range(5)])
+        write_transforms(folder / "transforms.json", wall_cameras(count), [f"images/{i:04d}.png" for i in range(count)])
         default = [
             {"kind": "medium", "context": [0, 2], "target": [1]},
             {"kind": "wide", "context": [0, 4], "target": [1, 2, 3], "inliers": 60},
@@ -50,3 +50,9 @@ def wall(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return write
+
+
+@pytest.fixture(autouse=True)
+def _no_metric_networks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What is tested here must not depend on whether `make metrics` was run."""
+    monkeypatch.setenv("VIDEOSCENE_CACHE", str(tmp_path / "cache"))

@@ -22,13 +22,13 @@ DIES = """
 import os, signal, sys
 from stages.evaluate import two_view
 from videoscene_cli import app
-measure, calls = two_view.measure, []
+compare, calls = two_view.compare, []
 def dying(*arguments):
     calls.append(1)
     if len(calls) == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-    return measure(*arguments)
-two_view.measure = dying
+    return compare(*arguments)
+two_view.compare = dying
 sys.exit(app.run(sys.argv[1:]))
 """
 
@@ -59,10 +59,12 @@ def test_prints_every_case_the_means_and_the_result(wall: Wall, run: Run, tmp_pa
     assert ended.code == 2, "a comes twice"
     ended = run("--two-view", wall("a"), wall("b"), "--method", "crossfade", "--method", "nearest", "-o", out)
     assert ended.code == 0, ended.err
-    assert len(ended.lines) == 8 + 4 + 1
+    assert len(ended.lines) == 8 + 6 + 1
     assert sum(line.startswith("a-0000-0004") for line in ended.lines) == 2
-    assert [line.split()[:6] for line in ended.lines[8:12]] == [
-        ["mean", "of", "2", "cases", kind, method] for method in ("crossfade", "nearest") for kind in ("medium", "wide")
+    assert [line.split()[:6] for line in ended.lines[8:14]] == [
+        ["mean", "of", cases, "cases", kind, method]
+        for method in ("crossfade", "nearest")
+        for cases, kind in (("2", "medium"), ("2", "wide"), ("4", "all"))
     ]
     assert ended.lines[-1] == str(out / "metrics.json")
     metrics = json.loads((out / "metrics.json").read_text())
@@ -77,7 +79,7 @@ def test_prints_every_case_the_means_and_the_result(wall: Wall, run: Run, tmp_pa
 def test_json_lines(wall: Wall, run: Run, tmp_path: Path) -> None:
     ended = run("--two-view", wall(), "--method", "nearest", "-o", tmp_path / "report", "--json")
     records = [json.loads(line) for line in ended.lines]
-    assert [record.get("case") for record in records] == ["wall-0000-0002", "wall-0000-0004", None, None, None]
+    assert [record.get("case") for record in records] == ["wall-0000-0002", "wall-0000-0004", None, None, None, None]
     assert records[2]["cases"] == 1
     assert records[-1]["path"] == str(tmp_path / "report" / "metrics.json")
 
@@ -85,9 +87,8 @@ def test_json_lines(wall: Wall, run: Run, tmp_path: Path) -> None:
 def test_done_cases_are_not_done_again(wall: Wall, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     command = ("--two-view", wall(), "--method", "crossfade", "-o", tmp_path / "report")
     first = run(*command)
-    monkeypatch.setattr(jobs, "run_job", lambda job: pytest.fail("it was done"))
+    monkeypatch.setattr(jobs, "run_case", lambda group: pytest.fail("it was done"))
     assert run(*command).lines == first.lines
-    assert "2 of 2" not in first.err
     assert run(*command, "--dry-run").lines[-2:] == ["done: 2", f"out: {tmp_path / 'report'}"]
 
 
@@ -135,19 +136,21 @@ def test_a_killed_run_loses_and_repeats_nothing(wall: Wall, run: Run, tmp_path: 
     assert len(before) == 2
     ended = run(*command)
     assert ended.code == 0
-    assert len(ended.lines) == 4 + 2 + 1
+    assert len(ended.lines) == 4 + 3 + 1
     assert all(path.stat().st_mtime_ns == time for path, time in before.items()), "finished cases stay as they were"
     assert len({line.split()[0] for line in ended.lines[:4]}) == 4
     assert not [name for _, _, names in os.walk(out) for name in names if "partial" in name]
 
 
 def test_several_processes_agree_with_one(wall: Wall, run: Run, tmp_path: Path) -> None:
-    scenes = (wall("a"), wall("b"))
+    scenes = (wall("a"), wall("b"), wall("c"))
+    (scenes[2] / "images" / "0001.png").write_bytes(b"not an image")
     for name, extra in (("one", ()), ("two", ("--jobs", 2))):
-        assert run("--two-view", *scenes, "--method", "nearest", "-o", tmp_path / name, *extra).code == 0
+        assert run("--two-view", *scenes, "--method", "nearest", "-o", tmp_path / name, *extra).code == 1
     one, two = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two"))
     for a, b in zip(one["cases"], two["cases"], strict=True):
         assert a | {"seconds": 0} == b | {"seconds": 0}
+    assert one["failed"] == two["failed"]
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
 
 from stages.errors import InputError
 from stages.metrics.image import as_stored, psnr, ssim
+from tests.metrics.conftest import Pair
 
 # structural_similarity(win_size=11, gaussian_weights=True, channel_axis=0, data_range=1.0), peak_signal_noise_ratio(data_range=1.0)
 SCIKIT_IMAGE = [
@@ -20,18 +20,10 @@ SCIKIT_IMAGE = [
 ]
 
 
-def a_pair(seed: int, shape: tuple[int, int, int], noise: float) -> tuple[Tensor, Tensor]:
-    """Two images from a linear congruential sequence, the same on every machine."""
-    state, values = seed + 1, []
-    for _ in range(2 * math.prod(shape)):
-        state = (1103515245 * state + 12345) % 2**31
-        values.append(state / 2**31)
-    a, b = torch.tensor(values, dtype=torch.float64).view(2, 1, *shape)
-    return a, (a + noise * (b - 0.5)).clamp(0, 1)
-
-
 @pytest.mark.parametrize(("seed", "shape", "noise", "psnr_value", "ssim_value"), SCIKIT_IMAGE)
-def test_equals_scikit_image(seed: int, shape: tuple[int, int, int], noise: float, psnr_value: float, ssim_value: float) -> None:
+def test_equals_scikit_image(
+    a_pair: Pair, seed: int, shape: tuple[int, int, int], noise: float, psnr_value: float, ssim_value: float
+) -> None:
     a, b = a_pair(seed, shape, noise)
     assert psnr(a, b).item() == pytest.approx(psnr_value, abs=1e-9)
     assert ssim(a, b).item() == pytest.approx(ssim_value, abs=1e-9)

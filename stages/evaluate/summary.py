@@ -1,0 +1,52 @@
+"""Means of many two-view records, and the distances of sets that no single case has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from stages.evaluate.instruments import NOT_AVAILABLE
+from stages.metrics.fvd import frechet_distance, kernel_distance
+
+Figure = float | str | None
+
+
+def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Figures of one method, for each kind of case and for all of them.
+
+    Returns kind -> {"cases": number, "mean": {metric: mean of the case means, "fvd", "kvd"}, "clips": number behind fvd and kvd,
+    "context psnr": {"mean", "worst"}, "seconds": mean}. None is an infinite PSNR, "n/a" what could not be measured.
+    """
+    kinds = {kind: [record for record in records if record["kind"] == kind] for kind in sorted({record["kind"] for record in records})}
+    return {kind: _of_one_kind(group) for kind, group in (kinds | {"all": list(records)}).items() if group}
+
+
+def _of_one_kind(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    context = [value for record in records for value in record["context psnr"]]
+    clips = [record["i3d"] for record in records if record["i3d"]]
+    means = {name: _mean(record["mean"][name] for record in records) for name in records[0]["mean"]}
+    return {
+        "cases": len(records),
+        "mean": means | _distances(clips),
+        "clips": len(clips),
+        "context psnr": {"mean": _mean(context), "worst": min((value for value in context if value is not None), default=None)},
+        "seconds": _mean(record["seconds"] for record in records),
+    }
+
+
+def _distances(clips: Sequence[Mapping[str, list[float]]]) -> dict[str, Figure]:
+    if len(clips) < 2:
+        return {"fvd": NOT_AVAILABLE, "kvd": NOT_AVAILABLE}
+    made, truth = (torch.tensor([clip[part] for clip in clips]) for part in ("made", "truth"))
+    return {"fvd": frechet_distance(made, truth), "kvd": kernel_distance(made, truth)}
+
+
+def _mean(values: Iterable[Figure]) -> Figure:
+    """ "n/a" or None (infinite) if one of them is."""
+    found = list(values)
+    if NOT_AVAILABLE in found:
+        return NOT_AVAILABLE
+    numbers = [value for value in found if isinstance(value, float)]
+    return sum(numbers) / len(numbers) if len(numbers) == len(found) and numbers else None

