@@ -1,0 +1,91 @@
+"""CogVideoX's noise schedule: v-prediction, zero terminal SNR, 1000 steps (SPEC 1.9, 5.3).
+
+x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps is a rotation of (x0, eps), and v = sqrt(abar_t) eps - sqrt(1 - abar_t) x0 its other
+coordinate (Salimans and Ho 2022). abar_999 = 0: nothing here divides by sqrt(abar_t).
+
+Tensors are [B, ...] in any layout; t and s are [B] integer timesteps, on any device.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+STEPS = 1000
+CLEAN = -1  # stands for a sample without noise, where a trajectory ends
+
+
+def alphas_cumprod(beta_start: float = 0.00085, beta_end: float = 0.012) -> Tensor:
+    """abar_t, the signal's share of the variance, for t = 0 ... 999: [1000], float64.
+
+    The betas are squares of a linear ramp ("scaled linear"). sqrt(abar) is then shifted and scaled so that its last value is 0 and its
+    first unchanged (Lin et al. 2024, algorithm 1).
+    """
+    betas = torch.linspace(beta_start**0.5, beta_end**0.5, STEPS, dtype=torch.float64) ** 2
+    signal = torch.cumprod(1 - betas, 0).sqrt()
+    return ((signal - signal[-1]) * signal[0] / (signal[0] - signal[-1])) ** 2
+
+
+ALPHAS_CUMPROD = alphas_cumprod()
+_ALPHAS_AND_CLEAN = torch.cat([ALPHAS_CUMPROD, torch.ones(1, dtype=torch.float64)])  # index CLEAN = -1 is the last
+
+
+def levels(t: Tensor, like: Tensor, rounded: bool = False) -> tuple[Tensor, Tensor]:
+    """sqrt(abar_t) and sqrt(1 - abar_t), [B, 1, ...] to multiply `like` [B, ...] with. abar of CLEAN is 1.
+
+    rounded: take abar in the dtype of `like` before the roots, as diffusers and so upstream do: in bfloat16 at t = 459 that gives
+    0.546875 and 0.83984375 for 0.546803 and 0.837261. Otherwise the roots are float64, given as float32 or wider.
+    """
+    abar = _ALPHAS_AND_CLEAN.to(t.device)[t].reshape(-1, *[1] * (like.dim() - 1)).to(like.device)
+    if rounded:
+        abar = abar.to(like.dtype)
+        return abar.sqrt(), (1 - abar).sqrt()
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    return abar.sqrt().to(dtype), (1 - abar).sqrt().to(dtype)
+
+
+def add_noise(x0: Tensor, noise: Tensor, t: Tensor, rounded: bool = False) -> Tensor:
+    """x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) noise, in the dtype of x0. rounded: see `levels`."""
+    signal, sigma = levels(t, x0, rounded)
+    return (signal * x0 + sigma * noise).to(x0.dtype)
+
+
+def velocity(x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """v = sqrt(abar_t) noise - sqrt(1 - abar_t) x0: what the network is trained to predict."""
+    signal, sigma = levels(t, x0)
+    return (signal * noise - sigma * x0).to(x0.dtype)
+
+
+def x0_from_v(x_t: Tensor, v: Tensor, t: Tensor, rounded: bool = False) -> Tensor:
+    """x0 = sqrt(abar_t) x_t - sqrt(1 - abar_t) v; at t = 999 that is -v. rounded: see `levels`."""
+    signal, sigma = levels(t, x_t, rounded)
+    return (signal * x_t - sigma * v).to(x_t.dtype)
+
+
+def noise_from_v(x_t: Tensor, v: Tensor, t: Tensor) -> Tensor:
+    """eps = sqrt(abar_t) v + sqrt(1 - abar_t) x_t; at t = 999 that is x_t."""
+    signal, sigma = levels(t, x_t)
+    return (signal * v + sigma * x_t).to(x_t.dtype)
+
+
+def v_from_x0(x_t: Tensor, x0: Tensor, t: Tensor) -> Tensor:
+    """v = (sqrt(abar_t) x_t - x0) / sqrt(1 - abar_t), for networks that predict x0. Defined at every timestep but CLEAN."""
+    signal, sigma = levels(t, x_t)
+    return ((signal * x_t - x0) / sigma).to(x_t.dtype)
+
+
+def ddim_step(x_t: Tensor, v: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    """One deterministic step of DDIM (Song et al. 2021) from t down to s: x_s = sqrt(abar_s) x0_hat + sqrt(1 - abar_s) eps_hat.
+
+    s may be CLEAN, which gives x0_hat.
+    """
+    signal, sigma = levels(s, x_t)
+    return (signal * x0_from_v(x_t, v, t) + sigma * noise_from_v(x_t, v, t)).to(x_t.dtype)
+
+
+def trailing_grid(steps: int) -> list[int]:
+    """The timesteps of a sampler with `steps` steps, descending from 999, evenly spaced (spacing "trailing", Lin et al. 2024).
+
+    4 gives 999, 749, 499, 249. The step after the last goes to CLEAN.
+    """
+    return [round(STEPS * (steps - step) / steps) - 1 for step in range(steps)]
