@@ -10,7 +10,8 @@ B ?= examples/room_1.png
 DIR ?= pairs
 OUT ?= out
 RUN ?= runs/prior
-TEXTURES ?= textures
+TEXTURES ?=
+DATA ?= data
 
 BIN := $(VENV)/bin
 READY := $(VENV)/ready-to-run
@@ -52,6 +53,18 @@ measure-pose: $(READY)
 
 bench: $(READY)
 	$(BIN)/python tests/benchmark_splat.py
+
+bench: $(READY)  ## the CPU renderer against its torch fallback
+	$(BIN)/python tests/benchmark_splat.py
+
+measure-views: $(READY)  ## the two-view protocol on the scenes in DATA: every case, and the means
+	$(BIN)/videoscene evaluate --two-view $(DATA) --method crossfade --method render -o $(OUT)/two-view
+
+measure-depth: $(READY)  ## depth of the shipped prior in procedural worlds it never saw
+	$(BIN)/python tests/measure_depth.py $(if $(TEXTURES),--textures $(TEXTURES))
+
+train-prior: $(READY)  ## worlds, then the small prior; resumes
+	$(BIN)/python -m videoscene_cli.train_prior $(RUN) $(if $(TEXTURES),--textures $(TEXTURES))
 
 clean:
 	rm -rf out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -22,7 +22,9 @@ LAYERS = [
     {"render"},
     {"video"},
     {"generate"},
+    {"reconstruct"},
     {"evaluate"},
+    {"distill"},
 ]
 SLOW_OR_LOUD = {"gsplat", "diffusers", "pycolmap", "imageio_ffmpeg", "kornia"}
 LONGEST = 350
