@@ -18,7 +18,7 @@ READY := $(VENV)/ready-to-run
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 DEMO := $(OUT)/$(basename $(notdir $(A)))-$(basename $(notdir $(B))).mp4
 
-.PHONY: demo test lint bench measure-depth measure-pose train-prior pairs clean
+.PHONY: demo test lint pairs bench measure-views measure-depth measure-pose train-prior clean
 .SECONDEXPANSION:
 .DELETE_ON_ERROR:
 
@@ -41,19 +41,6 @@ pairs: $(PAIRS:%=$(OUT)/%.mp4.json)
 $(OUT)/%.mp4.json: $$(wildcard $(DIR)/$$*_0.*) $$(wildcard $(DIR)/$$*_1.*) | $(READY)
 	$(BIN)/videoscene generate $(wordlist 1,2,$^) -o $(@:.json=) --force
 
-# The shipped prior, about two hours on one core; TEXTURES is a folder of texture images (stages/weights/small/README.md names the one used).
-train-prior: $(READY)
-	$(BIN)/python -m videoscene_cli.train_prior $(RUN) --textures $(TEXTURES)
-
-measure-depth: $(READY)
-	$(BIN)/python tests/measure_depth.py $(if $(wildcard $(TEXTURES)),--textures $(TEXTURES))
-
-measure-pose: $(READY)
-	$(BIN)/python tests/measure_pose.py
-
-bench: $(READY)
-	$(BIN)/python tests/benchmark_splat.py
-
 bench: $(READY)  ## the CPU renderer against its torch fallback
 	$(BIN)/python tests/benchmark_splat.py
 
@@ -63,6 +50,10 @@ measure-views: $(READY)  ## the two-view protocol on the scenes in DATA: every c
 measure-depth: $(READY)  ## depth of the shipped prior in procedural worlds it never saw
 	$(BIN)/python tests/measure_depth.py $(if $(TEXTURES),--textures $(TEXTURES))
 
+measure-pose: $(READY)  ## estimated cameras against the true ones
+	$(BIN)/python tests/measure_pose.py
+
+# About two hours on one core; TEXTURES is a folder of texture images (stages/weights/small/README.md names the one used).
 train-prior: $(READY)  ## worlds, then the small prior; resumes
 	$(BIN)/python -m videoscene_cli.train_prior $(RUN) $(if $(TEXTURES),--textures $(TEXTURES))
 
