@@ -14,6 +14,7 @@ from videoscene_cli import __version__
 from videoscene_cli.commands.evaluate import evaluate
 from videoscene_cli.commands.generate import generate
 from videoscene_cli.commands.prior import prior
+from videoscene_cli.commands.reconstruct import reconstruct
 from videoscene_cli.commands.render import render
 from videoscene_cli.report import ExitCode, Report
 
@@ -21,6 +22,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 app.command(short_help="Two photographs -> coarse 3D Gaussians.")(prior)
 app.command(short_help="Gaussians and a camera path -> frames and coverage.")(render)
 app.command(short_help="Two photographs, or a rendered scene -> the video.")(generate)
+app.command(short_help="A finished scene, or posed frames -> refined Gaussians, exported.")(reconstruct)
 app.command(short_help="Methods on scenes with a known truth -> figures.")(evaluate)
 
 

@@ -16,7 +16,7 @@ from stages.prior.predict import predict
 from stages.reconstruct import Settings, gather, reconstruct
 from stages.reconstruct.thin import distances
 from stages.render import render
-from stages.scene import Cameras, Gaussians, Views
+from stages.scene import Cameras, Clip, Gaussians, Views
 from stages.trajectory import interpolate
 
 RANDOM_PER_PHOTOGRAPH = 20_000
@@ -27,10 +27,10 @@ FRAMES = 49
 def photographs_only(settings: Settings) -> Method:
     """3DGS from the two photographs alone: random points in front of both cameras, then optimisation (Kerbl et al. 2023, sec. 7.1)."""
 
-    def method(context: Views, cameras: Cameras, times: Tensor) -> Tensor:
+    def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
         scene = random_points(context, near_far_from_cameras(list(context.images), context.cameras), settings.seed)
         refined = reconstruct(scene, gather(context, None), settings).gaussians
-        return render(refined, cameras.to(refined.means)).frames
+        return render(refined, cameras.to(refined.means))
 
     return method
 
@@ -41,14 +41,14 @@ def refined_prior(network: MVSplat, settings: Settings, student: Student | None 
     What `videoscene prior`, `render`, `generate` and `reconstruct` make, with the true cameras.
     """
 
-    def method(context: Views, cameras: Cameras, times: Tensor) -> Tensor:
+    def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
         near_far = near_far_from_cameras(list(context.images), context.cameras)
         gaussians = predict(pad(context), near_far, network).gaussians
         (a, b), (K_a, K_b) = context.cameras.c2w, context.cameras.K
         path = interpolate(a, b, K_a, K_b, context.cameras.size, frames)
         clip = repair(render(gaussians, path.to(gaussians.means)), context, student)
         refined = reconstruct(gaussians, gather(context, clip), settings).gaussians
-        return render(refined, cameras.to(refined.means)).frames
+        return render(refined, cameras.to(refined.means))
 
     return method
 

@@ -95,4 +95,4 @@ def load_checkpoint(path: Path, identity: str, device: torch.device) -> State | 
         kind, _, of = name.partition(".")
         if kind in parts:
             parts[kind][of] = tensor
-    return State(step, **parts, **{name: tensors[name] for name in STATISTICS})
+    return State(step, parts["parameters"], parts["first"], parts["second"], *(tensors[name] for name in STATISTICS))

@@ -1,0 +1,42 @@
+"""What `reconstruct` leaves: the Gaussians, the cameras in two formats with their images, and three videos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from videoscene_cli.artifact import Record, Request
+from videoscene_cli.material import Material
+from videoscene_cli.scenes import ply_comments
+
+if TYPE_CHECKING:
+    from stages.reconstruct import Reconstruction
+
+ORBIT_FRAMES = 49
+
+
+def save_reconstruction(folder: Path, result: Reconstruction, material: Material, request: Request, record: Record) -> None:
+    """Publish a reconstruction: gaussians.ply, images/, transforms.json, sparse/0 (COLMAP), video, orbit and depth.mp4, manifest last."""
+    from stages.files.colmap import write_colmap
+    from stages.files.images import write_png
+    from stages.files.ply import write_ply
+    from stages.files.publish import publish
+    from stages.files.transforms import write_transforms
+    from stages.files.video import write_mp4
+    from stages.reconstruct.show import depth_pictures, orbit_of, points_of
+    from stages.render import render
+
+    gaussians, cameras = result.gaussians, result.cameras.to("cpu")
+    names = [f"{index:04d}.png" for index in range(len(cameras))]
+    with record.stage("write"), publish(folder) as partial:
+        write_ply(partial / "gaussians.ply", gaussians, ply_comments(request))
+        for name, image in zip(names, material.targets.images, strict=True):
+            write_png(partial / "images" / name, image)
+        write_transforms(partial / "transforms.json", cameras, [f"images/{name}" for name in names], {"ply_file_path": "gaussians.ply"})
+        write_colmap(partial, cameras, names, *points_of(gaussians))
+        path, orbit = material.path.to(gaussians.means), orbit_of(gaussians, cameras, ORBIT_FRAMES).to(gaussians.means)
+        write_mp4(partial / "video.mp4", render(gaussians, path).frames.cpu(), material.fps)
+        write_mp4(partial / "orbit.mp4", render(gaussians, orbit).frames.cpu(), material.fps)
+        write_mp4(partial / "depth.mp4", depth_pictures(gaussians, path).cpu(), material.fps)
+        files = {str(path.relative_to(partial)): path for path in sorted(partial.rglob("*")) if path.is_file()}
+        record.write_manifest(partial / "manifest.json", request, files)

@@ -1,0 +1,111 @@
+"""What `reconstruct` works from: a scene of this program, a folder of photographs with transforms.json, or a video with --cameras."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.errors import InputError
+from videoscene_cli import scenes
+from videoscene_cli.artifact import Request
+from videoscene_cli.engine import Engine
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from stages.reconstruct import Targets
+    from stages.scene import Cameras, Gaussians
+
+TRANSFORMS = "transforms.json"
+
+
+@dataclass(frozen=True)
+class Material:
+    """gaussians: to start from.  targets: what to look like.  path: the cameras of the video.  fps: of the videos."""
+
+    gaussians: Gaussians
+    targets: Targets
+    path: Cameras
+    fps: float
+
+
+@dataclass(frozen=True)
+class Source:
+    """request: what is asked for.  load: reads the material, which may run the prior.  copied: stages that a new scene folder needs too."""
+
+    request: Request
+    load: Callable[[Engine], Material]
+    copied: tuple[str, ...] = ()
+
+
+def find_source(path: Path, cameras: Path | None, size: int, options: dict[str, Any], engine: Engine) -> Source:
+    """What `path` is. options: those that change the result.  Raises InputError when it is nothing to reconstruct from."""
+    if path.is_file():
+        if cameras is None:
+            raise InputError(f"no cameras for {path}", "a video does not say where it was taken from", "add --cameras transforms.json")
+        files = {"video": path, "cameras": cameras}
+        return _posed(files, lambda: _read_video(path, cameras), size, options, engine)
+    if cameras is not None:
+        raise InputError("bad usage", "--cameras is for a video", "leave it out: a folder has a transforms.json of its own")
+    if (path / TRANSFORMS).is_file():
+        from stages.files.transforms import read_transforms
+
+        names = read_transforms(path / TRANSFORMS)[1]
+        files = {"cameras": path / TRANSFORMS, **{f"photograph {index}": path / name for index, name in enumerate(names)}}
+        return _posed(files, lambda: _read_folder(path), size, options, engine)
+    hint = f"videoscene generate {path}, or give a folder with a {TRANSFORMS}"
+    made = scenes.require_stage(path, "generate", hint)
+    prior = scenes.require_stage(path, "prior", hint)
+    request = Request("reconstruct", {**options, "generate": made["fingerprint"], "prior": prior["fingerprint"]}, {})
+    return Source(request, lambda _: _load_scene(path), tuple(stage for stage in scenes.STAGES if (path / stage).is_dir()))
+
+
+def _load_scene(scene: Path) -> Material:
+    from stages.files.clip import read_clip
+    from stages.reconstruct import gather
+    from stages.scene import Clip
+
+    gaussians, views = scenes.load_prior(scene)
+    clip = read_clip(scene / "generate")
+    if clip.coverage is None:  # how much a pixel was invented is known from the render alone
+        clip = Clip(clip.frames, clip.cameras, scenes.load_render(scene).coverage, clip.fps)
+    return Material(gaussians, gather(views, clip), clip.cameras, clip.fps)
+
+
+def _posed(
+    files: dict[str, Path], read: Callable[[], tuple[Tensor, Cameras]], size: int, options: dict[str, Any], engine: Engine
+) -> Source:
+    request = Request("reconstruct", {**options, "size": size}, files, {"prior": engine.weights.record()})
+
+    def load(engine: Engine) -> Material:
+        from stages.reconstruct import gather
+        from stages.reconstruct.initial import predict_pairs, resize
+        from stages.scene import Clip
+
+        images, cameras = read()
+        views = resize(images, cameras, size)
+        return Material(predict_pairs(views, engine.network), gather(views, None), views.cameras, Clip.fps)
+
+    return Source(request, load)
+
+
+def _read_video(video: Path, cameras: Path) -> tuple[Tensor, Cameras]:
+    from stages.files.transforms import read_transforms
+    from stages.files.video import read_mp4
+
+    return read_mp4(video), read_transforms(cameras)[0]
+
+
+def _read_folder(folder: Path) -> tuple[Tensor, Cameras]:
+    import torch
+
+    from stages.files.images import read_image
+    from stages.files.transforms import read_transforms
+
+    cameras, names = read_transforms(folder / TRANSFORMS)
+    images = [read_image(folder / name) for name in names]
+    if len({image.shape for image in images}) > 1:
+        raise InputError(f"cannot use {folder}", "its photographs have different sizes", "resize them to one size")
+    return torch.stack(images), cameras
