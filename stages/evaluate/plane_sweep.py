@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stages.evaluate.baselines import Method, crossfade
 from stages.geometry import rays, unproject
-from stages.scene import Cameras, Gaussians, Views
+from stages.scene import Cameras, Clip, Gaussians, Views
 from stages.splat import draw
 
 PLANES = 96
@@ -30,10 +30,11 @@ SH_C0 = 0.28209479177387814  # the constant spherical harmonic
 def plane_sweep(near_far: Callable[[Views], Tensor]) -> Method:
     """The baseline as a method. near_far: gives the depth range [2, 2] (near and far of each view, scene units) of two photographs."""
 
-    def method(context: Views, cameras: Cameras, times: Tensor) -> Tensor:
+    def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
         gaussians = to_gaussians(context, near_far(context))
         drawing = draw(gaussians, cameras.to(gaussians.means))
-        return drawing.image + (1 - drawing.alpha[:, None]) * crossfade(context, cameras, times)
+        behind = crossfade(context, cameras, times).frames
+        return Clip(drawing.image + (1 - drawing.alpha[:, None]) * behind, cameras, drawing.alpha)
 
     return method
 

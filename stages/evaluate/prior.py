@@ -10,7 +10,7 @@ from stages.prior.network import MVSplat
 from stages.prior.pose import near_far_from_cameras
 from stages.prior.predict import predict
 from stages.render import render
-from stages.scene import Cameras, Views
+from stages.scene import Cameras, Clip, Views
 
 MULTIPLE = 16  # what the network's sides must be multiples of
 
@@ -18,10 +18,10 @@ MULTIPLE = 16  # what the network's sides must be multiples of
 def render_prior(network: MVSplat) -> Method:
     """The prior's Gaussians, rendered: what `videoscene prior` and `render` make, with the true cameras."""
 
-    def method(context: Views, cameras: Cameras, times: Tensor) -> Tensor:
+    def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
         near_far = near_far_from_cameras(list(context.images), context.cameras)
         gaussians = predict(pad(context), near_far, network).gaussians
-        return render(gaussians, cameras.to(gaussians.means)).frames
+        return render(gaussians, cameras.to(gaussians.means))
 
     return method
 

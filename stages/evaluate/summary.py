@@ -17,7 +17,8 @@ def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Figures of one method, for each kind of case and for all of them.
 
     Returns kind -> {"cases": number, "mean": {metric: mean of the case means, "fvd", "kvd"}, "clips": number behind fvd and kvd,
-    "context psnr": {"mean", "worst"}, "seconds": mean}. None is an infinite PSNR, "n/a" what could not be measured.
+    "context psnr": {"mean", "worst"}, "coverage": means over the cases that tell it, "seconds": mean}.
+    None is an infinite PSNR, "n/a" what could not be measured.
     """
     kinds = {kind: [record for record in records if record["kind"] == kind] for kind in sorted({record["kind"] for record in records})}
     return {kind: _of_one_kind(group) for kind, group in (kinds | {"all": list(records)}).items() if group}
@@ -32,6 +33,7 @@ def _of_one_kind(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "mean": means | _distances(clips),
         "clips": len(clips),
         "context psnr": {"mean": _mean(context), "worst": min((value for value in context if value is not None), default=None)},
+        "coverage": _coverage([record["coverage"] for record in records if record["coverage"]]),
         "seconds": _mean(record["seconds"] for record in records),
     }
 
@@ -41,6 +43,13 @@ def _distances(clips: Sequence[Mapping[str, list[float]]]) -> dict[str, Figure]:
         return {"fvd": NOT_AVAILABLE, "kvd": NOT_AVAILABLE}
     made, truth = (torch.tensor([clip[part] for clip in clips]) for part in ("made", "truth"))
     return {"fvd": frechet_distance(made, truth), "kvd": kernel_distance(made, truth)}
+
+
+def _coverage(splits: Sequence[Mapping[str, float | None]]) -> dict[str, float] | None:
+    if not splits:
+        return None
+    known = {name: [value for split in splits if (value := split[name]) is not None] for name in splits[0]}
+    return {name: sum(values) / len(values) for name, values in known.items() if values}
 
 
 def _mean(values: Iterable[Figure]) -> Figure:

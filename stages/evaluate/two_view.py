@@ -20,10 +20,11 @@ from stages.evaluate.baselines import Method
 from stages.evaluate.cases import Case, Task
 from stages.evaluate.instruments import NOT_AVAILABLE, Instruments
 from stages.metrics.fvd import clip_features
-from stages.metrics.image import as_stored, psnr
+from stages.metrics.image import as_stored, psnr, psnr_of_part
 from stages.scene import Cameras
 
 FVD_FRAMES = 11  # of a clip: two context frames and nine targets between them, the length of most cases
+SEEN = 0.5  # coverage from which a pixel counts as seen
 
 PROTOCOL = {
     "name": "two-view",
@@ -36,15 +37,20 @@ PROTOCOL = {
     "ssim": "Gaussian window 11, sigma 1.5, sample covariance, whole windows, mean over RGB (scikit-image's, as pixelSplat sets it)",
     "lpips": "version 0.1, VGG16 and AlexNet, at full size",
     "fvd clips": f"cases of at least {FVD_FRAMES} frames, {FVD_FRAMES} of them evenly, context frames included",
+    "coverage": f"pixels that the method's Gaussians cover by {SEEN} or more are seen, the others invented; pooled over a case",
     "context psnr": "the method's own frames at the two context cameras against the photographs",
 }
 
 
 @dataclass(frozen=True)
 class Made:
-    """What a method made of a case. frames: [2 + T, 3, h, w], 8-bit values, at the context cameras and then the targets."""
+    """What a method made of a case.
+
+    frames: [2 + T, 3, h, w], 8-bit values, at the context cameras and then the targets.  coverage: [2 + T, h, w] or None.
+    """
 
     frames: Tensor
+    coverage: Tensor | None
     seconds: float
 
 
@@ -54,14 +60,14 @@ def make(task: Task, method: Method) -> Made:
         torch.cat([task.context.cameras.c2w, task.cameras.c2w]), torch.cat([task.context.cameras.K, task.cameras.K]), task.cameras.size
     )
     start = time.perf_counter()
-    frames = method(task.context, cameras, torch.cat([torch.tensor([0.0, 1.0]), task.times]))
+    clip = method(task.context, cameras, torch.cat([torch.tensor([0.0, 1.0]), task.times]))
     seconds = time.perf_counter() - start
     wanted = (len(cameras), 3, *cameras.size)
-    if frames.shape != wanted:
-        raise RunError("the method failed", f"it made {tuple(frames.shape)} frames for {wanted}", "report this")
-    if not torch.isfinite(frames).all():
+    if clip.frames.shape != wanted:
+        raise RunError("the method failed", f"it made {tuple(clip.frames.shape)} frames for {wanted}", "report this")
+    if not torch.isfinite(clip.frames).all():
         raise RunError("the method failed", "its frames hold NaN or infinite values", "report this")
-    return Made(as_stored(frames), seconds)
+    return Made(as_stored(clip.frames), clip.coverage, seconds)
 
 
 def compare(case: Case, task: Task, made: Mapping[str, Made], instruments: Instruments) -> dict[str, dict[str, Any]]:
@@ -92,6 +98,7 @@ def compare(case: Case, task: Task, made: Mapping[str, Made], instruments: Instr
             "mean": {metric: _mean(figures[metric][name]) for metric in figures},
             "frames": {metric: _finite(figures[metric][name]) for metric in figures},
             "context psnr": _finite(psnr(made[name].frames[:2], task.context.images).tolist()),
+            "coverage": _split(made[name], task.truth),
             "i3d": features and {"made": features[name], "truth": features["truth"]},
         }
         for name in methods
@@ -107,6 +114,15 @@ def _mean(values: list[float] | str) -> float | str | None:
         return values
     mean = sum(values) / len(values)
     return mean if math.isfinite(mean) else None
+
+
+def _split(made: Made, truth: Tensor) -> dict[str, float | None] | None:
+    """Coverage and PSNR of seen and of invented pixels, the targets of a case together; None if the method does not tell its coverage."""
+    if made.coverage is None:
+        return None
+    frames, seen = made.frames[2:], made.coverage[2:] >= SEEN
+    share = float(seen.double().mean())
+    return {"seen": share, "psnr seen": psnr_of_part(frames, truth, seen), "psnr invented": psnr_of_part(frames, truth, ~seen)}
 
 
 def _features(task: Task, made: Mapping[str, Made], instruments: Instruments) -> dict[str, list[float]] | None:

@@ -41,6 +41,16 @@ def psnr(frames: Tensor, truth: Tensor) -> Tensor:
     return -10 * torch.log10(error)
 
 
+def psnr_of_part(frames: Tensor, truth: Tensor, part: Tensor) -> float | None:
+    """PSNR over some of the pixels of all frames together, dB; None where there are none of them.
+
+    frames, truth: [T, C, h, w].  part: [T, h, w], bool.
+    """
+    check_frames(frames, truth)
+    error = (frames.double() - truth.double()).square().mean(1)[part]
+    return float(-10 * torch.log10(error.mean())) if len(error) else None
+
+
 def ssim(frames: Tensor, truth: Tensor) -> Tensor:
     """Structural similarity of each frame (Wang et al. 2004): 11-pixel Gaussian window, whole windows only, mean over channels.
 

@@ -23,8 +23,8 @@ def task(wall: Callable[..., Path]) -> Task:
 
 def test_crossfade_and_nearest(task: Task) -> None:
     first, second = task.context.images
-    torch.testing.assert_close(crossfade(task.context, task.cameras, task.times)[0], 0.75 * first + 0.25 * second)
-    frames = nearest(task.context, task.cameras, task.times)
+    torch.testing.assert_close(crossfade(task.context, task.cameras, task.times).frames[0], 0.75 * first + 0.25 * second)
+    frames = nearest(task.context, task.cameras, task.times).frames
     assert torch.equal(frames[0], first)
     assert torch.equal(frames[1], second), "half way counts as the second"
     assert torch.equal(frames[2], second)
@@ -45,8 +45,11 @@ def test_the_sweep_says_what_it_does_not_know(task: Task) -> None:
 
 def test_plane_sweep_beats_the_crossfade(task: Task) -> None:
     method = plane_sweep(lambda views: NEAR_FAR)
-    swept = psnr(method(task.context, task.cameras, task.times), task.truth)
-    faded = psnr(crossfade(task.context, task.cameras, task.times), task.truth)
+    clip = method(task.context, task.cameras, task.times)
+    swept = psnr(clip.frames, task.truth)
+    faded = psnr(crossfade(task.context, task.cameras, task.times).frames, task.truth)
+    assert clip.coverage is not None
+    assert clip.coverage.mean() > 0.8
     assert (swept > faded + 5).all()
 
 

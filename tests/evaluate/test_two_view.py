@@ -35,7 +35,7 @@ def test_records(wall: Wall) -> None:
     records = compare(case, task, {"crossfade": make(task, crossfade), "nearest": make(task, nearest)}, Instruments())
     assert list(records) == ["crossfade", "nearest"]
     for name, method in (("crossfade", crossfade), ("nearest", nearest)):
-        expected = psnr(as_stored(method(task.context, task.cameras, task.times)), task.truth)
+        expected = psnr(as_stored(method(task.context, task.cameras, task.times).frames), task.truth)
         record = records[name]
         assert record["frames"]["psnr"] == pytest.approx(expected.tolist(), abs=1e-9)
         assert record["mean"]["psnr"] == pytest.approx(float(expected.mean()), abs=1e-9)
@@ -47,10 +47,10 @@ def test_records(wall: Wall) -> None:
 
 
 def test_context_frames_come_from_the_method(wall: Wall) -> None:
-    def shaded(context: Views, cameras: Cameras, times: Tensor) -> Tensor:
+    def shaded(context: Views, cameras: Cameras, times: Tensor) -> Clip:
         assert times.tolist() == [0.0, 1.0, 0.25, 0.5, 0.75]
         assert torch.equal(cameras.c2w[:2], context.cameras.c2w)
-        return crossfade(context, cameras, times) * 0.5
+        return Clip(crossfade(context, cameras, times).frames * 0.5, cameras)
 
     case = read_cases(wall())[1]
     task = load_task(case)
@@ -79,15 +79,42 @@ def test_disk_and_memory_agree(wall: Wall, tmp_path: Path) -> None:
     torch.testing.assert_close(psnr(read_clip(tmp_path / "kept").frames, task.truth), psnr(frames, task.truth), atol=1e-9, rtol=0)
 
 
-@pytest.mark.parametrize(("spoil", "why"), [(lambda x: x[1:], "frames for"), (lambda x: x / 0 * 0, "NaN")])
-def test_a_broken_method(wall: Wall, spoil: Callable[[Tensor], Tensor], why: str) -> None:
+def test_seen_and_invented_pixels_apart(wall: Wall) -> None:
+    case = read_cases(wall())[1]
+    task = load_task(case)
+
+    def half(context: Views, cameras: Cameras, times: Tensor) -> Clip:
+        frames = torch.cat([context.images, task.truth])
+        frames[:, :, :, 32:] = 0.5
+        coverage = torch.ones(5, 48, 64)
+        coverage[:, :, 32:] = 0.1
+        return Clip(frames, cameras, coverage)
+
+    record = compare(case, task, {"half": make(task, half)}, Instruments())["half"]
+    assert record["coverage"]["seen"] == 0.5
+    assert record["coverage"]["psnr seen"] > 100
+    assert record["coverage"]["psnr invented"] == pytest.approx(record["mean"]["psnr"] - 3.01, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [(lambda clip: Clip(clip.frames[1:], clip.cameras[1:]), "frames for"), (lambda clip: Clip(clip.frames / 0, clip.cameras), "NaN")],
+)
+def test_a_broken_method(wall: Wall, spoil: Callable[[Clip], Clip], why: str) -> None:
     with pytest.raises(RunError, match=why):
         make(load_task(read_cases(wall())[0]), lambda *task: spoil(crossfade(*task)))
 
 
 def record_of(kind: str, figure: float, context: list[float | None], i3d: list[float] | None = None) -> dict[str, Any]:
     features = i3d and {"made": i3d, "truth": [0.0, 0.0]}
-    return {"kind": kind, "mean": {"psnr": figure, "lpips": "n/a"}, "context psnr": context, "seconds": 1.0, "i3d": features}
+    return {
+        "kind": kind,
+        "mean": {"psnr": figure, "lpips": "n/a"},
+        "context psnr": context,
+        "seconds": 1.0,
+        "i3d": features,
+        "coverage": None,
+    }
 
 
 def test_means_are_over_cases() -> None:
