@@ -12,6 +12,10 @@ from stages.prior.network import MULTIPLE, MVSplat
 from stages.scene import Gaussians, Views
 
 
+# Photographs and video frames often end in a dark or mixed row of pixels, which would stand as a seam in the middle of the scene.
+BORDER = 1
+
+
 @dataclass(frozen=True)
 class Prediction:
     """gaussians: in the world of the cameras, view by view, rows first.  depth: [2, h, w], camera z of each view, scene units."""
@@ -25,7 +29,7 @@ def predict(views: Views, near_far: Tensor, network: MVSplat) -> Prediction:
     """Predict the scene of two views of any size.
 
     near_far: [2, 2], camera z range a view.  network: see `load_prior`.  Sides that the network cannot take are extended by their
-    last row and column; the Gaussians of such pixels are dropped.
+    last row and column. The Gaussians of the extension, and of the outermost pixels of a photograph, are dropped.
     """
     h, w = views.cameras.size
     parameter = next(network.parameters())
@@ -34,9 +38,8 @@ def predict(views: Views, near_far: Tensor, network: MVSplat) -> Prediction:
     images = F.pad(images, (0, right, 0, bottom, 0, 0), mode="replicate")
     out = network(images, c2w, K, near_far.to(images)[None])
     scene, depth = out.scene(0), out.depth[0, :, :h, :w]
-    if right or bottom:
-        kept = torch.zeros(images.shape[1], h + bottom, w + right, dtype=torch.bool, device=images.device)
-        kept[:, :h, :w] = True
-        kept = kept.flatten()
-        scene = Gaussians(scene.means[kept], scene.scales[kept], scene.quats[kept], scene.opacities[kept], scene.sh[kept])
+    kept = torch.zeros(images.shape[1], h + bottom, w + right, dtype=torch.bool, device=images.device)
+    kept[:, BORDER : h - BORDER, BORDER : w - BORDER] = True
+    kept = kept.flatten()
+    scene = Gaussians(scene.means[kept], scene.scales[kept], scene.quats[kept], scene.opacities[kept], scene.sh[kept])
     return Prediction(scene.to("cpu"), depth.cpu())

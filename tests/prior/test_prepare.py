@@ -112,9 +112,10 @@ def test_predict_takes_any_size() -> None:
     torch.manual_seed(0)
     network = MVSplat(SMALL)
     prediction = predict(views, near_far, network)
-    assert len(prediction.gaussians) == 2 * 40 * 52
+    inner = (40 - 2) * (52 - 2)  # without the outermost pixels
+    assert len(prediction.gaussians) == 2 * inner
     assert prediction.depth.shape == (2, 40, 52)
     # the Gaussians are the pixels': seen from their own camera they lie in their own pixel, or next to it
-    pixels, _ = project(prediction.gaussians.means[: 40 * 52], K[0], c2w[0])
-    y, x = torch.meshgrid(torch.arange(40) + 0.5, torch.arange(52) + 0.5, indexing="ij")
+    pixels, _ = project(prediction.gaussians.means[:inner], K[0], c2w[0])
+    y, x = torch.meshgrid(torch.arange(1, 39) + 0.5, torch.arange(1, 51) + 0.5, indexing="ij")
     assert (pixels - torch.stack([x, y], -1).reshape(-1, 2)).abs().max() < 1.0
