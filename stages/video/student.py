@@ -19,7 +19,7 @@ from stages.errors import InputError, RunError
 from stages.files.video import read_mp4, write_mp4
 from stages.geometry import crop_intrinsics
 from stages.scene import Cameras, Clip, Views
-from stages.video.cogvideox import CogVideoX
+from stages.video.cogvideox import TRANSFORMER_5B, CogVideoX
 from stages.video.one_step import draw_sigma, one_step, place_ends
 from stages.video.schedule import STEPS
 
@@ -55,14 +55,19 @@ UPSTREAM_POSED = StepSettings(549, 111123, "photographs", True, "sample", "stret
 UPSTREAM_UNPOSED = StepSettings(459, 111123, "render", True, "sample", "stretch", recode=True, rounded=True)
 
 
+def require_frames(count: int, needed: int = TRANSFORMER_5B["sample_frames"]) -> None:
+    """InputError unless a clip of `count` frames has as many as the network takes: to be asked before its weights are read."""
+    if count != needed:
+        why = f"it takes {needed} frames, the clip has {count}"
+        raise InputError("cannot repair the clip with cogvideox-5b", why, f"render with --frames {needed}")
+
+
 def student(model: CogVideoX, settings: StepSettings) -> Callable[[Clip, Views], Clip]:
     """The student for `stages.generate.repair`. Raises InputError unless a clip has the network's 49 frames and two photographs."""
 
     @torch.no_grad()
     def repair(clip: Clip, views: Views) -> Clip:
-        if len(clip.cameras) != model.frames:
-            why = f"it takes {model.frames} frames, the clip has {len(clip.cameras)}"
-            raise InputError("cannot repair the clip with cogvideox-5b", why, f"render with --frames {model.frames}")
+        require_frames(len(clip.cameras), model.frames)
         if len(views.cameras) != 2:
             raise InputError("cannot repair the clip with cogvideox-5b", f"{len(views.cameras)} photographs", "give two")
         if settings.fit == "crop":

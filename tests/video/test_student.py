@@ -7,7 +7,7 @@ from stages.errors import InputError, RunError
 from stages.generate import repair
 from stages.scene import Clip, Views
 from stages.video.cogvideox import CogVideoX
-from stages.video.student import UPSTREAM_POSED, UPSTREAM_UNPOSED, StepSettings, largest_crop, student
+from stages.video.student import UPSTREAM_POSED, UPSTREAM_UNPOSED, StepSettings, largest_crop, require_frames, student
 from tests.video.tiny import scene
 
 SETTINGS = StepSettings(t=549, seed=7)
@@ -86,6 +86,12 @@ def test_another_number_of_frames(model: CogVideoX, frames: int, why: str) -> No
     with pytest.raises(InputError, match=why) as caught:
         student(model, SETTINGS)(*scene(frames))
     assert caught.value.hint == "render with --frames 9"
+
+
+def test_the_released_network_takes_49_frames() -> None:
+    require_frames(49)
+    with pytest.raises(InputError, match="takes 49 frames, the clip has 25"):
+        require_frames(25)
 
 
 def test_another_number_of_photographs(model: CogVideoX) -> None:
