@@ -19,7 +19,7 @@ from stages.render import render
 from stages.scene import Cameras, Clip, Gaussians, Views
 from stages.trajectory import interpolate
 
-RANDOM_PER_PHOTOGRAPH = 20_000
+PIXELS_PER_POINT = 4
 RANDOM_OPACITY = 0.1  # what 3DGS starts with
 FRAMES = 49
 
@@ -28,7 +28,9 @@ def photographs_only(settings: Settings) -> Method:
     """3DGS from the two photographs alone: random points in front of both cameras, then optimisation (Kerbl et al. 2023, sec. 7.1)."""
 
     def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
-        scene = random_points(context, near_far_from_cameras(list(context.images), context.cameras), settings.seed)
+        near_far = near_far_from_cameras(list(context.images), context.cameras)
+        h, w = context.cameras.size
+        scene = random_points(context, near_far, settings.seed, h * w // PIXELS_PER_POINT)
         refined = reconstruct(scene, gather(context, None), settings).gaussians
         return render(refined, cameras.to(refined.means))
 
@@ -53,7 +55,7 @@ def refined_prior(network: MVSplat, settings: Settings, student: Student | None 
     return method
 
 
-def random_points(context: Views, near_far: Tensor, seed: int, count: int = RANDOM_PER_PHOTOGRAPH) -> Gaussians:
+def random_points(context: Views, near_far: Tensor, seed: int, count: int) -> Gaussians:
     """Points on random pixels of each photograph, in their colour, at random inverse depths; faint, as 3DGS starts.
 
     near_far: [2, 2], camera z range of each photograph, scene units.  count: points a photograph.
