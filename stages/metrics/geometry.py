@@ -1,0 +1,59 @@
+"""Is a clip one rigid scene seen by the cameras it claims? Matches between its frames against those cameras (the paper's Figure 5)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from stages.scene import Cameras
+
+GOOD, DISCARDED = (40, 200, 60), (220, 50, 40)  # line colours
+
+
+def epipolar_distance(points_a: Tensor, points_b: Tensor, cameras: Cameras) -> Tensor:
+    """Distance of matches from the epipolar lines of known cameras, px.
+
+    points_a, points_b: [M, 2], px in the first and second camera.  Returns [M], float64: the mean of a match's two distances, each from
+    the line of the other point (Hartley and Zisserman, sec. 11.4.3).
+    """
+    a_to_b = torch.linalg.inv(cameras.c2w[1].double()) @ cameras.c2w[0].double()
+    x, y, z = a_to_b[:3, 3].tolist()
+    cross = torch.tensor([[0, -z, y], [z, 0, -x], [-y, x, 0]], dtype=torch.float64)
+    K_a, K_b = cameras.K.double()
+    fundamental = torch.linalg.inv(K_b).T @ cross @ a_to_b[:3, :3] @ torch.linalg.inv(K_a)
+    a, b = (torch.cat([p.double(), p.new_ones(len(p), 1).double()], 1) for p in (points_a, points_b))
+    lines_b, lines_a = a @ fundamental.T, b @ fundamental
+    residual = (b * lines_b).sum(1).abs()
+    return (residual / lines_b[:, :2].norm(dim=1) + residual / lines_a[:, :2].norm(dim=1)) / 2
+
+
+def triangulated_depth(points_a: Tensor, points_b: Tensor, cameras: Cameras) -> Tensor:
+    """Camera z in the first camera of each match, scene units, [M], float64: the point nearest to both rays.
+
+    Not positive, or not finite, where the rays do not meet in front of the camera.
+    """
+    K, c2w = cameras.K.double(), cameras.c2w.double()
+    rays, centres = [], c2w[:, :3, 3]
+    for points, k, pose in zip((points_a, points_b), K, c2w, strict=True):
+        pixels = torch.cat([points.double(), points.new_ones(len(points), 1).double()], 1)
+        rays.append(pixels @ torch.linalg.inv(k).T @ pose[:3, :3].T)
+    a, b = rays
+    between = (centres[1] - centres[0]).expand_as(a)
+    aa, ab, bb = (a * a).sum(1), (a * b).sum(1), (b * b).sum(1)
+    return ((a * between).sum(1) * bb - (b * between).sum(1) * ab) / (aa * bb - ab * ab)
+
+
+def draw_matches(image_a: Tensor, image_b: Tensor, points_a: Tensor, points_b: Tensor, good: Tensor) -> Tensor:
+    """Both images side by side with a line a match, green where it is good, red where it is discarded.
+
+    image_a, image_b: [3, h, w] in [0, 1].  points_a, points_b: [M, 2], px.  good: [M], bool.  Returns [3, h, 2 w].
+    """
+    both = torch.cat([image_a, image_b], 2).clamp(0, 1)
+    picture = Image.fromarray((both * 255).round().byte().permute(1, 2, 0).numpy())
+    pen = ImageDraw.Draw(picture)
+    shift = image_a.shape[2]
+    for (x_a, y_a), (x_b, y_b), right in sorted(zip(points_a.tolist(), points_b.tolist(), good.tolist(), strict=True), key=lambda m: m[2]):
+        pen.line([(x_a, y_a), (x_b + shift, y_b)], GOOD if right else DISCARDED)
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
