@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import select
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
+from stages.errors import RunError
 from stages.files.publish import check_writable
 from videoscene_cli.artifact import Record, Request, is_current
 from videoscene_cli.engine import Engine
@@ -48,7 +50,19 @@ def _stream(request: Request, make: Callable[[Record], tuple[Clip, Gaussians]], 
     clip, _ = make(Record())
     from stages.files.video import write_mp4
 
-    write_mp4(stream, clip.frames, clip.fps)
+    try:
+        write_mp4(stream, clip.frames, clip.fps)
+    except RunError as error:
+        if _abandoned(stream):
+            raise BrokenPipeError from error  # a player that was closed: nobody is left to tell
+        raise
+
+
+def _abandoned(stream: BinaryIO) -> bool:
+    """Whether the reader of a pipe is gone."""
+    poll = select.poll()
+    poll.register(stream, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def _save(video: Path, clip: Clip, gaussians: Gaussians, request: Request, record: Record) -> None:

@@ -97,6 +97,14 @@ def test_a_video_streams_to_stdout(program: Start, photos: Photos, tmp_path: Pat
     assert read_mp4(tmp_path / "piped.mp4").shape == (3, 3, 64, 96)
 
 
+def test_a_reader_that_leaves_early_is_no_news(program: Start, photos: Photos) -> None:
+    process = program("generate", *photos, "-o", "-", "--size", 64, "--frames", 2, "-q")
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert (process.stderr.read(), process.wait()) == (b"", 1)
+
+
 def test_a_video_is_refused_on_a_terminal(photos: Photos) -> None:
     terminal, child = pty.openpty()
     command = [sys.executable, "-m", "tests.cli.program", "generate", *map(str, photos), "-o", "-"]
