@@ -28,6 +28,13 @@ def points() -> torch.Tensor:
     return torch.rand(50, 3, generator=generator, dtype=torch.float64) * torch.tensor([2.0, 2.0, 4.0]) + torch.tensor([-1.0, -1.0, 3.0])
 
 
+def sideways() -> Cameras:
+    """Two cameras of focal length 100 px, one unit apart along x."""
+    c2w = torch.eye(4).repeat(2, 1, 1)
+    c2w[1, 0, 3] = 1
+    return Cameras(c2w, torch.diag(torch.tensor([100.0, 100, 1])).repeat(2, 1, 1), (100, 100))
+
+
 def test_true_matches_lie_on_their_lines(cameras: Cameras, points: torch.Tensor) -> None:
     (a, _), (b, _) = (project(points, K, c2w) for K, c2w in zip(cameras.K, cameras.c2w, strict=True))
     assert epipolar_distance(a, b, cameras).max() < 1e-9
@@ -35,19 +42,21 @@ def test_true_matches_lie_on_their_lines(cameras: Cameras, points: torch.Tensor)
 
 
 def test_distance_is_in_pixels() -> None:
-    """A camera that moves along x: the epipolar lines are the rows."""
-    c2w = torch.eye(4).repeat(2, 1, 1)
-    c2w[1, 0, 3] = 1
-    row = Cameras(c2w, torch.diag(torch.tensor([100.0, 100, 1])).repeat(2, 1, 1), (100, 100))
+    """The epipolar lines of a camera that moves along x are the rows."""
     a = torch.tensor([[10.0, 20.0], [30.0, 40.0]])
     b = torch.tensor([[7.0, 23.0], [0.0, 40.5]])
-    torch.testing.assert_close(epipolar_distance(a, b, row), torch.tensor([3.0, 0.5], dtype=torch.float64))
+    torch.testing.assert_close(epipolar_distance(a, b, sideways()), torch.tensor([3.0, 0.5], dtype=torch.float64))
 
 
 def test_triangulated_depth(cameras: Cameras, points: torch.Tensor) -> None:
     (a, z), (b, _) = (project(points, K, c2w) for K, c2w in zip(cameras.K, cameras.c2w, strict=True))
     torch.testing.assert_close(triangulated_depth(a, b, cameras), z, rtol=1e-9, atol=0)
-    assert (triangulated_depth(b, a, cameras) < 0).any(), "matches the wrong way round meet behind the camera"
+
+
+def test_depth_of_rays_that_part() -> None:
+    """A camera that moves along x sees near things move to the left; what moves to the right would be behind it."""
+    depth = triangulated_depth(torch.tensor([[50.0, 50.0], [50.0, 50.0]]), torch.tensor([[40.0, 50.0], [60.0, 50.0]]), sideways())
+    torch.testing.assert_close(depth, torch.tensor([10.0, -10.0], dtype=torch.float64))
 
 
 def test_picture_of_matches() -> None:
