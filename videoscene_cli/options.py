@@ -89,6 +89,11 @@ CamerasFile = Annotated[
 CameraPath = Annotated[str, typer.Option("--path", metavar="interp|orbit|spiral|dolly|FILE.json", help="The camera path.")]
 Frames = Annotated[int, typer.Option(metavar="N", min=1, help="Frames along the path; a FILE.json path brings its own number.")]
 Fps = Annotated[float, typer.Option(metavar="RATE", min=0.1, help="Frames a second of the video.")]
+StudentName = Annotated[
+    str,
+    typer.Option("--student", metavar="none|cogvideox-5b|FOLDER", help="What repairs the render: nothing, or VideoScene's weights."),
+]
+Leap = Annotated[int, typer.Option("--leap", metavar="T", min=0, max=999, help="Noise step that the student leaps to.")]
 
 
 def given(context: typer.Context, *names: str) -> list[str]:

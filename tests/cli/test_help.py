@@ -1,9 +1,9 @@
 """Help and version: what they show, and that they are quick because they import nothing heavy."""
 
 import re
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import fields
 
@@ -55,9 +55,11 @@ def test_help_imports_no_heavy_package(arguments: list[str]) -> None:
 
 
 def test_help_starts_in_half_a_second() -> None:
+    """In processor time, which a busy machine does not stretch."""
     best = 10.0
     for _ in range(5):
-        start = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-c", "from videoscene_cli.app import main; main()", "--version"], capture_output=True, check=True)
-        best = min(best, time.perf_counter() - start)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        best = min(best, after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
     assert best < 0.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,14 +15,15 @@ from videoscene_cli.artifact import Record, Request, is_current
 from videoscene_cli.commands.prior import PriorSettings, make_prior, predict_pair
 from videoscene_cli.commands.render import make_render, render_along
 from videoscene_cli.engine import Engine
-from videoscene_cli.options import CameraPath, CamerasFile, Fps, Frames, Shared, Size, given, with_shared
+from videoscene_cli.options import CameraPath, CamerasFile, Fps, Frames, Leap, Shared, Size, StudentName, given, with_shared
 from videoscene_cli.paths import PathSettings
 from videoscene_cli.plan import show_plan
 from videoscene_cli.report import Report
 from videoscene_cli.sources import Work, read_works, run_each
+from videoscene_cli.student import VideoStudent
 
 if TYPE_CHECKING:
-    from stages.scene import Clip, Gaussians, Views
+    from stages.scene import Clip, Gaussians
 
 Source = Annotated[
     list[str], typer.Argument(metavar="A B | SCENE | -", show_default=False, help="Two photographs, a rendered scene, or - for a list.")
@@ -31,7 +33,7 @@ Source = Annotated[
 @with_shared
 def generate(
     context: typer.Context, source: Source, shared: Shared, report: Report, size: Size = 256, cameras: CamerasFile = None,
-    path: CameraPath = "interp", frames: Frames = 49, fps: Fps = 8.0,
+    path: CameraPath = "interp", frames: Frames = 49, fps: Fps = 8.0, student: StudentName = "none", leap: Leap = 459,
 ) -> None:
     """\b
     Examples:
@@ -48,46 +50,55 @@ def generate(
     if early and not all(work.is_pair for work in works):
         why = f"--{early[0]} does nothing to a scene that is rendered already"
         raise InputError("bad usage", why, "leave it out, or give it to prior or render")
-    settings = (PriorSettings(size, cameras), PathSettings(path, frames, fps))
-    run_each(works, lambda work: from_photos(work, *settings, engine) if work.is_pair else from_scene(work.scene, work.out, engine), report)
+    prior, camera_path, video = PriorSettings(size, cameras), PathSettings(path, frames, fps), VideoStudent(student, leap, engine)
+
+    def run(work: Work) -> None:
+        if work.is_pair:
+            from_photos(work, prior, camera_path, video, engine)
+        else:
+            from_scene(work.scene, work.out, video, engine)
+
+    run_each(works, run, report)
 
 
-def from_photos(work: Work, prior: PriorSettings, path: PathSettings, engine: Engine) -> None:
+def from_photos(work: Work, prior: PriorSettings, path: PathSettings, student: VideoStudent, engine: Engine) -> None:
     """The whole chain on one pair: into a video file in one go, or stage by stage into a scene folder."""
     out = Path(str(work.out))
-    request = prior.request("generate", work.pair, engine, path.options(), path.inputs())
-    if engine.shared.dry_run:
-        outputs = videos.files(out) if videos.is_video(work.out) else [out / stage for stage in scenes.STAGES]
-        return show_plan(engine, request, False, outputs)
+    request = prior.request("generate", work.pair, engine, path.options() | student.options(), path.inputs())
+    request = replace(request, weights={**request.weights, **student.weights})
+    student.check_frames(path.frames)
     if not videos.is_video(work.out):
+        if engine.shared.dry_run:
+            return show_plan(engine, request, None, [out / stage for stage in scenes.STAGES])
         make_prior(work.pair, out, prior, engine, announce=False)
         make_render(out, out, path, engine, announce=False)
-        return from_scene(out, None, engine)
+        return from_scene(out, None, student, engine)
 
     def make(record: Record) -> tuple[Clip, Gaussians]:
         views, prediction = predict_pair(work.pair, prior, engine, record)
         clip = render_along(path, views.cameras, prediction.gaussians, engine, record)
-        return finish(clip, views, engine, record), prediction.gaussians
+        return student.repair(clip, views, record), prediction.gaussians
 
     videos.make_video(str(work.out), request, make, engine)
 
 
-def from_scene(scene: Path, out: str | None, engine: Engine) -> None:
+def from_scene(scene: Path, out: str | None, student: VideoStudent, engine: Engine) -> None:
     """Finish the render of a scene: in its folder, in a new scene folder, or as a video file."""
     rendered = scenes.require_stage(scene, "render", f"videoscene render {scene}")
-    request = Request("generate", {"render": rendered["fingerprint"]}, {})
+    request = Request("generate", {"render": rendered["fingerprint"]} | student.options(), {}, student.weights)
 
     def make(record: Record) -> tuple[Clip, Gaussians]:
         with record.stage("start"):
             gaussians, views = scenes.load_prior(scene)
             clip = scenes.load_render(scene)
-        return finish(clip, views, engine, record), gaussians
+        student.check_frames(len(clip.cameras))
+        return student.repair(clip, views, record), gaussians
 
     if videos.is_video(out):
         return videos.make_video(str(out), request, make, engine)
     target = Path(out or scene)
     manifest = target / "generate" / "manifest.json"
-    current = is_current(request, manifest, manifest.parent, engine.shared.force)
+    current = is_current(request, manifest, manifest.parent, engine.shared.force, touch=not engine.shared.dry_run)
     if engine.shared.dry_run:
         return show_plan(engine, request, current, [manifest.parent])
     record = Record()
@@ -97,13 +108,3 @@ def from_scene(scene: Path, out: str | None, engine: Engine) -> None:
         scenes.copy_stages(scene, target, ["inputs", "prior", "render"])
         scenes.save_clip(manifest.parent, clip, request, record)
     engine.report.done(str(target), current, command="generate", manifest=str(manifest), seconds=record.seconds)
-
-
-def finish(clip: Clip, views: Views, engine: Engine, record: Record) -> Clip:
-    """The stage itself: let the video student repair the render."""
-    from stages.generate import repair
-
-    engine.report.note("no video student is installed: the clip is the prior's render")
-    record.facts["student"] = None
-    with record.stage("generate"):
-        return repair(clip, views, None)

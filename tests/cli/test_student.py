@@ -1,0 +1,34 @@
+"""--student: what is missing is said before any work, with exit code 3; what cannot be, with 2."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Ended
+
+Run = Callable[..., Ended]
+Photos = tuple[Path, Path]
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [("cogvideox-5b", "no such folder"), ("nowhere", "no such folder"), ("empty", "model.safetensors"), ("bare", "prompt_embeds")],
+)
+def test_missing_files_are_named(
+    videoscene: Run, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, missing: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bare" / "transformer").mkdir(parents=True)
+    monkeypatch.setenv("VIDEOSCENE_CACHE", str(tmp_path / "cache"))
+    student, out = (name if name == "cogvideox-5b" else tmp_path / name), tmp_path / "out.mp4"
+    ended = videoscene("generate", *photos, "-o", out, "--student", student)
+    assert ended.code == 3
+    assert missing in ended.err
+    assert len(ended.err.strip().splitlines()) == 3
+    assert not out.exists()
+
+
+def test_the_leap_is_a_step_of_the_schedule(videoscene: Run, photos: Photos, tmp_path: Path) -> None:
+    assert videoscene("generate", *photos, "-o", tmp_path / "out.mp4", "--leap", 1000).code == 2
+    assert not (tmp_path / "out.mp4").exists()
