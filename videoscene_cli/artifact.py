@@ -94,8 +94,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def is_current(request: Request, manifest: Path, result: Path, force: bool) -> bool:
-    """True when `result` already holds this very request, False when it has to be made.
+def is_current(request: Request, manifest: Path, result: Path, force: bool, touch: bool = True) -> bool:
+    """True when `result` already holds this very request (its manifest is then touched, for Make), False when it has to be made.
 
     Raises InputError, naming --force, when something else is there: another request, a changed file, or a result of someone else.
     """
@@ -105,7 +105,8 @@ def is_current(request: Request, manifest: Path, result: Path, force: bool) -> b
         raise InputError(f"{result} already exists", "it has no manifest, so this command did not make it", REPLACE)
     found = read_manifest(manifest)
     if found.get("fingerprint") == request.fingerprint:
-        os.utime(manifest)
+        if touch:
+            os.utime(manifest)
         return True
     why = "; ".join(request.differences(found)) or "its fingerprint differs"
     raise InputError(f"{result} holds another result", why, REPLACE)

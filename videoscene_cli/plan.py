@@ -14,11 +14,15 @@ from videoscene_cli.engine import Engine
 BASE, PER_PIXEL, PER_PIXEL_SQUARED, PER_FRAME_PIXEL = 450e6, 1.8e3, 2.4e-3, 32.0
 
 
-def show_plan(engine: Engine, request: Request, current: bool, outputs: Sequence[Path]) -> None:
-    """Print the plan on stdout, one `key: value` a line, with --json as one object. Reads the inputs, writes nothing."""
+def show_plan(engine: Engine, request: Request, current: bool | None, outputs: Sequence[Path]) -> None:
+    """Print the plan on stdout, one `key: value` a line, with --json as one object. Reads the inputs, writes nothing.
+
+    current: whether the result is there; None for a scene folder, of which some stages may be.
+    """
+    state = {True: "up to date", False: "to be made", None: "to be made, but for the stages that are up to date"}[current]
     plan: dict[str, Any] = {
         "command": request.command,
-        "state": "up to date" if current else "to be made",
+        "state": state,
         "inputs": {role: str(path) for role, path in request.inputs.items()},
         "options": dict(request.options),
         "weights": {part: dict(weights) for part, weights in request.weights.items()},

@@ -40,7 +40,7 @@ class Work:
     def name(self) -> str:
         """A folder name: the scene's, or `room` for room_0.png and room_1.png, or the two names joined."""
         stems = [path.stem for path in self.paths]
-        shared = {re.sub(r"[_-]?[0-9]$", "", stem) for stem in stems}
+        shared = {re.sub(r"[_-][0-9]$", "", stem) for stem in stems}
         return shared.pop() if self.is_pair and len(shared) == 1 and shared != {""} else "-".join(stems)
 
 
@@ -62,7 +62,7 @@ def read_works(arguments: Sequence[str], out: str | None, takes: str) -> list[Wo
     for work in works:
         if len(work.paths) not in {"pairs": (2,), "scenes": (1,), "both": (1, 2)}[takes]:
             wanted = {"pairs": "two photographs", "scenes": "one scene folder", "both": "two photographs or one scene folder"}[takes]
-            why = f"{len(work.paths)} path{'s'[: len(work.paths) != 1]} where {wanted} should be: {' '.join(map(str, work.paths))}"
+            why = f"{' '.join(map(str, work.paths))} where {wanted} should be"
             raise InputError("bad usage", why, f"give {wanted}, or -")
         if work.is_pair and work.out is None:
             places = "-o SCENE, a folder to be made" + (", or -o out.mp4" if takes == "both" else "")

@@ -33,7 +33,7 @@ def make_video(out: str, request: Request, make: Callable[[Record], tuple[Clip, 
     if out == "-":
         return _stream(request, make, engine)
     video, _, manifest = files(Path(out))
-    current = is_current(request, manifest, video, engine.shared.force)
+    current = is_current(request, manifest, video, engine.shared.force, touch=not engine.shared.dry_run)
     if engine.shared.dry_run:
         return show_plan(engine, request, current, files(video))
     record = Record()

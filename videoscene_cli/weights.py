@@ -72,7 +72,7 @@ def _in_folder(name: str, folder: Path, part: str) -> WeightsFile:
     found = WeightsFile(name, path, sha256_file(path))
     manifest = folder / "manifest.json"
     if manifest.is_file():
-        outputs = read_json(manifest)["outputs"]
+        outputs = read_json(manifest).get("outputs", [])
         _verify(found, next((output["sha256"] for output in outputs if output["path"] == path.name), "nothing"))
     return found
 

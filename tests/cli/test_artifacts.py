@@ -186,3 +186,9 @@ def test_dry_run_knows_what_is_up_to_date(videoscene: Run, scene: Path, photos: 
     assert "up to date" in videoscene("prior", *photos, "-o", scene, "--size", 64, "--dry-run").out
     assert "up to date" in videoscene("render", scene, "--frames", 3, "--dry-run").out
     assert "up to date" in videoscene("generate", scene, "--dry-run").out
+
+
+def test_dry_run_does_not_touch_a_manifest(videoscene: Run, video: Path, photos: Photos) -> None:
+    before = video.with_name("out.mp4.json").stat().st_mtime_ns
+    assert "state: up to date" in videoscene("generate", *photos, "-o", video, *SHORT, "--dry-run").out
+    assert video.with_name("out.mp4.json").stat().st_mtime_ns == before

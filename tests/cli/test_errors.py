@@ -106,6 +106,7 @@ def test_a_missing_device_is_4(videoscene: Run, photos: Photos, tmp_path: Path) 
         (RunError("no overlap", "only 7 matches", "take photographs that share more"), 1),
         (DeviceError("no device", "gone", "use --device cpu"), 4),
         (MemoryError("tried to allocate 99 GB"), 4),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes"), 4),
         (OSError(28, "No space left on device"), 1),
         (ValueError("a bug\nof two lines"), 1),
         (KeyboardInterrupt(), 130),

@@ -57,7 +57,7 @@ def make_prior(photos: Photos, scene: Path, settings: PriorSettings, engine: Eng
     """Make the prior of one pair in a scene folder, unless it is there."""
     manifest = scene / "prior" / "manifest.json"
     request = settings.request("prior", photos, engine, {}, {})
-    current = is_current(request, manifest, manifest.parent, engine.shared.force)
+    current = is_current(request, manifest, manifest.parent, engine.shared.force, touch=not engine.shared.dry_run)
     scenes.check_inputs_folder(scene)
     if engine.shared.dry_run:
         return show_plan(engine, request, current, [scene / "inputs", scene / "prior"])

@@ -44,7 +44,7 @@ def make_render(source: Path, scene: Path, settings: PathSettings, engine: Engin
     scenes.require_stage(source, "prior", f"videoscene prior A B -o {source}")
     files = {"gaussians": source / "prior" / "gaussians.ply", "cameras": source / "prior" / "transforms.json", **settings.inputs()}
     request = Request("render", settings.options(), files)
-    current = is_current(request, manifest, manifest.parent, engine.shared.force)
+    current = is_current(request, manifest, manifest.parent, engine.shared.force, touch=not engine.shared.dry_run)
     if engine.shared.dry_run:
         return show_plan(engine, request, current, [manifest.parent])
     record = Record()

@@ -1,0 +1,26 @@
+"""Names for results that the user did not name."""
+
+from pathlib import Path
+
+import pytest
+
+from videoscene_cli.sources import Work
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "name"),
+    [
+        ("room_0.png", "room_1.jpg", "room"),
+        ("a/hall-1.png", "b/hall-2.png", "hall"),
+        ("left.png", "right.png", "left-right"),
+        ("IMG_1234.jpg", "IMG_1235.jpg", "IMG_1234-IMG_1235"),
+        ("0.png", "1.png", "0-1"),
+        ("_0.png", "_1.png", "_0-_1"),
+    ],
+)
+def test_a_pair_is_called_after_its_photographs(first: str, second: str, name: str) -> None:
+    assert Work((Path(first), Path(second)), None).name == name
+
+
+def test_a_scene_keeps_its_name() -> None:
+    assert Work((Path("some/room_0"),), None).name == "room_0"
