@@ -39,7 +39,7 @@ class Settings:
 
     steps: int = 600
     views: int = 3
-    gaussians: int = 100_000
+    gaussians: int = 200_000
     refine_poses: bool = False
     seed: int = 0
     adapt_every: int = 100  # steps between changes of the number of Gaussians

@@ -13,7 +13,9 @@ from stages.prior.gaussian_head import quaternions
 from stages.scene import Cameras, Gaussians
 
 TRANSPARENT = 1 / 255  # the renderer skips what is fainter
+CELL = 0.7  # of the width of a pixel, so that the pixels of one photograph keep a Gaussian each, towards the corners too
 GROWTH = 1.2  # of the cells, until the budget is met
+LEVELS = 4  # sizes of cells an octave of distance
 MAX_OPACITY = 0.99
 
 
@@ -25,7 +27,7 @@ def distances(means: Tensor, cameras: Cameras) -> Tensor:
 def thin(gaussians: Gaussians, cameras: Cameras, budget: int) -> Gaussians:
     """At most `budget` Gaussians: the transparent and the ones behind every camera dropped, those that share a cell merged.
 
-    cameras: of the targets. A cell is a cube of one pixel's width at its distance, larger only if the budget asks for it.
+    cameras: of the targets. A cell is a cube of about a pixel's width at its distance, larger only if the budget asks for it.
     Raises InputError when no Gaussian is left.
     """
     seen = (gaussians.opacities >= TRANSPARENT) & _in_front(gaussians.means, cameras)
@@ -33,7 +35,7 @@ def thin(gaussians: Gaussians, cameras: Cameras, budget: int) -> Gaussians:
         raise InputError("nothing to reconstruct from", "no Gaussian is visible in front of a camera", "make the prior of the scene again")
     g = select(gaussians, seen)
     pixel = distances(g.means, cameras) / float(cameras.K[:, 0, 0].mean())
-    size = 1.0
+    size = CELL
     while True:
         cell, count = _cells(g.means, pixel, size)
         if count <= budget:
@@ -61,10 +63,14 @@ def _in_front(means: Tensor, cameras: Cameras) -> Tensor:
 
 def _cells(means: Tensor, pixel: Tensor, size: float) -> tuple[Tensor, int]:
     """The number of each Gaussian's cell [G], and how many cells there are. pixel: what a pixel covers at each mean, scene units."""
-    level = torch.round(torch.log2(pixel))
-    index = torch.floor(means / (size * torch.exp2(level))[:, None]).long()
-    cells, number = torch.unique(torch.cat([level.long()[:, None], index], 1), dim=0, return_inverse=True)
-    return number, len(cells)
+    level = torch.floor(torch.log2(pixel) * LEVELS)
+    index = torch.floor(means / (size * torch.exp2(level / LEVELS))[:, None]).long()
+    number, count = torch.zeros_like(level, dtype=torch.long), 1
+    for column in (level.long(), *index.unbind(1)):  # one column at a time: 20 times faster than unique rows
+        column = column - column.min()
+        cells, number = torch.unique(number * (column.max() + 1) + column, return_inverse=True)
+        count = len(cells)
+    return number, count
 
 
 def _merge(g: Gaussians, cell: Tensor, count: int) -> Gaussians:

@@ -165,6 +165,12 @@ def test_poses_turn_and_shift_a_camera_in_its_own_axes() -> None:
     assert torch.allclose(c2w[:3, 3], torch.tensor([0.7, 0, 0], dtype=torch.float64), atol=1e-9)
 
 
+def test_the_gradient_of_ssim_is_that_of_its_value() -> None:
+    g = torch.Generator().manual_seed(0)
+    a, b = (torch.rand(1, 2, 13, 14, generator=g, dtype=torch.float64) for _ in range(2))
+    assert torch.autograd.gradcheck(lambda x: ssim_map(x, b), (a.requires_grad_(),))
+
+
 def test_the_loss_is_that_of_3dgs(targets: Targets) -> None:
     a, b = targets.images[:1].double(), targets.images[1:2].double()
     from stages.metrics.image import ssim

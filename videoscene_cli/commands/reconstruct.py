@@ -44,7 +44,7 @@ class Refinement:
 
 @with_shared
 def reconstruct(
-    scene: Scene, shared: Shared, report: Report, steps: Steps = 600, gaussians: Count = 100_000, refine_poses: RefinePoses = False,
+    scene: Scene, shared: Shared, report: Report, steps: Steps = 600, gaussians: Count = 200_000, refine_poses: RefinePoses = False,
     cameras: CamerasFile = None, size: Size = 256,
 ) -> None:
     """\b
