@@ -157,7 +157,7 @@ def test_several_processes_agree_with_one(wall: Wall, run: Run, tmp_path: Path) 
     ("arguments", "code", "told"),
     [
         (("--two-view", "nowhere", "-o", "x"), 2, "no transforms.json"),
-        (("scene", "-o", "x"), 2, "--two-view is missing"),
+        ((), 2, "no scene was given"),
         (("--two-view", "scene"), 2, "-o is missing"),
         (("--two-view", "scene", "--method", "magic", "-o", "x"), 2, "'magic' is no method"),
         (("--two-view", "scene", "--weights", "nothing", "-o", "x"), 3, "nothing"),

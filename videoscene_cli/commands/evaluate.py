@@ -12,9 +12,12 @@ from videoscene_cli.engine import Engine
 from videoscene_cli.jobs import METHODS
 from videoscene_cli.options import Shared, with_shared
 from videoscene_cli.report import Report
+from videoscene_cli.scene_report import evaluate_scenes
 from videoscene_cli.two_view import evaluate_two_view
 
-Scenes = Annotated[list[Path], typer.Argument(metavar="DIR...", show_default=False, help="Scene folders, or folders of them.")]
+Scenes = Annotated[
+    list[str] | None, typer.Argument(metavar="SCENE... | -", show_default=False, help="Finished scenes; with --two-view, posed folders.")
+]
 TwoView = Annotated[bool, typer.Option("--two-view", help="Run methods on the cases of pairs.json, compare with the truth.")]
 Methods = Annotated[
     list[str] | None, typer.Option("--method", metavar="|".join(METHODS), help="What to run (default render); repeatable.")
@@ -25,22 +28,26 @@ Jobs = Annotated[int, typer.Option(metavar="N", min=1, help="Cases at a time, ea
 
 @with_shared
 def evaluate(
-    scenes: Scenes, shared: Shared, report: Report, two_view: TwoView = False, method: Methods = None, keep: Keep = False, jobs: Jobs = 1
-) -> None:
+    shared: Shared, report: Report, scenes: Scenes = None, two_view: TwoView = False, method: Methods = None, keep: Keep = False,
+    jobs: Jobs = 1,
+) -> None:  # fmt: skip
     """\b
     Examples:
-      videoscene evaluate --two-view posed/val -o report
-      videoscene evaluate --two-view posed/val --method crossfade --method render -o report --keep
+      videoscene evaluate scene
+      videoscene evaluate --two-view posed/val --method crossfade --method render -o report
 
-    Measure methods on scenes with a known truth. Prints the figures of every case and the means of each kind of case.
+    Measure the clips of finished scenes: photographs matched, flicker, motion, one rigid scene. The figures go into SCENE/evaluate.
 
-    A scene folder holds transforms.json and pairs.json. A run that was stopped goes on where it was; a bad scene does not stop the rest.
+    --two-view: folders with transforms.json and pairs.json have a truth; methods make its frames and are compared with it. Prints a line
+    a case and the means. A run that was stopped goes on where it was; a bad scene does not stop the rest.
     """
-    methods = list(dict.fromkeys(method or ["render"]))
-    unknown = [name for name in methods if name not in METHODS]
+    engine, methods = Engine(shared, report), list(dict.fromkeys(method or ["render"]))
+    if not scenes:
+        raise InputError("bad usage", "no scene was given", "videoscene evaluate SCENE..., or --two-view DIR... -o FOLDER")
+    if not two_view:
+        return evaluate_scenes(scenes, shared.out, engine)
     usage = f"videoscene evaluate --two-view DIR... --method {'|'.join(METHODS)} -o FOLDER"
-    if unknown:
-        raise InputError("bad usage", f"{unknown[0]!r} is no method", usage)
-    if not two_view or shared.out is None:
-        raise InputError("bad usage", "--two-view is missing" if not two_view else "-o is missing", usage)
-    evaluate_two_view(scenes, methods, Path(shared.out), keep, jobs, Engine(shared, report))
+    unknown = [name for name in methods if name not in METHODS]
+    if unknown or shared.out is None:
+        raise InputError("bad usage", f"{unknown[0]!r} is no method" if unknown else "-o is missing", usage)
+    evaluate_two_view([Path(scene) for scene in scenes], methods, Path(shared.out), keep, jobs, engine)
