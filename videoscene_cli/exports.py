@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stages.errors import InputError
 from videoscene_cli.artifact import Record, Request
 from videoscene_cli.material import Material
 from videoscene_cli.scenes import ply_comments
@@ -15,14 +17,30 @@ if TYPE_CHECKING:
 ORBIT_FRAMES = 49
 
 
-def save_reconstruction(folder: Path, result: Reconstruction, material: Material, request: Request, record: Record) -> None:
-    """Publish a reconstruction: gaussians.ply, images/, transforms.json, sparse/0 (COLMAP), video, orbit and depth.mp4, manifest last."""
+FORMATS = ("splat", "compressed-ply")
+
+
+def check_formats(names: list[str]) -> None:
+    """Raise InputError when one of `names` is no export format."""
+    unknown = [name for name in names if name not in FORMATS]
+    if unknown:
+        raise InputError("bad usage", f"{unknown[0]!r} is no export format", f"--export {'|'.join(FORMATS)}")
+
+
+def save_reconstruction(
+    folder: Path, result: Reconstruction, material: Material, exports: Sequence[str], request: Request, record: Record
+) -> None:
+    """Publish a reconstruction: gaussians.ply, images/, transforms.json, sparse/0 (COLMAP), video, orbit and depth.mp4, manifest last.
+
+    exports: names of more formats for the Gaussians, as check_formats knows them.
+    """
     from stages.files.colmap import write_colmap
     from stages.files.images import write_png
     from stages.files.ply import write_ply
     from stages.files.publish import publish
     from stages.files.transforms import write_transforms
     from stages.files.video import write_mp4
+    from stages.reconstruct.export import export
     from stages.reconstruct.show import depth_pictures, orbit_of, points_of
     from stages.render import render
 
@@ -38,5 +56,7 @@ def save_reconstruction(folder: Path, result: Reconstruction, material: Material
         write_mp4(partial / "video.mp4", render(gaussians, path).frames.cpu(), material.fps)
         write_mp4(partial / "orbit.mp4", render(gaussians, orbit).frames.cpu(), material.fps)
         write_mp4(partial / "depth.mp4", depth_pictures(gaussians, path).cpu(), material.fps)
+        for form in exports:
+            export(partial, gaussians, form)
         files = {str(path.relative_to(partial)): path for path in sorted(partial.rglob("*")) if path.is_file()}
         record.write_manifest(partial / "manifest.json", request, files)
