@@ -5,6 +5,7 @@ Only the standard library is imported here: the packaging hook loads this file b
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
 import os
@@ -129,11 +130,13 @@ def _compile(output: Path, flags: tuple[str, ...]) -> None:
 
 
 def _writable(folder: Path) -> Path:
-    try:
+    with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return Path(tempfile.mkdtemp(prefix="videoscene-"))
-    return folder if os.access(folder, os.W_OK) else Path(tempfile.mkdtemp(prefix="videoscene-"))
+    if folder.is_dir() and os.access(folder, os.W_OK):
+        return folder
+    temporary = Path(tempfile.mkdtemp(prefix="videoscene-"))
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    return temporary
 
 
 @contextlib.contextmanager

@@ -158,7 +158,7 @@ struct Matrix {
   Vec at[3][3];
 };
 
-// Loads `WIDTH` values for each of LANES rows; rows beyond `count` repeat the last one.
+// Loads WIDTH values for each of LANES rows; rows beyond `count` repeat the last one.
 template <int WIDTH>
 INLINE void load_rows(const real *rows, int64_t first, int count, Vec *out) {
   for (int k = 0; k < WIDTH; k++) {
@@ -183,6 +183,7 @@ INLINE Mask load_visible(const int32_t *radii, int64_t first, int count) {
 
 // ---------------------------------------------------------------------------------------------------------------- threads, memory
 
+// body(thread) for every thread in [0, threads).
 template <class Body>
 static void run_threads(int threads, Body body) {
   if (threads <= 1) {
@@ -190,9 +191,9 @@ static void run_threads(int threads, Body body) {
     return;
   }
 #if defined(_OPENMP)
-  // Shares the thread pool of torch, which has loaded the same libgomp.
+  // Shares the thread pool of torch, which has loaded the same libgomp. OpenMP may grant fewer threads than asked for.
 #pragma omp parallel num_threads(threads)
-  body(omp_get_thread_num());
+  for (int thread = omp_get_thread_num(); thread < threads; thread += omp_get_num_threads()) body(thread);
 #else
   std::vector<std::thread> pool;
   for (int thread = 1; thread < threads; thread++) pool.emplace_back([&body, thread] { body(thread); });
@@ -245,13 +246,13 @@ constexpr int64_t CHUNK = 64 * LANES;
 
 INLINE int64_t chunks_of(int64_t gaussians) { return (gaussians + CHUNK - 1) / CHUNK; }
 
-template <int WIDTH>
-static void add_chunks(const Buffer<double> &partial, int64_t chunks, int64_t cameras, const int *position, int stride, real *out) {
+// partial [chunks, cameras, width] -> the first `width` numbers of each row of out [cameras, stride].
+static void add_chunks(const Buffer<double> &partial, int64_t chunks, int64_t cameras, int width, int stride, real *out) {
   for (int64_t camera = 0; camera < cameras; camera++) {
-    for (int k = 0; k < WIDTH; k++) {
+    for (int k = 0; k < width; k++) {
       double total = 0;
-      for (int64_t chunk = 0; chunk < chunks; chunk++) total += partial[(chunk * cameras + camera) * WIDTH + k];
-      out[camera * stride + position[k]] = (real)total;
+      for (int64_t chunk = 0; chunk < chunks; chunk++) total += partial[(chunk * cameras + camera) * width + k];
+      out[camera * stride + k] = (real)total;
     }
   }
 }
@@ -464,8 +465,8 @@ INLINE void factor_gradient(const Footprint &f, const Vec *v_factor, Vec *v_a, V
 INLINE void compensation_gradient(const Footprint &f, real eps2d, Vec compensation, Vec v_compensation, Vec *v_a, Vec *v_b) {
   Vec scale = v_compensation / ((compensation + (real)1e-6) * f.det);
   Vec squared = compensation * compensation;
-  Vec sharp = scale * (1 - squared);         // gradient of det_sharp / 2: d|a x b|^2 = 2 (b x n) . da + 2 (n x a) . db, n = a x b
-  Vec blur = -scale * squared * eps2d;       // of |a|^2 / 2 and |b|^2 / 2
+  Vec sharp = scale * (1 - squared);    // gradient of det_sharp / 2, and d|n|^2 = 2 (b x n) . da + 2 (n x a) . db for n = a x b
+  Vec blur = -scale * squared * eps2d;  // gradient of |a|^2 / 2 and |b|^2 / 2
   Vec by_a[3], by_b[3];
   cross_product(f.b, f.cross, by_a);
   cross_product(f.cross, f.a, by_b);
@@ -509,7 +510,7 @@ INLINE void point_gradient(const Footprint &f, const Camera &camera, const Vec *
 
 struct ProjectionGradients {
   const real *means2d, *depths, *factors, *compensations;  // incoming; the last may be null
-  real *means, *quats, *scales;                           // outgoing, added to
+  real *means, *quats, *scales;                            // outgoing, added to
 };
 
 // One camera, LANES Gaussians. v_view: 12 sums over Gaussians of the gradient of [R_v | t], or null.
@@ -604,8 +605,7 @@ EXPORT int splat_project_backward(int64_t cameras, int64_t gaussians, const real
       for (int64_t c = 0; c < cameras; c++) one_chunk(chunk, c);
     }
   });
-  const int position[12] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
-  if (v_views) add_chunks<12>(partial, chunks, cameras, position, 16, v_views);
+  if (v_views) add_chunks(partial, chunks, cameras, 12, 16, v_views);
   return 0;
 } catch (const std::bad_alloc &) {
   return 1;
@@ -718,7 +718,7 @@ EXPORT void splat_harmonics_forward(int64_t cameras, int64_t gaussians, int degr
       const real *coefficient = coefficients + (first + lane) * harmonics * 3;
       real red = 0, green = 0, blue = 0;
       for (int k = 0; k < used; k++) {
-        real b = ((const real *)&basis[k])[lane];
+        real b = basis[k][lane];
         red += b * coefficient[3 * k];
         green += b * coefficient[3 * k + 1];
         blue += b * coefficient[3 * k + 2];
@@ -740,14 +740,14 @@ EXPORT void splat_harmonics_forward(int64_t cameras, int64_t gaussians, int degr
 INLINE void coefficient_gradient(const Dual *basis, int lane, int used, int harmonics, const real *coefficient, const real *v_colour,
                                  bool overwrite, real *v_coefficient, Vec *basis_dot) {
   for (int k = 0; k < used; k++) {
-    real b = ((const real *)&basis[k].value)[lane];
+    real b = basis[k].value[lane];
     real dot = 0;
     for (int channel = 0; channel < 3; channel++) {
       real v = b * v_colour[channel];
       v_coefficient[3 * k + channel] = overwrite ? v : v_coefficient[3 * k + channel] + v;
       dot += coefficient[3 * k + channel] * v_colour[channel];
     }
-    ((real *)&basis_dot[k])[lane] = dot;
+    basis_dot[k][lane] = dot;
   }
   if (overwrite) std::fill(v_coefficient + 3 * used, v_coefficient + 3 * harmonics, (real)0);
 }
@@ -805,8 +805,7 @@ EXPORT int splat_harmonics_backward(int64_t cameras, int64_t gaussians, int degr
       }
     }
   });
-  const int position[3] = {0, 1, 2};
-  add_chunks<3>(partial, chunks, cameras, position, 3, v_centres);
+  add_chunks(partial, chunks, cameras, 3, 3, v_centres);
   return 0;
 } catch (const std::bad_alloc &) {
   return 1;
@@ -828,16 +827,16 @@ constexpr real LOG2E = (real)1.4426950408889634074;
 // One visible Gaussian of one camera as the compositing reads it: a single cache line. Powers are of two:
 // alpha = opacity * 2^-((root_x t)^2 + (root_y dy)^2), and alpha >= 1/255 exactly where that power reaches `threshold`.
 struct alignas(64) Record {
-  real x, y;               // projected mean, px
+  real x, y;                   // projected mean, px
   real root_x, shear, root_y;  // factor of the inverse covariance, the roots times (log2(e) / 2)^1/2
   real opacity;
-  real threshold;          // -log2(255 opacity)
-  uint16_t left, right;    // pixels whose centres lie in the box around {alpha >= 1/255}, inclusive
+  real threshold;              // -log2(255 opacity)
+  uint16_t left, right;        // pixels whose centres lie in the box around {alpha >= 1/255}, inclusive
   uint16_t top, bottom;
-  uint16_t x0, x1, y0, y1; // tiles of those pixels, half open; none if the box holds no pixel centre
-  int32_t row;             // camera * N + index
-  int32_t tile0;           // number of the camera's first tile
-  uint64_t hit;            // which of its first 64 tiles the ellipse touches
+  uint16_t x0, x1, y0, y1;     // tiles of those pixels, half open; none if the box holds no pixel centre
+  int32_t row;                 // camera * N + index
+  int32_t tile0;               // number of the camera's first tile
+  uint64_t hit;                // which of its first 64 tiles the ellipse touches
 };
 
 // The tiles of all cameras, numbered camera by camera, and for each its Gaussians from front to back.
@@ -854,8 +853,7 @@ struct Plan {
 };
 
 // Writes the rows of one camera's visible Gaussians by (float32 depth, index): radix sort, three digits of 11 bits. Depths are
-// positive, so their bits sort like the numbers. Returns how many.
-// `scratch` holds 3 N numbers.
+// positive, so their bits sort like the numbers. Returns how many. `scratch` holds 3 N numbers.
 static int64_t sort_by_depth(const real *depths, const int32_t *radii, int64_t gaussians, int64_t first_row, int32_t *rows,
                              uint32_t *scratch) {
   uint32_t *from_key = scratch, *to_key = scratch + gaussians;
@@ -975,12 +973,13 @@ INLINE uint64_t tiles_hit(const Record &g) {
   return hit;
 }
 
-struct Footprints {
+// What the plan reads of the projected Gaussians.
+struct Projected {
   const real *means2d, *factors, *opacities;  // [C, N, 2], [C, N, 3], [C, N]
 };
 
 // Fills records [begin, end), LANES at a time.
-static void make_records(Plan &plan, const Footprints &in, int64_t begin, int64_t end) {
+static void make_records(Plan &plan, const Projected &in, int64_t begin, int64_t end) {
   for (int64_t first = begin; first < end; first += LANES) {
     int count = (int)std::min<int64_t>(LANES, end - first);
     Vec x, y, root_x, shear, root_y, opacity;
@@ -1026,7 +1025,7 @@ static void make_records(Plan &plan, const Footprints &in, int64_t begin, int64_
 
 // Counting sort of (tile, rank): every thread counts its share, prefix sums give each (tile, thread) its place, every thread
 // fills. Ranks stay ordered within a tile whatever the number of threads.
-static void bin_records(Plan &plan, const Footprints &in, int threads) {
+static void bin_records(Plan &plan, const Projected &in, int threads) {
   int64_t tiles = plan.tiles();
   Buffer<int64_t> counts(tiles * threads);
   std::fill(counts.data, counts.data + tiles * threads, (int64_t)0);
@@ -1078,7 +1077,7 @@ EXPORT Plan *splat_plan(int64_t cameras, int64_t gaussians, const real *depths, 
     plan->visible += counts[c];
   }
   plan->records.resize(plan->visible);
-  bin_records(*plan, Footprints{means2d, factors, opacities}, threads);
+  bin_records(*plan, Projected{means2d, factors, opacities}, threads);
   return std::exchange(guard.plan, nullptr);
 } catch (const std::bad_alloc &) {
   return nullptr;
@@ -1265,10 +1264,10 @@ static void composite_forward(const Plan &plan, const real *colours, const real 
 // The walk is front to back like the forward, so T is the same to the last bit; R starts at image . G and is used up.
 
 struct CompositeGradients {
-  const real *factors, *opacities;                            // [C, N, 3], [C, N]: forward input
-  const real *image, *alpha, *v_image, *v_alpha;              // forward output and its gradients; v_alpha may be null
-  real *v_means2d, *v_factors, *v_colours, *v_opacities;      // added to, zeroed by the caller
-  real *v_means2d_abs;                                        // sums of absolute values over pixels (gsplat's absgrad), or null
+  const real *factors, *opacities;                        // [C, N, 3], [C, N]: forward input
+  const real *image, *alpha, *v_image, *v_alpha;          // forward output and its gradients; v_alpha may be null
+  real *v_means2d, *v_factors, *v_colours, *v_opacities;  // added to, zeroed by the caller
+  real *v_means2d_abs;                                    // sums of absolute values over pixels (gsplat's absgrad), or null
 };
 
 // Sums of one Gaussian over the pixels of one tile.
@@ -1287,17 +1286,18 @@ struct Moments {
 
 // Rows of tiles, counted over all cameras, whose slots fit into memory together.
 struct Band {
-  int64_t begin, end;          // tile rows
-  int64_t first, last;         // records, half open
-  Buffer<int64_t> slots;       // [last - first + 1] where the slots of a record begin
-  Buffer<real> sums;           // [slots, width]
-  int width;                   // numbers in a slot
+  int64_t begin, end;     // tile rows, half open
+  int64_t first, last;    // records, half open
+  Buffer<int64_t> slots;  // [last - first + 1] where the slots of a record begin
+  Buffer<real> sums;      // [slots, width]
+  int width;              // numbers in a slot
 
   // Tile rows of a record inside the band.
   static std::pair<int64_t, int64_t> rows_of(const Record &g, const Plan &plan, int64_t begin, int64_t end) {
     int64_t camera_row = g.tile0 / plan.tiles_x;
     return {std::max(begin, camera_row + g.y0), std::min(end, camera_row + g.y1)};
   }
+  // Where the sums of a record over one tile go.
   real *slot(const Plan &plan, const Record &g, int64_t rank, const Tile &tile) {
     int64_t row = tile.camera * plan.tiles_y + tile.y;
     int64_t top = std::max<int64_t>(begin, tile.camera * plan.tiles_y + g.y0);
@@ -1306,7 +1306,8 @@ struct Band {
 };
 
 template <int CHANNELS>
-static void backward_tile(const Plan &plan, const Buffer<Colour<CHANNELS>> &colours, const Tile &tile, const CompositeGradients &v, Band &band) {
+static void backward_tile(const Plan &plan, const Buffer<Colour<CHANNELS>> &colours, const Tile &tile, const CompositeGradients &v,
+                          Band &band) {
   const bool with_abs = v.v_means2d_abs != nullptr;
   Transmittance light(plan, tile);
   alignas(64) Vec remaining[BLOCKS], v_pixel[CHANNELS][BLOCKS];

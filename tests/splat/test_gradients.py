@@ -1,6 +1,10 @@
 """Analytic gradients against finite differences in float64, and bitwise equality whatever the threads."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -86,6 +90,23 @@ def test_bitwise_equal_for_any_number_of_threads(monkeypatch: pytest.MonkeyPatch
     for count in (2, 3, 5):
         threads(count)
         assert all(torch.equal(a, b) for a, b in zip(expected, gradients(scene), strict=True)), f"{count} threads"
+
+
+def test_fewer_threads_than_asked_for(tmp_path: Path) -> None:
+    """OpenMP may grant fewer, and every share of the work must still be done."""
+    code = f"""
+import torch
+from stages.splat import cpu
+from tests.splat.scenes import random_scene
+from tests.splat.test_gradients import gradients
+cpu.MIN_PARALLEL = 0
+torch.set_num_threads(4)
+torch.save(gradients(random_scene(count=500)), {str(tmp_path / "found.pt")!r})
+"""
+    environment = {**os.environ, "OMP_THREAD_LIMIT": "1"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=Path(__file__).parents[2])
+    found = torch.load(tmp_path / "found.pt", weights_only=True)
+    assert all(torch.equal(a, b) for a, b in zip(found, gradients(random_scene(count=500)), strict=True))
 
 
 @pytest.mark.parametrize("kind", ["wide", "huge"])
