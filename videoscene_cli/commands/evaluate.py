@@ -13,6 +13,8 @@ from videoscene_cli.jobs import METHODS
 from videoscene_cli.options import Shared, with_shared
 from videoscene_cli.report import Report
 from videoscene_cli.scene_report import evaluate_scenes
+from videoscene_cli.set_report import evaluate_sets
+from videoscene_cli.tables import write_tables
 from videoscene_cli.two_view import evaluate_two_view
 
 Scenes = Annotated[
@@ -23,25 +25,35 @@ Methods = Annotated[
     list[str] | None, typer.Option("--method", metavar="|".join(METHODS), help="What to run (default render); repeatable.")
 ]
 Keep = Annotated[bool, typer.Option("--keep", help="Keep the frames that the methods made.")]
+Real = Annotated[Path | None, typer.Option(metavar="DIR", help="A set of true clips (mp4 files, folders of frames), against --fake.")]
+Fake = Annotated[Path | None, typer.Option(metavar="DIR", help="A set of made clips, of the same length and size.")]
+Tables = Annotated[Path | None, typer.Option("--report", metavar="OUT", help="Write tables of the results of --two-view in OUT.")]
 Jobs = Annotated[int, typer.Option(metavar="N", min=1, help="Cases at a time, each in a process of its own.")]
 
 
 @with_shared
 def evaluate(
     shared: Shared, report: Report, scenes: Scenes = None, two_view: TwoView = False, method: Methods = None, keep: Keep = False,
-    jobs: Jobs = 1,
+    jobs: Jobs = 1, real: Real = None, fake: Fake = None, tables: Tables = None,
 ) -> None:  # fmt: skip
     """\b
     Examples:
       videoscene evaluate scene
-      videoscene evaluate --two-view posed/val --method crossfade --method render -o report
+      videoscene evaluate --two-view posed/val --method crossfade --method render -o out && videoscene evaluate --report out
 
     Measure the clips of finished scenes: photographs matched, flicker, motion, one rigid scene. The figures go into SCENE/evaluate.
 
     --two-view: folders with transforms.json and pairs.json have a truth; methods make its frames and are compared with it. Prints a line
-    a case and the means. A run that was stopped goes on where it was; a bad scene does not stop the rest.
+    a case and the means. A run that was stopped goes on where it was; a bad scene does not stop the rest. --real, --fake: the Frechet
+    and kernel video distance of two sets of clips.
     """
     engine, methods = Engine(shared, report), list(dict.fromkeys(method or ["render"]))
+    if tables is not None:
+        return write_tables(tables, report)
+    if real is not None or fake is not None:
+        if real is None or fake is None or shared.out is None:
+            raise InputError("bad usage", "--real, --fake and -o go together", "videoscene evaluate --real DIR --fake DIR -o FOLDER")
+        return evaluate_sets(real, fake, Path(shared.out), engine)
     if not scenes:
         raise InputError("bad usage", "no scene was given", "videoscene evaluate SCENE..., or --two-view DIR... -o FOLDER")
     if not two_view:

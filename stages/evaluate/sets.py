@@ -1,0 +1,96 @@
+"""Two sets of clips, real and made, that need not show the same scenes: distances of the sets, and what each clip is like in time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stages.errors import InputError
+from stages.files.images import read_image
+from stages.files.video import read_mp4
+from stages.metrics import fvd, temporal
+from stages.metrics.i3d import I3D
+from stages.metrics.image import as_stored
+
+PROTOCOL = {
+    "name": "sets",
+    "version": 1,
+    "clips": "folders of PNG or JPEG frames in order of name, or mp4 files; all of one length and size",
+    **fvd.PROTOCOL,
+    **temporal.PROTOCOL,
+}
+IMAGES = (".png", ".jpg", ".jpeg")
+
+
+def find_clips(folder: Path) -> list[Path]:
+    """The clips of a set: mp4 files and folders of frames in `folder`, in order of name. Raises InputError if there are none."""
+    found = sorted(path for path in folder.glob("*") if path.suffix.lower() == ".mp4" or (path.is_dir() and frames_of(path)))
+    if not found:
+        raise InputError(f"no clips in {folder}", "it holds neither mp4 files nor folders of frames", "give a folder of clips")
+    return found
+
+
+def frames_of(clip: Path) -> list[Path]:
+    """The files of a clip: an mp4 itself, or the images of a folder or of its frames/ folder, in order of name."""
+    if clip.is_file():
+        return [clip]
+    folder = clip / "frames" if (clip / "frames").is_dir() else clip
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES)
+
+
+def read_frames(clip: Path) -> Tensor:
+    """[T, 3, h, w] in [0, 1]. Raises InputError if the clip cannot be read or its frames differ in size."""
+    if clip.is_file():
+        return read_mp4(clip)
+    images = [read_image(path) for path in frames_of(clip)]
+    sizes = {tuple(image.shape[1:]) for image in images}
+    if len(sizes) > 1:
+        raise InputError(f"cannot use the clip {clip}", f"its frames are of {len(sizes)} sizes: {sorted(sizes)}", "give frames of one size")
+    return torch.stack(images)
+
+
+def measure_clip(frames: Tensor, network: I3D) -> dict[str, Any]:
+    """What a set is compared by: length, size, flicker, motion and I3D logits of one clip. frames: [T, 3, h, w], T >= 9."""
+    frames = as_stored(frames)
+    return {
+        "frames": len(frames),
+        "size": [frames.shape[3], frames.shape[2]],
+        "temporal flickering": float(temporal.flickering(frames).mean()),
+        "mean flow": float(temporal.mean_flow(frames).mean()),
+        "i3d": fvd.clip_features(network, frames).tolist(),
+    }
+
+
+def compare_sets(real: Mapping[str, Mapping[str, Any]], fake: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Distances of two sets. real, fake: clip name -> `measure_clip`.
+
+    Raises InputError if lengths or sizes differ, or a set has fewer than two clips.
+    """
+    shapes = {name: (clip["frames"], *clip["size"]) for name, clip in [*real.items(), *fake.items()]}
+    if len(set(shapes.values())) > 1:
+        told = [f"{name} {frames} of {w} x {h}" for name, (frames, w, h) in _one_of_each(shapes)]
+        raise InputError("clips of different lengths or sizes", f"frames: {', '.join(told)}", "cut and resize them to one length and size")
+    logits = [torch.tensor([clip["i3d"] for clip in clips.values()]) for clips in (real, fake)]
+    frames, width, height = next(iter(shapes.values()))
+    return {
+        "frames": frames,
+        "size": [width, height],
+        "fvd": fvd.frechet_distance(*logits),
+        "kvd": fvd.kernel_distance(*logits),
+        "real": _means(list(real.values())),
+        "fake": _means(list(fake.values())),
+    }
+
+
+def _one_of_each(shapes: Mapping[str, tuple[int, ...]]) -> list[tuple[str, tuple[int, ...]]]:
+    first = {shape: name for name, shape in reversed(list(shapes.items()))}
+    return [(name, shape) for shape, name in sorted(first.items())]
+
+
+def _means(clips: Sequence[Mapping[str, Any]]) -> dict[str, float | int]:
+    mean = {name: sum(clip[name] for clip in clips) / len(clips) for name in ("temporal flickering", "mean flow")}
+    return {"clips": len(clips), **mean}

@@ -1,0 +1,103 @@
+"""Our figures in the form of the paper's tables, with the paper's own beside them, marked as quoted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stages.evaluate import paper
+
+NOT_AVAILABLE = "n/a"
+QUOTED, OURS = "quoted", "ours"
+
+
+@dataclass(frozen=True)
+class Table:
+    """name: of its file.  title: what it shows and how far it can be compared.  header and rows: cells as text."""
+
+    name: str
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def markdown(self) -> str:
+        """As a Markdown section."""
+        lines = [self.header, ["---"] * len(self.header), *self.rows]
+        return f"## {self.title}\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+    def csv(self) -> str:
+        """As comma-separated lines."""
+        return "\n".join(",".join(f'"{cell}"' if "," in cell else cell for cell in line) for line in (self.header, *self.rows)) + "\n"
+
+
+def tables(metrics: Mapping[str, Any]) -> list[Table]:
+    """All tables. metrics: the metrics.json of the two-view protocol."""
+    summary = metrics["summary"]
+    return [_results(summary), _videos(summary), _acid(), _ablation(), _views(summary), _seconds(summary)]
+
+
+def _results(summary: Mapping[str, Any]) -> Table:
+    """Everything that the two-view protocol measures."""
+    metrics = list(next(iter(next(iter(summary.values())).values()))["mean"])
+    rows = []
+    for method, kinds in summary.items():
+        for kind, means in kinds.items():
+            context = means["context psnr"]
+            cells = [_cell(name, means["mean"][name]) for name in metrics]
+            rows.append([method, kind, str(means["cases"]), *cells, _cell("psnr", context["mean"]), _cell("psnr", context["worst"])])
+    header = ["method", "cases of kind", "cases", *metrics, "psnr at the inputs", "worst"]
+    return Table("results", "Two-view protocol: means over cases", header, rows)
+
+
+def _videos(summary: Mapping[str, Any]) -> Table:
+    quoted = [[name, QUOTED, str(steps), *_vbench(row)] for name, by_steps in paper.TABLE_1.items() for steps, row in by_steps.items()]
+    ours = [[method, OURS, NOT_AVAILABLE, *_our_video(kinds)] for method, kinds in summary.items()]
+    title = "Table 1: video quality (ours: the cases of this report; the paper's: RealEstate10K, FVD by features that it does not state)"
+    return Table("table1", title, ["method", "source", "steps", "FVD", "aesthetic", "subject", "background"], quoted + ours)
+
+
+def _acid() -> Table:
+    rows = [[name, QUOTED, str(steps), *_vbench(row)] for name, by_steps in paper.TABLE_2.items() for steps, row in by_steps.items()]
+    return Table("table2", "Table 2: ACID", ["method", "source", "steps", "FVD", "aesthetic", "subject", "background"], rows)
+
+
+def _ablation() -> Table:
+    rows = [[name, QUOTED, *_vbench(row)] for name, row in paper.TABLE_3.items()]
+    return Table("table3", "Table 3: ablation", ["variant", "source", "FVD", "aesthetic", "subject", "background"], rows)
+
+
+def _views(summary: Mapping[str, Any]) -> Table:
+    quoted = [
+        [name, QUOTED, data, *(_cell(metric, value) for metric, value in zip(("psnr", "ssim", "lpips"), row, strict=True))]
+        for name, both in paper.TABLE_4.items()
+        for data, row in zip(("Mip-NeRF 360", "Tanks and Temples"), both, strict=True)
+    ]
+    ours = [
+        [method, OURS, f"{means['cases']} {kind} cases", *(_cell(name, means["mean"][name]) for name in ("psnr", "ssim", "lpips vgg"))]
+        for method, kinds in summary.items()
+        for kind, means in kinds.items()
+    ]
+    title = "Table 4: new views from two photographs (ours and the paper's are of different data)"
+    return Table("table4", title, ["method", "source", "data", "PSNR", "SSIM", "LPIPS"], quoted + ours)
+
+
+def _seconds(summary: Mapping[str, Any]) -> Table:
+    quoted = [[name, QUOTED, f"{seconds:.2f}", str(frames)] for name, (seconds, frames) in paper.TABLE_6.items()]
+    ours = [[method, OURS, _cell("seconds", kinds["all"]["seconds"]), "one case"] for method, kinds in summary.items()]
+    title = "Table 6: seconds (ours on the machine of this report, the paper's on its own)"
+    return Table("table6", title, ["method", "source", "seconds", "frames"], quoted + ours)
+
+
+def _our_video(kinds: Mapping[str, Any]) -> list[str]:
+    return [_cell("fvd", kinds["all"]["mean"]["fvd"]), *[NOT_AVAILABLE] * 3]
+
+
+def _vbench(row: Sequence[float]) -> list[str]:
+    return [f"{row[0]:.2f}", *(f"{value:.4f}" for value in row[1:])]
+
+
+def _cell(metric: str, value: float | str | None) -> str:
+    if not isinstance(value, float):
+        return "inf" if value is None else str(value)
+    return f"{value:.2f}" if metric in ("psnr", "fvd", "kvd", "seconds") else f"{value:.3f}"
