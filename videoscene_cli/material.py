@@ -1,4 +1,4 @@
-"""What `reconstruct` works from: a scene of this program, a folder of photographs with transforms.json, or a video with --cameras."""
+"""What `reconstruct` works from: a scene of this program, photographs with or without transforms.json, or a video with --cameras."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from stages.scene import Cameras, Gaussians
 
 TRANSFORMS = "transforms.json"
+PHOTOGRAPHS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,10 @@ def find_source(path: Path, cameras: Path | None, size: int, options: dict[str, 
         names = read_transforms(path / TRANSFORMS)[1]
         files = {"cameras": path / TRANSFORMS, **{f"photograph {index}": path / name for index, name in enumerate(names)}}
         return _posed(files, lambda: _read_folder(path), size, options, engine)
+    photographs = sorted(file for file in path.glob("*") if file.suffix.lower() in PHOTOGRAPHS)
+    if photographs:
+        files = {f"photograph {index}": file for index, file in enumerate(photographs)}
+        return _posed(files, lambda: _find_cameras(photographs), size, options, engine)
     hint = f"videoscene generate {path}, or give a folder with a {TRANSFORMS}"
     made = scenes.require_stage(path, "generate", hint)
     prior = scenes.require_stage(path, "prior", hint)
@@ -99,13 +104,30 @@ def _read_video(video: Path, cameras: Path) -> tuple[Tensor, Cameras]:
 
 
 def _read_folder(folder: Path) -> tuple[Tensor, Cameras]:
-    import torch
-
-    from stages.files.images import read_image
     from stages.files.transforms import read_transforms
 
     cameras, names = read_transforms(folder / TRANSFORMS)
-    images = [read_image(folder / name) for name in names]
-    if len({image.shape for image in images}) > 1:
-        raise InputError(f"cannot use {folder}", "its photographs have different sizes", "resize them to one size")
-    return torch.stack(images), cameras
+    return _read_photographs([folder / name for name in names]), cameras
+
+
+def _find_cameras(photographs: list[Path]) -> tuple[Tensor, Cameras]:
+    from stages.reconstruct.poses import find_poses
+
+    images = _read_photographs(photographs)
+    cameras, found = find_poses(images)
+    return images[found], cameras
+
+
+def _read_photographs(paths: list[Path]) -> Tensor:
+    import torch
+
+    from stages.files.images import read_image
+
+    images = [read_image(path) for path in paths]
+    for path, image in zip(paths, images, strict=True):
+        if image.shape != images[0].shape:
+            sizes = [f"{i.shape[-1]} x {i.shape[-2]}" for i in (image, images[0])]
+            raise InputError(
+                f"cannot use {path}", f"{sizes[0]} pixels, {paths[0].name} has {sizes[1]}", "resize all photographs to one size"
+            )
+    return torch.stack(images)

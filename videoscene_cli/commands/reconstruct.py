@@ -42,8 +42,9 @@ def reconstruct(
 
     Refine the Gaussians of a scene on its photographs and its clip, and export them: PLY, COLMAP, transforms.json, videos.
 
-    A scene of this program must be finished (`generate`). A folder with transforms.json, or a video with --cameras, are photographs from
-    known places; --size is for these. The result goes into SCENE/reconstruct. A run that was stopped goes on where it was.
+    A scene of this program must be finished (`generate`). Or give photographs: a folder with transforms.json, a video with --cameras, or
+    a folder without, whose cameras are then found; --size is for these. The result goes into SCENE/reconstruct. A run that was stopped
+    goes on where it was.
     """
     check_formats(export or [])
     works, engine = read_works([scene], shared.out, "scenes"), Engine(shared, report)

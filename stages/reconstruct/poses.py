@@ -1,0 +1,58 @@
+"""Cameras of photographs that come without: structure from motion by COLMAP's incremental mapper."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from stages.errors import InputError, RunError
+from stages.files.images import write_png
+from stages.scene import Cameras
+
+ENOUGH = 0.5  # of the photographs must fit into one model
+
+
+def find_poses(images: Tensor) -> tuple[Cameras, list[int]]:
+    """Cameras of photographs of one place, taken with one lens, in any order: float64, in COLMAP's scale.
+
+    images: [N, 3, h, w].  Returns the cameras of those that fit together, and which they are. The same images give the same cameras: the
+    geometry runs on one thread with a fixed seed. Raises InputError for fewer than three, RunError when too few of them fit.
+    """
+    count = len(images)
+    if count < 3:
+        raise InputError("cannot find the cameras", f"{count} photographs", "give three or more, or use videoscene prior on two")
+    import pycolmap
+
+    pycolmap.logging.minloglevel = pycolmap.logging.ERROR.value  # it reports every image on stderr
+    pycolmap.set_random_seed(0)
+    with tempfile.TemporaryDirectory() as name:
+        folder, database = Path(name, "images"), Path(name, "database.db")
+        for index, image in enumerate(images):
+            write_png(folder / f"{index:06d}.png", image)
+        reader = pycolmap.ImageReaderOptions()
+        reader.camera_model = "SIMPLE_PINHOLE"
+        extraction, matching, mapping = (
+            pycolmap.FeatureExtractionOptions(),
+            pycolmap.FeatureMatchingOptions(),
+            pycolmap.IncrementalPipelineOptions(),
+        )
+        extraction.use_gpu = matching.use_gpu = False
+        matching.num_threads = mapping.num_threads = 1
+        pycolmap.extract_features(
+            database, folder, camera_mode=pycolmap.CameraMode.SINGLE, reader_options=reader, extraction_options=extraction
+        )
+        pycolmap.match_exhaustive(database, matching_options=matching)
+        models = pycolmap.incremental_mapping(database, folder, Path(name, "models"), mapping)
+    best = max(models.values(), key=lambda model: model.num_reg_images(), default=None)
+    found = 0 if best is None else best.num_reg_images()
+    if best is None or found < max(3, ENOUGH * count):
+        why = f"{found} of {count} photographs fit together"
+        raise RunError("cannot find the cameras", why, "give more photographs, nearer to one another, or a transforms.json")
+    posed = sorted((image for image in best.images.values() if image.has_pose), key=lambda image: image.name)
+    c2w = torch.eye(4, dtype=torch.float64).repeat(len(posed), 1, 1)
+    c2w[:, :3] = torch.stack([torch.from_numpy(image.cam_from_world().inverse().matrix()) for image in posed])
+    K = torch.stack([torch.from_numpy(best.cameras[image.camera_id].calibration_matrix()) for image in posed])
+    return Cameras(c2w, K, (images.shape[-2], images.shape[-1])), [int(Path(image.name).stem) for image in posed]
