@@ -64,10 +64,14 @@ def find_source(path: Path, cameras: Path | None, size: int, options: dict[str, 
     made = scenes.require_stage(path, "generate", hint)
     prior = scenes.require_stage(path, "prior", hint)
     request = Request("reconstruct", {**options, "generate": made["fingerprint"], "prior": prior["fingerprint"]}, {})
-    return Source(request, lambda _: _load_scene(path), tuple(stage for stage in scenes.STAGES if (path / stage).is_dir()))
+    return Source(
+        request,
+        lambda _: _load_scene(path, made.get("student") is not None),
+        tuple(stage for stage in scenes.STAGES if (path / stage).is_dir()),
+    )
 
 
-def _load_scene(scene: Path) -> Material:
+def _load_scene(scene: Path, repaired: bool) -> Material:
     from stages.files.clip import read_clip
     from stages.reconstruct import gather
     from stages.scene import Clip
@@ -76,7 +80,7 @@ def _load_scene(scene: Path) -> Material:
     clip = read_clip(scene / "generate")
     if clip.coverage is None:  # how much a pixel was invented is known from the render alone
         clip = Clip(clip.frames, clip.cameras, scenes.load_render(scene).coverage, clip.fps)
-    return Material(gaussians, gather(views, clip), clip.cameras, clip.fps)
+    return Material(gaussians, gather(views, clip, repaired), clip.cameras, clip.fps)
 
 
 def _posed(

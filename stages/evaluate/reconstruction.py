@@ -49,7 +49,7 @@ def refined_prior(network: MVSplat, settings: Settings, student: Student | None 
         (a, b), (K_a, K_b) = context.cameras.c2w, context.cameras.K
         path = interpolate(a, b, K_a, K_b, context.cameras.size, frames)
         clip = repair(render(gaussians, path.to(gaussians.means)), context, student)
-        refined = reconstruct(gaussians, gather(context, clip), settings).gaussians
+        refined = reconstruct(gaussians, gather(context, clip, student is not None), settings).gaussians
         return render(refined, cameras.to(refined.means))
 
     return method

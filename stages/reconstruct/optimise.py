@@ -33,7 +33,7 @@ Progress = Callable[[int, int, float, float], None]  # (steps done, steps in all
 class Settings:
     """How to optimise.
 
-    steps: how many.  views: targets drawn a step, one of them a photograph.  gaussians: the most there may be.  refine_poses: whether
+    steps: how many.  views: targets drawn a step.  gaussians: the most there may be.  refine_poses: whether
     the cameras of generated frames may move.  seed: of the order in which frames are drawn.
     """
 
@@ -90,7 +90,7 @@ def start(gaussians: Gaussians, targets: Targets, budget: int) -> State:
 
 def take_step(state: State, targets: Targets, settings: Settings) -> tuple[float, float]:
     """One step, in place; the loss and the PSNR (dB) of the pictures drawn."""
-    chosen = choose(state.step, len(targets), targets.photographs, settings)
+    chosen = choose(state.step, targets, settings)
     names = [name for name in RATES if (name != "poses" or settings.refine_poses) and state.parameters[name].numel()]
     leaves = {name: state.parameters[name].detach().requires_grad_() for name in names}
     current = State(state.step, state.parameters | leaves)
@@ -114,13 +114,13 @@ def take_step(state: State, targets: Targets, settings: Settings) -> tuple[float
     return float(loss.detach()), float(psnr)
 
 
-def choose(step: int, count: int, photographs: int, settings: Settings) -> list[int]:
-    """The targets of a step: a photograph in turn, the rest frames in a random order that shows each once before any again.
+def choose(step: int, targets: Targets, settings: Settings) -> list[int]:
+    """The targets of a step: photographs in turn, frames in a random order that shows each once before any again.
 
-    Without frames, or without enough of them, photographs take their place.
+    One photograph among repaired frames, one frame among photographs if it is only rendered; fewer where there are not enough.
     """
-    frames = count - photographs
-    of_frames = min(settings.views - 1, frames)
+    photographs, frames = targets.photographs, len(targets) - targets.photographs
+    of_frames = min(settings.views - 1 if targets.repaired else 1, frames)
     of_photographs = min(settings.views - of_frames, photographs)
     chosen = [(step * of_photographs + k) % photographs for k in range(of_photographs)]
     for k in range(of_frames):

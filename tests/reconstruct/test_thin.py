@@ -7,7 +7,7 @@ from stages.errors import InputError
 from stages.reconstruct.fill import fill
 from stages.reconstruct.loss import picture_loss
 from stages.reconstruct.quality import doubted
-from stages.reconstruct.targets import EXPLAINED, INVENTED, Targets, gather
+from stages.reconstruct.targets import INVENTED, REPAIRED, Targets, gather
 from stages.reconstruct.thin import distances, join, select, thin
 from stages.scene import Cameras, Clip, Gaussians, Views
 from stages.splat import draw
@@ -101,10 +101,10 @@ def test_frames_where_a_photograph_was_taken_are_left_out_and_pixels_weigh_as_ex
     views = Views(torch.zeros(2, 3, *SIZE), cameras(0.0, 0.4))
     coverage = torch.zeros(3, *SIZE)
     coverage[1, :16] = 1
-    targets = gather(views, Clip(torch.ones(3, 3, *SIZE), cameras(0.0, 0.2, 0.4), coverage))
+    targets = gather(views, Clip(torch.ones(3, 3, *SIZE), cameras(0.0, 0.2, 0.4), coverage), repaired=True)
     assert (len(targets), targets.photographs) == (3, 2)
     assert torch.equal(targets.cameras.c2w[:, 0, 3].float(), torch.tensor([0.0, 0.4, 0.2]))
-    assert targets.weight.unique().tolist() == pytest.approx([INVENTED, EXPLAINED, 1])
+    assert targets.weight.unique().tolist() == pytest.approx([INVENTED, REPAIRED, 1])
     assert bool((targets.weight[:2] == 1).all())
     error = picture_loss(targets.images * 0 + 0.5, targets.images, targets.weight)
     assert error[2] < 0.5 * error[0]
