@@ -151,6 +151,7 @@ def test_what_is_no_scene_is_refused(videoscene: Run, scene: Path, tmp_path: Pat
     assert "no such folder" in refuse(videoscene, tmp_path / "absent")
     (tmp_path / "empty").mkdir()
     assert "transforms.json" in refuse(videoscene, tmp_path / "empty")
+    assert "2 photographs" in refuse(videoscene, tmp_path)  # where the fixture has put two, without cameras
     assert "--cameras" in refuse(videoscene, scene / "generate" / "video.mp4")
     assert "--cameras" in refuse(videoscene, scene, "--cameras", scene / "prior" / "transforms.json")
     shutil.rmtree(scene / "generate")
