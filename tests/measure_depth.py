@@ -57,9 +57,8 @@ def main() -> None:
         print(f"world {k:3d}  all {error.median():.4f}  seen by both {error[visible].median():.4f}  without texture {inside}", flush=True)
     error, mask, visible = torch.cat(errors), torch.cat(flat), torch.cat(seen)
     print(f"median relative error: {error.median():.4f} of all pixels, {error[visible].median():.4f} of those both views see")
-    print(
-        f"without texture ({mask.float().mean():.1%} of pixels): {error[mask].median():.4f}, seen by both {error[mask & visible].median():.4f}"
-    )
+    share = f"{mask.float().mean():.1%} of pixels"
+    print(f"without texture ({share}): {error[mask].median():.4f}, seen by both {error[mask & visible].median():.4f}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from torch import Tensor
 from stages.prior.network import MULTIPLE, MVSplat
 from stages.scene import Gaussians, Views
 
-
 # Photographs and video frames often end in a dark or mixed row of pixels, which would stand as a seam in the middle of the scene.
 BORDER = 1
 

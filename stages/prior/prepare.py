@@ -61,7 +61,7 @@ def prepare(paths: tuple[Path, Path], short_side: int = 256, cameras_file: Path 
     second, K_second = cover(photos[1], K[1], size)
     views = Views(torch.stack([first, second]), Cameras(c2w, torch.stack([K_first, K_second]), size))
     if near_far is None:
-        near_far = near_far_from_cameras(views.images, views.cameras)
+        near_far = near_far_from_cameras(list(views.images), views.cameras)
     facts |= {"near_far": near_far.tolist(), "size": list(size)}
     return Prepared(views, near_far.float(), facts)
 

@@ -166,7 +166,7 @@ class Trainer:
         _, parts = losses(self.network, batch)
         total = self.recipe.depth * parts["depth"] + self.recipe.planes * parts["planes"] + self.recipe.picture * parts["picture"]
         self.optimiser.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
         if torch.isfinite(norm):  # a step whose gradient overflowed teaches nothing
             self.optimiser.step()
