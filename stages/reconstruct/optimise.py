@@ -33,7 +33,7 @@ Progress = Callable[[int, int, float, float], None]  # (steps done, steps in all
 class Settings:
     """How to optimise.
 
-    steps: how many.  views: targets drawn a step.  gaussians: the most there may be.  refine_poses: whether
+    steps: how many.  views: targets drawn a step, one of them a photograph.  gaussians: the most there may be.  refine_poses: whether
     the cameras of generated frames may move.  seed: of the order in which frames are drawn.
     """
 
@@ -115,12 +115,13 @@ def take_step(state: State, targets: Targets, settings: Settings) -> tuple[float
 
 
 def choose(step: int, targets: Targets, settings: Settings) -> list[int]:
-    """The targets of a step: photographs in turn, frames in a random order that shows each once before any again.
+    """The targets of a step: a photograph in turn, the rest frames in a random order that shows each once before any again.
 
-    One photograph among repaired frames, one frame among photographs if it is only rendered; fewer where there are not enough.
+    Without frames, or without enough of them, photographs take their place. (Two photographs and one frame a step fit the photographs as
+    well and held-out views worse.)
     """
     photographs, frames = targets.photographs, len(targets) - targets.photographs
-    of_frames = min(settings.views - 1 if targets.repaired else 1, frames)
+    of_frames = min(settings.views - 1, frames)
     of_photographs = min(settings.views - of_frames, photographs)
     chosen = [(step * of_photographs + k) % photographs for k in range(of_photographs)]
     for k in range(of_frames):

@@ -13,7 +13,7 @@ from stages.scene import Cameras, Clip, Views
 # What a pixel of a frame counts against a pixel of a photograph, where the prior's Gaussians explain it. A frame that is only their render
 # says nothing new; it keeps the scene together where no photograph sees it.
 REPAIRED, RENDERED = 0.5, 0.1
-INVENTED = 0.1  # the same where nothing explains it
+INVENTED = 0.2  # share of that where nothing explains it
 # A frame whose camera differs from a photograph's by no more than this, in every entry, shows the same: the photograph replaces it.
 SAME_POSE = 1e-4
 
@@ -23,21 +23,20 @@ class Targets:
     """N images with cameras, the photographs first.
 
     images: [N, 3, h, w], sRGB in [0, 1].  cameras: N.  weight: [N, h, w], what each pixel counts.  photographs: how many of them are
-    photographs; the rest are frames.  repaired: whether a video model made the frames, so that they know more than the prior.
+    photographs; the rest are frames.
     """
 
     images: Tensor
     cameras: Cameras
     weight: Tensor
     photographs: int
-    repaired: bool = False
 
     def __len__(self) -> int:
         return len(self.cameras)
 
     def to(self, device: torch.device) -> Targets:
         """Move to a device."""
-        return Targets(self.images.to(device), self.cameras.to(device), self.weight.to(device), self.photographs, self.repaired)
+        return Targets(self.images.to(device), self.cameras.to(device), self.weight.to(device), self.photographs)
 
 
 def gather(views: Views, clip: Clip | None, repaired: bool = False) -> Targets:
@@ -57,8 +56,8 @@ def gather(views: Views, clip: Clip | None, repaired: bool = False) -> Targets:
     new = ((frame[:, None] - photo[None]).abs().amax(-1) > SAME_POSE).all(1)
     kept = torch.nonzero(new)[:, 0].tolist()
     coverage = torch.ones(len(kept), *clip.cameras.size) if clip.coverage is None else clip.coverage[kept]
-    weight = INVENTED + ((REPAIRED if repaired else RENDERED) - INVENTED) * coverage
+    weight = (REPAIRED if repaired else RENDERED) * (INVENTED + (1 - INVENTED) * coverage)
     frames = clip.cameras[kept].to(torch.float64)
     given = views.cameras.to(torch.float64)
     cameras = Cameras(torch.cat([given.c2w, frames.c2w]), torch.cat([given.K, frames.K]), given.size)
-    return Targets(torch.cat([views.images, clip.frames[kept]]), cameras, torch.cat([ones, weight]), len(given), repaired)
+    return Targets(torch.cat([views.images, clip.frames[kept]]), cameras, torch.cat([ones, weight]), len(given))

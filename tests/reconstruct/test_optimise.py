@@ -106,7 +106,7 @@ def test_photographs_are_believed_over_frames(truth: Gaussians, targets: Targets
     """Frames that are all one shade darker than the photographs hardly darken the photographs."""
     images = targets.images.clone()
     images[2:] -= 0.2
-    result = reconstruct(truth, Targets(images, targets.cameras, targets.weight, 2, True), QUICK)
+    result = reconstruct(truth, Targets(images, targets.cameras, targets.weight, 2), QUICK)
     drawn = draw(result.gaussians, targets.cameras).image
     photographs = (drawn[:2] - images[:2]).abs().mean()
     frames = (drawn[2:] - images[2:]).abs().mean()
@@ -116,8 +116,8 @@ def test_photographs_are_believed_over_frames(truth: Gaussians, targets: Targets
 def test_a_frame_that_disagrees_does_little_harm(truth: Gaussians, targets: Targets) -> None:
     images = targets.images.clone()
     images[4] = images[4].flip(-1)
-    wrong = Targets(images, targets.cameras, targets.weight, 2, True)
-    others = Targets(*(x[[0, 1, 2, 3, 5, 6]] for x in (targets.images, targets.cameras, targets.weight)), 2, True)
+    wrong = Targets(images, targets.cameras, targets.weight, 2)
+    others = Targets(*(x[[0, 1, 2, 3, 5, 6]] for x in (targets.images, targets.cameras, targets.weight)), 2)
     believing = Settings(steps=60, gaussians=3000, adapt_every=20, tolerance=1e9)
     robust, trusting = (reconstruct(truth, wrong, settings) for settings in (QUICK, believing))
     assert int(robust.losses.argmax()) == 4
@@ -127,7 +127,7 @@ def test_a_frame_that_disagrees_does_little_harm(truth: Gaussians, targets: Targ
 def test_refined_poses_undo_a_shift(truth: Gaussians, targets: Targets) -> None:
     c2w = targets.cameras.c2w.clone()
     c2w[2:, 1, 3] += 0.02
-    shifted = Targets(targets.images, Cameras(c2w, targets.cameras.K, SIZE), targets.weight, 2, True)
+    shifted = Targets(targets.images, Cameras(c2w, targets.cameras.K, SIZE), targets.weight, 2)
     result = reconstruct(truth, shifted, Settings(steps=80, gaussians=3000, refine_poses=True))
     assert torch.equal(result.cameras.c2w[:2], c2w[:2])
     point = torch.tensor([0.0, 0, 2, 1], dtype=torch.float64)  # a turn can undo a shift: what counts is where the wall appears
@@ -146,26 +146,20 @@ def test_the_number_of_gaussians_stays_in_its_budget(perturbed: Gaussians, targe
         assert {len(value) for name, value in state.parameters.items() if name != "poses"} == {len(state.distances)}
 
 
-def some(photographs: int, frames: int, repaired: bool) -> Targets:
+def some(photographs: int, frames: int) -> Targets:
     count = photographs + frames
-    return Targets(torch.zeros(count, 3, *SIZE), cameras(count), torch.ones(count, *SIZE), photographs, repaired)
+    return Targets(torch.zeros(count, 3, *SIZE), cameras(count), torch.ones(count, *SIZE), photographs)
 
 
 def test_every_frame_is_drawn_once_before_any_is_drawn_again() -> None:
-    drawn = [choose(step, some(2, 10, True), Settings(views=3)) for step in range(5)]
+    drawn = [choose(step, some(2, 10), Settings(views=3)) for step in range(5)]
     assert [views[0] for views in drawn] == [0, 1, 0, 1, 0]
     assert sorted(view for views in drawn for view in views[1:]) == list(range(2, 12))
 
 
-def test_frames_that_are_only_rendered_come_one_at_a_time() -> None:
-    drawn = [choose(step, some(2, 4, False), Settings(views=3)) for step in range(4)]
-    assert [views[:2] for views in drawn] == [[0, 1]] * 4
-    assert sorted(views[2] for views in drawn) == [2, 3, 4, 5]
-
-
 def test_without_frames_only_photographs_are_drawn() -> None:
-    assert [choose(step, some(5, 0, False), Settings(views=2)) for step in range(3)] == [[0, 1], [2, 3], [4, 0]]
-    assert choose(0, some(2, 0, False), Settings(views=3)) == [0, 1]
+    assert [choose(step, some(5, 0), Settings(views=2)) for step in range(3)] == [[0, 1], [2, 3], [4, 0]]
+    assert choose(0, some(2, 0), Settings(views=3)) == [0, 1]
 
 
 def test_poses_turn_and_shift_a_camera_in_its_own_axes() -> None:

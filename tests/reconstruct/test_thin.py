@@ -104,7 +104,7 @@ def test_frames_where_a_photograph_was_taken_are_left_out_and_pixels_weigh_as_ex
     targets = gather(views, Clip(torch.ones(3, 3, *SIZE), cameras(0.0, 0.2, 0.4), coverage), repaired=True)
     assert (len(targets), targets.photographs) == (3, 2)
     assert torch.equal(targets.cameras.c2w[:, 0, 3].float(), torch.tensor([0.0, 0.4, 0.2]))
-    assert targets.weight.unique().tolist() == pytest.approx([INVENTED, REPAIRED, 1])
+    assert targets.weight.unique().tolist() == pytest.approx([INVENTED * REPAIRED, REPAIRED, 1])
     assert bool((targets.weight[:2] == 1).all())
     error = picture_loss(targets.images * 0 + 0.5, targets.images, targets.weight)
     assert error[2] < 0.5 * error[0]
