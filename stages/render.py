@@ -16,6 +16,7 @@ from stages.scene import Cameras, Clip, Gaussians
 from stages.splat import draw
 
 CHUNK = 7  # frames drawn between two progress reports
+NEAR = 0.01  # what is nearer to a camera than this share of the scene's median distance is not drawn
 
 
 def fill_holes(image: Tensor, alpha: Tensor) -> Tensor:
@@ -36,9 +37,11 @@ def fill_holes(image: Tensor, alpha: Tensor) -> Tensor:
 @torch.no_grad()
 def render(gaussians: Gaussians, cameras: Cameras, fps: float = 8.0, progress: Callable[[int, int], None] | None = None) -> Clip:
     """Draw the scene at every camera. progress(done, total) is called as frames are finished."""
+    # Given cameras come in units of any size, so the near plane follows the scene.
+    near = NEAR * float((gaussians.means - cameras.c2w[0, :3, 3].to(gaussians.means)).norm(dim=-1).median())
     frames, coverage = [], []
     for start in range(0, len(cameras), CHUNK):
-        drawing = draw(gaussians, cameras[start : start + CHUNK])
+        drawing = draw(gaussians, cameras[start : start + CHUNK], near=near)
         frames.append(fill_holes(drawing.image, drawing.alpha).clamp(0, 1))
         coverage.append(drawing.alpha.clamp(0, 1))
         if progress is not None:

@@ -64,3 +64,13 @@ def test_render_reports_progress_and_coverage() -> None:
         return float((coverage.sum(0) * torch.arange(64)).sum() / coverage.sum())
 
     assert abs(centre(clip.coverage[0]) - centre(clip.coverage[9]) - 12) < 0.6
+
+
+def test_units_of_the_cameras_do_not_matter() -> None:
+    """The same scene a thousand times smaller makes the same picture."""
+    wall, cameras = _wall(), _cameras([0.0, 0.2])
+    small = Gaussians(wall.means / 1000, wall.scales / 1000, wall.quats, wall.opacities, wall.sh)
+    c2w = cameras.c2w.clone()
+    c2w[:, :3, 3] /= 1000
+    frames = render(small, Cameras(c2w, cameras.K, cameras.size)).frames
+    assert torch.allclose(frames, render(wall, cameras).frames, atol=1e-3)

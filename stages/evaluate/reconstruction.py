@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from stages.evaluate.baselines import Method
-from stages.evaluate.prior import pad
 from stages.generate import Student, repair
 from stages.geometry import rays
 from stages.prior.gaussian_head import C0
@@ -45,7 +44,7 @@ def refined_prior(network: MVSplat, settings: Settings, student: Student | None 
 
     def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
         near_far = near_far_from_cameras(list(context.images), context.cameras)
-        gaussians = predict(pad(context), near_far, network).gaussians
+        gaussians = predict(context, near_far, network).gaussians
         (a, b), (K_a, K_b) = context.cameras.c2w, context.cameras.K
         path = interpolate(a, b, K_a, K_b, context.cameras.size, frames)
         clip = repair(render(gaussians, path.to(gaussians.means)), context, student)

@@ -68,8 +68,7 @@ def prepare(paths: tuple[Path, Path], short_side: int = 256, cameras_file: Path 
 
 def _given(paths: tuple[Path, Path], photos: tuple[Tensor, Tensor], cameras_file: Path) -> tuple[Tensor, Tensor]:
     cameras, names = read_transforms(cameras_file)
-    by_name = {Path(name).name: k for k, name in enumerate(names)}
-    picked = [by_name.get(path.name) for path in paths]
+    picked = [_frame_of(path, names, cameras_file.parent) for path in paths]
     if None in picked:
         if len(cameras) != 2:
             raise InputError(
@@ -87,3 +86,10 @@ def _given(paths: tuple[Path, Path], photos: tuple[Tensor, Tensor], cameras_file
             raise InputError(f"{cameras_file} does not fit the photographs", why, "give cameras of the same aspect ratio")
         K.append(resize_intrinsics(intrinsics, chosen.size, size))
     return chosen.c2w, torch.stack(K)
+
+
+def _frame_of(photo: Path, names: list[str], folder: Path) -> int | None:
+    """The frame of a photograph: the one whose file it is, else the only one of its name, else None."""
+    same_file = [k for k, name in enumerate(names) if (folder / name).resolve() == photo.resolve()]
+    same_name = [k for k, name in enumerate(names) if Path(name).name == photo.name]
+    return next((found[0] for found in (same_file, same_name) if len(found) == 1), None)

@@ -84,6 +84,18 @@ def test_given_cameras_win_and_follow_the_resize(tmp_path: Path) -> None:
     assert near < 2.9 < 4.4 < far, "the range holds the scene"
 
 
+def test_photographs_of_one_name_are_told_apart_by_their_folder(tmp_path: Path) -> None:
+    left, right, cameras = _pair(tmp_path)
+    paths = (tmp_path / "left" / "0.png", tmp_path / "right" / "0.png")
+    for path, photo in zip(paths, (left, right), strict=True):
+        path.parent.mkdir()
+        photo.rename(path)
+    file = tmp_path / "transforms.json"
+    write_transforms(file, cameras, ["left/0.png", "right/0.png"])
+    prepared = prepare(paths, 64, file)
+    assert torch.allclose(prepared.views.cameras.c2w.double(), cameras.c2w, atol=1e-6)
+
+
 def test_cameras_of_another_aspect_are_refused(tmp_path: Path) -> None:
     left, right, cameras = _pair(tmp_path)
     file = tmp_path / "transforms.json"
