@@ -21,7 +21,7 @@ TEXTURE_SEED, PHOTOS, PROCEDURAL = 1000, 900, 200
 def main(
     run: Annotated[Path, typer.Argument(help="Folder of the run: worlds/, checkpoint, log, prior.safetensors.")],
     textures: Annotated[Path | None, typer.Option(help="Folder of texture images; without it only procedural ones.")] = None,
-    shards: Annotated[int, typer.Option(help="Shards of 64 worlds to make before training.")] = 100,
+    shards: Annotated[int, typer.Option(help="Shards of 64 worlds to make before training.")] = 24,
     first: Annotated[int, typer.Option(help="First shard this process makes.")] = 0,
     stride: Annotated[int, typer.Option(help="Make every STRIDE-th shard, for several processes.")] = 1,
     steps: Annotated[int | None, typer.Option(help="Training steps; 0 only makes worlds.")] = None,
