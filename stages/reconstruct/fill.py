@@ -9,8 +9,8 @@ from torch import Tensor
 
 from stages.prior.gaussian_head import C0
 from stages.reconstruct.targets import Targets
-from stages.reconstruct.thin import join
-from stages.render import fill_holes
+from stages.reconstruct.thin import distances, join
+from stages.render import NEAR, fill_holes
 from stages.scene import Cameras, Gaussians
 from stages.splat import draw
 
@@ -22,10 +22,11 @@ SIGMA, OPACITY = 0.6, 0.5  # standard deviation in pixels; not opaque, since its
 @torch.no_grad()
 def fill(gaussians: Gaussians, targets: Targets, budget: int) -> Gaussians:
     """Put a Gaussian on each pixel of some frames where nothing is drawn, at the depth of its surroundings; at most `budget` in all."""
+    near = NEAR * float(distances(gaussians.means, targets.cameras).median())
     views = torch.linspace(0, len(targets) - 1, min(VIEWS, len(targets))).round().long().unique().tolist()
     for view in views:
         camera = targets.cameras[[view]]
-        drawing = draw(gaussians, camera)
+        drawing = draw(gaussians, camera, near=near)
         premultiplied = (drawing.depth * drawing.alpha)[:, None].expand(-1, 3, -1, -1)
         depth = fill_holes(premultiplied, drawing.alpha)[0, 0]
         rows, columns = torch.nonzero((drawing.alpha[0] < HOLE) & (depth > 0), as_tuple=True)

@@ -17,6 +17,7 @@ from stages.reconstruct.loss import picture_loss
 from stages.reconstruct.state import State, new_state
 from stages.reconstruct.targets import Targets
 from stages.reconstruct.thin import distances, thin
+from stages.render import NEAR
 from stages.scene import Cameras, Gaussians
 from stages.splat import draw
 
@@ -98,7 +99,7 @@ def take_step(state: State, targets: Targets, settings: Settings) -> tuple[float
     if settings.refine_poses:
         free = leaves["poses"][chosen] * (torch.tensor(chosen, device=targets.images.device) >= targets.photographs)[:, None]
         cameras = moved(cameras, free, scene_depth(state))
-    pictures = draw(current.gaussians(), cameras).image
+    pictures = draw(current.gaussians(), cameras, near=NEAR * scene_depth(state)).image
     truth = targets.images[chosen]
     losses = picture_loss(pictures, truth, targets.weight[chosen])
     loss = (losses * _trust(losses.detach(), state.losses, chosen, targets.photographs, settings.tolerance)).mean()
@@ -162,7 +163,7 @@ def _adam(state: State, gradients: dict[str, Tensor], steps: int) -> None:
 
 
 def scene_depth(state: State) -> float:
-    """Median distance of the Gaussians, scene units: the unit in which cameras move."""
+    """Median distance of the Gaussians, scene units: the unit in which cameras move, and of the near plane."""
     return float(state.distances.median())
 
 

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from stages.geometry import project
 from stages.prior.gaussian_head import C0
+from stages.reconstruct.thin import distances
+from stages.render import NEAR
 from stages.scene import Cameras, Gaussians
 from stages.splat import draw
 from stages.trajectory import orbit
@@ -24,7 +26,7 @@ def orbit_of(gaussians: Gaussians, cameras: Cameras, frames: int) -> Cameras:
 @torch.no_grad()
 def depth_pictures(gaussians: Gaussians, cameras: Cameras) -> Tensor:
     """Inverse depth as grey, white the nearest hundredth and black infinitely far or empty; one scale for all. [N, 3, h, w]."""
-    drawing = draw(gaussians, cameras)
+    drawing = draw(gaussians, cameras, near=NEAR * float(distances(gaussians.means, cameras).median()))
     inverse = torch.where(drawing.alpha > 0.5, 1 / drawing.depth.clamp_min(1e-6), 0.0)
     known = inverse[inverse > 0]
     if len(known):

@@ -135,6 +135,18 @@ def test_refined_poses_undo_a_shift(truth: Gaussians, targets: Targets) -> None:
     assert (after - seen)[:, 1].abs().mean() < 0.4 * (before - seen)[:, 1].abs().mean()
 
 
+def test_the_unit_of_the_scene_does_not_matter(perturbed: Gaussians, targets: Targets) -> None:
+    unit = 1e-3
+    small = Gaussians(perturbed.means * unit, perturbed.scales * unit, perturbed.quats, perturbed.opacities, perturbed.sh)
+    c2w = targets.cameras.c2w.clone()
+    c2w[:, :3, 3] *= unit
+    near = Targets(targets.images, Cameras(c2w, targets.cameras.K, SIZE), targets.weight, 2)
+    settings = Settings(steps=6, gaussians=3000)
+    as_given, scaled = reconstruct(perturbed, targets, settings), reconstruct(small, near, settings)
+    assert len(as_given.gaussians) == pytest.approx(len(scaled.gaussians), rel=0.05)
+    assert torch.allclose(as_given.losses, scaled.losses, rtol=0.1, equal_nan=True)
+
+
 def test_the_number_of_gaussians_stays_in_its_budget(perturbed: Gaussians, targets: Targets) -> None:
     settings = Settings(steps=30, gaussians=400, adapt_every=5)
     state = start(perturbed, targets, settings.gaussians)
