@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stages.errors import InputError
+from stages.errors import InputError, RunError
 from stages.files.images import read_image
 from stages.files.video import read_mp4
 from stages.metrics import fvd, temporal
@@ -68,8 +68,10 @@ def measure_clip(frames: Tensor, network: I3D) -> dict[str, Any]:
 def compare_sets(real: Mapping[str, Mapping[str, Any]], fake: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Distances of two sets. real, fake: clip name -> `measure_clip`.
 
-    Raises InputError if lengths or sizes differ, or a set has fewer than two clips.
+    Raises InputError if lengths or sizes differ, or a set has fewer than two clips; RunError if both are empty.
     """
+    if not real and not fake:
+        raise RunError("no distance of the sets", "no clip of either could be measured", "mend the clips that the messages name")
     shapes = {name: (clip["frames"], *clip["size"]) for name, clip in [*real.items(), *fake.items()]}
     if len(set(shapes.values())) > 1:
         told = [f"{name} {frames} of {w} x {h}" for name, (frames, w, h) in _one_of_each(shapes)]

@@ -147,4 +147,6 @@ def read_mp4(path: Path) -> Tensor:
         reader.close()
     if not frames:
         raise InputError(what, "it has no frames", hint)
-    return torch.stack(frames).permute(0, 3, 1, 2).contiguous().float() / 255.0
+    clip = torch.stack(frames)
+    frames.clear()
+    return clip.permute(0, 3, 1, 2).contiguous().float().div_(255.0)

@@ -60,7 +60,7 @@ def find_or_compile(cache: Path | None = None, double: bool = False) -> Path:
         if packaged is not None:
             return packaged
     flags = ("-march=native", *(("-DREAL=double",) if double else ()))
-    folder = _writable(cache if cache is not None else DEFAULT_CACHE.expanduser())
+    folder = _writable(cache if cache is not None else DEFAULT_CACHE)
     library = folder / f"splat-{_key(flags)}.so"
     with _locked(library.with_suffix(".lock")):
         if not library.exists():
@@ -130,10 +130,11 @@ def _compile(output: Path, flags: tuple[str, ...]) -> None:
 
 
 def _writable(folder: Path) -> Path:
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: a user without a home, as in a container
+        folder = folder.expanduser()
         folder.mkdir(parents=True, exist_ok=True)
-    if folder.is_dir() and os.access(folder, os.W_OK):
-        return folder
+        if os.access(folder, os.W_OK):
+            return folder
     temporary = Path(tempfile.mkdtemp(prefix="videoscene-"))
     atexit.register(shutil.rmtree, temporary, ignore_errors=True)
     return temporary

@@ -48,6 +48,16 @@ def test_an_unwritable_cache_is_no_obstacle(tiny_source: Path, tmp_path: Path) -
 
 
 @needs_compiler
+def test_a_user_without_a_home_is_no_obstacle(tiny_source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", fail)
+    library = build.find_or_compile(double=True)
+    assert ctypes.CDLL(str(library)).answer() == 42
+
+
+@needs_compiler
 def test_errors_of_the_compiler_are_told(tiny_source: Path, tmp_path: Path) -> None:
     tiny_source.write_text("int broken(")
     with pytest.raises(build.CompileError, match="error"):
