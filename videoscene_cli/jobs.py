@@ -12,6 +12,7 @@ import itertools
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -91,8 +92,24 @@ def run_jobs(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, Outcome
         return
     with ProcessPoolExecutor(processes, get_context("spawn"), _start_worker, (processes,)) as pool:
         pending = {pool.submit(_run_case_elsewhere, group): group for group in cases}
+        cut_off = []
         for future in as_completed(pending):
-            yield from zip(pending[future], future.result(), strict=True)
+            group = pending[future]
+            if isinstance(future.exception(), BrokenProcessPool):
+                cut_off.append(group)
+            else:
+                yield from zip(group, future.result(), strict=True)
+    for group in cut_off:  # a worker that is killed takes the others with it: alone, each shows whether it was the cause
+        yield from zip(group, _run_alone(group), strict=True)
+
+
+def _run_alone(jobs: Sequence[Job]) -> list[Outcome]:
+    try:
+        with ProcessPoolExecutor(1, get_context("spawn"), _start_worker, (1,)) as pool:
+            return pool.submit(_run_case_elsewhere, jobs).result()
+    except BrokenProcessPool:
+        why = "its process was killed, most often for want of memory"
+        return [RunError("a case was cut off", why, "free some memory, or run it again with fewer --jobs")] * len(jobs)
 
 
 def run_case(jobs: Sequence[Job]) -> list[Outcome]:

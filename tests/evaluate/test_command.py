@@ -31,6 +31,20 @@ def dying(*arguments):
 two_view.compare = dying
 sys.exit(app.run(sys.argv[1:]))
 """
+# The program, whose workers are killed at one of the cases.
+KILLS_A_WORKER = """
+import os, signal, sys
+from stages.evaluate import two_view
+from videoscene_cli import app
+compare = two_view.compare
+def dying(case, *arguments):
+    if case.name == "a-0000-0004":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return compare(case, *arguments)
+two_view.compare = dying
+if __name__ == "__main__":
+    sys.exit(app.run(sys.argv[1:]))
+"""
 
 
 class Ended(NamedTuple):
@@ -151,6 +165,19 @@ def test_several_processes_agree_with_one(wall: Wall, run: Run, tmp_path: Path) 
     for a, b in zip(one["cases"], two["cases"], strict=True):
         assert a | {"seconds": 0} == b | {"seconds": 0}
     assert one["failed"] == two["failed"]
+
+
+def test_a_worker_that_is_killed_costs_its_own_case_alone(wall: Wall, tmp_path: Path) -> None:
+    command = ["--two-view", str(wall("a")), str(wall("b")), "--method", "nearest", "-o", str(tmp_path / "report"), "--jobs", "2"]
+    script = tmp_path / "killed.py"  # a file: workers import it again, and so are killed as well
+    script.write_text(KILLS_A_WORKER)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run([sys.executable, script, "evaluate", *command], env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1, ended.stderr
+    assert "its process was killed" in ended.stderr
+    metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert sorted(case["case"] for case in metrics["cases"]) == ["a-0000-0002", "b-0000-0002", "b-0000-0004"]
+    assert list(metrics["failed"]) == ["a-0000-0004 nearest"]
 
 
 @pytest.mark.parametrize(
