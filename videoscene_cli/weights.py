@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import stages
-from stages.errors import WeightsError
+from stages.errors import InputError, WeightsError
 from stages.files.documents import read_json, sha256_file
 from videoscene_cli.report import Report
 
@@ -51,7 +51,7 @@ def find_weights(name: str, part: str, report: Report, releases: dict[tuple[str,
 
     Raises WeightsError when there is none, or when its hash is not the one in its table or manifest.
     """
-    shipped = sorted(folder.name for folder in SHIPPED.iterdir() if folder.is_dir())
+    shipped = sorted(folder.name for folder in SHIPPED.iterdir() if folder.is_dir()) if SHIPPED.is_dir() else []
     if name in shipped:
         return _in_folder(name, SHIPPED / name, part)
     if (name, part) in releases:
@@ -72,8 +72,13 @@ def _in_folder(name: str, folder: Path, part: str) -> WeightsFile:
     found = WeightsFile(name, path, sha256_file(path))
     manifest = folder / "manifest.json"
     if manifest.is_file():
-        outputs = read_json(manifest).get("outputs", [])
-        _verify(found, next((output["sha256"] for output in outputs if output["path"] == path.name), "nothing"))
+        try:
+            hashes = {output["path"]: output["sha256"] for output in read_json(manifest)["outputs"]}
+            expected = str(hashes.get(path.name, "nothing"))
+        except (InputError, KeyError, TypeError) as error:
+            why = f"{manifest.name} is no manifest of this program"
+            raise WeightsError(f"cannot verify the weights in {folder}", why, "install again, or give another --weights") from error
+        _verify(found, expected)
     return found
 
 

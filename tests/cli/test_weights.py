@@ -38,6 +38,19 @@ def test_the_manifest_beside_the_weights_is_held_against_them(shipped: Path) -> 
         weights.find_weights("tiny", "prior", Report())
 
 
+@pytest.mark.parametrize("text", ["[]", '{"outputs": 3}', "{", "{}"])
+def test_a_manifest_that_is_none_verifies_nothing(shipped: Path, text: str) -> None:
+    (shipped / "manifest.json").write_text(text)
+    with pytest.raises(WeightsError, match="no manifest"):
+        weights.find_weights("tiny", "prior", Report())
+
+
+def test_a_package_without_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "SHIPPED", tmp_path / "gone")
+    with pytest.raises(WeightsError, match="no prior weights 'small'"):
+        weights.find_weights("small", "prior", Report())
+
+
 def test_missing_weights_list_the_known_names(shipped: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError) as failure:
         weights.find_weights("unknown", "prior", Report())
