@@ -5,6 +5,7 @@ A manifest is written last, so a result that has one is complete: it is the mark
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import importlib.metadata
 import json
@@ -59,13 +60,7 @@ class Request:
 
     def differences(self, manifest: Mapping[str, Any]) -> list[str]:
         """What differs from the request of a manifest, one short text each."""
-        other = {
-            "command": manifest["command"],
-            "options": manifest["options"],
-            "inputs": {entry["role"]: entry["sha256"] for entry in manifest["inputs"]},
-            "weights": {part: entry["sha256"] for part, entry in manifest["weights"].items()},
-            "version": manifest["versions"]["videoscene-cli"],
-        }
+        other = _identity_of(manifest)
         told = []
         for group, value in self.identity.items():
             before = other.get(group)
@@ -77,6 +72,16 @@ class Request:
         return told
 
 
+def _identity_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "command": manifest["command"],
+        "options": manifest["options"],
+        "inputs": {entry["role"]: entry["sha256"] for entry in manifest["inputs"]},
+        "weights": {part: entry["sha256"] for part, entry in manifest["weights"].items()},
+        "version": manifest["versions"]["videoscene-cli"],
+    }
+
+
 def _short(value: Any) -> str:
     return f"{value[:8]}..." if isinstance(value, str) and len(value) == 64 else str(value)
 
@@ -86,7 +91,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
     manifest: dict[str, Any] = read_json(path)
     try:
         outputs = {path.parent / output["path"]: output["sha256"] for output in manifest["outputs"]}
-    except (KeyError, TypeError) as error:
+        if "fingerprint" not in manifest or not _identity_of(manifest):
+            raise KeyError("fingerprint")
+    except (AttributeError, KeyError, TypeError) as error:
         raise InputError(f"cannot use {path}", "it is no manifest of this program", "make that result again with --force") from error
     for output, expected in outputs.items():
         if sha256_file(output) != expected:
@@ -114,7 +121,7 @@ def is_current(request: Request, manifest: Path, result: Path, force: bool, touc
 
 def _left_by_a_killed_run(result: Path, manifest: Path) -> bool:
     """Whether a run was killed between publishing `result` and its manifest, whose hidden draft then names this very file."""
-    for draft in manifest.parent.glob(f".{manifest.name}.partial-*"):
+    for draft in manifest.parent.glob(f".{glob.escape(manifest.name)}.partial-*"):
         if draft.stat().st_size and result.is_file():
             outputs = {output["path"]: output["sha256"] for output in read_json(draft)["outputs"]}
             if outputs.get(result.name) == sha256_file(result):

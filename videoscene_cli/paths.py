@@ -36,6 +36,14 @@ class PathSettings:
         """What of it decides the pixels; a file counts by its content, as an input."""
         return {"fps": self.fps, **({"path": self.path, "frames": self.frames} if self.file is None else {"path": "file"})}
 
+    def count(self) -> int:
+        """How many cameras the path has. Raises InputError when its file cannot be read."""
+        if self.file is None:
+            return self.frames
+        from stages.files.transforms import read_transforms
+
+        return len(read_transforms(self.file)[0])
+
     def inputs(self) -> dict[str, Path]:
         """The file it reads, if any, by its role in a request."""
         return {} if self.file is None else {"path": self.file}

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.errors import InputError
-from videoscene_cli.artifact import Record, Request, read_manifest
+from stages.files.documents import sha256_file
+from videoscene_cli.artifact import REPLACE, Record, Request, read_manifest
 
 if TYPE_CHECKING:
     from stages.prior.predict import Prediction
@@ -37,25 +38,25 @@ def check_inputs_folder(scene: Path) -> None:
 
 
 def save_prior(scene: Path, views: Views, prediction: Prediction, request: Request, record: Record) -> None:
-    """Publish inputs/ and then prior/, its manifest last."""
+    """Publish inputs/ and then prior/, both complete before either replaces an earlier one."""
     from stages.files.clip import DEPTH_UNIT
     from stages.files.images import depth_unit, write_depth, write_png
     from stages.files.ply import write_ply
-    from stages.files.publish import publish
+    from stages.files.publish import flush, publish
     from stages.files.transforms import write_transforms
 
-    with record.stage("write"):
-        with publish(scene / "inputs") as folder:
-            for name, image in zip(INPUTS, views.images, strict=True):
-                write_png(folder / name, image)
-        with publish(scene / "prior") as folder:
-            unit = record.facts[DEPTH_UNIT] = depth_unit(prediction.depth)
-            write_ply(folder / "gaussians.ply", prediction.gaussians, ply_comments(request))
-            write_transforms(folder / "transforms.json", views.cameras, [f"../inputs/{name}" for name in INPUTS], {DEPTH_UNIT: unit})
-            for name, depth in zip(INPUTS, prediction.depth, strict=True):
-                write_depth(folder / "depth" / name, depth, unit)
-            outputs = {f"../inputs/{name}": scene / "inputs" / name for name in INPUTS} | _files(folder)
-            record.write_manifest(folder / "manifest.json", request, outputs)
+    # The last one is renamed first: a run that is killed between the two then leaves inputs/ without a prior, and the next goes on.
+    with record.stage("write"), publish(scene / "prior") as folder, publish(scene / "inputs") as inputs:
+        for name, image in zip(INPUTS, views.images, strict=True):
+            write_png(inputs / name, image)
+        unit = record.facts[DEPTH_UNIT] = depth_unit(prediction.depth)
+        write_ply(folder / "gaussians.ply", prediction.gaussians, ply_comments(request))
+        write_transforms(folder / "transforms.json", views.cameras, [f"../inputs/{name}" for name in INPUTS], {DEPTH_UNIT: unit})
+        for name, depth in zip(INPUTS, prediction.depth, strict=True):
+            write_depth(folder / "depth" / name, depth, unit)
+        outputs = {f"../inputs/{name}": inputs / name for name in INPUTS} | _files(folder)
+        record.write_manifest(folder / "manifest.json", request, outputs)
+        flush(folder)  # now, so that nothing slow comes between the two renames
 
 
 def ply_comments(request: Request) -> list[str]:
@@ -87,6 +88,22 @@ def save_clip(folder: Path, clip: Clip, request: Request, record: Record) -> Non
     with record.stage("write"), publish(folder) as partial:
         write_clip(partial, clip)
         record.write_manifest(partial / "manifest.json", request, _files(partial))
+
+
+def check_copies(scene: Path, target: Path, stages: Sequence[str], force: bool) -> None:
+    """Raise InputError when copying these stages would replace others in the target, unless forced."""
+    for stage in stages if target != scene and not force else ():
+        here, there = (_mark(folder / stage) for folder in (scene, target))
+        if (target / stage).exists() and here != there:
+            raise InputError(f"{target} holds another scene", f"its {stage} would be replaced by the one of {scene}", REPLACE)
+
+
+def _mark(stage: Path) -> Any:
+    """What tells two results of a stage apart: the fingerprint of its manifest, or for inputs the hashes of the photographs."""
+    if stage.name == "inputs":
+        return [sha256_file(stage / name) if (stage / name).is_file() else None for name in INPUTS]
+    manifest = stage / "manifest.json"
+    return read_manifest(manifest)["fingerprint"] if manifest.is_file() else None
 
 
 def copy_stages(scene: Path, target: Path, stages: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ from stages.files.exchange import exchange
 from stages.files.failures import OUT_OF_SPACE, write_failure, writing
 from stages.files.leftovers import recover, remove, sibling
 
-__all__ = ["check_writable", "publish", "read_json", "sha256_file", "write_json"]
+__all__ = ["check_writable", "flush", "publish", "read_json", "sha256_file", "write_json"]
 
 DONE = "manifest.json"  # written last into every result folder
 HINT = "name another output with -o"
@@ -53,7 +53,7 @@ def publish(path: Path) -> Iterator[Path]:
         if not os.path.lexists(partial):
             raise RunError(f"cannot write {path}", "the run produced nothing", "report this: a stage should not end without a result")
         with writing(path):
-            _flush(partial)
+            flush(partial)
             _replace(partial, target)
             _flush_entry(target.parent)
     finally:
@@ -126,7 +126,7 @@ def _replace_folder(partial: Path, target: Path) -> None:
     remove(aside)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """fsync a file, or a folder with everything below it."""
     if path.is_dir():
         for folder, _, names in os.walk(path):

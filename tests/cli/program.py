@@ -65,6 +65,7 @@ def main() -> None:
 
     if "--help" not in sys.argv:
         sys.modules.update(fake_prior())
+        import stages.files.ply as ply
         import stages.files.video as video
         import stages.render as render
 
@@ -72,6 +73,7 @@ def main() -> None:
             return lambda *arguments: (hang(stage), function(*arguments))[1]
 
         render.render = hanging("render", render.render)
+        ply.write_ply = hanging("ply", ply.write_ply)
         video.write_mp4 = hanging("video", video.write_mp4)
     app.main()
 

@@ -160,6 +160,49 @@ def test_render_into_a_new_scene_leaves_the_first_alone(videoscene: Run, scene: 
     assert len(read_mp4(tmp_path / "around" / "generate" / "video.mp4")) == 2
 
 
+@pytest.mark.parametrize("command", ["render", "generate", "reconstruct"])
+def test_the_stages_of_another_pair_are_not_replaced(videoscene: Run, scene: Path, photos: Photos, tmp_path: Path, command: str) -> None:
+    other = tmp_path / "other"
+    assert videoscene("prior", *reversed(photos), "-o", other, "--size", 64).code == 0
+    before = snapshot(other)
+    options = {"render": ("--frames", 2), "generate": (), "reconstruct": ("--steps", 2, "--gaussians", 1000)}[command]
+    for dry in ((), ("--dry-run",)):
+        ended = videoscene(command, scene, *options, "-o", other, *dry)
+        assert ended.code == 2
+        assert "inputs would be replaced" in ended.err
+        assert "--force" in ended.err
+    assert snapshot(other) == before
+    assert videoscene(command, scene, *options, "-o", other, "--force").code == 0
+    assert (other / "inputs" / "0.png").read_bytes() == (scene / "inputs" / "0.png").read_bytes()
+
+
+def test_another_prior_of_the_same_pair_is_not_replaced_either(videoscene: Run, scene: Path, photos: Photos, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    assert videoscene("prior", *photos, "-o", other, "--size", 64, "--seed", 1).code == 0
+    ended = videoscene("render", scene, "--frames", 2, "-o", other)
+    assert ended.code == 2
+    assert "prior would be replaced" in ended.err
+    assert videoscene("prior", *photos, "-o", other, "--size", 64, "--force").code == 0
+    assert videoscene("render", scene, "--frames", 2, "-o", other).code == 0
+
+
+def test_a_manifest_of_something_else_is_no_result(videoscene: Run, photos: Photos, tmp_path: Path) -> None:
+    folder = tmp_path / "scene" / "prior"
+    folder.mkdir(parents=True)
+    for foreign in ({"outputs": []}, {"fingerprint": "", "outputs": []}, [], {"name": "a web page"}):
+        (folder / "manifest.json").write_text(json.dumps(foreign))
+        ended = videoscene("prior", *photos, "-o", tmp_path / "scene", "--size", 64)
+        assert ended.code == 2
+        assert "no manifest of this program" in ended.err
+
+
+def test_a_name_with_brackets_is_a_name(videoscene: Run, photos: Photos, tmp_path: Path) -> None:
+    video = tmp_path / "room [1].mp4"
+    assert videoscene("generate", *photos, "-o", video, *SHORT).code == 0
+    (tmp_path / f"{video.name}.json").rename(tmp_path / f".{video.name}.json.partial-999999999-00000000")
+    assert videoscene("generate", *photos, "-o", video, *SHORT).code == 0
+
+
 def test_a_path_from_a_file_renders_its_cameras_at_the_scenes_size(videoscene: Run, scene: Path, tmp_path: Path) -> None:
     path = scene / "prior" / "transforms.json"
     assert videoscene("render", scene, "--path", path, "-o", tmp_path / "twice").code == 0

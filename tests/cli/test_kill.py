@@ -61,6 +61,26 @@ def test_a_killed_replacement_keeps_the_earlier_result(program: Start, videoscen
     assert "up to date" in videoscene(*command, "--frames", 2).err
 
 
+def test_a_killed_replacement_keeps_the_earlier_prior_and_its_photographs(
+    program: Start, videoscene: Run, photos: Photos, tmp_path: Path
+) -> None:
+    scene = tmp_path / "s"
+    assert videoscene("prior", *photos, "-o", scene, "--size", 64).code == 0
+    start_and_stop(program, "ply", signal.SIGKILL, "prior", *reversed(photos), "-o", scene, "--size", 64, "--force")
+    assert "up to date" in videoscene("prior", *photos, "-o", scene, "--size", 64).err
+    assert videoscene("render", scene, "--frames", 2).code == 0
+    assert videoscene("prior", *reversed(photos), "-o", scene, "--size", 64, "--force").code == 0
+    assert not list(scene.glob(".*partial*"))
+
+
+def test_killed_between_the_photographs_and_the_first_prior(videoscene: Run, photos: Photos, tmp_path: Path) -> None:
+    command = ("prior", *photos, "-o", tmp_path / "s", "--size", 64)
+    assert videoscene(*command).code == 0
+    (tmp_path / "s" / "prior").rename(tmp_path / "s" / ".prior.partial-999999999-00000000")
+    assert videoscene(*command).code == 0
+    assert set(os.listdir(tmp_path / "s")) == {"inputs", "prior"}
+
+
 def test_killed_between_the_video_and_its_manifest(videoscene: Run, photos: Photos, tmp_path: Path) -> None:
     command = ("generate", *photos, "-o", tmp_path / "out.mp4", "--size", 64, "--frames", 2)
     assert videoscene(*command).code == 0

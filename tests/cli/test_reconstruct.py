@@ -83,6 +83,11 @@ def test_a_dry_run_does_nothing(videoscene: Run, scene: Path) -> None:
     assert ended.code == 0
     assert "to be made" in ended.out
     assert not (scene / "reconstruct").exists()
+    assert videoscene("reconstruct", scene, *SMALL).code == 0
+    manifest = scene / "reconstruct" / "manifest.json"
+    before = manifest.stat().st_mtime_ns
+    assert "state: up to date" in videoscene("reconstruct", scene, *SMALL, "--dry-run").out
+    assert manifest.stat().st_mtime_ns == before
 
 
 def test_a_killed_run_goes_on_to_the_very_same_gaussians(program: Start, videoscene: Run, scene: Path, tmp_path: Path) -> None:

@@ -2,9 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
+from stages.files.transforms import write_transforms
+from stages.scene import Cameras
 from tests.cli.conftest import Ended
 
 Run = Callable[..., Ended]
@@ -32,3 +36,18 @@ def test_missing_files_are_named(
 def test_the_leap_is_a_step_of_the_schedule(videoscene: Run, photos: Photos, tmp_path: Path) -> None:
     assert videoscene("generate", *photos, "-o", tmp_path / "out.mp4", "--leap", 1000).code == 2
     assert not (tmp_path / "out.mp4").exists()
+
+
+def test_the_frames_of_a_path_from_a_file_are_counted_before_any_work(
+    videoscene: Run, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stages.video.checkpoint.find_files", lambda folder, hub: SimpleNamespace(paths=list))
+    monkeypatch.setattr("stages.render.render", lambda *_: pytest.fail("work was done"))
+    path = tmp_path / "path.json"
+    cameras = Cameras(torch.eye(4).repeat(3, 1, 1), torch.tensor([[9.0, 0, 8], [0, 9, 8], [0, 0, 1]]).repeat(3, 1, 1), (16, 16))
+    write_transforms(path, cameras, ["0", "1", "2"])
+    ended = videoscene("generate", *photos, "-o", tmp_path / "out.mp4", "--student", tmp_path, "--path", path, "--dry-run")
+    assert ended.code == 2
+    assert "it takes 49 frames, the clip has 3" in ended.err
+    ended = videoscene("generate", *photos, "-o", tmp_path / "out.mp4", "--student", tmp_path, "--frames", 5)
+    assert "the clip has 5" in ended.err

@@ -40,7 +40,7 @@ def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
 if moment == "flush":
-    module._flush = die
+    module.flush = die
 if moment == "replace":
     module._replace_folder = die
 if moment in ("moved aside", "before cleaning"):

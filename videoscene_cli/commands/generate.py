@@ -29,6 +29,8 @@ Source = Annotated[
     list[str], typer.Argument(metavar="A B | SCENE | -", show_default=False, help="Two photographs, a rendered scene, or - for a list.")
 ]
 
+COPIED = ("inputs", "prior", "render")  # what a new scene folder gets from the one that is finished
+
 
 @with_shared
 def generate(
@@ -66,7 +68,8 @@ def from_photos(work: Work, prior: PriorSettings, path: PathSettings, student: V
     out = Path(str(work.out))
     request = prior.request("generate", work.pair, engine, path.options() | student.options(), path.inputs())
     request = replace(request, weights={**request.weights, **student.weights})
-    student.check_frames(path.frames)
+    if student.installed:
+        student.check_frames(path.count())
     if not videos.is_video(work.out):
         if engine.shared.dry_run:
             return show_plan(engine, request, None, [out / stage for stage in scenes.STAGES])
@@ -99,12 +102,14 @@ def from_scene(scene: Path, out: str | None, student: VideoStudent, engine: Engi
     target = Path(out or scene)
     manifest = target / "generate" / "manifest.json"
     current = is_current(request, manifest, manifest.parent, engine.shared.force, touch=not engine.shared.dry_run)
+    if not current:
+        scenes.check_copies(scene, target, COPIED, engine.shared.force)
     if engine.shared.dry_run:
         return show_plan(engine, request, current, [manifest.parent])
     record = Record()
     if not current:
         check_writable(manifest)
         clip, _ = make(record)
-        scenes.copy_stages(scene, target, ["inputs", "prior", "render"])
+        scenes.copy_stages(scene, target, COPIED)
         scenes.save_clip(manifest.parent, clip, request, record)
     engine.report.done(str(target), current, command="generate", manifest=str(manifest), seconds=record.seconds)

@@ -56,7 +56,9 @@ def _one(work: Work, settings: Refinement, cameras: Path | None, size: int, engi
     source = find_source(work.scene, cameras, size, settings.options(engine.shared.seed), engine)
     target = Path(work.out or (work.scene if work.scene.is_dir() else work.scene.with_suffix("")))
     manifest = target / "reconstruct" / "manifest.json"
-    current = is_current(source.request, manifest, manifest.parent, engine.shared.force)
+    current = is_current(source.request, manifest, manifest.parent, engine.shared.force, touch=not engine.shared.dry_run)
+    if not current:
+        scenes.check_copies(work.scene, target, source.copied, engine.shared.force)
     if engine.shared.dry_run:
         return show_plan(engine, source.request, current, [manifest.parent])
     record = Record()

@@ -45,6 +45,8 @@ def make_render(source: Path, scene: Path, settings: PathSettings, engine: Engin
     files = {"gaussians": source / "prior" / "gaussians.ply", "cameras": source / "prior" / "transforms.json", **settings.inputs()}
     request = Request("render", settings.options(), files)
     current = is_current(request, manifest, manifest.parent, engine.shared.force, touch=not engine.shared.dry_run)
+    if not current:
+        scenes.check_copies(source, scene, ["inputs", "prior"], engine.shared.force)
     if engine.shared.dry_run:
         return show_plan(engine, request, current, [manifest.parent])
     record = Record()
