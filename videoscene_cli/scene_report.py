@@ -11,7 +11,7 @@ from stages.files.publish import check_writable
 from videoscene_cli import scenes
 from videoscene_cli.artifact import Record, Request, is_current
 from videoscene_cli.engine import Engine
-from videoscene_cli.sources import Work, read_works, run_each
+from videoscene_cli.sources import Work, read_works, run_each, scene_name
 
 CLIPS = ("render", "generate")  # the stages of a scene that hold a clip
 SHOWN = ("temporal flickering", "mean flow", "verified", "epipolar error", "depth difference", "re-render psnr", "coverage")
@@ -24,7 +24,7 @@ def evaluate_scenes(arguments: Sequence[str], out: str | None, engine: Engine) -
     if list(arguments) == ["-"]:
         works = read_works(arguments, out, "scenes")
     else:
-        works = [Work((Path(path),), None if out is None else str(Path(out) / Path(path).name)) for path in arguments]
+        works = [Work((Path(path),), None if out is None else str(Path(out) / scene_name(Path(path)))) for path in arguments]
     run_each(works, lambda work: _evaluate(work.scene, Path(work.out) if work.out else work.scene / "evaluate", engine), engine.report)
 
 
@@ -42,7 +42,7 @@ def _evaluate(scene: Path, target: Path, engine: Engine) -> None:
         scenes.require_stage(scene, stage, hint)
     manifests = {stage: scene / stage / "manifest.json" for stage in used}
     request, manifest = Request("evaluate", {"protocol": PROTOCOL}, manifests), target / "manifest.json"
-    current = is_current(request, manifest, target, engine.shared.force)
+    current = is_current(request, manifest, target, engine.shared.force, touch=not engine.shared.dry_run)
     if engine.shared.dry_run:
         plan = {"scene": str(scene), "clips": clips, "state": "up to date" if current else "to be made", "out": str(target)}
         return engine.report.data("\n".join(f"{key}: {value}" for key, value in plan.items()), plan)

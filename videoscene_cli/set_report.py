@@ -23,6 +23,9 @@ def evaluate_sets(real: Path, fake: Path, out: Path, engine: Engine) -> None:
     from stages.metrics.weights import load
 
     clips = {"real": find_clips(real), "fake": find_clips(fake)}
+    if engine.shared.dry_run:
+        plan = {**{name: f"{len(found)} clips" for name, found in clips.items()}, "out": str(out)}
+        return engine.report.data("\n".join(f"{key}: {value}" for key, value in plan.items()), plan)
     network, run = I3D(load("i3d", folder_of_networks())), Record(device=str(engine.device))
     protocol = PROTOCOL | {"network": networks_at_hand(folder_of_networks())["i3d"]}
     measured: dict[str, dict[str, dict[str, Any]]] = {"real": {}, "fake": {}}

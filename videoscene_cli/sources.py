@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from stages.errors import DeviceError, InputError, RunError, WeightsError
 from videoscene_cli.report import Report
+from videoscene_cli.videos import is_video
 
 Photos = tuple[Path, Path]
 
@@ -39,9 +41,22 @@ class Work:
     @property
     def name(self) -> str:
         """A folder name: the scene's, or `room` for room_0.png and room_1.png, or the two names joined."""
+        if not self.is_pair:
+            return scene_name(self.scene)
         stems = [path.stem for path in self.paths]
         shared = {re.sub(r"[_-][0-9]$", "", stem) for stem in stems}
-        return shared.pop() if self.is_pair and len(shared) == 1 and shared != {""} else "-".join(stems)
+        return shared.pop() if len(shared) == 1 and shared != {""} else "-".join(stems)
+
+
+def scene_name(path: Path) -> str:
+    """The name of a scene's folder, also when it is given as `.`; of a video without its ending."""
+    return path.stem if path.is_file() else Path(os.path.abspath(path)).name
+
+
+def require_folder(out: str | None) -> None:
+    """Raise InputError when -o names a video, or stdout, where a command makes a folder."""
+    if is_video(out):
+        raise InputError("bad usage", f"-o {out} asks for a video, and the result is a folder", "give -o FOLDER")
 
 
 def read_works(arguments: Sequence[str], out: str | None, takes: str) -> list[Work]:
@@ -50,16 +65,22 @@ def read_works(arguments: Sequence[str], out: str | None, takes: str) -> list[Wo
     takes: "pairs", "scenes" or "both".  Raises InputError for anything malformed and for an empty list.
     """
     if list(arguments) == ["-"]:
-        works = [_parse(line, number) for number, line in enumerate(sys.stdin, 1) if line.strip()]
+        try:
+            works = [_parse(line, number) for number, line in enumerate(sys.stdin, 1) if line.strip()]
+        except UnicodeDecodeError as error:
+            raise InputError("cannot read the list on stdin", f"it is not UTF-8: {error.reason}", f"give {LIST_HINT}") from error
         if not works:
             raise InputError("nothing to do", "the list on stdin is empty", f"give {LIST_HINT}")
         if out == "-":
             raise InputError("bad usage", "-o - holds one video, and a list makes several", "give -o FOLDER")
+        require_folder(out)
         if out is not None:
             works = [Work(work.paths, work.out or str(Path(out) / work.name)) for work in works]
     else:
         works = [Work(tuple(map(Path, arguments)), out)]
     for work in works:
+        if takes != "both":
+            require_folder(work.out)
         if len(work.paths) not in {"pairs": (2,), "scenes": (1,), "both": (1, 2)}[takes]:
             wanted = {"pairs": "two photographs", "scenes": "one scene folder", "both": "two photographs or one scene folder"}[takes]
             why = f"{' '.join(map(str, work.paths))} where {wanted} should be"
@@ -83,9 +104,10 @@ def _parse(line: str, number: int) -> Work:
         return Work(tuple(map(Path, paths)), out[0] if out else None)
     try:
         record = json.loads(line)
-        paths = record["images"] if "images" in record else [record["path"]]
-        out = record.get("out")
-        if not all(isinstance(text, str) and text for text in [*paths, out or "-"]):
+        paths, out = record["images"] if "images" in record else [record["path"]], record.get("out")
+        if not isinstance(paths, list) or ("images" in record and len(paths) != 2):
+            raise TypeError("images is a list of two")
+        if not all(isinstance(text, str) and text for text in [*paths, *([] if out is None else [out])]):
             raise TypeError("images, path and out are text")
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"bad line {number} on stdin", f"{type(error).__name__}: {error}", f"give {LIST_HINT}") from error
@@ -108,4 +130,3 @@ def run_each(works: Sequence[Work], run: Callable[[Work], None], report: Report)
     if failed:
         why = f"{failed} of {len(works)} failed, the messages are above"
         raise RunError("not all of the list was done", why, "mend those lines and run the list again")
-

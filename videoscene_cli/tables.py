@@ -7,11 +7,14 @@ from pathlib import Path
 from stages.errors import InputError
 from stages.files.documents import read_json
 from stages.files.publish import publish
-from videoscene_cli.report import Report
+from videoscene_cli.engine import Engine
 
 
-def write_tables(out: Path, report: Report) -> None:
-    """Write OUT/tables.md and OUT/tables/*.csv from OUT/metrics.json; prints the paths. Raises InputError if OUT holds no such results."""
+def write_tables(out: Path, engine: Engine) -> None:
+    """Write OUT/tables.md and OUT/tables/*.csv from OUT/metrics.json; prints the paths, with --dry-run nothing else.
+
+    Raises InputError if OUT holds no such results.
+    """
     from stages.evaluate.tables import tables
 
     metrics = read_json(out / "metrics.json")
@@ -22,6 +25,7 @@ def write_tables(out: Path, report: Report) -> None:
     written = {out / "tables.md": "\n".join(table.markdown() for table in made)}
     written |= {out / "tables" / f"{table.name}.csv": table.csv() for table in made}
     for path, text in written.items():
-        with publish(path) as partial:
-            partial.write_text(text, encoding="utf-8")
-        report.data(str(path), {"path": str(path)})
+        if not engine.shared.dry_run:
+            with publish(path) as partial:
+                partial.write_text(text, encoding="utf-8")
+        engine.report.data(str(path), {"path": str(path)})

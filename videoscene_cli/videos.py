@@ -44,9 +44,9 @@ def make_video(out: str, request: Request, make: Callable[[Record], tuple[Clip, 
 
 
 def _stream(request: Request, make: Callable[[Record], tuple[Clip, Gaussians]], engine: Engine) -> None:
-    stream = engine.report.stream()
     if engine.shared.dry_run:
         return show_plan(engine, request, False, [Path("-")])
+    stream = engine.report.stream()
     clip, _ = make(Record())
     from stages.files.video import write_mp4
 

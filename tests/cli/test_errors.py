@@ -79,6 +79,17 @@ def test_bad_usage_is_2_and_says_what_is_right(videoscene: Run, arguments: list[
     assert_three_lines(videoscene(*arguments), 2, *words)
 
 
+@pytest.mark.parametrize("out", ["-", "x.mp4"])
+@pytest.mark.parametrize("command", [["prior", "a", "b"], ["render", "s"], ["reconstruct", "s"], ["evaluate", "s"], ["generate", "-"]])
+def test_a_folder_is_not_called_like_a_video(
+    videoscene: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], out: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = listing(tmp_path)
+    assert_three_lines(videoscene(*command, "-o", out, stdin="a\tb\n"), 2, "-o FOLDER")
+    assert listing(tmp_path) == before
+
+
 def test_an_unknown_path_lists_the_known_ones(videoscene: Run, photos: Photos, tmp_path: Path) -> None:
     ended = videoscene("generate", *photos, "-o", tmp_path / "o.mp4", "--path", "zigzag")
     assert_three_lines(ended, 2, "zigzag", "interp", "orbit", "spiral", "dolly")

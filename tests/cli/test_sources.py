@@ -24,3 +24,14 @@ def test_a_pair_is_called_after_its_photographs(first: str, second: str, name: s
 
 def test_a_scene_keeps_its_name() -> None:
     assert Work((Path("some/room_0"),), None).name == "room_0"
+    assert Work((Path("some/room.v2"),), None).name == "room.v2"
+
+
+def test_the_folder_one_is_in_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Work((Path("."),), None).name == tmp_path.name
+
+
+def test_a_video_gives_a_name_without_its_ending(tmp_path: Path) -> None:
+    (tmp_path / "walk.mp4").write_bytes(b"")
+    assert Work((tmp_path / "walk.mp4",), None).name == "walk"

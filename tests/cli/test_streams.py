@@ -50,7 +50,8 @@ def test_lists_of_pairs(videoscene: Run, photos: Photos, tmp_path: Path) -> None
     "lines",
     [
         *("", "\n  \n", "a.png\n", "a.png\tb.png\n", "a\tb\tc\td\n", "a\t\tc\n"),
-        *('{"images": ["a"], "out": "s"}', '{"images": 3}', "{", '{"out": "s"}'),
+        *('{"images": ["a"], "out": "s"}', '{"images": 3}', '{"images": "ab", "out": "s"}', "{", '{"out": "s"}'),
+        *('{"images": ["a", "b", "c"], "out": "s"}', '{"images": ["a", "b"], "out": ""}', '{"images": ["a", "b"], "out": 0}'),
     ],
 )
 def test_a_list_that_cannot_be_read_is_2_before_any_work(videoscene: Run, photos: Photos, tmp_path: Path, lines: str) -> None:
@@ -59,6 +60,13 @@ def test_a_list_that_cannot_be_read_is_2_before_any_work(videoscene: Run, photos
     assert (ended.code, ended.out) == (2, "")
     assert len(ended.err.splitlines()) == 3
     assert not (tmp_path / "s").exists()
+
+
+def test_a_list_that_is_no_text_is_2(program: Start) -> None:
+    process = program("prior", "-", stdin=subprocess.PIPE, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"})
+    _, err = process.communicate(b"a\xff.png\tb.png\ts\n")
+    assert process.returncode == 2
+    assert b"not UTF-8" in err
 
 
 def test_two_results_in_one_place_are_refused(videoscene: Run, photos: Photos, tmp_path: Path) -> None:
@@ -113,6 +121,17 @@ def test_a_video_is_refused_on_a_terminal(photos: Photos) -> None:
     os.close(child)
     assert done.returncode == 2
     assert "terminal" in done.stderr
+
+
+def test_the_plan_of_a_stream_is_shown_on_a_terminal(photos: Photos) -> None:
+    terminal, child = pty.openpty()
+    command = [sys.executable, "-m", "tests.cli.program", "generate", *map(str, photos), "-o", "-", "--dry-run"]
+    done = subprocess.run(command, stdout=child, stderr=subprocess.PIPE, text=True)
+    os.close(child)
+    shown = os.read(terminal, 65536)
+    os.close(terminal)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert b"state: to be made" in shown
 
 
 def test_progress_is_drawn_on_a_terminal_only(photos: Photos, tmp_path: Path) -> None:

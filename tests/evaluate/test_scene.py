@@ -142,6 +142,9 @@ def test_the_command(finished: Path, evaluate: Callable[..., tuple[int, list[str
     assert (code, again) == (0, lines)
     assert "up to date" in err
     assert (finished / "evaluate" / "metrics.json").stat().st_mtime_ns == before
+    touched = (finished / "evaluate" / "manifest.json").stat().st_mtime_ns
+    assert evaluate(finished, "--dry-run")[0] == 0
+    assert (finished / "evaluate" / "manifest.json").stat().st_mtime_ns == touched
 
 
 def test_a_scene_that_is_not_finished(finished: Path, evaluate: Callable[..., tuple[int, list[str], str]], tmp_path: Path) -> None:

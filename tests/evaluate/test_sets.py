@@ -92,6 +92,21 @@ def test_a_bad_clip_does_not_stop_the_rest(sets: tuple[Path, Path], run: Run, tm
     assert "real/clip0" in err
 
 
+def test_no_clip_could_be_measured(sets: tuple[Path, Path], run: Run, tmp_path: Path) -> None:
+    for clip in [*sets[0].iterdir(), *(sets[1] / f"clip{k}" / "frames" for k in range(3))]:
+        (clip / "0003.png").write_bytes(b"not an image")
+    code, lines, err = run("--real", sets[0], "--fake", sets[1], "-o", tmp_path / "out")
+    assert (code, lines) == (1, [])
+    assert "no clip of either could be measured" in err
+
+
+def test_a_dry_run_measures_nothing(sets: tuple[Path, Path], run: Run, tmp_path: Path) -> None:
+    code, lines, err = run("--real", sets[0], "--fake", sets[1], "-o", tmp_path / "out", "--dry-run")
+    assert (code, err) == (0, "")
+    assert lines == ["real: 3 clips", "fake: 3 clips", f"out: {tmp_path / 'out'}"]
+    assert not (tmp_path / "out").exists()
+
+
 def test_clips_that_do_not_fit(sets: tuple[Path, Path], run: Run, tmp_path: Path) -> None:
     write_clip(sets[1] / "short", wall_images(10))
     code, _, err = run("--real", sets[0], "--fake", sets[1], "-o", tmp_path / "out")

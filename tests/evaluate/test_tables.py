@@ -48,6 +48,9 @@ def test_the_command(wall: Callable[..., Path], tmp_path: Path, capsys: pytest.C
     assert app.run(["evaluate", "--report", str(out)]) == 2
     assert app.run(["evaluate", "--two-view", str(wall()), "--method", "nearest", "-o", str(out)]) == 0
     capsys.readouterr()
+    assert app.run(["evaluate", "--report", str(out), "--dry-run"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == str(out / "tables.md")
+    assert not list(out.glob("tables*"))
     assert app.run(["evaluate", "--report", str(out)]) == 0
     assert capsys.readouterr().out.splitlines()[0] == str(out / "tables.md")
     assert "| nearest | wide | 1 |" in (out / "tables.md").read_text()

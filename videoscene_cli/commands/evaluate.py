@@ -14,6 +14,7 @@ from videoscene_cli.options import Shared, with_shared
 from videoscene_cli.report import Report
 from videoscene_cli.scene_report import evaluate_scenes
 from videoscene_cli.set_report import evaluate_sets
+from videoscene_cli.sources import require_folder
 from videoscene_cli.tables import write_tables
 from videoscene_cli.two_view import evaluate_two_view
 
@@ -47,9 +48,10 @@ def evaluate(
     a case and the means. A run that was stopped goes on where it was; a bad scene does not stop the rest. --real, --fake: the Frechet
     and kernel video distance of two sets of clips.
     """
+    require_folder(shared.out)
     engine, methods = Engine(shared, report), list(dict.fromkeys(method or ["render"]))
     if tables is not None:
-        return write_tables(tables, report)
+        return write_tables(tables, engine)
     if real is not None or fake is not None:
         if real is None or fake is None or shared.out is None:
             raise InputError("bad usage", "--real, --fake and -o go together", "videoscene evaluate --real DIR --fake DIR -o FOLDER")
