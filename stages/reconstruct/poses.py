@@ -40,7 +40,8 @@ def find_poses(images: Tensor) -> tuple[Cameras, list[int]]:
             pycolmap.IncrementalPipelineOptions(),
         )
         extraction.use_gpu = matching.use_gpu = False
-        matching.num_threads = mapping.num_threads = 1
+        # Photographs are numbered in the order in which they are finished, so one after another.
+        extraction.num_threads = matching.num_threads = mapping.num_threads = 1
         pycolmap.extract_features(
             database, folder, camera_mode=pycolmap.CameraMode.SINGLE, reader_options=reader, extraction_options=extraction
         )

@@ -16,6 +16,10 @@ def cameras(count: int) -> Cameras:
     c2w = torch.eye(4, dtype=torch.float64).repeat(count, 1, 1)
     c2w[:, 0, 3] = torch.linspace(-0.6, 0.6, count, dtype=torch.float64)
     c2w[:, 1, 3] = 0.2 * torch.tensor([0.0, 1, 0, 1, 0, 1], dtype=torch.float64)[:count]
+    # All look at one point: without turning, a focal length cannot be told from a depth.
+    angle = torch.atan2(-c2w[:, 0, 3], torch.tensor(3.0, dtype=torch.float64))
+    c2w[:, 0, 0] = c2w[:, 2, 2] = angle.cos()
+    c2w[:, 0, 2], c2w[:, 2, 0] = angle.sin(), -angle.sin()
     K = torch.tensor([[330.0, 0, 160], [0, 330, 128], [0, 0, 1]], dtype=torch.float64).expand(count, 3, 3)
     return Cameras(c2w, K, SIZE)
 
@@ -26,7 +30,9 @@ def photographs(count: int) -> torch.Tensor:
     octaves = [F.interpolate(torch.rand(1, 3, 2**k, 2**k, generator=g), (1024, 1024), mode="bicubic") for k in range(3, 9)]
     texture = sum(octaves) / len(octaves)
     path = cameras(count)
-    centre, directions = path.c2w[:, None, None, :3, 3], rays(path.K, SIZE)
+    centre = path.c2w[:, None, None, :3, 3]
+    directions = torch.einsum("nij,nhwj->nhwi", path.c2w[:, :3, :3], rays(path.K, SIZE))
+    directions = directions / directions[..., 2:]
     depth = torch.full((count, *SIZE, 1), 3.0, dtype=torch.float64)
     for _ in range(30):
         x, y, _ = (centre + depth * directions).unbind(-1)
