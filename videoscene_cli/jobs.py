@@ -6,7 +6,6 @@ loses no case and counts none twice.
 
 from __future__ import annotations
 
-import copyreg
 import functools
 import itertools
 import os
@@ -182,16 +181,10 @@ def _instruments() -> Instruments:
 
 
 def _start_worker(processes: int) -> None:
-    """Share the cores, and let errors with three texts cross to the parent, which pickle would make anew from one."""
+    """Share the cores."""
     import torch
 
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
-    for kind in (InputError, RunError, WeightsError, DeviceError):
-        copyreg.pickle(kind, _reduce)
-
-
-def _reduce(error: StageError) -> tuple[type[StageError], tuple[str, str, str]]:
-    return type(error), (error.what, error.why, error.hint)
 
 
 def _run_case_elsewhere(jobs: Sequence[Job]) -> list[Outcome]:
