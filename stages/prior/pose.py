@@ -37,7 +37,8 @@ class PairGeometry:
     """Two cameras found from matches; the world is the first camera, and its unit the median depth of the points.
 
     c2w: [2, 4, 4].  K: [2, 3, 3], px of the images as given.  near_far: [2, 2], z range of each view.  points: [P, 3].
-    focal_source: "given", "exif", "matches" or "default".  parallax: median angle between the two rays of a point, degrees.
+    focal_source: "given", "exif", or "matches": what fits them best, drawn towards a focal length of 0.65 of the longer side where they do
+    not say (FOCAL_MEAN, FOCAL_DEVIATION).  parallax: median angle between the two rays of a point, degrees.
     error: median epipolar distance of the inliers, px at a short side of 512.
     """
 
