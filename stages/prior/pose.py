@@ -81,7 +81,7 @@ def estimate_cameras(
     guess, free, source = _intrinsics(sizes, focals, K)
     working = guess * _zoom(zoom)
     pose, working, source = _solve(a, b, working, free, source, len(matches))
-    _refuse_without_baseline(a[pose.inliers], b[pose.inliers], working, len(matches))
+    _refuse_without_baseline(a[pose.inliers], b[pose.inliers], working, free, len(matches))
     return _finish(a[pose.inliers], b[pose.inliers], pose, working, zoom, len(matches), source)
 
 
@@ -171,9 +171,11 @@ def _zoom(zoom: Tensor) -> Tensor:
     return factor
 
 
-def _refuse_without_baseline(a: Tensor, b: Tensor, K: Tensor, matches: int) -> None:
-    """Raises RunError when turning the camera explains the matches."""
-    moved = float(turn(a, b, K)[1].quantile(0.9))
+def _refuse_without_baseline(a: Tensor, b: Tensor, K: Tensor, free: tuple[bool, bool], matches: int) -> None:
+    """Raises RunError when turning the camera explains the matches, with any focal length where it is not known."""
+    scales = torch.linspace(-0.6, 0.6, 13).tolist() if any(free) else [0.0]
+    lenses = (torch.stack([scaled(k, scale) if f else k for k, f in zip(K, free, strict=True)]) for scale in scales)
+    moved = min(float(turn(a, b, lens)[1].quantile(0.9)) for lens in lenses)
     if moved < LEAST_PARALLAX:
         raise RunError(
             "the two photographs were taken from one place",

@@ -1,0 +1,86 @@
+"""Cameras of an unposed pair: the demo pair has true ones; a turn on the spot and pictures of nothing in common are refused."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from stages.errors import RunError
+from stages.files.images import read_image
+from stages.geometry import rays
+from stages.prior.pose import estimate_cameras, near_far_from_cameras
+from stages.scene import Cameras
+from stages.worlds.layouts import make_world
+from stages.worlds.motion import draw_pair, intrinsics
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SIZE = (480, 720)
+TEXTURES, WORLD_SEED = 100, 115  # examples/make_room.py
+
+
+@pytest.fixture(scope="module")
+def photos() -> tuple[Tensor, Tensor]:
+    return read_image(EXAMPLES / "room_0.png"), read_image(EXAMPLES / "room_1.png")
+
+
+@pytest.fixture(scope="module")
+def truth() -> Cameras:
+    """The cameras that the demo pair was rendered from."""
+    g, pair = Generator().manual_seed(WORLD_SEED), None
+    while pair is None:
+        pair = draw_pair(make_world(g, TEXTURES), g, SIZE)
+    return pair.to(torch.float64)
+
+
+def _degrees(cosine: Tensor) -> float:
+    return float(torch.rad2deg(torch.acos(cosine.clamp(-1, 1))))
+
+
+def _errors(found: Tensor, true: Tensor) -> tuple[float, float]:
+    """Angles between the relative rotations and between the directions of translation, degrees. found, true: c2w [2, 4, 4]."""
+    a, b = (torch.linalg.inv(c2w[0].double()) @ c2w[1].double() for c2w in (found, true))
+    rotation = _degrees(((a[:3, :3].T @ b[:3, :3]).trace() - 1) / 2)
+    return rotation, _degrees(F.cosine_similarity(a[:3, 3], b[:3, 3], dim=0))
+
+
+def test_the_demo_pair_is_solved_with_and_without_its_focal_length(photos: tuple[Tensor, Tensor], truth: Cameras) -> None:
+    for K in (truth.K, None):
+        found = estimate_cameras(photos, K=K)
+        rotation, translation = _errors(found.c2w, truth.c2w)
+        assert rotation < 2
+        assert translation < 10
+        assert found.focal_source == ("given" if K is not None else "matches")
+        assert bool((found.near_far[:, 0] > 0).all())
+        assert bool((found.near_far[:, 1] > found.near_far[:, 0]).all())
+    assert abs(float(found.K[0, 0, 0] / truth.K[0, 0, 0]) - 1) < 0.2
+
+
+def test_the_same_photographs_give_the_same_cameras(photos: tuple[Tensor, Tensor]) -> None:
+    first, second = estimate_cameras(photos), estimate_cameras(photos)
+    assert torch.equal(first.c2w, second.c2w)
+    assert torch.equal(first.K, second.K)
+
+
+def test_the_range_of_given_cameras_holds_the_scene(photos: tuple[Tensor, Tensor], truth: Cameras) -> None:
+    near, far = near_far_from_cameras(list(photos), truth)[0].tolist()
+    assert 0.3 < near < far
+
+
+def test_a_turn_on_the_spot_is_refused(photos: tuple[Tensor, Tensor]) -> None:
+    """The first photograph as a camera sees it that only turned by 8 degrees."""
+    K = intrinsics(1.0, SIZE)
+    angle = torch.deg2rad(torch.tensor(8.0))
+    turn = torch.tensor([[angle.cos(), 0, angle.sin()], [0, 1, 0], [-angle.sin(), 0, angle.cos()]])
+    seen = rays(K, SIZE) @ turn.T @ K.T
+    grid = seen[..., :2] / seen[..., 2:] / torch.tensor([SIZE[1], SIZE[0]]) * 2 - 1
+    turned = F.grid_sample(photos[0][None], grid[None], align_corners=False, padding_mode="border")[0]
+    with pytest.raises(RunError):
+        estimate_cameras((photos[0], turned))
+
+
+def test_nothing_in_common_is_refused_with_the_number_of_matches(photos: tuple[Tensor, Tensor]) -> None:
+    noise = torch.rand(3, *SIZE, generator=Generator().manual_seed(0))
+    with pytest.raises(RunError, match=r"\d+ match"):
+        estimate_cameras((photos[0], noise))
