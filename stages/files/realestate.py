@@ -1,0 +1,109 @@
+"""RealEstate10K and ACID as pixelSplat publishes them: chunks (`000000.torch`) of posed video frames, index.json beside them.
+
+A chunk is a torch-saved list of scenes, each a dict with `key`, `url`, `timestamps` [N], `cameras` [N, 18] and `images`, N tensors of
+encoded bytes. A row of `cameras` is fx, fy, cx, cy as shares of width and height, two zeros, and the first three rows of the
+world-to-camera matrix (x right, y down, z forward). Source: pixelSplat's data README and dataset_re10k.py.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from stages.errors import InputError
+from stages.files.decode import MAX_PIXELS
+from stages.files.documents import read_json
+from stages.files.failures import require_file
+from stages.scene import Cameras
+
+INDEX = "index.json"
+HINT = "give a chunk of pixelSplat's RealEstate10K or ACID"
+NUMBERS = 18  # a frame's row of `cameras`
+FORMATS = ("JPEG", "PNG")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One scene of a chunk: a video whose N frames have cameras.
+
+    key: its name.  intrinsics: [N, 4], fx, fy, cx, cy as shares of width and height.  c2w: [N, 4, 4], OpenCV camera-to-world.  Both are
+    float64.  encoded: N uint8 tensors, the bytes of a JPEG each.  url: of the video it was cut from, or "".
+    """
+
+    key: str
+    intrinsics: Tensor
+    c2w: Tensor
+    encoded: list[Tensor]
+    url: str
+
+    def __len__(self) -> int:
+        return len(self.encoded)
+
+    def image(self, index: int) -> Tensor:
+        """A frame, decoded: [3, h, w], float32 in [0, 1]. Raises InputError when it is damaged."""
+        what = f"cannot read frame {index} of {self.key}"
+        try:
+            with Image.open(io.BytesIO(self.encoded[index].numpy().tobytes()), formats=FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise InputError(what, f"{image.width} x {image.height} pixels", HINT)
+                pixels = np.array(image.convert("RGB"))
+        except InputError:
+            raise
+        except Exception as error:  # on damaged files Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
+            raise InputError(what, str(error) or type(error).__name__, "download the chunk again") from error
+        return torch.from_numpy(pixels).permute(2, 0, 1).contiguous().float() / 255
+
+    def cameras(self, indices: list[int], size: tuple[int, int]) -> Cameras:
+        """The cameras of some frames, for images of `size` (h, w). Raises InputError when they are none."""
+        h, w = size
+        K = torch.eye(3, dtype=torch.float64).repeat(len(indices), 1, 1)
+        K[:, (0, 1, 0, 1), (0, 1, 2, 2)] = self.intrinsics[indices] * torch.tensor([w, h, w, h], dtype=torch.float64)
+        return Cameras(self.c2w[indices], K, size)
+
+
+def read_chunk(path: Path) -> list[Recording]:
+    """All scenes of a chunk, their images still encoded. Raises InputError: missing, no chunk, or damaged."""
+    require_file(path, HINT)
+    try:
+        scenes = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a file that is no torch file makes torch raise nearly anything
+        raise InputError(f"cannot read {path}", " ".join(str(error).split())[:200], HINT) from error
+    if not isinstance(scenes, list) or not scenes:
+        raise InputError(f"cannot read {path}", "it is not a list of scenes", HINT)
+    return [_recording(path, scene) for scene in scenes]
+
+
+def find_recording(folder: Path, key: str) -> Path:
+    """The chunk in `folder` that holds the scene `key`, as index.json says. Raises InputError when it does not."""
+    index = read_json(folder / INDEX)
+    name = index.get(key) if isinstance(index, dict) else None
+    if not isinstance(name, str) or Path(name).name != name:
+        raise InputError(f"no scene {key} in {folder}", f"{INDEX} names no chunk for it", "give the folder of the split it belongs to")
+    return folder / name
+
+
+def _recording(path: Path, scene: Any) -> Recording:
+    what = f"cannot read {path}"
+    try:
+        key, rows, encoded = scene["key"], scene["cameras"].double(), list(scene["images"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(what, f"a scene lacks {error}", HINT) from error
+    if not isinstance(key, str) or not key or Path(key).name != key:
+        raise InputError(what, f"a scene is called {key!r}", HINT)
+    if rows.shape != (len(encoded), NUMBERS) or not bool(torch.isfinite(rows).all()):
+        raise InputError(what, f"{key} has {len(encoded)} images and cameras {tuple(rows.shape)}, or cameras that are not finite", HINT)
+    if not all(isinstance(image, Tensor) and image.dtype == torch.uint8 and image.dim() == 1 for image in encoded):
+        raise InputError(what, f"the images of {key} are not encoded bytes", HINT)
+    w2c = torch.eye(4, dtype=torch.float64).repeat(len(rows), 1, 1)
+    w2c[:, :3] = rows[:, 6:].view(-1, 3, 4)
+    if not bool((torch.linalg.det(w2c) > 0).all()):
+        raise InputError(what, f"a camera of {key} has no pose", HINT)
+    url = scene.get("url", "")
+    return Recording(key, rows[:, :4], torch.linalg.inv(w2c), encoded, url if isinstance(url, str) else "")
