@@ -1,0 +1,115 @@
+"""Training clips: a render, its coverage, the truth, the two photographs; and shards of them on disk.
+
+A shard is a safetensors file of uint8 tensors, all clips of one size:
+  render, truth [S, F, 3, h, w]    coverage [S, F, h, w]    photographs [S, 2, 3, h, w]
+Where clips come from: stages/distill/clips.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Generator, Tensor
+
+from stages.errors import InputError
+from stages.files.publish import publish
+
+HINT = "make the clips again"
+
+
+@dataclass(frozen=True)
+class Example:
+    """render, truth: [F, 3, h, w], F = 4k + 1.  coverage: [F, h, w].  photographs: [2, 3, h, w].  All in [0, 1].
+
+    The photographs are as cameras take them, the truth is free of noise; truth[0] and truth[-1] show what the photographs show.
+    """
+
+    render: Tensor
+    coverage: Tensor
+    truth: Tensor
+    photographs: Tensor
+
+    def __post_init__(self) -> None:
+        f, _, h, w = self.truth.shape
+        shapes = (self.render.shape, self.coverage.shape, self.photographs.shape)
+        if shapes != ((f, 3, h, w), (f, h, w), (2, 3, h, w)):
+            raise InputError("bad training clip", f"its shapes are {[tuple(shape) for shape in shapes]}", HINT)
+
+
+def shard_path(folder: Path, number: int) -> Path:
+    """Where shard `number` lies."""
+    return folder / f"{number:05d}.safetensors"
+
+
+def write_clips(path: Path, clips: Sequence[Example]) -> None:
+    """Publish a shard. clips: at least one, all of one size and length."""
+    from safetensors.torch import save_file
+
+    tensors = {field.name: torch.stack([_bytes(getattr(clip, field.name)) for clip in clips]) for field in fields(Example)}
+    with publish(path) as partial:
+        save_file(tensors, partial)
+
+
+def length(path: Path) -> int:
+    """Clips in a shard."""
+    return _shape(path)[0]
+
+
+def read(path: Path, index: int) -> Example:
+    """One clip of a shard. Raises InputError when the file is no shard."""
+    _shape(path)
+    with safe_open(path, "pt") as shard:
+        return Example(*(shard.get_slice(field.name)[index].float() / 255 for field in fields(Example)))
+
+
+def draw(shards: Sequence[Path], generator: Generator, frames: int, size: tuple[int, int]) -> Example:
+    """A random clip of a random shard, cut to `size` (h, w) or less and to `frames` or less, mirrored, reversed and recoloured at random.
+
+    A shortened clip keeps both ends, so that it still begins and ends at a photograph. Cut sides are multiples of 16.
+    """
+    path = shards[int(torch.randint(len(shards), (), generator=generator))]
+    example = read(path, int(torch.randint(length(path), (), generator=generator)))
+    return vary(thin(example, frames), generator, size)
+
+
+def thin(example: Example, frames: int) -> Example:
+    """The clip with at most `frames` (4k + 1) frames, evenly chosen, first and last kept."""
+    count = len(example.truth)
+    if count <= frames:
+        return example
+    kept = torch.linspace(0, count - 1, frames).round().long()
+    return Example(example.render[kept], example.coverage[kept], example.truth[kept], example.photographs)
+
+
+def vary(example: Example, generator: Generator, size: tuple[int, int]) -> Example:
+    """A random cut of at most `size` (h, w), multiples of 16; then mirrored, reversed in time and its colours swapped, each at random."""
+    sides = example.truth.shape[-2:]
+    h, w = (min(side, most) // 16 * 16 for side, most in zip(sides, size, strict=True))
+    top, left = (int(torch.randint(side - cut + 1, (), generator=generator)) for side, cut in zip(sides, (h, w), strict=True))
+    mirror, backwards = (torch.rand(2, generator=generator) < 0.5).tolist()
+    colours = torch.randperm(3, generator=generator)
+
+    def varied(x: Tensor) -> Tensor:
+        x = x[..., top : top + h, left : left + w]
+        x = x.flip(-1) if mirror else x
+        x = x.flip(0) if backwards else x
+        return x[:, colours] if x.dim() == 4 else x
+
+    return Example(*(varied(getattr(example, field.name)) for field in fields(Example)))
+
+
+def _bytes(x: Tensor) -> Tensor:
+    return (x.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def _shape(path: Path) -> list[int]:
+    """Shape of the truth in a shard."""
+    try:
+        with safe_open(path, "pt") as shard:
+            return shard.get_slice("truth").get_shape()
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"cannot read the training clips {path}", str(error).splitlines()[0], HINT) from error

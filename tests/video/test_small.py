@@ -1,0 +1,95 @@
+import pytest
+import torch
+from torch import Tensor
+
+from stages.video.codec import CHANNELS, encode
+from stages.video.conditions import CONDITION_CHANNELS, condition, photographs_of, render_of
+from stages.video.one_step import one_step
+from stages.video.schedule import ddim_step
+from stages.video.small import SMALL_VIDEO, SmallVideo, SmallVideoConfig
+
+TINY = SmallVideoConfig(channels=(16, 16, 32), encoder=(1, 1), middle=1, decoder=(1, 1), heads=2, time_channels=16)
+
+
+def example(frames: int = 9, size: tuple[int, int] = (16, 32)) -> tuple[Tensor, Tensor, Tensor]:
+    """A render's latent, its condition, and noise."""
+    g = torch.Generator().manual_seed(0)
+    render, photographs = torch.rand(1, frames, 3, *size, generator=g), torch.rand(1, 2, 3, *size, generator=g)
+    latent = encode(render)
+    return latent, condition(latent, torch.rand(1, frames, *size, generator=g), photographs), torch.randn(latent.shape, generator=g)
+
+
+def trained(config: SmallVideoConfig = TINY) -> SmallVideo:
+    """A network in which no layer is zero."""
+    torch.manual_seed(0)
+    network = SmallVideo(config)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return network
+
+
+@pytest.mark.parametrize("t", [0, 459, 999])
+def test_an_untrained_network_returns_the_render(t: int) -> None:
+    latent, known, noise = example()
+    out = one_step(SmallVideo(TINY), latent, known, torch.tensor([t]), noise)
+    torch.testing.assert_close(out, latent, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("frames", "size"), [(5, (16, 16)), (9, (24, 40)), (13, (48, 16))])
+def test_shapes_of_any_size(frames: int, size: tuple[int, int]) -> None:
+    latent, known, noise = example(frames, size)
+    assert known.shape == (1, *latent.shape[1:2], CONDITION_CHANNELS, *latent.shape[3:])
+    v = trained()(torch.cat([noise, known], 2), torch.tensor([459]))
+    assert v.shape == latent.shape
+    assert bool(torch.isfinite(v).all())
+
+
+def test_the_condition_holds_what_it_says() -> None:
+    g = torch.Generator().manual_seed(0)
+    render, photographs, coverage = torch.rand(1, 9, 3, 8, 8, generator=g), torch.rand(1, 2, 3, 8, 8, generator=g), torch.ones(1, 9, 8, 8)
+    latent = encode(render)
+    known = condition(latent, coverage, photographs)
+    torch.testing.assert_close(render_of(known), latent)
+    torch.testing.assert_close(photographs_of(known)[:, 1], encode(photographs[:, [1]])[:, 0, :48])
+    torch.testing.assert_close(known[:, :, CHANNELS : CHANNELS + 64], torch.ones(1, 3, 64, 2, 2))
+    assert float(known[:, 1, CHANNELS + 64 :].abs().max()) == 0
+
+
+@pytest.mark.parametrize("end", [0, 1])
+def test_both_photographs_reach_every_frame(end: int) -> None:
+    torch.manual_seed(0)
+    render, photographs = torch.rand(1, 17, 3, 16, 32), torch.rand(1, 2, 3, 16, 32)
+    latent, network = encode(render), trained()
+
+    def v(images: Tensor) -> Tensor:
+        known = condition(latent, torch.ones(1, 17, 16, 32), images)
+        return network(torch.cat([torch.zeros_like(latent), known], 2), torch.tensor([459]))
+
+    changed = photographs.clone()
+    changed[:, end] = torch.rand(1, 3, 16, 32)
+    difference = (v(changed) - v(photographs)).abs().amax((0, 2, 3, 4))
+    assert bool((difference > 1e-6).all())
+
+
+def test_every_weight_learns_once_the_last_layer_has() -> None:
+    _, known, noise = example()
+    network = trained()
+    v = network(torch.cat([noise, known], 2), torch.tensor([459]))
+    v.square().mean().backward()
+    assert all(p.grad is not None and float(p.grad.abs().max()) > 0 for p in network.parameters())
+
+
+def test_steps_of_the_sampler_end_at_the_render_while_untrained() -> None:
+    latent, known, x = example()
+    network = SmallVideo(TINY)
+    for t, s in ((999, 499), (499, -1)):
+        v = network(torch.cat([x, known], 2), torch.tensor([t]))
+        x = ddim_step(x, v, torch.tensor([t]), torch.tensor([s]))
+    torch.testing.assert_close(x, latent, atol=1e-4, rtol=1e-4)
+
+
+def test_the_shipped_size_fits() -> None:
+    with torch.device("meta"):
+        parameters = sum(p.numel() for p in SmallVideo(SMALL_VIDEO).parameters())
+    assert parameters <= 12e6
