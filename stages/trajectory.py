@@ -8,6 +8,7 @@ dtype of the given poses.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -37,6 +38,23 @@ def interpolate(a_c2w: Tensor, b_c2w: Tensor, K_a: Tensor, K_b: Tensor, size: tu
     Returns `frames` cameras at eased times; the first is a, the last is b. Intrinsics are interpolated linearly.
     """
     return _between(a_c2w, b_c2w, K_a, K_b, size, eased_times(frames))
+
+
+def through(knots: Cameras, places: list[int]) -> Cameras:
+    """A path that passes given cameras at given frames, each stretch at even speed along the path of `interpolate`.
+
+    places: frame of each of the K knots, from 0, ascending. Returns places[-1] + 1 cameras; those at `places` are the knots exactly.
+    """
+    if len(places) != len(knots) or places[0] != 0 or any(b <= a for a, b in pairwise(places)):
+        raise InputError("bad camera path", f"{len(knots)} cameras at frames {places}", "give one frame a camera, from 0, ascending")
+    c2w, K = [knots.c2w[:1]], [knots.K[:1]]
+    for index, (start, end) in enumerate(pairwise(places)):
+        times = torch.arange(1, end - start, dtype=torch.float64) / (end - start)
+        (a, b), (K_a, K_b) = knots.c2w[index : index + 2], knots.K[index : index + 2]
+        stretch = _between(a, b, K_a, K_b, knots.size, times)
+        c2w += [stretch.c2w, knots.c2w[index + 1 : index + 2]]
+        K += [stretch.K, knots.K[index + 1 : index + 2]]
+    return Cameras(torch.cat(c2w), torch.cat(K), knots.size)
 
 
 def _between(a_c2w: Tensor, b_c2w: Tensor, K_a: Tensor, K_b: Tensor, size: tuple[int, int], times: Tensor) -> Cameras:

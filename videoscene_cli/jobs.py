@@ -21,17 +21,14 @@ from stages.errors import DeviceError, InputError, RunError, StageError, Weights
 from stages.files.documents import read_json
 from videoscene_cli.artifact import REPLACE, Request
 from videoscene_cli.engine import Engine
+from videoscene_cli.methods import Setup, decides, open_method
 from videoscene_cli.metric_networks import folder_of_networks
-from videoscene_cli.options import Shared
+from videoscene_cli.student import VideoStudent
 
 if TYPE_CHECKING:
-    from stages.evaluate.baselines import Method
     from stages.evaluate.cases import Case, Task
     from stages.evaluate.instruments import Instruments
     from stages.evaluate.two_view import Made
-
-METHODS = ("crossfade", "nearest", "plane-sweep", "render")
-WITH_WEIGHTS = ("render",)
 
 Outcome = dict[str, Any] | Exception
 
@@ -44,7 +41,7 @@ class Job:
     method: str
     out: Path
     keep: bool
-    shared: Shared
+    setup: Setup
     fingerprint: str
 
     @property
@@ -57,7 +54,7 @@ class Job:
 
     def is_done(self) -> bool:
         """Whether the record is there. Raises InputError, naming --force, when it is of another request."""
-        if self.shared.force or not self.record.exists() or (self.keep and not self.frames.exists()):
+        if self.setup.shared.force or not self.record.exists() or (self.keep and not self.frames.exists()):
             return False
         found = read_json(self.record)
         if not isinstance(found, dict) or found.get("fingerprint") != self.fingerprint:
@@ -66,7 +63,7 @@ class Job:
         return True
 
 
-def make_job(case: Case, method: str, out: Path, keep: bool, engine: Engine) -> Job:
+def make_job(case: Case, method: str, out: Path, keep: bool, setup: Setup, engine: Engine, student: VideoStudent) -> Job:
     """Fingerprint a job: everything that decides the figures of a method on a case. Raises InputError when a file is missing."""
     from stages.evaluate.instruments import networks_at_hand
     from stages.evaluate.two_view import PROTOCOL
@@ -77,9 +74,9 @@ def make_job(case: Case, method: str, out: Path, keep: bool, engine: Engine) -> 
     used = {f"frame {index}": case.scene / names[index] for index in (*case.context, *case.targets)}
     options = {"method": method, "kind": case.kind, "protocol": PROTOCOL, "context": list(case.context), "target": list(case.targets)}
     options["networks"] = networks_at_hand(folder_of_networks())
-    weights = {"prior": engine.weights.record()} if method in WITH_WEIGHTS else {}
-    request = Request("evaluate --two-view", options, {"transforms": transforms, **used}, weights)
-    return Job(case, method, out, keep, engine.shared, request.fingerprint)
+    more, weights = decides(method, engine, student)
+    request = Request("evaluate --two-view", options | more, {"transforms": transforms, **used}, weights)
+    return Job(case, method, out, keep, setup, request.fingerprint)
 
 
 def run_jobs(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, Outcome]]:
@@ -133,9 +130,12 @@ def _make_and_measure(jobs: Sequence[Job]) -> dict[str, Outcome]:
     case, task = jobs[0].case, load_task(jobs[0].case)
     outcomes: dict[str, Outcome] = {}
     made: dict[str, Made] = {}
+    facts: dict[str, dict[str, Any]] = {}
     for job in jobs:
         try:
-            made[job.method] = make(task, _method(job.method, job.shared))
+            opened = open_method(job.method, job.setup)
+            made[job.method] = make(task, opened.method)
+            facts[job.method] = dict(opened.facts)
         except (WeightsError, DeviceError):
             raise
         except Exception as error:
@@ -144,7 +144,7 @@ def _make_and_measure(jobs: Sequence[Job]) -> dict[str, Outcome]:
     for job in (job for job in jobs if job.method in made):
         if job.keep:
             _keep(job.frames, made[job.method], task)
-        record = records[job.method] | {"fingerprint": job.fingerprint}
+        record = records[job.method] | facts[job.method] | {"fingerprint": job.fingerprint}
         write_json(job.record, record)
         outcomes[job.method] = record
     return outcomes
@@ -157,20 +157,6 @@ def _keep(folder: Path, made: Made, task: Task) -> None:
 
     with publish(folder) as partial:
         write_clip(partial, Clip(made.frames[2:], task.cameras))
-
-
-@functools.cache
-def _method(name: str, shared: Shared) -> Method:
-    from stages.evaluate import baselines, plane_sweep
-    from stages.prior.pose import near_far_from_cameras
-
-    if name == "plane-sweep":
-        return plane_sweep.plane_sweep(lambda views: near_far_from_cameras(list(views.images), views.cameras))
-    if name == "render":
-        from stages.evaluate.prior import render_prior
-
-        return render_prior(Engine(shared, shared.report()).network)
-    return {"crossfade": baselines.crossfade, "nearest": baselines.nearest}[name]
 
 
 @functools.cache

@@ -10,17 +10,23 @@ from stages.errors import InputError, RunError
 from videoscene_cli.artifact import Record, Request
 from videoscene_cli.engine import Engine
 from videoscene_cli.jobs import Job, make_job, run_jobs
+from videoscene_cli.methods import Setup, check_method
 from videoscene_cli.metric_networks import folder_of_networks
+from videoscene_cli.student import VideoStudent
 
 
-def evaluate_two_view(folders: Sequence[Path], methods: Sequence[str], out: Path, keep: bool, processes: int, engine: Engine) -> None:
+def evaluate_two_view(
+    folders: Sequence[Path], methods: Sequence[str], out: Path, keep: bool, processes: int, setup: Setup, engine: Engine
+) -> None:
     """Run methods on all cases of all scenes; prints a line a case, the means, and the path of metrics.json.
 
     A scene or a case that fails is reported and left out, and RunError says so at the end.
     """
     from stages.files.documents import read_json
 
-    jobs, errors = _plan(folders, methods, out, keep, engine)
+    for method in methods:
+        check_method(method, setup)
+    jobs, errors = _plan(folders, methods, out, keep, setup, engine)
     done = [job for job in jobs if job.is_done()]
     if engine.shared.dry_run:
         plan = {"methods": list(methods), "cases": len(jobs), "done": len(done), "out": str(out)}
@@ -46,10 +52,13 @@ def evaluate_two_view(folders: Sequence[Path], methods: Sequence[str], out: Path
     engine.report.done(str(out / "metrics.json"), len(done) == len(jobs), command="evaluate")
 
 
-def _plan(folders: Sequence[Path], methods: Sequence[str], out: Path, keep: bool, engine: Engine) -> tuple[list[Job], dict[str, Exception]]:
+def _plan(
+    folders: Sequence[Path], methods: Sequence[str], out: Path, keep: bool, setup: Setup, engine: Engine
+) -> tuple[list[Job], dict[str, Exception]]:
     """The jobs of all scenes, and the errors of scenes or cases that cannot be read. Raises InputError if no case is left."""
     from stages.evaluate.cases import find_scenes, read_cases
 
+    student = VideoStudent(setup.student, setup.leap, engine)
     jobs: list[Job] = []
     errors: dict[str, Exception] = {}
     for scene in find_scenes(list(folders)):
@@ -60,7 +69,7 @@ def _plan(folders: Sequence[Path], methods: Sequence[str], out: Path, keep: bool
             continue
         for case in cases:
             try:
-                jobs += [make_job(case, method, out, keep, engine) for method in methods]
+                jobs += [make_job(case, method, out, keep, setup, engine, student) for method in methods]
             except InputError as error:
                 errors[case.name] = error
     if not jobs:

@@ -7,12 +7,25 @@ cameras; times [T], where each target lies between the photographs (Task.times).
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import Tensor
 
-from stages.scene import Cameras, Clip, Views
+from stages.scene import Cameras, Clip, Gaussians, Views
 
 Method = Callable[[Views, Cameras, Tensor], Clip]
+
+
+@dataclass(frozen=True)
+class Drawn(Clip):
+    """A clip that was drawn from Gaussians, together with them: they know its depth."""
+
+    gaussians: Gaussians | None = None
+
+
+def drawn(clip: Clip, gaussians: Gaussians) -> Drawn:
+    """A clip with the Gaussians that it shows."""
+    return Drawn(clip.frames, clip.cameras, clip.coverage, clip.fps, gaussians)
 
 
 def crossfade(context: Views, cameras: Cameras, times: Tensor) -> Clip:

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.evaluate.baselines import Method, crossfade
+from stages.evaluate.baselines import Drawn, Method, crossfade
 from stages.geometry import rays, unproject
+from stages.prior.gaussian_head import C0
 from stages.scene import Cameras, Clip, Gaussians, Views
 from stages.splat import draw
 
@@ -24,7 +25,6 @@ UNSEEN_COST = 1.2  # of a plane that leaves the other photograph: worse than any
 SHARPNESS = 25.0  # of the softmin that places the depth between planes
 NEIGHBOURS = 2  # planes to either side of the best that take part in it
 SIGMA_PIXELS = 0.6  # standard deviation of a Gaussian, in pixels of its photograph
-SH_C0 = 0.28209479177387814  # the constant spherical harmonic
 
 
 def plane_sweep(near_far: Callable[[Views], Tensor]) -> Method:
@@ -34,7 +34,7 @@ def plane_sweep(near_far: Callable[[Views], Tensor]) -> Method:
         gaussians = to_gaussians(context, near_far(context))
         drawing = draw(gaussians, cameras.to(gaussians.means))
         behind = crossfade(context, cameras, times).frames
-        return Clip(drawing.image + (1 - drawing.alpha[:, None]) * behind, cameras, drawing.alpha)
+        return Drawn(drawing.image + (1 - drawing.alpha[:, None]) * behind, cameras, drawing.alpha, gaussians=gaussians)
 
     return method
 
@@ -48,7 +48,7 @@ def to_gaussians(context: Views, near_far: Tensor) -> Gaussians:
         means = unproject(depth, K, c2w).reshape(-1, 3)
         scales = (SIGMA_PIXELS * depth / K[0, 0]).reshape(-1, 1).expand(-1, 3)
         opacities = (1.05 - cost).clamp(0.15, 0.95).reshape(-1)
-        sh = (context.images[reference].reshape(3, -1).T[:, None] - 0.5) / SH_C0
+        sh = (context.images[reference].reshape(3, -1).T[:, None] - 0.5) / C0
         parts.append((means, scales, opacities, sh))
     means, scales, opacities, sh = (torch.cat(part) for part in zip(*parts, strict=True))
     quats = means.new_tensor([1.0, 0, 0, 0]).repeat(len(means), 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from stages.evaluate.baselines import Method
+from stages.evaluate.baselines import Method, drawn
 from stages.generate import Student, repair
 from stages.geometry import rays
 from stages.prior.gaussian_head import C0
@@ -31,7 +31,7 @@ def photographs_only(settings: Settings) -> Method:
         h, w = context.cameras.size
         scene = random_points(context, near_far, settings.seed, h * w // PIXELS_PER_POINT)
         refined = reconstruct(scene, gather(context, None), settings).gaussians
-        return render(refined, cameras.to(refined.means))
+        return drawn(render(refined, cameras.to(refined.means)), refined)
 
     return method
 
@@ -49,7 +49,7 @@ def refined_prior(network: MVSplat, settings: Settings, student: Student | None 
         path = interpolate(a, b, K_a, K_b, context.cameras.size, frames)
         clip = repair(render(gaussians, path.to(gaussians.means)), context, student)
         refined = reconstruct(gaussians, gather(context, clip, student is not None), settings).gaussians
-        return render(refined, cameras.to(refined.means))
+        return drawn(render(refined, cameras.to(refined.means)), refined)
 
     return method
 

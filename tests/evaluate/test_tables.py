@@ -14,7 +14,9 @@ from videoscene_cli import app
 
 MEANS = {"psnr": 21.5, "ssim": 0.7, "lpips vgg": "n/a", "fvd": 321.5, "kvd": "n/a"}
 KIND = {"cases": 3, "mean": MEANS, "clips": 2, "context psnr": {"mean": None, "worst": 30.0}, "coverage": None, "seconds": 1.25}
-METRICS = {"protocol": {"name": "two-view"}, "summary": {"render": {"medium": KIND, "all": KIND}}}
+CASES = [{"method": "generate", "student": {"name": "small", "t": 459, "steps": 4}}, {"method": "render"}]
+BOTH = {"medium": KIND, "all": KIND}
+METRICS = {"protocol": {"name": "two-view"}, "summary": {"render": BOTH, "generate": BOTH, "photographs": BOTH}, "cases": CASES}
 
 
 def table(name: str) -> Table:
@@ -35,7 +37,10 @@ def test_ours_and_quoted_figures() -> None:
     assert rows["render", "ours", "n/a"] == ["321.50", "n/a", "n/a", "n/a"]
     assert ["VideoScene", "quoted", "Tanks and Temples", "14.28", "0.394", "0.564"] in table("table4").rows
     assert ["render", "ours", "3 all cases", "21.50", "0.700", "n/a"] in table("table4").rows
+    assert ["3DGS (photographs)", "ours", "3 all cases", "21.50", "0.700", "n/a"] in table("table4").rows
     assert ["render", "ours", "1.25", "one case"] in table("table6").rows
+    assert rows["generate", "ours", "4"] == rows["render", "ours", "n/a"]
+    assert [row[:3] for row in table("table3").rows if row[1] == "ours"] == [["base render", "ours", "321.50"], ["full", "ours", "321.50"]]
 
 
 def test_cells_with_commas() -> None:

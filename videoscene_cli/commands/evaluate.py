@@ -9,8 +9,8 @@ import typer
 
 from stages.errors import InputError
 from videoscene_cli.engine import Engine
-from videoscene_cli.jobs import METHODS
-from videoscene_cli.options import Shared, with_shared
+from videoscene_cli.methods import METHODS, Setup
+from videoscene_cli.options import Leap, Shared, StudentName, with_shared
 from videoscene_cli.report import Report
 from videoscene_cli.scene_report import evaluate_scenes
 from videoscene_cli.set_report import evaluate_sets
@@ -35,7 +35,8 @@ Jobs = Annotated[int, typer.Option(metavar="N", min=1, help="Cases at a time, ea
 @with_shared
 def evaluate(
     shared: Shared, report: Report, scenes: Scenes = None, two_view: TwoView = False, method: Methods = None, keep: Keep = False,
-    jobs: Jobs = 1, real: Real = None, fake: Fake = None, tables: Tables = None,
+    jobs: Jobs = 1, real: Real = None, fake: Fake = None, tables: Tables = None, student: StudentName = "none",
+    leap: Leap = 459,
 ) -> None:  # fmt: skip
     """\b
     Examples:
@@ -61,7 +62,6 @@ def evaluate(
     if not two_view:
         return evaluate_scenes(scenes, shared.out, engine)
     usage = f"videoscene evaluate --two-view DIR... --method {'|'.join(METHODS)} -o FOLDER"
-    unknown = [name for name in methods if name not in METHODS]
-    if unknown or shared.out is None:
-        raise InputError("bad usage", f"{unknown[0]!r} is no method" if unknown else "-o is missing", usage)
-    evaluate_two_view([Path(scene) for scene in scenes], methods, Path(shared.out), keep, jobs, engine)
+    if shared.out is None:
+        raise InputError("bad usage", "-o is missing", usage)
+    evaluate_two_view([Path(scene) for scene in scenes], methods, Path(shared.out), keep, jobs, Setup(shared, student, leap), engine)

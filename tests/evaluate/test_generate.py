@@ -1,0 +1,122 @@
+"""`generate` under the protocol: the clip that the student repairs passes the target cameras."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from stages.errors import InputError
+from stages.evaluate import prior
+from stages.evaluate.cases import Task, load_task, read_cases
+from stages.evaluate.plane_sweep import to_gaussians
+from stages.evaluate.prior import clip_through, paste, render_prior, repair_prior
+from stages.evaluate.two_view import make
+from stages.scene import Cameras, Clip, Gaussians, Views
+from videoscene_cli import app, methods
+from videoscene_cli.artifact import Record
+from videoscene_cli.options import Shared
+from videoscene_cli.student import VideoStudent
+
+NEAR_FAR = torch.tensor([[2.0, 5.0], [2.0, 5.0]])
+
+
+@dataclass(frozen=True)
+class Predicted:
+    gaussians: Gaussians
+
+
+@pytest.fixture
+def task(wall: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Task:
+    """The wall; the prior is the plane sweep."""
+    monkeypatch.setattr(prior, "near_far_from_cameras", lambda images, cameras: NEAR_FAR)
+    monkeypatch.setattr(
+        prior,
+        "predict",
+        lambda views, near_far, network: Predicted(to_gaussians(Views(views.images, views.cameras.to(torch.float32)), NEAR_FAR)),
+    )
+    return load_task(read_cases(wall())[1])
+
+
+def darker(clip: Clip, views: Views) -> Clip:
+    """A student that takes 9 frames and repairs their middle."""
+    assert len(clip.cameras) == 9
+    h, w = clip.cameras.size
+    K = clip.cameras.K.clone()
+    K[:, 0, 2] -= 8
+    return Clip(clip.frames[..., 8 : w - 8] * 0.5, Cameras(clip.cameras.c2w, K, (h, w - 16)), clip.coverage[..., 8 : w - 8])
+
+
+def test_the_students_frames_are_shown_at_the_targets(task: Task) -> None:
+    render = make(task, render_prior(None))  # type: ignore[arg-type]
+    made = make(task, repair_prior(None, darker, frames=9))  # type: ignore[arg-type]
+    assert made.frames.shape == render.frames.shape
+    torch.testing.assert_close(made.frames[..., 8:-8], render.frames[..., 8:-8] * 0.5, atol=0.02, rtol=0)
+    torch.testing.assert_close(made.frames[..., :8], render.frames[..., :8])
+    torch.testing.assert_close(made.coverage, render.coverage)
+
+
+def test_a_clip_passes_the_targets_in_order(task: Task) -> None:
+    cameras, times = task.cameras[[2, 0, 1, 0]], torch.tensor([0.97, 0.9, 0.92, 0.9])
+    path, shown = clip_through(task.context.cameras, cameras, times, 9)
+    assert len(path) == 9
+    assert shown == [7, 5, 6, 5]
+    assert torch.equal(path.c2w[shown], cameras.c2w)
+    assert torch.equal(path.c2w[[0, 8]], task.context.cameras.c2w)
+    assert bool((path.c2w[1:5, 0, 3].diff() > 0).all())
+
+
+@pytest.mark.parametrize(("times", "told"), [([-0.1, 0.5, 0.6], "beyond"), ([0.2, 0.3, 0.4], "3 targets")])
+def test_targets_that_no_clip_passes(task: Task, times: list[float], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        clip_through(task.context.cameras, task.cameras, torch.tensor(times), 4)
+
+
+def test_a_student_that_keeps_the_size_is_taken_whole(task: Task) -> None:
+    clip = Clip(task.truth, task.cameras)
+    assert torch.equal(paste(Clip(task.truth * 0.5, task.cameras), clip), task.truth * 0.5)
+
+
+def test_the_command_asks_for_a_student_and_records_what_it_says(
+    wall: Callable[..., Path], task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["evaluate", "--two-view", str(wall("b")), "--method", "generate", "--json", "-o", str(tmp_path / "out")]
+    assert app.run(command) == 2
+    assert "--student" in capsys.readouterr().err
+
+    class Fake(VideoStudent):
+        installed, weights = True, {"student": {"name": "fake", "file": "x", "sha256": "0" * 64}}
+
+        def repair(self, clip: Clip, views: Views, record: Record) -> Clip:
+            record.facts["student"] = {"name": self.name, "t": 459, "steps": 1}
+            return clip
+
+    def loaded(*arguments: Any) -> None:
+        return None
+
+    monkeypatch.setattr("stages.prior.load.load_prior", loaded)
+    for module in ("methods", "two_view"):
+        monkeypatch.setattr(f"videoscene_cli.{module}.VideoStudent", Fake)
+    monkeypatch.setattr(Fake, "files", None)
+    methods.open_method.cache_clear()
+    assert app.run([*command, "--student", "fake", "--method", "render"]) == 0
+
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert records[0]["student"]["t"] == 459
+    assert records[0]["mean"]["psnr"] == pytest.approx(records[1]["mean"]["psnr"], abs=0.05)
+    assert "student" not in records[1]
+
+
+def test_what_decides_a_methods_frames() -> None:
+    setup = methods.Setup(Shared(seed=3))
+    engine = setup.engine()
+    student = VideoStudent("none", 459, engine)
+    assert methods.decides("crossfade", engine, student) == ({}, {})
+    options, weights = methods.decides("refined", engine, student)
+    assert options["settings"]["seed"] == 3
+    assert list(weights) == ["prior"]
