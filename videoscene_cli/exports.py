@@ -34,6 +34,8 @@ def save_reconstruction(
 
     exports: names of more formats for the Gaussians, as check_formats knows them.
     """
+    import torch
+
     from stages.files.colmap import write_colmap
     from stages.files.images import write_png
     from stages.files.ply import write_ply
@@ -42,16 +44,22 @@ def save_reconstruction(
     from stages.files.video import write_mp4
     from stages.reconstruct.export import export
     from stages.reconstruct.show import depth_pictures, orbit_of, points_of
+    from stages.reconstruct.tracks import find_tracks
     from stages.render import render
+    from stages.scene import Views
 
     gaussians, cameras = result.gaussians, result.cameras.to("cpu")
     names = [f"{index:04d}.png" for index in range(len(cameras))]
+    given = material.targets.photographs
+    photographs = Views(material.targets.images[:given], cameras[:given])
     with record.stage("write"), publish(folder) as partial:
         write_ply(partial / "gaussians.ply", gaussians, ply_comments(request))
         for name, image in zip(names, material.targets.images, strict=True):
             write_png(partial / "images" / name, image)
         write_transforms(partial / "transforms.json", cameras, [f"images/{name}" for name in names], {"ply_file_path": "gaussians.ply"})
-        write_colmap(partial, cameras, names, *points_of(gaussians))
+        tracks, dense = find_tracks(photographs), points_of(gaussians)
+        points = [torch.cat([a.double(), b.double().cpu()]) for a, b in zip((tracks.points, tracks.colors), dense, strict=True)]
+        write_colmap(partial, cameras, names, *points, tracks.observations)
         path, orbit = material.path.to(gaussians.means), orbit_of(gaussians, cameras, ORBIT_FRAMES).to(gaussians.means)
         write_mp4(partial / "video.mp4", render(gaussians, path).frames.cpu(), material.fps)
         write_mp4(partial / "orbit.mp4", render(gaussians, orbit).frames.cpu(), material.fps)

@@ -19,11 +19,19 @@ from stages.scene import Cameras
 MODEL = Path("sparse", "0")  # where COLMAP puts the first model of a scene, and where 3DGS trainers look for it
 
 
-def write_colmap(folder: Path, cameras: Cameras, names: list[str], points: Tensor | None = None, colors: Tensor | None = None) -> None:
+def write_colmap(
+    folder: Path,
+    cameras: Cameras,
+    names: list[str],
+    points: Tensor | None = None,
+    colors: Tensor | None = None,
+    observations: Tensor | None = None,
+) -> None:
     """Write a binary COLMAP model into folder/sparse/0: PINHOLE cameras (one if all agree), images 1..N in order, points.
 
-    names: one image name a camera.  points: [P, 3], scene units.  colors: [P, 3] in [0, 1], grey where absent. The points carry no
-    tracks. Raises InputError on skewed intrinsics or NaN, RunError when the disk is full.
+    names: one image name a camera.  points: [P, 3], scene units.  colors: [P, 3] in [0, 1], grey where absent.
+    observations: [O, 4], where points were seen: index of the point, index of the image, x, y (px); a point that is not among them has no
+    track. Raises InputError on skewed intrinsics or NaN, RunError when the disk is full.
     """
     import pycolmap
 
@@ -34,6 +42,7 @@ def write_colmap(folder: Path, cameras: Cameras, names: list[str], points: Tenso
     if np.any(K[:, 0, 1]):
         raise InputError(f"cannot write {folder}", "a camera has skewed intrinsics", "give K = [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]")
     model = pycolmap.Reconstruction()
+    seen = _observations(folder, observations)
     shared = len(np.unique(K, axis=0)) == 1
     for index, k in enumerate(K[:1] if shared else K):
         h, w = cameras.size
@@ -44,10 +53,18 @@ def write_colmap(folder: Path, cameras: Cameras, names: list[str], points: Tenso
         left, _, right = np.linalg.svd(pose[:3, :3].T)
         rotation = left @ right
         w2c = np.concatenate([rotation, -rotation @ pose[:3, 3:]], axis=1)
-        image = pycolmap.Image(name=name, camera_id=1 if shared else index + 1, image_id=index + 1)
+        keypoints = seen[seen[:, 1] == index, 2:]
+        image = pycolmap.Image(name=name, keypoints=keypoints, camera_id=1 if shared else index + 1, image_id=index + 1)
         model.add_image_with_trivial_frame(image, pycolmap.Rigid3d(w2c))
-    for xyz, color in zip(*_points(folder, points, colors), strict=True):
-        model.add_point3D(xyz, pycolmap.Track(), color)
+    xyz, rgb = _points(folder, points, colors)
+    tracks = [pycolmap.Track() for _ in xyz]
+    keypoint = np.zeros(len(cameras), dtype=int)
+    for point, view in seen[:, :2].astype(int):
+        tracks[point].add_element(int(view) + 1, int(keypoint[view]))
+        keypoint[view] += 1
+    for place, track, color in zip(xyz, tracks, rgb, strict=True):
+        model.add_point3D(place, track, color)
+    model.update_point_3d_errors()
     with writing(folder):
         (folder / MODEL).mkdir(parents=True, exist_ok=True)
         model.write_binary(str(folder / MODEL))
@@ -64,6 +81,14 @@ def _points(folder: Path, points: Tensor | None, colors: Tensor | None) -> tuple
     if not np.isfinite(xyz).all() or not bool(torch.isfinite(rgb).all()):
         raise InputError(f"cannot write {folder}", "some points or colours are NaN or infinite", "report this: no stage should make them")
     return xyz, (rgb.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+
+
+def _observations(folder: Path, observations: Tensor | None) -> np.ndarray:
+    """Rows of point, image, x, y, [O, 4] float64."""
+    seen = np.zeros((0, 4)) if observations is None else observations.detach().double().cpu().numpy()
+    if not np.isfinite(seen).all():
+        raise InputError(f"cannot write {folder}", "some observations are NaN or infinite", "report this: no stage should make them")
+    return seen
 
 
 def read_colmap(folder: Path) -> tuple[Cameras, list[str], Tensor]:
