@@ -21,7 +21,7 @@ from stages.errors import DeviceError, InputError, RunError, StageError, Weights
 from stages.files.documents import read_json
 from videoscene_cli.artifact import REPLACE, Request
 from videoscene_cli.engine import Engine
-from videoscene_cli.methods import Setup, decides, open_method
+from videoscene_cli.methods import UNPOSED, Setup, decides, open_method
 from videoscene_cli.metric_networks import folder_of_networks
 from videoscene_cli.student import VideoStudent
 
@@ -124,7 +124,7 @@ def run_case(jobs: Sequence[Job]) -> list[Outcome]:
 
 def _make_and_measure(jobs: Sequence[Job]) -> dict[str, Outcome]:
     from stages.evaluate.cases import load_task
-    from stages.evaluate.two_view import compare, make
+    from stages.evaluate.two_view import compare
     from stages.files.publish import write_json
 
     case, task = jobs[0].case, load_task(jobs[0].case)
@@ -133,9 +133,7 @@ def _make_and_measure(jobs: Sequence[Job]) -> dict[str, Outcome]:
     facts: dict[str, dict[str, Any]] = {}
     for job in jobs:
         try:
-            opened = open_method(job.method, job.setup)
-            made[job.method] = make(task, opened.method)
-            facts[job.method] = dict(opened.facts)
+            made[job.method], facts[job.method] = _make(job, task)
         except (WeightsError, DeviceError):
             raise
         except Exception as error:
@@ -148,6 +146,23 @@ def _make_and_measure(jobs: Sequence[Job]) -> dict[str, Outcome]:
         write_json(job.record, record)
         outcomes[job.method] = record
     return outcomes
+
+
+def _make(job: Job, task: Task) -> tuple[Made, dict[str, Any]]:
+    """Run the method of a job; facts are what its record holds beside the figures."""
+    from stages.evaluate.baselines import crossfade
+    from stages.evaluate.two_view import make
+    from stages.evaluate.unposed import unpose
+
+    opened, facts = open_method(job.method.removesuffix(UNPOSED), job.setup), dict[str, Any]()
+    if job.method.endswith(UNPOSED):
+        try:
+            task, off = unpose(task)
+        except RunError as error:
+            return make(task, crossfade), {"cameras": {"found": False, "why": str(error)}}
+        facts["cameras"] = {"found": True, **off}
+    made = make(task, opened.method)
+    return made, facts | opened.facts
 
 
 def _keep(folder: Path, made: Made, task: Task) -> None:

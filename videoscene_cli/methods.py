@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,8 @@ METHODS = ("crossfade", "nearest", "plane-sweep", "render", "generate", "photogr
 WITH_PRIOR = ("render", "generate", "refined", "reconstruct")
 WITH_STUDENT = ("generate", "reconstruct")
 OPTIMISED = ("photographs", "refined", "reconstruct")
+WITHOUT_CAMERAS = ("crossfade", "nearest")
+UNPOSED = "-unposed"  # ends the name of a method that works from estimated cameras
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,24 @@ def check_method(name: str, setup: Setup) -> None:
         raise InputError("bad usage", f"{name} repairs the render, and no student is given", "add --student NAME|FOLDER, or take render")
 
 
+def with_unposed(names: Sequence[str]) -> list[str]:
+    """Methods, each followed by the same without cameras. Raises InputError when none of them looks at cameras."""
+    if all(name in WITHOUT_CAMERAS for name in names):
+        raise InputError(
+            "bad usage", f"--unposed changes nothing of {', '.join(names)}", "add a --method that uses cameras, such as render"
+        )
+    return [each for name in names for each in ((name,) if name in WITHOUT_CAMERAS else (name, name + UNPOSED))]
+
+
 def decides(name: str, engine: Engine, student: VideoStudent) -> tuple[dict[str, Any], dict[str, Mapping[str, str]]]:
     """Options and weights that decide what a method makes, beside the case. Raises WeightsError when some are missing."""
     from dataclasses import asdict
 
-    options: dict[str, Any] = student.options() if name in WITH_STUDENT else {}
+    from stages.evaluate.unposed import PROTOCOL
+
+    options: dict[str, Any] = {"cameras": PROTOCOL} if name.endswith(UNPOSED) else {}
+    name = name.removesuffix(UNPOSED)
+    options |= student.options() if name in WITH_STUDENT else {}
     if name in OPTIMISED:
         options["settings"] = asdict(_settings(engine.shared.seed))
     weights: dict[str, Mapping[str, str]] = {"prior": engine.weights.record()} if name in WITH_PRIOR else {}
@@ -69,7 +84,7 @@ def decides(name: str, engine: Engine, student: VideoStudent) -> tuple[dict[str,
 
 @functools.cache
 def open_method(name: str, setup: Setup) -> Opened:
-    """Load what a method needs, once in a process. Raises WeightsError, DeviceError."""
+    """Load what a method (a name of METHODS) needs, once in a process. Raises WeightsError, DeviceError."""
     from stages.evaluate import baselines, plane_sweep
     from stages.evaluate.prior import render_prior, repair_prior
     from stages.evaluate.reconstruction import photographs_only, refined_prior

@@ -10,7 +10,7 @@ from stages.errors import InputError, RunError
 from videoscene_cli.artifact import Record, Request
 from videoscene_cli.engine import Engine
 from videoscene_cli.jobs import Job, make_job, run_jobs
-from videoscene_cli.methods import Setup, check_method
+from videoscene_cli.methods import UNPOSED, Setup, check_method
 from videoscene_cli.metric_networks import folder_of_networks
 from videoscene_cli.student import VideoStudent
 
@@ -25,7 +25,7 @@ def evaluate_two_view(
     from stages.files.documents import read_json
 
     for method in methods:
-        check_method(method, setup)
+        check_method(method.removesuffix(UNPOSED), setup)
     jobs, errors = _plan(folders, methods, out, keep, setup, engine)
     done = [job for job in jobs if job.is_done()]
     if engine.shared.dry_run:
@@ -98,6 +98,7 @@ def _number(metric: str, value: float | str | None) -> str:
 
 def _write(results: list[dict[str, Any]], methods: Sequence[str], errors: Mapping[str, Exception], out: Path, engine: Engine) -> None:
     """Print the means and publish metrics.json: protocol, summary, cases, failures."""
+    from stages.evaluate import unposed
     from stages.evaluate.instruments import networks_at_hand
     from stages.evaluate.summary import summarise
     from stages.evaluate.two_view import PROTOCOL
@@ -110,10 +111,29 @@ def _write(results: list[dict[str, Any]], methods: Sequence[str], errors: Mappin
         for kind, means in kinds.items():
             context = {f"psnr at the inputs, {name}": value for name, value in means["context psnr"].items()}
             _print(f"mean of {means['cases']} cases", means | {"method": method, "kind": kind, "mean": means["mean"] | context}, engine)
-    protocol = PROTOCOL | fvd.PROTOCOL | {"networks": networks_at_hand(folder_of_networks())}
+    cost = _cost_of_no_cameras(results, methods, engine)
+    protocol = (
+        PROTOCOL | fvd.PROTOCOL | {"networks": networks_at_hand(folder_of_networks())} | ({"unposed": unposed.PROTOCOL} if cost else {})
+    )
     cases = [{key: value for key, value in result.items() if key not in ("i3d", "fingerprint")} for result in results]
     failed = {name: str(error) for name, error in errors.items()}
-    write_json(out / "metrics.json", {"protocol": protocol, "summary": summary, "cases": cases, "failed": failed})
+    document = {"protocol": protocol, "summary": summary, "cases": cases, "failed": failed}
+    write_json(out / "metrics.json", document | ({"unposed": cost} if cost else {}))
+
+
+def _cost_of_no_cameras(results: list[dict[str, Any]], methods: Sequence[str], engine: Engine) -> dict[str, Any]:
+    """For each method that ran without cameras as well: both means, over all cases and over those whose cameras were found."""
+    from stages.evaluate.unposed import against_posed
+
+    cost = {}
+    for method in (name.removesuffix(UNPOSED) for name in methods if name.endswith(UNPOSED)):
+        with_cameras, without = ([result for result in results if result["method"] == name] for name in (method, method + UNPOSED))
+        cost[method] = against_posed(without, with_cameras)
+        for kind, found in cost[method].items():
+            text = "  ".join(f"{name} {_number('psnr', value['psnr'])}" for name, value in found["both"].items() if value)
+            told = f"cameras found in {found['found']} of {found['cases']}"
+            engine.report.data(f"{told:42s} {kind:7s} {method:12s} psnr there: {text}", {"method": method, "kind": kind, **found})
+    return cost
 
 
 def _write_manifest(jobs: Sequence[Job], out: Path, run: Record) -> None:

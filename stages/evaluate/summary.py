@@ -27,14 +27,14 @@ def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _of_one_kind(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     context = [value for record in records for value in record["context psnr"]]
     clips = [record["i3d"] for record in records if record["i3d"]]
-    means = {name: _mean(record["mean"][name] for record in records) for name in records[0]["mean"]}
+    means = {name: mean(record["mean"][name] for record in records) for name in records[0]["mean"]}
     return {
         "cases": len(records),
         "mean": means | _distances(clips),
         "clips": len(clips),
-        "context psnr": {"mean": _mean(context), "worst": min((value for value in context if value is not None), default=None)},
+        "context psnr": {"mean": mean(context), "worst": min((value for value in context if value is not None), default=None)},
         "coverage": _coverage([record["coverage"] for record in records if record["coverage"]]),
-        "seconds": _mean(record["seconds"] for record in records),
+        "seconds": mean(record["seconds"] for record in records),
     }
 
 
@@ -52,8 +52,8 @@ def _coverage(splits: Sequence[Mapping[str, float | None]]) -> dict[str, float] 
     return {name: sum(values) / len(values) for name, values in known.items() if values}
 
 
-def _mean(values: Iterable[Figure]) -> Figure:
-    """ "n/a" or None (infinite) if one of them is."""
+def mean(values: Iterable[Figure]) -> Figure:
+    """The mean, or "n/a" or None (infinite) if one of them is."""
     found = list(values)
     if NOT_AVAILABLE in found:
         return NOT_AVAILABLE

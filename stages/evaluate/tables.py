@@ -37,7 +37,8 @@ def tables(metrics: Mapping[str, Any]) -> list[Table]:
     """All tables. metrics: the metrics.json of the two-view protocol."""
     summary = metrics["summary"]
     steps = {case["method"]: str(case["student"]["steps"]) for case in metrics.get("cases", []) if case.get("student")}
-    return [_results(summary), _videos(summary, steps), _acid(), _ablation(summary), _views(summary), _seconds(summary)]
+    unposed = [_unposed(metrics["unposed"])] if "unposed" in metrics else []
+    return [_results(summary), *unposed, _videos(summary, steps), _acid(), _ablation(summary), _views(summary), _seconds(summary)]
 
 
 def _results(summary: Mapping[str, Any]) -> Table:
@@ -51,6 +52,23 @@ def _results(summary: Mapping[str, Any]) -> Table:
             rows.append([method, kind, str(means["cases"]), *cells, _cell("psnr", context["mean"]), _cell("psnr", context["worst"])])
     header = ["method", "cases of kind", "cases", *metrics, "psnr at the inputs", "worst"]
     return Table("results", "Two-view protocol: means over cases", header, rows)
+
+
+def _unposed(cost: Mapping[str, Any]) -> Table:
+    """Each method with true and with estimated cameras."""
+    rows = []
+    for method, kinds in cost.items():
+        for kind, found in kinds.items():
+            figures = [
+                _cell("psnr", found[cases][how]["psnr"]) if found[cases][how] else NOT_AVAILABLE
+                for cases in ("all", "both")
+                for how in ("posed", "unposed")
+            ]
+            off = [_cell(name, found["off"].get(name, NOT_AVAILABLE)) for name in ("rotation error", "translation error", "focal ratio")]
+            rows.append([method, kind, f"{found['found']} of {found['cases']}", *figures, *off])
+    header = ["method", "cases of kind", "cameras found", "PSNR, true cameras", "estimated", "PSNR where found, true cameras", "estimated"]
+    title = "Without cameras: estimated from the two photographs; where none are found the crossfade counts; errors are medians, degrees"
+    return Table("unposed", title, [*header, "rotation error", "translation error", "focal ratio"], rows)
 
 
 def _videos(summary: Mapping[str, Any], steps: Mapping[str, str]) -> Table:
@@ -80,7 +98,12 @@ def _views(summary: Mapping[str, Any]) -> Table:
         for data, row in zip(("Mip-NeRF 360", "Tanks and Temples"), both, strict=True)
     ]
     ours = [
-        [TABLE_4_ROWS.get(method, method), OURS, f"{means['cases']} {kind} cases", *(_cell(name, means["mean"][name]) for name in ("psnr", "ssim", "lpips vgg"))]
+        [
+            TABLE_4_ROWS.get(method, method),
+            OURS,
+            f"{means['cases']} {kind} cases",
+            *(_cell(name, means["mean"][name]) for name in ("psnr", "ssim", "lpips vgg")),
+        ]
         for method, kinds in summary.items()
         for kind, means in kinds.items()
     ]

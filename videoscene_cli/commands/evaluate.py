@@ -9,7 +9,7 @@ import typer
 
 from stages.errors import InputError
 from videoscene_cli.engine import Engine
-from videoscene_cli.methods import METHODS, Setup
+from videoscene_cli.methods import METHODS, Setup, with_unposed
 from videoscene_cli.options import Leap, Shared, StudentName, with_shared
 from videoscene_cli.report import Report
 from videoscene_cli.scene_report import evaluate_scenes
@@ -22,9 +22,8 @@ Scenes = Annotated[
     list[str] | None, typer.Argument(metavar="SCENE... | -", show_default=False, help="Finished scenes; with --two-view, posed folders.")
 ]
 TwoView = Annotated[bool, typer.Option("--two-view", help="Run methods on the cases of pairs.json, compare with the truth.")]
-Methods = Annotated[
-    list[str] | None, typer.Option("--method", metavar="|".join(METHODS), help="What to run (default render); repeatable.")
-]
+Methods = Annotated[list[str] | None, typer.Option("--method", metavar="|".join(METHODS), help="What to run (default render); repeatable.")]
+Unposed = Annotated[bool, typer.Option("--unposed", help="Run each method also with cameras estimated from the photographs.")]
 Keep = Annotated[bool, typer.Option("--keep", help="Keep the frames that the methods made.")]
 Real = Annotated[Path | None, typer.Option(metavar="DIR", help="A set of true clips (mp4 files, folders of frames), against --fake.")]
 Fake = Annotated[Path | None, typer.Option(metavar="DIR", help="A set of made clips, of the same length and size.")]
@@ -36,7 +35,7 @@ Jobs = Annotated[int, typer.Option(metavar="N", min=1, help="Cases at a time, ea
 def evaluate(
     shared: Shared, report: Report, scenes: Scenes = None, two_view: TwoView = False, method: Methods = None, keep: Keep = False,
     jobs: Jobs = 1, real: Real = None, fake: Fake = None, tables: Tables = None, student: StudentName = "none",
-    leap: Leap = 459,
+    leap: Leap = 459, unposed: Unposed = False,
 ) -> None:  # fmt: skip
     """\b
     Examples:
@@ -64,4 +63,5 @@ def evaluate(
     usage = f"videoscene evaluate --two-view DIR... --method {'|'.join(METHODS)} -o FOLDER"
     if shared.out is None:
         raise InputError("bad usage", "-o is missing", usage)
+    methods = with_unposed(methods) if unposed else methods
     evaluate_two_view([Path(scene) for scene in scenes], methods, Path(shared.out), keep, jobs, Setup(shared, student, leap), engine)
