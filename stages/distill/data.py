@@ -49,7 +49,7 @@ def write_clips(path: Path, clips: Sequence[Example]) -> None:
     """Publish a shard. clips: at least one, all of one size and length."""
     from safetensors.torch import save_file
 
-    tensors = {field.name: torch.stack([_bytes(getattr(clip, field.name)) for clip in clips]) for field in fields(Example)}
+    tensors = {field.name: torch.stack([_bytes(getattr(clip, field.name)) for clip in clips]).contiguous() for field in fields(Example)}
     with publish(path) as partial:
         save_file(tensors, partial)
 

@@ -1,0 +1,96 @@
+import pytest
+import torch
+
+from stages.errors import InputError, RunError
+from stages.generate import repair
+from stages.scene import Cameras, Clip, Views
+from stages.video.schedule import CLEAN
+from stages.video.small import SmallVideo, SmallVideoConfig
+from stages.video.small_student import extend, sampler_grid, small_student
+
+TINY = SmallVideoConfig(channels=(16, 16, 32), encoder=(1, 1), middle=1, decoder=(1, 1), heads=2, time_channels=16)
+
+
+def scene(frames: int, size: tuple[int, int]) -> tuple[Clip, Views]:
+    def cameras(count: int) -> Cameras:
+        K = torch.tensor([[50.0, 0, size[1] / 2], [0, 50, size[0] / 2], [0, 0, 1]])
+        return Cameras(torch.eye(4).repeat(count, 1, 1), K.repeat(count, 1, 1), size)
+
+    g = torch.Generator().manual_seed(0)
+    clip = Clip(torch.rand(frames, 3, *size, generator=g), cameras(frames), torch.rand(frames, *size, generator=g))
+    return clip, Views(torch.rand(2, 3, *size, generator=g), cameras(2))
+
+
+def trained() -> SmallVideo:
+    torch.manual_seed(0)
+    network = SmallVideo(TINY)
+    torch.nn.init.normal_(network.head.weight, std=0.02)
+    return network
+
+
+@pytest.mark.parametrize(("frames", "size", "steps"), [(9, (32, 32), 1), (11, (30, 46), 1), (6, (17, 33), 3)])
+def test_an_untrained_student_returns_the_render(frames: int, size: tuple[int, int], steps: int) -> None:
+    clip, views = scene(frames, size)
+    out = repair(clip, views, small_student(SmallVideo(TINY), 459, steps=steps))
+    torch.testing.assert_close(out.frames, clip.frames, atol=1e-4, rtol=0)
+    assert out.cameras is clip.cameras
+
+
+def test_a_seed_makes_a_clip() -> None:
+    clip, views = scene(5, (16, 32))
+    network = trained()
+    first, again, other = (repair(clip, views, small_student(network, 459, seed)).frames for seed in (3, 3, 4))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert not torch.allclose(first, clip.frames, atol=1e-3)
+    assert float(first.min()) >= 0
+    assert float(first.max()) <= 1
+
+
+def test_a_policy_chooses_the_leap() -> None:
+    clip, views = scene(5, (16, 32))
+    network = trained()
+    asked = []
+
+    def policy(latent: torch.Tensor, coverage: torch.Tensor) -> int:
+        asked.append((latent.shape, coverage.shape))
+        return 700
+
+    out = repair(clip, views, small_student(network, policy)).frames
+    assert torch.equal(out, repair(clip, views, small_student(network, 700)).frames)
+    assert asked == [((1, 2, 192, 4, 8), (1, 5, 16, 32))]
+
+
+def test_the_grid_of_the_sampler() -> None:
+    assert sampler_grid(459, 1) == [(459, CLEAN)]
+    assert sampler_grid(400, 4) == [(400, 300), (300, 200), (200, 100), (100, CLEAN)]
+    assert all(t > s for t, s in sampler_grid(50, 50))
+
+
+def test_clips_are_extended_to_what_the_codec_takes() -> None:
+    frames = torch.rand(11, 3, 17, 32)
+    out = extend(frames)
+    assert out.shape == (13, 3, 32, 32)
+    torch.testing.assert_close(out[12, :, :17], frames[10])
+    torch.testing.assert_close(out[:11, :, 20], frames[:, :, 16])
+    assert extend(torch.rand(2, 3, 16, 16), still=True).shape == (2, 3, 16, 16)
+
+
+@pytest.mark.parametrize(("leap", "steps"), [(0, 1), (1000, 1), (459, 0)])
+def test_samplers_that_cannot_be_are_refused(leap: int, steps: int) -> None:
+    with pytest.raises(InputError):
+        small_student(SmallVideo(TINY), leap, steps=steps)
+
+
+def test_a_clip_without_coverage_is_refused() -> None:
+    clip, views = scene(5, (16, 16))
+    with pytest.raises(InputError, match="coverage"):
+        repair(Clip(clip.frames, clip.cameras), views, small_student(SmallVideo(TINY), 459))
+
+
+def test_broken_weights_are_noticed() -> None:
+    clip, views = scene(5, (16, 16))
+    network = SmallVideo(TINY)
+    torch.nn.init.constant_(network.head.bias, float("nan"))
+    with pytest.raises(RunError, match="NaN"):
+        repair(clip, views, small_student(network, 459))
