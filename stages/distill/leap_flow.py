@@ -59,16 +59,41 @@ def huber(a: Tensor, b: Tensor, c: float = HUBER_C) -> Tensor:
     return (((a.float() - b.float()) ** 2 + c**2).sqrt() - c).mean()
 
 
-def leap_flow_loss(
-    student: Backbone, target: Backbone, teacher: Backbone, z_render: Tensor, condition: Tensor, t: Tensor, s: Tensor, noise: Tensor
-) -> Tensor:
-    """L = d( f_student(x_t, c, t), f_target(x_s, c, s) ) with x_s the teacher's step from x_t = leap(z_render): a scalar.
+@torch.no_grad()
+def leap_flow_target(target: Backbone, teacher: Backbone, x_t: Tensor, condition: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    """f_target(x_s, c, s) with x_s the teacher's step from x_t: what the student is to predict from x_t already.
 
-    target: the moving average of the student, theta-; nothing flows back through it or through the teacher.
-    t: drawn from (0, T'].  s: below t, by the gap of the solver.  noise: like z_render.
+    target: the moving average of the student, theta-.  s: below t; at 0 the target is x_s itself.
+    """
+    return consistency(target, solver_step(teacher, x_t, condition, t, s), condition, s)
+
+
+def leap_flow_loss(
+    student: Backbone,
+    target: Backbone,
+    teacher: Backbone,
+    z_render: Tensor,
+    condition: Tensor,
+    t: Tensor,
+    s: Tensor,
+    noise: Tensor,
+    c: float = HUBER_C,
+) -> tuple[Tensor, Tensor]:
+    """L = d( f_student(x_t, c, t), f_target(x_s, c, s) ) with x_t = leap(z_render): a scalar; and f_student(x_t, c, t), the student's clip.
+
+    t: drawn from (0, T'].  s: below t, see `earlier`.  noise: like z_render.  c: of d.  Nothing flows back through target and teacher.
     """
     x_t = leap(z_render, t, noise)
-    x_s = solver_step(teacher, x_t, condition, t, s)
-    with torch.no_grad():
-        end = consistency(target, x_s, condition, s)
-    return huber(consistency(student, x_t, condition, t), end)
+    end = leap_flow_target(target, teacher, x_t, condition, t, s)
+    made = consistency(student, x_t, condition, t)
+    return huber(made, end, c), made
+
+
+def earlier(t: Tensor, progress: float, gap: int, share: float, halvings: int) -> Tensor:
+    """s for each t: the gap t - s is a share of t that halves as training goes on, and at least `gap` (Geng et al. 2024, ECT).
+
+    progress: 0 to 1.  share: at the start, 1 for s = 0, where the target is the teacher's own jump to the end; 0 for a constant gap.
+    halvings: how often it halves, at even distances.  Returns [B], from 0.
+    """
+    stage = min(halvings, int(progress * (halvings + 1)))
+    return (t - (t * share / 2**stage).ceil().long().clamp(min=gap)).clamp(min=0)

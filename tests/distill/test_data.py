@@ -116,9 +116,9 @@ def test_a_range_holds_nearly_all_depths() -> None:
 
 
 def test_a_shard_is_a_function_of_its_number(tmp_path: Path, textures: Textures, network: MVSplat, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stages.distill.clips.SIZES", ((32, 48),))
-    first = write_shard(tmp_path / "a", textures, network, 0, 7, clips=1, frames=5)
-    again = write_shard(tmp_path / "b", textures, network, 0, 7, clips=1, frames=5)
-    other = write_shard(tmp_path / "c", textures, network, 0, 8, clips=1, frames=5)
+    monkeypatch.setattr("stages.distill.clips.KINDS", (((32, 48), 5),))
+    first = write_shard(tmp_path / "a", textures, network, 0, 7, clips=1)
+    again = write_shard(tmp_path / "b", textures, network, 0, 7, clips=1)
+    other = write_shard(tmp_path / "c", textures, network, 0, 8, clips=1)
     assert first.read_bytes() == again.read_bytes()
     assert first.read_bytes() != other.read_bytes()

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.distill.leap_flow import HUBER_C, boundary_scalings, consistency, huber, leap, leap_flow_loss, solver_step
+from stages.distill.leap_flow import HUBER_C, boundary_scalings, consistency, earlier, huber, leap, leap_flow_loss, solver_step
 from stages.video.one_step import Backbone
 from stages.video.schedule import ALPHAS_CUMPROD, v_from_x0
 
@@ -101,12 +101,13 @@ def test_the_target_in_closed_form(tensors: tuple[Tensor, Tensor, Tensor]) -> No
     """DDIM multiplies: x_s = sqrt(abar_s) x0_hat + sqrt((1 - abar_s) / (1 - abar_t)) (x_t - sqrt(abar_t) x0_hat)."""
     render, condition, noise = tensors
     student, teacher = network(end), network(posterior_mean)
-    loss = leap_flow_loss(student, student, teacher, render, condition, T, S, noise)
+    loss, made = leap_flow_loss(student, student, teacher, render, condition, T, S, noise)
     x_t = batched(ALPHAS_CUMPROD[T]).sqrt() * render + (1 - batched(ALPHAS_CUMPROD[T])).sqrt() * noise
     x0, (abar_t, abar_s) = posterior_mean(x_t, T), (batched(ALPHAS_CUMPROD[at]) for at in (T, S))
     x_s = abar_s.sqrt() * x0 + ((1 - abar_s) / (1 - abar_t)).sqrt() * (x_t - abar_t.sqrt() * x0)
     expected = (((end(x_t, T) - end(x_s, S)) ** 2 + HUBER_C**2).sqrt() - HUBER_C).mean()
     torch.testing.assert_close(loss.double(), expected, rtol=1e-3, atol=1e-8)
+    torch.testing.assert_close(made, end(x_t, T), rtol=0, atol=1e-5)
 
 
 def test_the_perfect_student_has_the_least_loss(tensors: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -115,7 +116,7 @@ def test_the_perfect_student_has_the_least_loss(tensors: tuple[Tensor, Tensor, T
     teacher = network(posterior_mean)
 
     def loss(predict: Callable[[Tensor, Tensor], Tensor]) -> float:
-        return float(leap_flow_loss(network(predict), network(end), teacher, render, condition, T, S, noise))
+        return float(leap_flow_loss(network(predict), network(end), teacher, render, condition, T, S, noise)[0])
 
     best = loss(end)
     assert best < 0.003
@@ -126,11 +127,20 @@ def test_the_perfect_student_has_the_least_loss(tensors: tuple[Tensor, Tensor, T
 def test_the_gradient_reaches_the_student_alone(tensors: tuple[Tensor, Tensor, Tensor]) -> None:
     scales = [torch.ones((), dtype=torch.float64, requires_grad=True) for _ in range(3)]
     student, target, teacher = (network(lambda x, t, scale=scale: 0.9 * scale * end(x, t)) for scale in scales)
-    leap_flow_loss(student, target, teacher, *tensors[:2], T, S, tensors[2]).backward()
+    leap_flow_loss(student, target, teacher, *tensors[:2], T, S, tensors[2])[0].backward()
     assert scales[0].grad is not None
     assert scales[0].grad != 0
     assert scales[1].grad is None
     assert scales[2].grad is None
+
+
+def test_the_gap_shrinks() -> None:
+    t = torch.tensor([599, 100, 1])
+    assert earlier(t, 0.0, 20, 1.0, 5).tolist() == [0, 0, 0]
+    assert earlier(t, 0.17, 20, 1.0, 5).tolist() == [599 - 300, 50, 0]  # one halving, rounded up
+    assert earlier(t, 0.99, 20, 1.0, 5).tolist() == [579, 80, 0]
+    assert earlier(t, 1.0, 10, 1.0, 5).tolist() == [599 - 19, 90, 0]
+    assert earlier(t, 0.0, 20, 0.0, 5).tolist() == [579, 80, 0], "a share of 0 is the constant gap"
 
 
 def test_huber() -> None:

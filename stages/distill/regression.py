@@ -1,0 +1,31 @@
+"""One-step regression, the floor that leap flow must beat: from the noised render straight to the truth (Difix, Wu et al. 2025)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from stages.distill.leap_flow import huber
+from stages.distill.losses import picture_loss
+
+Perceptual = Callable[[Tensor, Tensor], Tensor]
+
+
+def truth_loss(
+    x0_hat: Tensor,
+    z_truth: Tensor,
+    truth: Tensor,
+    decode: Callable[[Tensor], Tensor],
+    latent: float,
+    picture: float,
+    perceptual: Perceptual | None,
+    c: float = 1.0,
+) -> Tensor:
+    """How far a prediction is from the truth: latent * d(x0_hat, z_truth) + picture * picture_loss(decode(x0_hat), truth), a scalar.
+
+    x0_hat, z_truth: [B, T, C, H, W].  truth: [B, F, 3, h, w] in [0, 1].  d: pseudo-Huber with constant c, in float32.  Nothing is decoded
+    when `picture` is 0.
+    """
+    loss = latent * huber(x0_hat, z_truth, c)
+    return loss + picture * picture_loss(decode(x0_hat), truth, perceptual) if picture else loss

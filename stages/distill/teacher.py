@@ -1,0 +1,34 @@
+"""The teacher: the backbone learns, under the conditions, to see the truth first behind noise, then behind a noised render."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from stages.video.one_step import Backbone
+from stages.video.schedule import add_noise, levels, v_from_x0, x0_from_v
+
+
+def weight(t: Tensor, like: Tensor, cap: float | None) -> Tensor:
+    """How much the squared error of v counts at t: w = min(1, cap (1 - abar_t)), [B, 1, ...] to multiply `like` with.
+
+    An error of x0 is one of v / sqrt(1 - abar_t): the plain loss on v (cap None) counts it 1 / (1 - abar_t) times, 1177 times at t = 0;
+    this one at most `cap` times (as min-SNR does, Hang et al. 2023).
+    """
+    _, sigma = levels(t, like)
+    return torch.ones_like(sigma) if cap is None else (cap * sigma**2).clamp(max=1)
+
+
+def teacher_loss(
+    network: Backbone, z_noised: Tensor, z_truth: Tensor, condition: Tensor, t: Tensor, noise: Tensor, cap: float | None
+) -> tuple[Tensor, Tensor]:
+    """L = mean of w(t) (v_hat - v)^2, with x_t = sqrt(abar_t) z_noised + sqrt(1 - abar_t) noise, v_hat = network([x_t | c], t), and v the
+    one that leads from x_t to the truth.
+
+    z_noised: the truth's latent (then v = sqrt(abar_t) noise - sqrt(1 - abar_t) z_truth) or the render's, [B, T, C, H, W].
+    condition: [B, T, C', H, W].  t: [B].  noise: like z_truth.  Returns the loss, a float32 scalar, and x0_hat, [B, T, C, H, W].
+    """
+    x_t = add_noise(z_noised, noise, t)
+    v_hat = network(torch.cat([x_t, condition], 2), t)
+    error = v_hat.float() - v_from_x0(x_t, z_truth, t).float()
+    return (weight(t, error, cap) * error**2).mean(), x0_from_v(x_t, v_hat, t)

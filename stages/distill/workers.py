@@ -1,0 +1,40 @@
+"""One process, or several that train the same weights on different clips, through Hugging Face accelerate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stages.errors import InputError
+
+
+@dataclass(frozen=True)
+class Workers:
+    """rank of `count` processes.  mean: replace gradients by their mean over all.  wait: until all are here."""
+
+    rank: int = 0
+    count: int = 1
+    device: torch.device | None = None
+    mean: Callable[[Iterable[Tensor]], None] = lambda gradients: None
+    wait: Callable[[], None] = lambda: None
+
+
+def accelerated(cpu: bool) -> Workers:
+    """The processes that `accelerate launch` or torchrun started, this one among them. Raises InputError without the package.
+
+    Weights, averages and optimisers are then alike everywhere, because the gradients are; only rank 0 writes.
+    """
+    try:
+        from accelerate import Accelerator
+    except ImportError as error:
+        raise InputError("cannot train in several processes", "the package accelerate is missing", "pip install accelerate") from error
+    accelerator = Accelerator(cpu=cpu)
+
+    def mean(gradients: Iterable[Tensor]) -> None:
+        for gradient in gradients:
+            gradient.copy_(accelerator.reduce(gradient, "mean"))
+
+    return Workers(accelerator.process_index, accelerator.num_processes, accelerator.device, mean, accelerator.wait_for_everyone)
