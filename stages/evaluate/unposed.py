@@ -1,8 +1,8 @@
 """The two-view protocol without cameras: a method works from cameras that are estimated from its two photographs.
 
-The targets have to be drawn somewhere, so their true poses are brought into the frame of the estimated pair by the similarity that the two
-photographs give: it turns as they are turned on the mean (position errors of a small baseline then move far points least), scales as their
-baselines are, and takes the middle between them to the middle.
+The targets have to be drawn somewhere, so their true poses are brought into the frame of the estimated pair by the poses of the two
+photographs: a similarity, and what the estimated pair is off after it, shared between its ends by how near a target is to them. So a target
+at a photograph's true camera is drawn at its estimated one, and errors of the estimate show between the two, where a user would see them.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from stages.scene import Cameras, Views
 
 PROTOCOL = {
     "given": "the two context photographs at the size of the protocol, without cameras; K and relative pose are estimated from matches",
-    "targets": "true poses in the frame of the estimated pair (mean rotation, ratio of baselines, middle of the pair); true K",
-    "context": "drawn at the estimated cameras",
+    "targets": "true poses moved by what takes the true cameras of the photographs onto the estimated ones, blended from one to the other",
+    "K of targets": "the true one, focal lengths and principal point changed as those of the photographs are by their estimate",
     "no cameras": "a case whose cameras cannot be estimated counts as the crossfade of its photographs, and is listed",
     "both": "means over the cases that have cameras, next to those of the posed method over the same cases",
 }
@@ -36,22 +36,51 @@ def unpose(task: Task) -> tuple[Task, dict[str, float]]:
     found = estimate_cameras(list(task.context.images))
     true, pair = task.context.cameras, found.c2w.double()
     context = Views(task.context.images, Cameras(pair, found.K.double(), true.size))
-    c2w = align(true.c2w.double(), pair, task.cameras.c2w.double())
-    facts = {**pose_error(true.c2w.double(), pair), "focal ratio": float((found.K.double()[:, 0, 0] / true.K.double()[:, 0, 0]).mean())}
-    return Task(context, Cameras(c2w, task.cameras.K, task.cameras.size), task.truth, task.times), facts
+    c2w = align(true.c2w.double(), pair, task.cameras.c2w.double(), task.times.double())
+    ratio = (found.K.double()[:, 0, 0] / true.K.double()[:, 0, 0]).mean()
+    K = task.cameras.K.double().clone()
+    K[:, (0, 1), (0, 1)] *= ratio
+    K[:, :2, 2] += (found.K.double() - true.K.double())[:, :2, 2].mean(0)
+    facts = {**pose_error(true.c2w.double(), pair), "focal ratio": float(ratio)}
+    return Task(context, Cameras(c2w, K, task.cameras.size), task.truth, task.times), facts
 
 
-def align(pair: Tensor, onto: Tensor, poses: Tensor) -> Tensor:
-    """Poses [T, 4, 4] moved by the similarity that takes one pair of cameras onto another. pair, onto: [2, 4, 4]; camera-to-world all."""
-    left, _, right = torch.linalg.svd((onto[:, :3, :3] @ pair[:, :3, :3].mT).sum(0))
-    signs = torch.stack([left.new_ones(()), left.new_ones(()), torch.linalg.det(left @ right)])
-    rotation = left @ torch.diag(signs) @ right
+def align(pair: Tensor, onto: Tensor, poses: Tensor, times: Tensor) -> Tensor:
+    """Poses moved by what takes one pair of cameras onto another.
+
+    pair, onto: [2, 4, 4].  poses: [T, 4, 4]; camera-to-world all.  times: [T], 0 at the first camera of the pair, 1 at the second.
+    """
+    times = times.clamp(0, 1)[:, None]
+    first, second = onto[:, :3, :3] @ pair[:, :3, :3].mT
+    between = rotation_vector(first.T @ second)
+    half = first @ turned_by(between / 2)
     centres, goals = pair[:, :3, 3], onto[:, :3, 3]
     scale = (goals[1] - goals[0]).norm() / (centres[1] - centres[0]).norm()
-    moved = poses.clone()
-    moved[:, :3, :3] = rotation @ poses[:, :3, :3]
-    moved[:, :3, 3] = scale * (poses[:, :3, 3] - centres.mean(0)) @ rotation.T + goals.mean(0)
-    return moved
+
+    def moved(points: Tensor) -> Tensor:
+        return scale * (points - centres.mean(0)) @ half.T + goals.mean(0)
+
+    off = goals - moved(centres)
+    result = poses.clone()
+    result[:, :3, :3] = first @ turned_by(times * between) @ poses[:, :3, :3]
+    result[:, :3, 3] = moved(poses[:, :3, 3]) + (1 - times) * off[0] + times * off[1]
+    return result
+
+
+def rotation_vector(rotation: Tensor) -> Tensor:
+    """Axis times angle, radians, of a rotation [3, 3] by less than half a turn. [3]."""
+    skew = (rotation - rotation.T) / 2
+    axis = torch.stack([skew[2, 1], skew[0, 2], skew[1, 0]])
+    sine, cosine = axis.norm(), (rotation.trace() - 1) / 2
+    return axis * torch.atan2(sine, cosine) / sine.clamp_min(1e-12)
+
+
+def turned_by(vectors: Tensor) -> Tensor:
+    """Rotations [..., 3, 3] by axis times angle, radians. vectors: [..., 3]."""
+    x, y, z = vectors.unbind(-1)
+    zero = torch.zeros_like(x)
+    rows = (torch.stack([zero, -z, y], -1), torch.stack([z, zero, -x], -1), torch.stack([-y, x, zero], -1))
+    return torch.linalg.matrix_exp(torch.stack(rows, -2))
 
 
 def pose_error(true: Tensor, estimated: Tensor) -> dict[str, float]:
