@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 ORBIT_FRAMES = 49
 
 
-FORMATS = ("splat", "compressed-ply")
-
-
 def check_formats(names: list[str]) -> None:
     """Raise InputError when one of `names` is no export format."""
+    if not names:
+        return
+    from stages.reconstruct.export import FORMATS
+
     unknown = [name for name in names if name not in FORMATS]
     if unknown:
         raise InputError("bad usage", f"{unknown[0]!r} is no export format", f"--export {'|'.join(FORMATS)}")
@@ -65,6 +66,6 @@ def save_reconstruction(
         write_mp4(partial / "orbit.mp4", render(gaussians, orbit).frames.cpu(), material.fps)
         write_mp4(partial / "depth.mp4", depth_pictures(gaussians, path).cpu(), material.fps)
         for form in exports:
-            export(partial, gaussians, form)
+            export(partial, gaussians, path, form)
         files = {str(path.relative_to(partial)): path for path in sorted(partial.rglob("*")) if path.is_file()}
         record.write_manifest(partial / "manifest.json", request, files)

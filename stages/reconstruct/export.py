@@ -1,4 +1,4 @@
-"""Small files for viewers in a browser, through gsplat's exporter: .splat (antimatter15) and compressed PLY (PlayCanvas, SuperSplat)."""
+"""Files for viewers in a browser: .splat (antimatter15) and compressed PLY (PlayCanvas, SuperSplat), by gsplat's exporter, and a page."""
 
 from __future__ import annotations
 
@@ -8,19 +8,24 @@ import torch
 
 from stages.errors import InputError
 from stages.files.failures import writing
-from stages.scene import Gaussians
+from stages.reconstruct.page import write_page
+from stages.scene import Cameras, Gaussians
 
-FORMATS = {"splat": "scene.splat", "compressed-ply": "scene.compressed.ply"}  # name -> the file it makes
+FORMATS = {"splat": "scene.splat", "compressed-ply": "scene.compressed.ply", "html": "scene.html"}  # name -> the file it makes
 CHUNK = 256  # Gaussians that share the ranges of their quantised values in a compressed PLY
 
 
-def export(folder: Path, gaussians: Gaussians, form: str) -> Path:
-    """Write the Gaussians in one of FORMATS; returns the file's path. Lossy: a .splat keeps 8 bits of colour and no view dependence.
+def export(folder: Path, gaussians: Gaussians, cameras: Cameras, form: str) -> Path:
+    """Write the Gaussians in one of FORMATS; returns the file's path. Lossy: .splat and page keep 8 bits of colour, no view dependence.
 
-    Raises InputError for an unknown format, RunError when the disk is full.
+    cameras: of the path that the page offers.  Raises InputError for an unknown format, RunError when the disk is full.
     """
     if form not in FORMATS:
         raise InputError(f"no export format {form!r}", "it is not one of those that can be written", f"known: {', '.join(FORMATS)}")
+    path = folder / FORMATS[form]
+    if form == "html":
+        write_page(path, gaussians, cameras)
+        return path
     from gsplat.exporter import export_splats
 
     g = gaussians.to("cpu")
@@ -30,7 +35,6 @@ def export(folder: Path, gaussians: Gaussians, form: str) -> Path:
     kind = {"splat": "splat", "compressed-ply": "ply_compressed"}[form]
     with torch.no_grad():
         data = export_splats(g.means, log_scales, g.quats, logits, g.sh[:, :1], g.sh[:, 1:], kind)
-    path = folder / FORMATS[form]
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)

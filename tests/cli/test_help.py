@@ -13,7 +13,7 @@ from tests.cli.conftest import Ended
 from videoscene_cli import __version__
 from videoscene_cli.options import Shared
 
-COMMANDS = ("prior", "render", "generate", "evaluate")
+COMMANDS = ("prior", "render", "generate", "reconstruct", "evaluate")
 Run = Callable[..., Ended]
 
 

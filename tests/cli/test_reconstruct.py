@@ -17,6 +17,7 @@ from stages.errors import InputError
 from stages.files.ply import read_ply
 from stages.files.transforms import read_transforms, write_transforms
 from stages.files.video import read_mp4, write_mp4
+from stages.reconstruct.export import FORMATS
 from stages.reconstruct.thin import thin
 from stages.scene import Gaussians, Views
 from tests.cli.conftest import Ended
@@ -38,11 +39,11 @@ def scene(videoscene: Run, photos: tuple[Path, Path], tmp_path: Path) -> Path:
 def test_it_leaves_a_scene_that_others_read(videoscene: Run, scene: Path) -> None:
     import pycolmap
 
-    ended = videoscene("reconstruct", scene, *SMALL, "--export", "splat", "--export", "compressed-ply")
+    ended = videoscene("reconstruct", scene, *SMALL, *(f"--export={form}" for form in FORMATS))
     assert (ended.code, ended.out) == (0, f"{scene}\n"), ended.err
     made = scene / "reconstruct"
     expected = {"gaussians.ply", "images", "transforms.json", "sparse", "video.mp4", "orbit.mp4", "depth.mp4", "manifest.json"}
-    expected |= {"scene.splat", "scene.compressed.ply"}
+    expected |= {"scene.splat", "scene.compressed.ply", "scene.html"}
     assert set(os.listdir(made)) == expected
     assert sorted(os.listdir(scene)) == ["generate", "inputs", "prior", "reconstruct", "render"]
     cameras, names = read_transforms(made / "transforms.json")
@@ -152,7 +153,8 @@ def refuse(videoscene: Run, *arguments: object) -> str:
 
 
 def test_what_is_no_scene_is_refused(videoscene: Run, scene: Path, tmp_path: Path) -> None:
-    assert "splat|compressed-ply" in refuse(videoscene, scene, "--export", "obj")
+    assert "|".join(FORMATS) in videoscene("reconstruct", "--help").out
+    assert "|".join(FORMATS) in refuse(videoscene, scene, "--export", "obj")
     assert "no such folder" in refuse(videoscene, tmp_path / "absent")
     (tmp_path / "empty").mkdir()
     assert "transforms.json" in refuse(videoscene, tmp_path / "empty")

@@ -8,7 +8,9 @@ import torch
 
 from stages.errors import InputError
 from stages.reconstruct.export import export
-from stages.scene import Gaussians
+from stages.scene import Cameras, Gaussians
+
+CAMERA = Cameras(torch.eye(4)[None], torch.tensor([[[50.0, 0, 32], [0, 50, 24], [0, 0, 1]]]), (48, 64))
 
 
 def scene(count: int) -> Gaussians:
@@ -24,7 +26,7 @@ def by_x(means: np.ndarray) -> np.ndarray:
 
 def test_a_splat_file_has_32_bytes_a_gaussian(tmp_path: Path) -> None:
     g = scene(300)
-    path = export(tmp_path, g, "splat")
+    path = export(tmp_path, g, CAMERA, "splat")
     layout = np.dtype([("mean", "<f4", 3), ("scale", "<f4", 3), ("colour", "u1", 4), ("rotation", "u1", 4)])
     table = np.fromfile(path, layout)
     assert len(table) == 300
@@ -42,7 +44,7 @@ def test_a_splat_file_has_32_bytes_a_gaussian(tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [600, 257])
 def test_a_compressed_ply_has_the_same_positions(tmp_path: Path, count: int) -> None:
     g = scene(count)
-    data = export(tmp_path, g, "compressed-ply").read_bytes()
+    data = export(tmp_path, g, CAMERA, "compressed-ply").read_bytes()
     header, body = data.split(b"end_header\n", 1)
     kept = count if count % 256 != 1 else count - 1
     chunks = -(-kept // 256)
@@ -60,4 +62,4 @@ def test_a_compressed_ply_has_the_same_positions(tmp_path: Path, count: int) -> 
 
 def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no export format 'obj'"):
-        export(tmp_path, scene(3), "obj")
+        export(tmp_path, scene(3), CAMERA, "obj")

@@ -26,14 +26,21 @@ Steps = Annotated[int, typer.Option(metavar="N", min=1, help="Steps of the optim
 Count = Annotated[int, typer.Option("--gaussians", metavar="N", min=100, help="The most Gaussians there may be.")]
 RefinePoses = Annotated[bool, typer.Option("--refine-poses", help="Let the cameras of generated frames move.")]
 Exports = Annotated[
-    list[str] | None, typer.Option("--export", metavar="splat|compressed-ply", help="Also in this format, for viewers; repeatable.")
+    list[str] | None, typer.Option("--export", metavar="splat|compressed-ply|html", help="Also in this format, for viewers; repeatable.")
 ]
 
 
 @with_shared
 def reconstruct(
-    scene: Scene, shared: Shared, report: Report, steps: Steps = 600, gaussians: Count = 200_000, refine_poses: RefinePoses = False,
-    export: Exports = None, cameras: CamerasFile = None, size: Size = 256,
+    scene: Scene,
+    shared: Shared,
+    report: Report,
+    steps: Steps = 600,
+    gaussians: Count = 200_000,
+    refine_poses: RefinePoses = False,
+    export: Exports = None,
+    cameras: CamerasFile = None,
+    size: Size = 256,
 ) -> None:
     """\b
     Examples:
