@@ -20,7 +20,7 @@ from stages.worlds import Textures, World, expose, make_world, photograph
 from stages.worlds.motion import draw_pair
 from stages.worlds.photograph import free
 
-# (h, w) and frames of shard 0, 1, ... and so on round: landscape, square and portrait; 13 frames are the most that a two-view case has.
+# (h, w) and frames of shard 0, 1, ..., in turn: landscape, square and portrait. The 11 frames of a two-view case are extended to 13.
 KINDS = (((128, 192), 13), ((144, 208), 17), ((160, 160), 13), ((128, 224), 13), ((192, 128), 13), ((144, 208), 13), ((192, 256), 13))
 CLIPS = 8  # of a shard
 SHADOWS = 0.3  # share of worlds whose first lamp casts shadows, which takes half as long again

@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from stages.distill.config import Config, Phase
 from stages.distill.leap_flow import earlier, leap, leap_flow_loss
 from stages.distill.look import look
-from stages.distill.losses import Perceptual, picture_loss
+from stages.distill.losses import Perceptual, picture_loss, some_frames
 from stages.distill.model import Batch, Model, Weights, draw_batch
 from stages.distill.regression import truth_loss
 from stages.distill.state import checkpoints, load_state, read_facts, require_identity
@@ -144,7 +144,7 @@ def teacher(setting: Setting, clips: Clips) -> tuple[Loss, int]:
         v_loss, made = teacher_loss(model, start, batch.z_truth, batch.condition, t, noise_like(start, g), recipe.cap)
         if not recipe.picture:
             return {"loss": v_loss}
-        picture = picture_loss(model.decode(made), batch.truth, _reseeded(setting.perceptual, g))
+        picture = picture_loss(model.decode(made), batch.truth, _perceptual(setting, g))
         return {"loss": v_loss + recipe.picture * picture, "v": v_loss, "picture": picture}
 
     return loss, recipe.leap_max
@@ -159,7 +159,7 @@ def regression(setting: Setting, clips: Clips) -> tuple[Loss, int]:
         t = torch.tensor(recipe.t)[torch.randint(len(recipe.t), (recipe.batch,), generator=g)].to(setting.device)
         x_t = leap(batch.z_render, t, noise_like(batch.z_render, g))
         made = _x0(model, x_t, batch.condition, t)
-        perceptual = _reseeded(setting.perceptual, g)
+        perceptual = _perceptual(setting, g)
         return {"loss": truth_loss(made, batch.z_truth, batch.truth, model.decode, recipe.latent, recipe.picture, perceptual)}
 
     return loss, recipe.t[0]
@@ -180,7 +180,7 @@ def student(setting: Setting, clips: Clips, teacher_weights: Weights) -> tuple[L
         near = (t >= low) & (t <= high)
         if not (recipe.latent or recipe.picture) or not bool(near.any()):
             return {"loss": recipe.consistency * flow, "leap_flow": flow}
-        perceptual = _reseeded(setting.perceptual, g)
+        perceptual = _perceptual(setting, g)
         truth = truth_loss(made[near], batch.z_truth[near], batch.truth[near], model.decode, recipe.latent, recipe.picture, perceptual)
         return {"loss": recipe.consistency * flow + truth, "leap_flow": flow, "truth": truth}
 
@@ -205,11 +205,10 @@ def _x0(model: Model, x_t: Tensor, condition: Tensor, t: Tensor) -> Tensor:
     return x0_from_v(x_t, model(torch.cat([x_t, condition], 2), t), t)
 
 
-def _reseeded(perceptual: Perceptual | None, g: Generator) -> Perceptual | None:
-    """The frames that LPIPS looks at are drawn by the step, as all else is."""
-    if perceptual is not None:
-        perceptual.generator.manual_seed(int(torch.randint(2**31, (), generator=g)))
-    return perceptual
+def _perceptual(setting: Setting, g: Generator) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """LPIPS of a few frames, which the step draws as it draws all else."""
+    frames = setting.config.perceptual_frames
+    return None if setting.perceptual is None else some_frames(setting.perceptual, frames, g)
 
 
 def _hash(identity: dict[str, Any]) -> str:
