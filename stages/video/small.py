@@ -17,12 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.video.codec import CHANNELS, STILL
+from stages.video.codec import CHANNELS, SIDE, STILL
 from stages.video.conditions import CONDITION_CHANNELS, photographs_of, render_of
 from stages.video.schedule import v_from_x0
 
 MULTIPLE = 4  # latent sides are extended to multiples of this
 SHIFTED = 8  # one channel of so many comes from the frame before, as many from the one after
+LOWEST, OTHERS = 0.15, 0.75  # what the render gets wrong of the lowest bands and of the others, in their standard deviations
 PATH = 4.0  # the way from one photograph to the other, in units of rotary position
 
 
@@ -67,6 +68,9 @@ class SmallVideo(nn.Module):
         self.head = nn.Conv2d(fine, CHANNELS, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        scale = torch.full((CHANNELS, 1, 1), OTHERS)
+        scale[[0, SIDE * SIDE, 2 * SIDE * SIDE]] = LOWEST
+        self.register_buffer("scale", scale, persistent=False)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """x: noised latent and condition side by side, [B, T, 192 + CONDITION_CHANNELS, H, W], T at least 2.  t: [B], 0 to 999.
@@ -75,12 +79,11 @@ class SmallVideo(nn.Module):
         """
         h, w = x.shape[-2:]
         x_t, condition = x[:, :, :CHANNELS], x[:, :, CHANNELS:]
-        padded = F.pad(x.flatten(0, 1), (0, -w % MULTIPLE, 0, -h % MULTIPLE), mode="replicate").unflatten(0, x.shape[:2])
-        residual = self.residual(padded, t)[..., :h, :w].to(torch.promote_types(x.dtype, torch.float32))
-        return v_from_x0(x_t.to(residual), render_of(condition) + residual, t)
+        residual = self.residual(_extend(x), t)[..., :h, :w].to(torch.promote_types(x.dtype, torch.float32))
+        return v_from_x0(x_t.to(residual), render_of(condition) + self.scale * residual, t)
 
     def residual(self, x: Tensor, t: Tensor) -> Tensor:
-        """What the clean latent has beyond the render's, [B, T, 192, H, W]; sides multiples of 4, else as `forward`."""
+        """What the clean latent has beyond the render's, in units of `scale`, [B, T, 192, H, W]; H, W: multiples of 4."""
         frames = x.shape[1]
         time = self.time(sinusoids(t, self.config.time_channels).to(self.head.weight.dtype))
         time = time.repeat_interleave(frames, 0)
@@ -102,6 +105,14 @@ class SmallVideo(nn.Module):
         for block in self.decoder_fine:
             fine = block(fine, time, frames)
         return self.head(F.silu(fine)).unflatten(0, x.shape[:2])
+
+
+def _extend(x: Tensor) -> Tensor:
+    """Repeat the last row and column up to multiples of MULTIPLE. x: [B, T, C, H, W]."""
+    below, right = -x.shape[-2] % MULTIPLE, -x.shape[-1] % MULTIPLE
+    if below == right == 0:
+        return x
+    return F.pad(x.flatten(0, 1), (0, right, 0, below), mode="replicate").unflatten(0, x.shape[:2])
 
 
 class Block(nn.Module):
