@@ -124,6 +124,7 @@ def run_case(jobs: Sequence[Job]) -> list[Outcome]:
 
 def _make_and_measure(jobs: Sequence[Job]) -> dict[str, Outcome]:
     from stages.evaluate.cases import load_task
+    from stages.evaluate.kept import keep_frames
     from stages.evaluate.two_view import compare
     from stages.files.publish import write_json
 
@@ -141,7 +142,7 @@ def _make_and_measure(jobs: Sequence[Job]) -> dict[str, Outcome]:
     records = compare(case, task, made, _instruments()) if made else {}
     for job in (job for job in jobs if job.method in made):
         if job.keep:
-            _keep(job.frames, made[job.method], task)
+            keep_frames(job.frames.parents[1], job.method, case.name, made[job.method], task)
         record = records[job.method] | facts[job.method] | {"fingerprint": job.fingerprint}
         write_json(job.record, record)
         outcomes[job.method] = record
@@ -163,15 +164,6 @@ def _make(job: Job, task: Task) -> tuple[Made, dict[str, Any]]:
         facts["cameras"] = {"found": True, **off}
     made = make(task, opened.method)
     return made, facts | opened.facts
-
-
-def _keep(folder: Path, made: Made, task: Task) -> None:
-    from stages.files.clip import write_clip
-    from stages.files.publish import publish
-    from stages.scene import Clip
-
-    with publish(folder) as partial:
-        write_clip(partial, Clip(made.frames[2:], task.cameras))
 
 
 @functools.cache

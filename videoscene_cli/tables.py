@@ -1,8 +1,10 @@
-"""`evaluate --report OUT`: the results in OUT as Markdown and CSV tables."""
+"""`evaluate --report OUT`: the results in OUT as Markdown and CSV tables, and as pictures where frames were kept."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from stages.errors import InputError
 from stages.files.documents import read_json
@@ -11,9 +13,9 @@ from videoscene_cli.engine import Engine
 
 
 def write_tables(out: Path, engine: Engine) -> None:
-    """Write OUT/tables.md and OUT/tables/*.csv from OUT/metrics.json; prints the paths, with --dry-run nothing else.
+    """Write OUT/tables.md and OUT/tables/*.csv from OUT/metrics.json, and of kept frames OUT/sheets.md with OUT/sheets/CASE.png.
 
-    Raises InputError if OUT holds no such results.
+    Prints the paths, with --dry-run nothing else. Raises InputError if OUT holds no such results.
     """
     from stages.evaluate.tables import tables
 
@@ -22,10 +24,40 @@ def write_tables(out: Path, engine: Engine) -> None:
         hint = f"videoscene evaluate --two-view DIR... -o {out}"
         raise InputError(f"no tables from {out}", "its metrics.json is not of the two-view protocol", hint)
     made = tables(metrics)
-    written = {out / "tables.md": "\n".join(table.markdown() for table in made)}
-    written |= {out / "tables" / f"{table.name}.csv": table.csv() for table in made}
-    for path, text in written.items():
-        if not engine.shared.dry_run:
-            with publish(path) as partial:
-                partial.write_text(text, encoding="utf-8")
-        engine.report.data(str(path), {"path": str(path)})
+    _write(out / "tables.md", "\n".join(table.markdown() for table in made), engine)
+    for table in made:
+        _write(out / "tables" / f"{table.name}.csv", table.csv(), engine)
+    if (out / "frames").is_dir():
+        _write_sheets(out, metrics, engine)
+
+
+def _write(path: Path, text: str, engine: Engine) -> None:
+    if not engine.shared.dry_run:
+        with publish(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+    engine.report.data(str(path), {"path": str(path)})
+
+
+def _write_sheets(out: Path, metrics: Mapping[str, Any], engine: Engine) -> None:
+    """One picture a case, and a page that shows them all."""
+    from stages.evaluate.kept import sheet
+    from stages.files.images import write_png
+
+    figures: dict[str, dict[str, str]] = {}
+    kinds = {case["case"]: case["kind"] for case in metrics["cases"]}
+    for case in metrics["cases"]:
+        if (out / "frames" / case["method"] / case["case"]).is_dir():
+            psnr = case["mean"]["psnr"]
+            figures.setdefault(case["case"], {})[case["method"]] = "inf" if psnr is None else f"{psnr:.2f}"
+    page = ["# Every case: photographs, truth, frames, errors, depth\n"]
+    with engine.report.progress("sheets") as advance:
+        for done, (name, methods) in enumerate(sorted(figures.items())):
+            path = out / "sheets" / f"{name}.png"
+            if not engine.shared.dry_run:
+                picture = sheet(out / "frames", name, list(methods))
+                with publish(path) as partial:
+                    write_png(partial, picture)
+            told = ", ".join(f"{method} {psnr} dB" for method, psnr in methods.items())
+            page.append(f"## {name} ({kinds[name]})\n\n{told}\n\n![{name}](sheets/{name}.png)\n")
+            advance(done + 1, len(figures))
+    _write(out / "sheets.md", "\n".join(page), engine)

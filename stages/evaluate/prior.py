@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from stages.border import keep_border
 from stages.errors import InputError
 from stages.evaluate.baselines import Method, drawn
 from stages.generate import Student, repair
@@ -24,7 +25,7 @@ def render_prior(network: MVSplat) -> Method:
     def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
         near_far = near_far_from_cameras(list(context.images), context.cameras)
         gaussians = predict(context, near_far, network).gaussians
-        return drawn(render(gaussians, cameras.to(gaussians.means)), gaussians)
+        return drawn(keep_border(render(gaussians, cameras.to(gaussians.means)), context.images), gaussians)
 
     return method
 
@@ -39,7 +40,7 @@ def repair_prior(network: MVSplat, student: Student, frames: int = FRAMES) -> Me
         near_far = near_far_from_cameras(list(context.images), context.cameras)
         gaussians = predict(context, near_far, network).gaussians
         path, shown = clip_through(context.cameras, cameras, times, frames)
-        clip = render(gaussians, path.to(gaussians.means))
+        clip = keep_border(render(gaussians, path.to(gaussians.means)), context.images)
         whole = paste(repair(clip, context, student), clip)
         assert clip.coverage is not None, "a render knows it"
         return drawn(Clip(whole[shown], cameras, clip.coverage[shown]), gaussians)

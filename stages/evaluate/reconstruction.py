@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from stages.border import keep_border
 from stages.evaluate.baselines import Method, drawn
 from stages.generate import Student, repair
 from stages.geometry import rays
@@ -31,7 +32,7 @@ def photographs_only(settings: Settings) -> Method:
         h, w = context.cameras.size
         scene = random_points(context, near_far, settings.seed, h * w // PIXELS_PER_POINT)
         refined = reconstruct(scene, gather(context, None), settings).gaussians
-        return drawn(render(refined, cameras.to(refined.means)), refined)
+        return drawn(keep_border(render(refined, cameras.to(refined.means)), context.images), refined)
 
     return method
 
@@ -47,9 +48,9 @@ def refined_prior(network: MVSplat, settings: Settings, student: Student | None 
         gaussians = predict(context, near_far, network).gaussians
         (a, b), (K_a, K_b) = context.cameras.c2w, context.cameras.K
         path = interpolate(a, b, K_a, K_b, context.cameras.size, frames)
-        clip = repair(render(gaussians, path.to(gaussians.means)), context, student)
+        clip = repair(keep_border(render(gaussians, path.to(gaussians.means)), context.images), context, student)
         refined = reconstruct(gaussians, gather(context, clip, student is not None), settings).gaussians
-        return drawn(render(refined, cameras.to(refined.means)), refined)
+        return drawn(keep_border(render(refined, cameras.to(refined.means)), context.images), refined)
 
     return method
 
