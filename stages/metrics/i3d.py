@@ -6,6 +6,7 @@ stages/metrics/weights.py.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -83,7 +84,13 @@ class I3D:
 
 
 def _max_pool(x: Tensor, window: tuple[int, int, int], stride: tuple[int, int, int]) -> Tensor:
-    return F.max_pool3d(_pad_same(x, window, stride), window, stride)
+    """F.max_pool3d of the padded clip, a direction at a time: the same numbers from 9 comparisons a value instead of 27, vectorised."""
+    x = _pad_same(x, window, stride)
+    for dim, (k, s) in enumerate(zip(window, stride, strict=True), 2):
+        reach = (x.shape[dim] - k) // s * s + 1
+        shifted = (x[(slice(None),) * dim + (slice(offset, offset + reach, s),)] for offset in range(k))
+        x = functools.reduce(torch.maximum, shifted)
+    return x
 
 
 def _pad_same(x: Tensor, window: Sequence[int], stride: Sequence[int]) -> Tensor:
