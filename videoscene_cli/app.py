@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from videoscene_cli import __version__
+from videoscene_cli.commands.distill import distill
 from videoscene_cli.commands.evaluate import evaluate
 from videoscene_cli.commands.generate import generate
 from videoscene_cli.commands.prior import prior
@@ -21,6 +22,7 @@ from videoscene_cli.report import ExitCode, Report
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 app.command(short_help="Two photographs -> coarse 3D Gaussians.")(prior)
 app.command(short_help="Gaussians and a camera path -> frames and coverage.")(render)
+app.command(short_help="Training clips -> the student that repairs the video in one step.")(distill)
 app.command(short_help="Two photographs, or a rendered scene -> the video.")(generate)
 app.command(short_help="A finished scene, or posed frames -> refined Gaussians, exported.")(reconstruct)
 app.command(short_help="Methods on scenes with a known truth -> figures.")(evaluate)

@@ -105,13 +105,17 @@ def given(context: typer.Context, *names: str) -> list[str]:
 def with_shared(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the shared options: its arguments `shared: Shared` and `report: Report` are made from them.
 
+    An argument of the command takes the place of a shared option of its name.
+
     Errors become three lines on stderr and an exit code. While the command runs, whatever libraries print goes to stderr, and
     warnings are one plain line each, because stdout is for results.
     """
     hints = get_type_hints(Shared, include_extras=True)
     keyword = inspect.Parameter.KEYWORD_ONLY
-    common = [inspect.Parameter(field.name, keyword, default=field.default, annotation=hints[field.name]) for field in fields(Shared)]
     own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name not in ("shared", "report")]
+    taken = {p.name for p in own}
+    names = [field for field in fields(Shared) if field.name not in taken]
+    common = [inspect.Parameter(field.name, keyword, default=field.default, annotation=hints[field.name]) for field in names]
 
     @functools.wraps(command)
     def run(**values: Any) -> None:

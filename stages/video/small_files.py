@@ -1,0 +1,85 @@
+"""The files of a `small` student: read strictly, and nothing in them is executed.
+
+A folder of weights holds
+  config.yaml                 model: small, network: the fields of SmallVideoConfig, leap: the step it leaps to where no policy chooses
+  student.safetensors         SmallVideo's state dict, in half precision
+  policy.safetensors          DDPNet (stages/distill/policy.py), if there is one
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stages.errors import WeightsError
+from stages.files.tensors import compare_keys, first_difference, read_safetensors
+from stages.video.schedule import STEPS
+from stages.video.small import SmallVideo, SmallVideoConfig
+
+OURS = "give a folder of weights that `videoscene distill` made"
+WIDEST = 4096  # of any number in a config
+
+
+def config_text(config: SmallVideoConfig, leap: int) -> str:
+    """config.yaml."""
+    import yaml
+
+    network = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(config).items()}
+    return str(yaml.safe_dump({"model": "small", "leap": leap, "network": network}, sort_keys=False))
+
+
+def read_config(path: Path) -> tuple[SmallVideoConfig, int]:
+    """Sizes of the network and the step it leaps to. Raises WeightsError for anything else."""
+    import yaml
+
+    what = f"cannot use {path}"
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise WeightsError(what, " ".join(str(error).split()), OURS) from error
+    if not isinstance(values, dict) or values.get("model") != "small" or not isinstance(values.get("network"), dict):
+        raise WeightsError(what, "it does not say model: small and network", OURS)
+    leap = values.get("leap")
+    if type(leap) is not int or not 0 < leap < STEPS:
+        raise WeightsError(what, f"leap is {leap!r}, not 1 to {STEPS - 1}", OURS)
+    return network_config(values["network"], what), leap
+
+
+def network_config(values: Mapping[str, Any], what: str) -> SmallVideoConfig:
+    """Sizes of the network, from plain values. Raises WeightsError when one is missing, unknown or no positive number."""
+    lengths = {"channels": 3, "encoder": 2, "decoder": 2}
+    known = {field.name for field in fields(SmallVideoConfig)}
+    if set(values) != known:
+        raise WeightsError(what, f"network has {', '.join(map(str, values))}", f"its keys are {', '.join(sorted(known))}")
+    for key, value in values.items():
+        numbers = value if isinstance(value, list) else [value]
+        fits = isinstance(value, list) == (key in lengths) and len(numbers) == lengths.get(key, 1)
+        if not fits or not all(type(number) is int and 0 < number <= WIDEST for number in numbers):
+            raise WeightsError(what, f"network: {key} is {value!r}", OURS)
+    return SmallVideoConfig(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+
+def load_small(path: Path, config: SmallVideoConfig) -> SmallVideo:
+    """The network with the weights of a file, ready to run. Raises WeightsError, which names the first key that differs."""
+    with torch.device("meta"):
+        network = SmallVideo(config)
+    network.load_state_dict(read_weights(path, network.state_dict()), assign=True)
+    return network.eval().requires_grad_(False)
+
+
+def read_weights(path: Path, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a file in float32, which are those of `own`, name by name and shape by shape. Raises WeightsError otherwise."""
+    tensors = read_safetensors(path)
+    report = compare_keys(own, tensors)
+    if report.missing or report.unexpected or report.reshaped:
+        why = f"{first_difference(own, tensors, report)}; {report}"
+        raise WeightsError(f"the weights {path} are of another network", why, OURS)
+    for key, value in tensors.items():
+        if not bool(torch.isfinite(value).all()):
+            raise WeightsError(f"damaged weights {path}", f"{key} holds NaN or infinite values", "train or install them again")
+    return {key: value.float() for key, value in tensors.items()}

@@ -1,0 +1,92 @@
+"""`videoscene distill`: training clips -> the one-step student, phase by phase."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from stages.errors import InputError
+from stages.files.publish import check_writable
+from videoscene_cli.artifact import Record, is_current
+from videoscene_cli.engine import Engine
+from videoscene_cli.options import Shared, with_shared
+from videoscene_cli.report import Report
+from videoscene_cli.training import Training
+
+if TYPE_CHECKING:
+    from stages.distill.config import Config, Phase
+
+Recipe = Annotated[str, typer.Option("--config", metavar="NAME|FILE.yaml", help="The recipe: small, cogvideox-5b, or a file like those.")]
+Clips = Annotated[
+    list[str] | None, typer.Option("--clips", metavar="FOLDER", help="A folder of training clips; may be given several times.")
+]
+PhaseName = Annotated[
+    Literal["teacher", "regression", "student", "policy", "all"],
+    typer.Option("--phase", help="What to train; all is every phase that has steps in the recipe."),
+]
+
+
+@with_shared
+def distill(shared: Shared, report: Report, config: Recipe = "small", clips: Clips = None, phase: PhaseName = "all") -> None:
+    """\b
+    Examples:
+      videoscene distill -o runs/small --clips clips
+      videoscene distill -o runs/small --clips clips --phase student --seed 1
+
+    Train the video student: a teacher of many steps, leap flow distillation into one step, and the policy that picks the leap.
+
+    Killed at any time, the same command goes on from the last checkpoint. runs/NAME/weights/full is what `generate --student` takes;
+    log.jsonl and samples/ show the training as it goes. --force starts the phases over.
+    On several GPUs: accelerate launch $(command -v videoscene) distill ...
+    """
+    from stages.distill.config import find_config, read_config
+
+    if shared.out is None:
+        raise InputError("bad usage", "no place for the run is given", "add -o runs/NAME")
+    settings = read_config(find_config(config))
+    training = Training(Path(shared.out), settings, tuple(clips or ()), Engine(shared, report))
+    phases = _phases(settings, phase)
+    check_writable(training.run / "manifest.json")
+    if shared.dry_run:
+        return _show_plan(training, phases, report)
+    first = training.workers.rank == 0
+    for name in phases if first and shared.force else ():
+        training.forget(name)
+    training.workers.wait()
+    for name in phases:
+        record, manifest = Record(), training.weights(name) / "manifest.json"
+        current = is_current(training.request(name), manifest, manifest.parent, False)
+        if first and not current:
+            training.note_config()
+        if not current:
+            training.train(name, record)
+        if first:
+            report.done(str(manifest.parent), current, command="distill", phase=name, manifest=str(manifest), seconds=record.seconds)
+
+
+def _phases(config: Config, phase: str) -> list[Phase]:
+    """The phases to train, in order. Raises InputError when one of them has no steps."""
+    from stages.distill.config import PHASES
+
+    having = [name for name in PHASES if getattr(config, name).steps]
+    if phase != "all" and phase not in having:
+        raise InputError("nothing to train", f"the recipe gives the {phase} 0 steps", f"phases with steps: {', '.join(having) or 'none'}")
+    if not having:
+        raise InputError("nothing to train", "the recipe gives every phase 0 steps", "write steps: N into its sections")
+    return [name for name in having if phase in ("all", name)]  # type: ignore[misc]
+
+
+def _show_plan(training: Training, phases: list[Phase], report: Report) -> None:
+    config = training.config
+    plan = {
+        "command": "distill",
+        "run": str(training.run),
+        "clips": f"{len(training.shards)} shards, {sum(path.stat().st_size for path in training.shards) / 1e6:.0f} MB",
+        "device": str(training.engine.device),
+        "phases": {name: f"{getattr(config, name).steps} steps" for name in phases},
+        "outputs": [str(training.weights(name)) for name in phases],
+        "config": config.to_dict(),
+    }
+    report.data("\n".join(f"{key}: {value}" for key, value in plan.items()), plan)
