@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from stages.errors import InputError
+from videoscene_cli.benchmark import benchmark as time_stages
 from videoscene_cli.engine import Engine
 from videoscene_cli.methods import METHODS, Setup, with_unposed
 from videoscene_cli.options import Leap, Shared, StudentName, with_shared
@@ -19,7 +20,12 @@ from videoscene_cli.tables import write_tables
 from videoscene_cli.two_view import evaluate_two_view
 
 Scenes = Annotated[
-    list[str] | None, typer.Argument(metavar="SCENE... | -", show_default=False, help="Finished scenes; with --two-view, posed folders.")
+    list[str] | None,
+    typer.Argument(
+        metavar="SCENE... | -",
+        show_default=False,
+        help="Finished scenes; with --two-view, posed folders; with --benchmark, two photographs.",
+    ),
 ]
 TwoView = Annotated[bool, typer.Option("--two-view", help="Run methods on the cases of pairs.json, compare with the truth.")]
 Methods = Annotated[list[str] | None, typer.Option("--method", metavar="|".join(METHODS), help="What to run (default render); repeatable.")]
@@ -28,6 +34,7 @@ Keep = Annotated[bool, typer.Option("--keep", help="Keep the frames that the met
 Real = Annotated[Path | None, typer.Option(metavar="DIR", help="A set of true clips (mp4 files, folders of frames), against --fake.")]
 Fake = Annotated[Path | None, typer.Option(metavar="DIR", help="A set of made clips, of the same length and size.")]
 Tables = Annotated[Path | None, typer.Option("--report", metavar="OUT", help="Write tables of the results of --two-view in OUT.")]
+Benchmark = Annotated[bool, typer.Option("--benchmark", help="Time every stage, cold and warm, on two photographs.")]
 Jobs = Annotated[int, typer.Option(metavar="N", min=1, help="Cases at a time, each in a process of its own.")]
 
 
@@ -35,7 +42,7 @@ Jobs = Annotated[int, typer.Option(metavar="N", min=1, help="Cases at a time, ea
 def evaluate(
     shared: Shared, report: Report, scenes: Scenes = None, two_view: TwoView = False, method: Methods = None, keep: Keep = False,
     jobs: Jobs = 1, real: Real = None, fake: Fake = None, tables: Tables = None, student: StudentName = "none",
-    leap: Leap = 459, unposed: Unposed = False,
+    leap: Leap = 459, unposed: Unposed = False, benchmark: Benchmark = False,
 ) -> None:  # fmt: skip
     """\b
     Examples:
@@ -58,10 +65,15 @@ def evaluate(
         return evaluate_sets(real, fake, Path(shared.out), engine)
     if not scenes:
         raise InputError("bad usage", "no scene was given", "videoscene evaluate SCENE..., or --two-view DIR... -o FOLDER")
+    setup = Setup(shared, student, leap)
+    if benchmark:
+        if shared.out is None:
+            raise InputError("bad usage", "-o is missing", "videoscene evaluate --benchmark left.jpg right.jpg -o FOLDER")
+        return time_stages([Path(photograph) for photograph in scenes], Path(shared.out), setup, engine)
     if not two_view:
         return evaluate_scenes(scenes, shared.out, engine)
     usage = f"videoscene evaluate --two-view DIR... --method {'|'.join(METHODS)} -o FOLDER"
     if shared.out is None:
         raise InputError("bad usage", "-o is missing", usage)
     methods = with_unposed(methods) if unposed else methods
-    evaluate_two_view([Path(scene) for scene in scenes], methods, Path(shared.out), keep, jobs, Setup(shared, student, leap), engine)
+    evaluate_two_view([Path(scene) for scene in scenes], methods, Path(shared.out), keep, jobs, setup, engine)

@@ -1,0 +1,214 @@
+"""`evaluate --benchmark A B -o OUT`: seconds and peak memory of each stage on two photographs, on this machine (Tables 6 and 7).
+
+Each stage runs in a process of its own, so that its memory is its own, and a cold run finds nothing loaded: it counts the imports, the
+weights and the reading of what the stage before left. A warm run is the stage alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import os
+import platform
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from stages.errors import InputError
+from videoscene_cli.artifact import PACKAGES, Record, peak_memory
+from videoscene_cli.engine import Engine
+from videoscene_cli.methods import Setup
+from videoscene_cli.student import VideoStudent
+
+if TYPE_CHECKING:
+    import torch
+
+Run = Callable[[], Any]
+WARM = 2  # runs after the cold one; the faster counts
+
+PROTOCOL = {
+    "name": "benchmark",
+    "version": 1,
+    "cold": "seconds of the first run in a new process: imports, weights, reading its input, the stage",
+    "warm": f"seconds of the stage alone, the faster of {WARM} runs after the cold one",
+    "peak memory": "most resident memory of the process of the stage, all runs; on CUDA also the most that torch allocated there",
+    "total": "sum over the stages",
+}
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is timed: the short side in px, the frames of the clip, the steps of reconstruct."""
+
+    size: int = 256
+    frames: int = 49
+    steps: int = 600
+
+
+def benchmark(photographs: list[Path], out: Path, setup: Setup, engine: Engine, workload: Workload | None = None) -> None:
+    """Time every stage and write OUT/benchmark.json; prints a line a stage. Raises InputError unless two photographs are given."""
+    from stages.files.publish import write_json
+
+    workload = workload or Workload()
+    if len(photographs) != 2:
+        usage = "videoscene evaluate --benchmark left.jpg right.jpg -o FOLDER"
+        raise InputError("bad usage", f"{len(photographs)} photographs for --benchmark, which takes two", usage)
+    stages = [stage for stage in STAGES if stage != "generate" or setup.student != "none"]
+    if engine.shared.dry_run:
+        plan = {"stages": stages, **asdict(workload), "out": str(out)}
+        return engine.report.data("\n".join(f"{key}: {value}" for key, value in plan.items()), plan)
+    figures: dict[str, dict[str, Any]] = {}
+    with TemporaryDirectory() as folder, engine.report.progress("benchmark") as advance:
+        for done, stage in enumerate(stages):
+            figures[stage] = apart(time_stage, stage, photographs, Path(folder), setup, workload)
+            _print(stage, figures[stage], engine)
+            advance(done + 1, len(stages))
+    total = {kind: round(sum(stage[kind] for stage in figures.values()), 3) for kind in ("cold", "warm")}
+    total["peak_memory_bytes"] = max(stage["peak_memory_bytes"] for stage in figures.values())
+    _print("total", total, engine)
+    document = {"protocol": PROTOCOL, "machine": machine(engine), "workload": asdict(workload), "stages": figures, "total": total}
+    write_json(out / "benchmark.json", document)
+    engine.report.done(str(out / "benchmark.json"), False, command="evaluate")
+
+
+def apart(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a new process."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def time_stage(name: str, photographs: list[Path], folder: Path, setup: Setup, workload: Workload) -> dict[str, Any]:
+    """Seconds of one stage, cold and warm, and the peak memory of this process. folder: where stages leave their results."""
+    start = time.perf_counter()
+    engine = setup.engine()
+    run, save = STAGES[name](photographs, folder, setup, workload, engine)
+    result, seconds = run(), []
+    _wait(engine.device)
+    cold = time.perf_counter() - start
+    for _ in range(WARM):
+        start = time.perf_counter()
+        run()
+        _wait(engine.device)
+        seconds.append(time.perf_counter() - start)
+    memory = {"peak_memory_bytes": peak_memory()}  # before saving, which is no part of the stage
+    if engine.device.type == "cuda":
+        import torch
+
+        memory["peak_cuda_bytes"] = torch.cuda.max_memory_allocated(engine.device)
+    save(result)
+    return {"cold": round(cold, 3), "warm": round(min(seconds), 3), **memory}
+
+
+def machine(engine: Engine) -> dict[str, Any]:
+    """What the figures are of: processor, cores, memory, device, versions."""
+    import torch
+
+    cpu = Path("/proc/cpuinfo")
+    names = (
+        [line.split(":", 1)[1].strip() for line in cpu.read_text().splitlines() if line.startswith("model name")] if cpu.exists() else []
+    )
+    cuda = engine.device.type == "cuda"
+    return {
+        "processor": names[0] if names else platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "system": platform.platform(),
+        "device": torch.cuda.get_device_name(engine.device) if cuda else "cpu",
+        "threads": torch.get_num_threads(),
+        "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+
+
+def _cameras(photographs: list[Path], folder: Path, setup: Setup, workload: Workload, engine: Engine) -> tuple[Run, Callable[[Any], None]]:
+    from stages.files.clip import write_views
+    from stages.files.publish import write_json
+    from stages.prior.prepare import prepare
+
+    def save(prepared: Any) -> None:
+        write_views(folder / "views", prepared.views)
+        write_json(folder / "near_far.json", prepared.near_far.tolist())
+
+    return lambda: prepare((photographs[0], photographs[1]), workload.size, None), save
+
+
+def _prior(photographs: list[Path], folder: Path, setup: Setup, workload: Workload, engine: Engine) -> tuple[Run, Callable[[Any], None]]:
+    import torch
+
+    from stages.files.clip import read_views
+    from stages.files.documents import read_json
+    from stages.files.ply import write_ply
+    from stages.prior.predict import predict
+
+    views, near_far = read_views(folder / "views"), torch.tensor(read_json(folder / "near_far.json"))
+    save = functools.partial(write_ply, folder / "gaussians.ply", comments=[])
+    return lambda: predict(views, near_far, engine.network), lambda prediction: save(prediction.gaussians)
+
+
+def _render(photographs: list[Path], folder: Path, setup: Setup, workload: Workload, engine: Engine) -> tuple[Run, Callable[[Any], None]]:
+    from stages.files.clip import read_views, write_clip
+    from stages.files.ply import read_ply
+    from stages.render import render
+    from stages.trajectory import interpolate
+
+    gaussians, cameras = read_ply(folder / "gaussians.ply").to(engine.device), read_views(folder / "views").cameras
+    path = interpolate(*cameras.c2w, *cameras.K, cameras.size, workload.frames)
+    return lambda: render(gaussians, path.to(engine.device)), lambda clip: write_clip(folder / "render", clip)
+
+
+def _generate(photographs: list[Path], folder: Path, setup: Setup, workload: Workload, engine: Engine) -> tuple[Run, Callable[[Any], None]]:
+    from stages.files.clip import read_clip, read_views, write_clip
+
+    clip, views = read_clip(folder / "render"), read_views(folder / "views")
+    student = VideoStudent(setup.student, setup.leap, engine)
+    return lambda: student.repair(clip, views, Record()), lambda clip: write_clip(folder / "generate", clip)
+
+
+def _reconstruct(
+    photographs: list[Path], folder: Path, setup: Setup, workload: Workload, engine: Engine
+) -> tuple[Run, Callable[[Any], None]]:
+    from stages.files.clip import read_clip, read_views
+    from stages.files.ply import read_ply
+    from stages.reconstruct import Settings, gather, reconstruct
+
+    repaired = (folder / "generate").is_dir()
+    clip = read_clip(folder / ("generate" if repaired else "render"))
+    gaussians, targets = read_ply(folder / "gaussians.ply").to(engine.device), gather(read_views(folder / "views"), clip, repaired)
+    settings = Settings(steps=workload.steps, seed=setup.shared.seed)
+    return lambda: reconstruct(gaussians, targets, settings), lambda result: None
+
+
+def _video(photographs: list[Path], folder: Path, setup: Setup, workload: Workload, engine: Engine) -> tuple[Run, Callable[[Any], None]]:
+    from stages.files.clip import read_clip
+    from stages.files.video import write_mp4
+
+    frames = read_clip(folder / "render").frames
+    return lambda: write_mp4(folder / "video.mp4", frames, 8.0), lambda result: None
+
+
+STAGES = {
+    "cameras": _cameras,
+    "prior": _prior,
+    "render": _render,
+    "generate": _generate,
+    "write the video": _video,
+    "reconstruct": _reconstruct,
+}
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.synchronize(device)
+
+
+def _print(stage: str, figures: dict[str, Any], engine: Engine) -> None:
+    memory = figures["peak_memory_bytes"] / 2**20
+    engine.report.data(
+        f"{stage:16s} cold {figures['cold']:8.2f} s  warm {figures['warm']:8.2f} s  {memory:6.0f} MiB", {"stage": stage, **figures}
+    )
