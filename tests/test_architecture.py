@@ -15,7 +15,7 @@ EVERYTHING = [*STAGES, *CLI, *sorted((ROOT / "tests").rglob("*.py")), ROOT / "se
 LAYERS = [
     {"errors"},
     {"scene"},
-    {"geometry"},
+    {"geometry", "border"},
     {"trajectory", "splat", "files"},
     {"worlds", "metrics"},
     {"prior"},

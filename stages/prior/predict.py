@@ -1,4 +1,9 @@
-"""(1) Two views -> coarse Gaussians: the prior's network on one pair."""
+"""(1) Two views -> coarse Gaussians: the prior's network on one pair, over the depth range that the photographs bear out.
+
+The planes of a sweep are few, so a range that is too long costs precision, and one that is too short misses what only one photograph
+shows close by (walking forward, the foreground of the first). Matches alone do not tell: they lie on what both see. So the network
+runs over several ranges, and the one whose Gaussians best predict each photograph from the other is kept.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +13,49 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stages.border import black_border
 from stages.prior.network import MULTIPLE, MVSplat
 from stages.scene import Gaussians, Views
+from stages.splat import draw
 
 # Photographs and video frames often end in a dark or mixed row of pixels, which would stand as a seam in the middle of the scene.
 BORDER = 1
+BLACK_BORDER = 2  # px around a black border that are mixed with it
+NEAR_SCALES = (1.0, 1.4, 1.15, 0.8, 0.55)  # of the nearest depth that matches show; a tie goes to the first
+LEAST_SPAN = 1.5  # far over near
+CLAMP = 0.25  # of a colour difference: beyond it is an occlusion or a reflection, and how far beyond tells nothing
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """gaussians: in the world of the cameras, view by view, rows first.  depth: [2, h, w], camera z of each view, scene units."""
+    """gaussians: in the world of the cameras, view by view, rows first.  depth: [2, h, w], camera z of each view, scene units.
+
+    near_far: [2, 2], the range that was swept.
+    """
 
     gaussians: Gaussians
     depth: Tensor
+    near_far: Tensor
+
+
+def predict(views: Views, near_far: Tensor, network: MVSplat) -> Prediction:
+    """Predict the scene of two views of any size, over the depth range with the least `disagreement`.
+
+    near_far: [2, 2], camera z range a view, from matches: the nearest depth is varied, the farthest kept.  network: see `load_prior`.
+    """
+    found = []
+    for scale in NEAR_SCALES:
+        near = near_far[:, 0] * scale
+        found.append(predict_in_range(views, torch.stack([near, near_far[:, 1].maximum(LEAST_SPAN * near)], 1), network))
+    return min(found, key=lambda prediction: disagreement(prediction, views))
 
 
 @torch.no_grad()
-def predict(views: Views, near_far: Tensor, network: MVSplat) -> Prediction:
-    """Predict the scene of two views of any size.
+def predict_in_range(views: Views, near_far: Tensor, network: MVSplat) -> Prediction:
+    """Predict the scene of two views of any size over one depth range.
 
-    near_far: [2, 2], camera z range a view.  network: see `load_prior`.  Sides that the network cannot take are extended by their
-    last row and column. The Gaussians of the extension, and of the outermost pixels of a photograph, are dropped.
+    near_far: [2, 2], camera z range a view.  Sides that the network cannot take are extended by their last row and column. The
+    Gaussians of the extension, of a black border and of the outermost pixels of a photograph are dropped.
     """
     h, w = views.cameras.size
     parameter = next(network.parameters())
@@ -39,6 +66,26 @@ def predict(views: Views, near_far: Tensor, network: MVSplat) -> Prediction:
     scene, depth = out.scene(0), out.depth[0, :, :h, :w]
     kept = torch.zeros(images.shape[1], h + bottom, w + right, dtype=torch.bool, device=images.device)
     kept[:, BORDER : h - BORDER, BORDER : w - BORDER] = True
+    black = black_border(views.images)[None].float()
+    kept[:, :h, :w] &= (F.max_pool2d(black, 2 * BLACK_BORDER + 1, 1, BLACK_BORDER) == 0).to(kept.device)
     kept = kept.flatten()
     scene = Gaussians(scene.means[kept], scene.scales[kept], scene.quats[kept], scene.opacities[kept], scene.sh[kept])
-    return Prediction(scene.to("cpu"), depth.cpu())
+    return Prediction(scene.to("cpu"), depth.cpu(), near_far)
+
+
+@torch.no_grad()
+def disagreement(prediction: Prediction, views: Views) -> float:
+    """How badly the Gaussians of each photograph predict the other one: mean colour difference, clamped, where they cover it.
+
+    1 when those of a photograph cover nothing of the other.
+    """
+    gaussians, errors = prediction.gaussians, []
+    count = len(gaussians.means) // 2
+    for view in (0, 1):
+        own = slice(view * count, (view + 1) * count)
+        half = Gaussians(gaussians.means[own], gaussians.scales[own], gaussians.quats[own], gaussians.opacities[own], gaussians.sh[own])
+        drawing = draw(half, views.cameras[[1 - view]].to(half.means))
+        alpha = drawing.alpha[0]
+        difference = (drawing.image[0] / alpha.clamp_min(1e-3) - views.images[1 - view].to(alpha)).abs().mean(0).clamp_max(CLAMP)
+        errors.append(float((difference * alpha).sum() / alpha.sum()) if float(alpha.sum()) > 0 else 1.0)
+    return sum(errors) / 2

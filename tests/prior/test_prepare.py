@@ -4,17 +4,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
 from stages.errors import InputError
 from stages.files.images import write_png
 from stages.files.transforms import write_transforms
-from stages.geometry import project
+from stages.geometry import project, unproject
 from stages.prior.config import SMALL
+from stages.prior.gaussian_head import C0
 from stages.prior.network import MVSplat
-from stages.prior.predict import predict
+from stages.prior.predict import NEAR_SCALES, Prediction, predict
 from stages.prior.prepare import cover, prepare
-from stages.scene import Cameras, Views
+from stages.scene import Cameras, Gaussians, Views
 
 
 def _pair(folder: Path, size: tuple[int, int] = (120, 200)) -> tuple[Path, Path, Cameras]:
@@ -131,3 +132,28 @@ def test_predict_takes_any_size() -> None:
     pixels, _ = project(prediction.gaussians.means[:inner], K[0], c2w[0])
     y, x = torch.meshgrid(torch.arange(1, 39) + 0.5, torch.arange(1, 51) + 0.5, indexing="ij")
     assert (pixels - torch.stack([x, y], -1).reshape(-1, 2)).abs().max() < 1.0
+
+
+def test_the_range_that_the_photographs_bear_out_is_swept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wall at depth 2: a stand-in network that puts everything at the near plane is right for one of the ranges only."""
+    size, depth = (32, 48), 2.0
+    K = torch.tensor([[50.0, 0, 24], [0, 50, 16], [0, 0, 1]]).expand(2, 3, 3)
+    c2w = torch.eye(4).repeat(2, 1, 1)
+    c2w[1, 0, 3] = 0.4  # 10 px at the wall
+    wide = torch.rand(3, 32, 58, generator=Generator().manual_seed(0))
+    views = Views(torch.stack([wide[..., :48], wide[..., 10:]]), Cameras(c2w, K, size))
+
+    def at_near(views: Views, near_far: Tensor, network: MVSplat) -> Prediction:
+        z = near_far[:, 0]
+        points = torch.cat([unproject(z[v].expand(size), K[v], c2w[v]).reshape(-1, 3) for v in (0, 1)])
+        colours = views.images.permute(0, 2, 3, 1).reshape(-1, 1, 3)
+        g = len(points)
+        gaussians = Gaussians(
+            points, torch.full((g, 3), 0.02), torch.tensor([1.0, 0, 0, 0]).expand(g, 4), torch.full((g,), 0.95), (colours - 0.5) / C0
+        )
+        return Prediction(gaussians, z[:, None, None].expand(2, *size), near_far)
+
+    monkeypatch.setattr("stages.prior.predict.predict_in_range", at_near)
+    for scale in NEAR_SCALES:
+        start = torch.tensor([[depth / scale, 50.0]] * 2)
+        assert torch.allclose(predict(views, start, None).near_far[:, 0], torch.tensor(depth))  # type: ignore[arg-type]

@@ -79,7 +79,7 @@ def from_photos(work: Work, prior: PriorSettings, path: PathSettings, student: V
 
     def make(record: Record) -> tuple[Clip, Gaussians]:
         views, prediction = predict_pair(work.pair, prior, engine, record)
-        clip = render_along(path, views.cameras, prediction.gaussians, engine, record)
+        clip = render_along(path, views, prediction.gaussians, engine, record)
         return student.repair(clip, views, record), prediction.gaussians
 
     videos.make_video(str(work.out), request, make, engine)

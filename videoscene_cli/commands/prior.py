@@ -82,4 +82,5 @@ def predict_pair(photos: Photos, settings: PriorSettings, engine: Engine, record
     record.facts["geometry"] = prepared.facts
     with record.stage("prior"), engine.report.progress("prior"):
         prediction = predict(prepared.views, prepared.near_far, engine.network)
+    record.facts["swept"] = prediction.near_far.tolist()
     return prepared.views, prediction

@@ -18,7 +18,7 @@ from videoscene_cli.report import Report
 from videoscene_cli.sources import read_works, run_each
 
 if TYPE_CHECKING:
-    from stages.scene import Cameras, Clip, Gaussians
+    from stages.scene import Clip, Gaussians, Views
 
 Scene = Annotated[str, typer.Argument(metavar="SCENE | -", show_default=False, help="A scene folder of `prior`, or - for a list on stdin.")]
 
@@ -54,23 +54,24 @@ def make_render(source: Path, scene: Path, settings: PathSettings, engine: Engin
         check_writable(manifest)
         with record.stage("start"):
             gaussians, views = scenes.load_prior(source)
-        clip = render_along(settings, views.cameras, gaussians, engine, record)
+        clip = render_along(settings, views, gaussians, engine, record)
         scenes.copy_stages(source, scene, ["inputs", "prior"])
         scenes.save_clip(manifest.parent, clip, request, record)
     if announce:
         engine.report.done(str(scene), current, command="render", manifest=str(manifest), seconds=record.seconds)
 
 
-def render_along(settings: PathSettings, inputs: Cameras, gaussians: Gaussians, engine: Engine, record: Record) -> Clip:
+def render_along(settings: PathSettings, inputs: Views, gaussians: Gaussians, engine: Engine, record: Record) -> Clip:
     """The stage itself: lay the path, draw every frame."""
+    from stages.border import keep_border
     from stages.render import render as draw
     from stages.scene import Clip
 
     record.device = str(engine.device)
     with record.stage("render"), engine.report.progress("render") as advance:
         gaussians = gaussians.to(engine.device)
-        cameras = cameras_along(settings, inputs, gaussians).to(gaussians.means)
-        clip = draw(gaussians, cameras, settings.fps, advance)
+        cameras = cameras_along(settings, inputs.cameras, gaussians).to(gaussians.means)
+        clip = keep_border(draw(gaussians, cameras, settings.fps, advance), inputs.images)
     coverage = None if clip.coverage is None else clip.coverage.cpu()
     record.facts |= {"frames": len(cameras), "coverage": None if coverage is None else round(float(coverage.mean()), 4)}
     return Clip(clip.frames.cpu(), clip.cameras.to("cpu"), coverage, clip.fps)
