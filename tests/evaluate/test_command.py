@@ -156,6 +156,19 @@ def test_a_killed_run_loses_and_repeats_nothing(wall: Wall, run: Run, tmp_path: 
     assert not [name for _, _, names in os.walk(out) for name in names if "partial" in name]
 
 
+def test_a_corrupt_network_ends_the_run(wall: Wall, run: Run, tmp_path: Path) -> None:
+    network = tmp_path / "cache" / "metrics" / "lpips-vgg.safetensors"
+    network.parent.mkdir(parents=True)
+    network.write_bytes(b"not safetensors")
+    jobs._instruments.cache_clear()
+    ended = run("--two-view", wall(), "--method", "nearest", "-o", tmp_path / "report")
+    assert ended.code == 3
+    assert "damaged weights" in ended.err
+    assert "make metrics" in ended.err
+    network.unlink()
+    assert run("--two-view", wall("b"), "--method", "nearest", "-o", tmp_path / "report").code == 0
+
+
 def test_several_processes_agree_with_one(wall: Wall, run: Run, tmp_path: Path) -> None:
     scenes = (wall("a"), wall("b"), wall("c"))
     (scenes[2] / "images" / "0001.png").write_bytes(b"not an image")
