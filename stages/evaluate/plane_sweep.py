@@ -6,6 +6,7 @@ where the two agree best (Collins 1996; ZNCC as in any stereo text). What neithe
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import torch
@@ -95,9 +96,11 @@ def _warp(context: Views, reference: int, other: int, disparity: float) -> tuple
 
 
 def _mean(images: Tensor, window: int) -> Tensor:
-    """Box mean with zero padding. images: [N, h, w]."""
-    rows = F.avg_pool2d(images[None], (window, 1), 1, (window // 2, 0))
-    return F.avg_pool2d(rows, (1, window), 1, (0, window // 2))[0]
+    """Box mean with zero padding, as sums of shifted images: F.avg_pool2d's numbers, several times as fast. images: [N, h, w]."""
+    h, w = images.shape[1:]
+    padded = F.pad(images, (window // 2,) * 4)
+    rows = functools.reduce(torch.Tensor.add_, (padded[:, i : i + h] for i in range(1, window)), padded[:, :h].clone()).div_(window)
+    return functools.reduce(torch.Tensor.add_, (rows[:, :, i : i + w] for i in range(1, window)), rows[:, :, :w].clone()).div_(window)
 
 
 def median5(image: Tensor) -> Tensor:
