@@ -55,6 +55,12 @@ def _check_size(size: int) -> int:
     return size
 
 
+def _check_leap(leap: str) -> str:
+    if leap != "auto" and not (re.fullmatch(r"\d+", leap) and int(leap) < 1000):
+        raise typer.BadParameter(f"{leap!r} is not auto or 0 to 999")
+    return leap
+
+
 @dataclass(frozen=True)
 class Shared:
     """The options of every command, as the user gave them."""
@@ -91,9 +97,13 @@ Frames = Annotated[int, typer.Option(metavar="N", min=1, help="Frames along the 
 Fps = Annotated[float, typer.Option(metavar="RATE", min=0.1, help="Frames a second of the video.")]
 StudentName = Annotated[
     str,
-    typer.Option("--student", metavar="none|cogvideox-5b|FOLDER", help="What repairs the render: nothing, or VideoScene's weights."),
+    typer.Option("--student", metavar="none|small|cogvideox-5b|FOLDER", help="What repairs the render: nothing, or these weights."),
 ]
-Leap = Annotated[int, typer.Option("--leap", metavar="T", min=0, max=999, help="Noise step that the student leaps to.")]
+STUDENT = "none"  # the student of commands that are given none
+Leap = Annotated[
+    str, typer.Option("--leap", metavar="auto|T", callback=_check_leap, help="Noise step that the student leaps to; auto: its policy.")
+]
+Steps = Annotated[int, typer.Option("--steps", metavar="N", min=1, help="Steps of the student's sampler; it was trained for one.")]
 
 
 def given(context: typer.Context, *names: str) -> list[str]:

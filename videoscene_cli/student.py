@@ -1,75 +1,179 @@
-"""--student and --leap: which video model repairs the render. Its files are found before any work, its network is loaded once."""
+"""--student, --leap and --steps: which video model repairs the render. Its files are found before any work, its network is loaded once."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stages.errors import InputError
 from stages.files.documents import sha256_file
+from videoscene_cli import weights as installed
 from videoscene_cli.artifact import Record
 from videoscene_cli.engine import Engine
+from videoscene_cli.weights import WeightsFile, find_weights
 
 if TYPE_CHECKING:
     from stages.generate import Student
     from stages.scene import Clip, Views
     from stages.video.checkpoint import StudentFiles
+    from stages.video.small import SmallVideoConfig
     from stages.video.student import StepSettings
 
 OFFICIAL = "cogvideox-5b"
+AUTO = "auto"
+Facts = dict[str, Any]  # of the clip that was repaired last, for the manifest
 
 
 class VideoStudent:
-    """The student of a command: none, the official one from the Hugging Face cache, or a folder (layout: stages/video/checkpoint.py)."""
+    """The student of a command: none; `small` or a folder that `distill` made of it; CogVideoX from the Hugging Face cache or a folder.
 
-    def __init__(self, name: str, leap: int, engine: Engine) -> None:
-        self.name, self.leap, self.engine = name, leap, engine
-        if self.installed:
-            self.files  # noqa: B018  a wrong name or an incomplete folder is an error before any work
+    leap: a timestep, or auto: what the weights' policy chooses, without one the step that the weights name.  steps: of the sampler.
+    Raises InputError for a leap or steps that the student cannot take, WeightsError for a wrong name or an incomplete folder, before any work.
+    """
+
+    def __init__(self, name: str, leap: int | str, engine: Engine, steps: int = 1) -> None:
+        self.name, self.engine = name, engine
+        self._model: _Small | _CogVideoX | None = None
+        if name != "none":
+            ours = installed.SHIPPED.is_dir() and name in os.listdir(installed.SHIPPED)
+            folder = installed.SHIPPED / name if ours else Path(name)
+            small = ours or (folder / "config.yaml").is_file()
+            self._model = (_Small if small else _CogVideoX)(name, folder, None if leap == AUTO else int(leap), steps, engine)
 
     @property
     def installed(self) -> bool:
-        return self.name != "none"
+        return self._model is not None
+
+    def options(self) -> dict[str, Any]:
+        """For the request: what changes pixels."""
+        return {} if self._model is None else {"student": self.name, **self._model.options()}
 
     @cached_property
-    def files(self) -> StudentFiles:
-        """Raises WeightsError that says what is missing and where to get it."""
+    def weights(self) -> dict[str, dict[str, str]]:
+        """For the request: every file of the student with its hash."""
+        return {} if self._model is None else self._model.weights()
+
+    def check_frames(self, count: int) -> None:
+        """Raises InputError, before any work, when the student cannot take a clip of `count` frames."""
+        if self._model is not None:
+            self._model.check_frames(count)
+
+    @cached_property
+    def _loaded(self) -> tuple[Student, Facts]:
+        assert self._model is not None
+        return self._model.load()
+
+    def repair(self, clip: Clip, views: Views, record: Record) -> Clip:
+        """Repair a render, or say that nothing does."""
+        from stages.generate import repair
+
+        if self._model is None:
+            self.engine.report.note("no video student repairs the clip: it is the prior's render")
+            record.facts["student"] = None
+            with record.stage("generate"):
+                return repair(clip, views, None)
+        with record.stage("student"), self.engine.report.progress("loading the student"):
+            step, facts = self._loaded
+        with record.stage("generate"), self.engine.report.progress("generate"):
+            repaired = repair(clip, views, step)
+        record.facts["student"] = {"name": self.name, **facts}
+        return repaired
+
+
+class _Small:
+    """The folder of weights of a `small` student (layout: stages/video/small_files.py), verified against its manifest."""
+
+    def __init__(self, name: str, folder: Path, leap: int | None, steps: int, engine: Engine) -> None:
+        from stages.video.small_files import read_config
+
+        self.folder, self.leap, self.steps, self.engine = folder, leap, steps, engine
+        self.config, self.named = read_config(folder / "config.yaml")
+        self.network = find_weights(str(folder), "student", engine.report)
+        wanted = leap is None and (folder / "policy.safetensors").is_file()
+        self.policy = find_weights(str(folder), "policy", engine.report) if wanted else None
+        if leap == 0:
+            raise InputError("bad usage", "--leap 0 leaves nothing to do", "give auto, or 1 to 999")
+
+    config: SmallVideoConfig
+    network: WeightsFile
+    policy: WeightsFile | None
+
+    def options(self) -> dict[str, Any]:
+        leap = AUTO if self.policy else self.leap if self.leap is not None else self.named
+        return {"leap": leap, "steps": self.steps, "seed": self.engine.shared.seed}
+
+    def weights(self) -> dict[str, dict[str, str]]:
+        return {"student": self.network.record()} | ({"policy": self.policy.record()} if self.policy else {})
+
+    def check_frames(self, count: int) -> None:
+        if count < 2:
+            raise InputError("cannot repair the clip", f"it has {count} frame", "render two frames or more")
+
+    def load(self) -> tuple[Student, Facts]:
+        from torch import Tensor
+
+        from stages.video.small_files import load_small
+        from stages.video.small_student import small_student
+
+        network, device = load_small(self.network.path, self.config).to(self.engine.device), self.engine.device
+        facts: Facts = {"t": self.leap or self.named, "chosen": "given" if self.leap else "weights", "steps": self.steps}
+
+        def backbone(x: Tensor, t: Tensor) -> Tensor:
+            return network(x.to(device), t.to(device)).to(x.device)
+
+        leap: int | Callable[[Tensor, Tensor], int] = facts["t"]
+        if self.policy:
+            from stages.distill.policy import load_policy
+            from stages.video.codec import CHANNELS
+
+            policy = load_policy(self.policy.path, CHANNELS)
+
+            def choose(latent: Tensor, coverage: Tensor) -> int:
+                facts.update(t=policy.choose(latent, coverage), chosen="policy")
+                return int(facts["t"])
+
+            leap = choose
+        return small_student(backbone, leap, self.engine.shared.seed, self.steps), facts
+
+
+class _CogVideoX:
+    """CogVideoX-5B-I2V with VideoScene's weights (layout: stages/video/checkpoint.py)."""
+
+    def __init__(self, name: str, folder: Path, leap: int | None, steps: int, engine: Engine) -> None:
         from huggingface_hub.constants import HF_HUB_CACHE
 
         from stages.video.checkpoint import find_files
 
         hub = Path(os.environ.get("VIDEOSCENE_CACHE") or HF_HUB_CACHE)
-        return find_files(hub / self.name if self.name == OFFICIAL else Path(self.name), hub)
+        self.name, self.leap, self.engine = name, leap, engine
+        self.files: StudentFiles = find_files(hub / name if name == OFFICIAL else folder, hub)
+        if steps != 1:
+            raise InputError("bad usage", f"--steps {steps}: {name} repairs a clip in one step", "leave --steps out")
 
     @cached_property
     def settings(self) -> StepSettings:
         from stages.video.student import StepSettings
 
-        return StepSettings(t=self.leap, seed=self.engine.shared.seed)
+        seed = self.engine.shared.seed
+        return StepSettings(seed=seed) if self.leap is None else StepSettings(t=self.leap, seed=seed)
 
     def options(self) -> dict[str, Any]:
-        """For the request: what changes pixels."""
-        return {"student": self.name, **asdict(self.settings)} if self.installed else {}
+        return asdict(self.settings)
 
-    @cached_property
     def weights(self) -> dict[str, dict[str, str]]:
-        """For the request: every file of the student with its hash."""
-        if not self.installed:
-            return {}
         record = {f"student/{path.parent.name}/{path.name}": path for path in self.files.paths()}
         return {part: {"name": self.name, "file": path.name, "sha256": sha256_file(path)} for part, path in record.items()}
 
     def check_frames(self, count: int) -> None:
-        """Raises InputError, before any work, when the student cannot take a clip of `count` frames."""
-        if self.installed:
-            from stages.video.student import require_frames
+        from stages.video.student import require_frames
 
-            require_frames(count)
+        require_frames(count)
 
-    @cached_property
-    def _loaded(self) -> tuple[Student, str]:
+    def load(self) -> tuple[Student, Facts]:
         import torch
 
         from stages.video.checkpoint import load_cogvideox
@@ -78,19 +182,5 @@ class VideoStudent:
 
         dtype = torch.bfloat16 if self.engine.device.type == "cuda" else torch.float32
         model, keys = load_cogvideox(self.files, self.engine.device, Memory(dtype))
-        return student(model, self.settings), str(keys)
-
-    def repair(self, clip: Clip, views: Views, record: Record) -> Clip:
-        """Repair a render, or say that nothing does."""
-        from stages.generate import repair
-
-        if not self.installed:
-            self.engine.report.note("no video student is installed: the clip is the prior's render")
-            record.facts["student"] = None
-            with record.stage("generate"):
-                return repair(clip, views, None)
-        with record.stage("student"), self.engine.report.progress("loading the student"):
-            step, keys = self._loaded
-        record.facts["student"] = {"name": self.name, "keys": keys, "t": self.leap, "steps": 1}
-        with record.stage("generate"), self.engine.report.progress("generate"):
-            return repair(clip, views, step)
+        facts: Facts = {"keys": str(keys), "t": self.settings.t, "chosen": "weights" if self.leap is None else "given", "steps": 1}
+        return student(model, self.settings), facts

@@ -92,7 +92,7 @@ def train_policy(setting: Setting, progress: Progress, rewarding: Progress) -> t
         reward = known[chosen].to(setting.device)
         return {"loss": bandit_loss(logits, reward, scale, recipe.entropy), "reward": (logits.softmax(1) * reward).sum(1).mean()}
 
-    weights = dict(network.named_parameters())
+    weights: Weights = dict(network.named_parameters())
     identity = setting.identity("policy")
     task = Task("policy", recipe, weights, loss, lambda _: (None, {}), identity, {"clips": table.clips.names})
     trainer = Trainer(task, setting.run, setting.seed, setting.workers)

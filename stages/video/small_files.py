@@ -66,9 +66,8 @@ def network_config(values: Mapping[str, Any], what: str) -> SmallVideoConfig:
 
 def load_small(path: Path, config: SmallVideoConfig) -> SmallVideo:
     """The network with the weights of a file, ready to run. Raises WeightsError, which names the first key that differs."""
-    with torch.device("meta"):
-        network = SmallVideo(config)
-    network.load_state_dict(read_weights(path, network.state_dict()), assign=True)
+    network = SmallVideo(config)
+    network.load_state_dict(read_weights(path, network.state_dict()))
     return network.eval().requires_grad_(False)
 
 

@@ -15,7 +15,7 @@ from videoscene_cli.artifact import Record, Request, is_current
 from videoscene_cli.commands.prior import PriorSettings, make_prior, predict_pair
 from videoscene_cli.commands.render import make_render, render_along
 from videoscene_cli.engine import Engine
-from videoscene_cli.options import CameraPath, CamerasFile, Fps, Frames, Leap, Shared, Size, StudentName, given, with_shared
+from videoscene_cli.options import STUDENT, CameraPath, CamerasFile, Fps, Frames, Leap, Shared, Size, Steps, StudentName, given, with_shared
 from videoscene_cli.paths import PathSettings
 from videoscene_cli.plan import show_plan
 from videoscene_cli.report import Report
@@ -35,8 +35,8 @@ COPIED = ("inputs", "prior", "render")  # what a new scene folder gets from the 
 @with_shared
 def generate(
     context: typer.Context, source: Source, shared: Shared, report: Report, size: Size = 256, cameras: CamerasFile = None,
-    path: CameraPath = "interp", frames: Frames = 49, fps: Fps = 8.0, student: StudentName = "none", leap: Leap = 459,
-) -> None:
+    path: CameraPath = "interp", frames: Frames = 49, fps: Fps = 8.0, student: StudentName = STUDENT, leap: Leap = "auto", steps: Steps = 1,
+) -> None:  # fmt: skip
     """\b
     Examples:
       videoscene generate left.jpg right.jpg -o out.mp4
@@ -52,7 +52,7 @@ def generate(
     if early and not all(work.is_pair for work in works):
         why = f"--{early[0]} does nothing to a scene that is rendered already"
         raise InputError("bad usage", why, "leave it out, or give it to prior or render")
-    prior, camera_path, video = PriorSettings(size, cameras), PathSettings(path, frames, fps), VideoStudent(student, leap, engine)
+    prior, camera_path, video = PriorSettings(size, cameras), PathSettings(path, frames, fps), VideoStudent(student, leap, engine, steps)
 
     def run(work: Work) -> None:
         if work.is_pair:
