@@ -44,6 +44,7 @@ def test_frames_keep_the_border_and_nothing_else_changes() -> None:
     cameras = Cameras(torch.eye(4).repeat(5, 1, 1), torch.eye(3).repeat(5, 1, 1), (24, 32))
     clip = Clip(torch.full((5, 3, 24, 32), 0.5), cameras, torch.ones(5, 24, 32), 8.0)
     kept = keep_border(clip, images)
-    assert torch.allclose(kept.frames[:, :, :3], torch.tensor(0.02)) and torch.equal(kept.frames[:, :, 3:-3], clip.frames[:, :, 3:-3])
+    assert torch.allclose(kept.frames[:, :, :3], torch.tensor(0.02))
+    assert torch.equal(kept.frames[:, :, 3:-3], clip.frames[:, :, 3:-3])
     assert keep_border(clip, photographs()) is clip
     assert keep_border(clip, photographs(top=3)[..., :16]) is clip  # of another size

@@ -1,4 +1,4 @@
-"""Make the worlds and train the shipped prior: `make train-prior TEXTURES=folder`. Both halves resume where they stopped."""
+"""Make the worlds and train the shipped prior: `make train-prior TEXTURES=folder`. Every part resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -6,25 +6,28 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from stages.errors import StageError
 
+if TYPE_CHECKING:
+    from stages.prior.recipe import Worlds
+    from stages.worlds import Textures
+
 TEXTURE_SEED, PHOTOS, PROCEDURAL = 1000, 900, 200
 
 
 def main(
-    run: Annotated[Path, typer.Argument(help="Folder of the run: worlds/, checkpoint, log, prior.safetensors.")],
+    run: Annotated[Path, typer.Argument(help="Folder of the run: a folder a phase, then prior.safetensors and manifest.json.")],
     textures: Annotated[Path | None, typer.Option(help="Folder of texture images; without it only procedural ones.")] = None,
-    shards: Annotated[int, typer.Option(help="Shards of 64 worlds to make before training.")] = 24,
-    first: Annotated[int, typer.Option(help="First shard this process makes.")] = 0,
-    stride: Annotated[int, typer.Option(help="Make every STRIDE-th shard, for several processes.")] = 1,
-    steps: Annotated[int | None, typer.Option(help="Training steps; 0 only makes worlds.")] = None,
+    first: Annotated[int, typer.Option(help="Of every STRIDE shards this process makes the one at FIRST, with --worlds-only.")] = 0,
+    stride: Annotated[int, typer.Option(help="How many processes make worlds, with --worlds-only.")] = 1,
+    worlds_only: Annotated[bool, typer.Option("--worlds-only", help="Make the worlds and stop.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the worlds and of the training.")] = 0,
 ) -> None:
     """Make procedural worlds and train the small prior on them."""
@@ -32,41 +35,47 @@ def main(
 
     from stages.files.documents import sha256_file
     from stages.files.publish import write_json
-    from stages.prior.train import Recipe, Trainer
-    from stages.worlds.shards import SCENES, shard_path, write_shard
+    from stages.prior.recipe import phases
+    from stages.prior.train import Trainer
     from stages.worlds.textures import load_textures
 
     console = Console(stderr=True)
     try:
-        folder = run / "worlds"
-        missing = [k for k in range(first, shards, stride) if not shard_path(folder, k).exists()]
-        if missing:
-            atlas = load_textures(textures, torch.Generator().manual_seed(TEXTURE_SEED), PHOTOS, PROCEDURAL)
-            folder.mkdir(parents=True, exist_ok=True)
-            for k in missing:
-                write_shard(folder, atlas, seed, k)
-                console.print(f"worlds {k + 1}/{shards}")
-        if steps == 0:
+        atlas = load_textures(textures, torch.Generator().manual_seed(TEXTURE_SEED), PHOTOS, PROCEDURAL)
+        weights: Path | None = None
+        for phase in phases(seed):
+            folder = run / phase.name
+            make_worlds(folder / "worlds", atlas, phase.worlds, first, stride, console)
+            if not worlds_only:
+                console.print(f"{phase.name}: {phase.recipe.steps} steps, log in {folder / 'log.jsonl'}")
+                Trainer(folder / "worlds", folder, phase.recipe, weights).train()
+                weights = folder / "prior.safetensors"
+        if weights is None:
             return
-        recipe = replace(Recipe(), seed=seed, steps=steps or Recipe.steps)
-        Trainer(folder, run, recipe).train()
-        weights = run / "prior.safetensors"
-        worlds = {"shards": shards, "scenes a shard": SCENES, "textures": TEXTURE_SEED, "photographs": PHOTOS, "procedural": PROCEDURAL}
-        output = {"path": weights.name, "sha256": sha256_file(weights)}
-        write_json(
-            run / "manifest.json",
-            {
-                "command": "train-prior",
-                "worlds": worlds,
-                "recipe": asdict(recipe),
-                "versions": {"torch": torch.__version__},
-                "outputs": [output],
-            },
-        )
+        drawn = {"textures": TEXTURE_SEED, "photographs": PHOTOS, "procedural": PROCEDURAL}
+        document = {
+            "command": "train-prior",
+            "phases": [asdict(phase) for phase in phases(seed)],
+            "textures": drawn,
+            "versions": {"torch": torch.__version__},
+            "outputs": [{"path": weights.name, "sha256": sha256_file(weights)}],
+        }
+        write_json(weights.parent / "manifest.json", document)
         typer.echo(weights)
     except StageError as error:
         console.print(f"{error.what}\n  {error.why}\n  {error.hint}")
         raise typer.Exit(1) from error
+
+
+def make_worlds(folder: Path, atlas: Textures, worlds: Worlds, first: int, stride: int, console: Console) -> None:
+    """The shards of a phase that are not there yet, of every `stride` the one at `first`."""
+    from stages.worlds.shards import shard_path, write_shard
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(worlds.first + first, worlds.first + worlds.count, stride):
+        if not shard_path(folder, number).exists():
+            write_shard(folder, atlas, worlds.seed, number, worlds.scenes, worlds.sizes[number % len(worlds.sizes)])
+            console.print(f"worlds {number - worlds.first + 1}/{worlds.count}")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ from torch import Tensor
 
 from stages.geometry import project, unproject
 
-UNSEEN = 0.15  # weight of pixels that the other view does not see: guessing them is of use, but their loss is mostly noise
-
 
 def covisible(depth: Tensor, c2w: Tensor, K: Tensor, tolerance: float = 0.03) -> Tensor:
     """Which pixels of each of two views the other one sees, from exact depth.

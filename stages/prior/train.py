@@ -20,30 +20,11 @@ from torch import Generator, Tensor
 from stages.errors import InputError
 from stages.files.publish import publish
 from stages.prior.config import SMALL
-from stages.prior.loss import UNSEEN, covisible, inverse_depth_error, picture_error, plane_cross_entropy
+from stages.prior.loss import covisible, inverse_depth_error, picture_error, plane_cross_entropy
 from stages.prior.network import MVSplat, PriorOutput
+from stages.prior.recipe import Recipe
 from stages.scene import Cameras
 from stages.splat import draw
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """steps: optimiser steps.  batch: pairs a step.  learning_rate: AdamW's peak, cosine to 2 %.  ema: decay of the averaged weights.
-    depth, planes, picture: weights of the three losses.  every: steps between checkpoints.
-    """
-
-    steps: int = 4500
-    batch: int = 1
-    learning_rate: float = 4e-4
-    warmup: int = 100
-    weight_decay: float = 1e-2
-    clip_norm: float = 1.0
-    ema: float = 0.998
-    depth: float = 0.3
-    planes: float = 0.1
-    picture: float = 4.0
-    every: int = 250
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,12 +66,12 @@ def draw_batch(shards: list[Path], recipe: Recipe, step: int) -> Batch:
     return Batch(images, depth, c2w, K, torch.stack([near, far], -1))
 
 
-def losses(network: MVSplat, batch: Batch) -> tuple[PriorOutput, dict[str, Tensor]]:
-    """One forward pass and its three losses, scalars by name."""
+def losses(network: MVSplat, batch: Batch, unseen: float) -> tuple[PriorOutput, dict[str, Tensor]]:
+    """One forward pass and its three losses, scalars by name. unseen: see `Recipe`."""
     pair = batch.K[:, None].expand(-1, 2, 3, 3)
     out = network(batch.images[:, :2], batch.c2w[:, :2], pair, batch.near_far)
     truth = batch.depth[:, :2]
-    weight = UNSEEN + (1 - UNSEEN) * covisible(truth, batch.c2w, batch.K)
+    weight = unseen + (1 - unseen) * covisible(truth, batch.c2w, batch.K)
     coarse, coarse_weight = truth[..., 2::4, 2::4], weight[..., 2::4, 2::4]
     size = (batch.images.shape[-2], batch.images.shape[-1])
     pictures = []
@@ -116,10 +97,10 @@ class Trainer:
     """Network, averaged weights and optimiser of a run, with its checkpoints.
 
     worlds: folder of shards (stages/worlds/shards.py).  run: folder of checkpoint.safetensors, log.jsonl, prior.safetensors.
-    Raises InputError when there is no shard.
+    start: weights to start from, fresh ones without.  Raises InputError when there is no shard, or the run is of another recipe.
     """
 
-    def __init__(self, worlds: Path, run: Path, recipe: Recipe) -> None:
+    def __init__(self, worlds: Path, run: Path, recipe: Recipe, start: Path | None = None) -> None:
         self.shards = sorted(worlds.glob("*.safetensors"))
         if not self.shards:
             raise InputError(f"no training data in {worlds}", "it holds no shard", "make some with `make train-prior`")
@@ -127,6 +108,8 @@ class Trainer:
         run.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
         self.network = MVSplat(SMALL)
+        if start is not None:
+            self.network.load_state_dict(load_file(start))
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         decay = [p for p in self.network.parameters() if p.dim() > 1]
         plain = [p for p in self.network.parameters() if p.dim() <= 1]
@@ -163,7 +146,7 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.recipe, self.step)
         batch = draw_batch(self.shards, self.recipe, self.step)
-        _, parts = losses(self.network, batch)
+        _, parts = losses(self.network, batch, self.recipe.unseen)
         total = self.recipe.depth * parts["depth"] + self.recipe.planes * parts["planes"] + self.recipe.picture * parts["picture"]
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
@@ -194,7 +177,10 @@ class Trainer:
     def _resume(self) -> None:
         tensors = load_file(self.checkpoint)
         with safe_open(self.checkpoint, "pt") as file:
-            self.step = int(file.metadata()["step"])
+            found = file.metadata()
+        if json.loads(found["recipe"]) != asdict(self.recipe):
+            raise InputError(f"{self.run} cannot be resumed", "it was started with another recipe or seed", "choose another folder")
+        self.step = int(found["step"])
         self.network.load_state_dict({k[8:]: v for k, v in tensors.items() if k.startswith("network.")})
         self.average = {k[8:]: v for k, v in tensors.items() if k.startswith("average.")}
         state: dict[int, dict[str, Tensor]] = {}

@@ -1,6 +1,6 @@
 """Shards of photographed worlds on disk, so that training reads what was made once.
 
-A shard is a pure function of (seed, shard number): size of the images, worlds, cameras and exposure. It is a safetensors file:
+A shard is a pure function of (seed, shard number, scenes, size): worlds, cameras and exposure. It is a safetensors file:
   images [S, V, 3, h, w] uint8   two context views as a camera takes them, then the views to predict, without noise
   depth  [S, V, h, w] float16    camera z, metres
   c2w    [S, V, 4, 4] float32    K [S, 3, 3] float32, pixels
@@ -17,20 +17,15 @@ from torch import Generator, Tensor
 from stages.files.publish import publish
 from stages.worlds import Textures, draw_scene, expose
 
-# Landscape, square and portrait; every eighth shard is at the size of use.
-SIZES = ((128, 192), (160, 160), (128, 224), (192, 128), (128, 192), (144, 208), (160, 160), (192, 288))
-SCENES = 64
-
 
 def shard_path(folder: Path, number: int) -> Path:
     """Where shard `number` lies."""
     return folder / f"{number:05d}.safetensors"
 
 
-def write_shard(folder: Path, textures: Textures, seed: int, number: int, scenes: int = SCENES) -> Path:
-    """Make shard `number` of the set `seed` and publish it. Returns its path."""
+def write_shard(folder: Path, textures: Textures, seed: int, number: int, scenes: int, size: tuple[int, int]) -> Path:
+    """Make shard `number` of the set `seed` and publish it: so many scenes, pictures of size (h, w). Returns its path."""
     generator = Generator().manual_seed(seed * 1_000_003 + number)
-    size = SIZES[number % len(SIZES)]
     images, depth, c2w, K = [], [], [], []
     for _ in range(scenes):
         inside, beyond = torch.rand(2, generator=generator).tolist()

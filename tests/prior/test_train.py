@@ -10,7 +10,8 @@ from torch import Generator
 
 from stages.errors import InputError
 from stages.prior.loss import covisible, inverse_depth_error, picture_error, plane_cross_entropy
-from stages.prior.train import Recipe, Trainer, draw_batch
+from stages.prior.recipe import Recipe
+from stages.prior.train import Trainer, draw_batch
 from stages.worlds import load_textures
 from stages.worlds.shards import write_shard
 
@@ -65,7 +66,7 @@ def test_picture_error_is_zero_only_for_equal_pictures() -> None:
 def worlds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("worlds")
     textures = load_textures(None, Generator().manual_seed(0), procedural=6)
-    write_shard(folder, textures, seed=0, number=0, scenes=2)
+    write_shard(folder, textures, seed=0, number=0, scenes=2, size=(128, 192))
     return folder
 
 
@@ -102,6 +103,8 @@ def test_resumed_run_equals_uninterrupted(worlds: Path, tmp_path: Path) -> None:
         Dying(worlds, tmp_path / "cut", recipe).train()
     resumed = Trainer(worlds, tmp_path / "cut", recipe)
     assert resumed.step == 2
+    with pytest.raises(InputError, match="another recipe"):
+        Trainer(worlds, tmp_path / "cut", replace(recipe, seed=1))
     resumed.train()
     whole, cut = (load_file(tmp_path / name / "prior.safetensors") for name in ("whole", "cut"))
     assert whole.keys() == cut.keys()
@@ -111,3 +114,11 @@ def test_resumed_run_equals_uninterrupted(worlds: Path, tmp_path: Path) -> None:
 def test_no_worlds_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no training data"):
         Trainer(tmp_path, tmp_path / "run", Recipe())
+
+
+def test_a_phase_starts_from_the_weights_of_the_one_before(worlds: Path, tmp_path: Path) -> None:
+    recipe = replace(Recipe(), steps=1, batch=1, every=1)
+    Trainer(worlds, tmp_path / "first", recipe).train()
+    weights = tmp_path / "first" / "prior.safetensors"
+    started = Trainer(worlds, tmp_path / "second", recipe, weights)
+    assert all(torch.equal(value, started.average[name]) for name, value in load_file(weights).items())
