@@ -74,8 +74,8 @@ class Trainer:
         for value in task.weights.values():
             value.requires_grad_(True)
         self.average = {name: value.detach().clone() for name, value in task.weights.items()}
-        groups = [{"params": [p for p in task.weights.values() if (p.dim() > 1) == decayed]} for decayed in (True, False)]
-        groups = [group | {"weight_decay": task.recipe.weight_decay * (k == 0)} for k, group in enumerate(groups) if group["params"]]
+        matrices, others = ([p for p in task.weights.values() if (p.dim() > 1) == many] for many in (True, False))
+        groups = [{"params": matrices, "weight_decay": task.recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
         self.optimiser = torch.optim.AdamW(groups, lr=task.recipe.learning_rate, betas=(0.9, 0.99))
         self.step, self.facts = 0, {"identity": dict(task.identity), **task.facts}
 

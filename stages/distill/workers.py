@@ -28,7 +28,7 @@ def accelerated(cpu: bool) -> Workers:
     Weights, averages and optimisers are then alike everywhere, because the gradients are; only rank 0 writes.
     """
     try:
-        from accelerate import Accelerator
+        from accelerate import Accelerator  # type: ignore[import-not-found, unused-ignore]
     except ImportError as error:
         raise InputError("cannot train in several processes", "the package accelerate is missing", "pip install accelerate") from error
     accelerator = Accelerator(cpu=cpu)

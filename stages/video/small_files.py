@@ -61,7 +61,8 @@ def network_config(values: Mapping[str, Any], what: str) -> SmallVideoConfig:
         fits = isinstance(value, list) == (key in lengths) and len(numbers) == lengths.get(key, 1)
         if not fits or not all(type(number) is int and 0 < number <= WIDEST for number in numbers):
             raise WeightsError(what, f"network: {key} is {value!r}", OURS)
-    return SmallVideoConfig(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    return SmallVideoConfig(**sizes)
 
 
 def load_small(path: Path, config: SmallVideoConfig) -> SmallVideo:
