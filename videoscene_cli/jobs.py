@@ -73,6 +73,8 @@ def make_job(case: Case, method: str, out: Path, keep: bool, setup: Setup, engin
     names = read_transforms(transforms)[1]
     used = {f"frame {index}": case.scene / names[index] for index in (*case.context, *case.targets)}
     options = {"method": method, "kind": case.kind, "protocol": PROTOCOL, "context": list(case.context), "target": list(case.targets)}
+    if case.times is not None:
+        options["times"] = list(case.times)
     options["networks"] = networks_at_hand(folder_of_networks())
     more, weights = decides(method, engine, student)
     request = Request("evaluate --two-view", options | more, {"transforms": transforms, **used}, weights)

@@ -8,6 +8,7 @@ from typing import Any
 
 from stages.errors import InputError, RunError
 from videoscene_cli.artifact import Record, Request
+from videoscene_cli.datasets import unpack_scenes
 from videoscene_cli.engine import Engine
 from videoscene_cli.jobs import Job, make_job, run_jobs
 from videoscene_cli.methods import UNPOSED, Setup, check_method
@@ -16,9 +17,11 @@ from videoscene_cli.student import VideoStudent
 
 
 def evaluate_two_view(
-    folders: Sequence[Path], methods: Sequence[str], out: Path, keep: bool, processes: int, setup: Setup, engine: Engine
+    folders: Sequence[Path], index: Path | None, methods: Sequence[str], out: Path, keep: bool, processes: int, setup: Setup, engine: Engine
 ) -> None:
     """Run methods on all cases of all scenes; prints a line a case, the means, and the path of metrics.json.
+
+    index: cases of published sets, or None (videoscene_cli/datasets.py).
 
     A scene or a case that fails is reported and left out, and RunError says so at the end.
     """
@@ -26,7 +29,11 @@ def evaluate_two_view(
 
     for method in methods:
         check_method(method.removesuffix(UNPOSED), setup)
-    jobs, errors = _plan(folders, methods, out, keep, setup, engine)
+    scenes, unread = unpack_scenes(folders, index, out, engine)
+    if not scenes:
+        return
+    jobs, errors = _plan(scenes, methods, out, keep, setup, engine)
+    errors = unread | errors
     done = [job for job in jobs if job.is_done()]
     if engine.shared.dry_run:
         plan = {"methods": list(methods), "cases": len(jobs), "done": len(done), "out": str(out)}
@@ -98,7 +105,7 @@ def _number(metric: str, value: float | str | None) -> str:
 
 def _write(results: list[dict[str, Any]], methods: Sequence[str], errors: Mapping[str, Exception], out: Path, engine: Engine) -> None:
     """Print the means and publish metrics.json: protocol, summary, cases, failures."""
-    from stages.evaluate import unposed
+    from stages.evaluate import datasets, unposed
     from stages.evaluate.instruments import networks_at_hand
     from stages.evaluate.summary import summarise
     from stages.evaluate.two_view import PROTOCOL
@@ -112,7 +119,8 @@ def _write(results: list[dict[str, Any]], methods: Sequence[str], errors: Mappin
             context = {f"psnr at the inputs, {name}": value for name, value in means["context psnr"].items()}
             _print(f"mean of {means['cases']} cases", means | {"method": method, "kind": kind, "mean": means["mean"] | context}, engine)
     cost = _cost_of_no_cameras(results, methods, engine)
-    protocol = (
+    sets = {"sets": datasets.PROTOCOL} if (out / "scenes").is_dir() else {}
+    protocol = sets | (
         PROTOCOL | fvd.PROTOCOL | {"networks": networks_at_hand(folder_of_networks())} | ({"unposed": unposed.PROTOCOL} if cost else {})
     )
     cases = [{key: value for key, value in result.items() if key not in ("i3d", "fingerprint")} for result in results]

@@ -1,7 +1,8 @@
 """Two-view cases: which frames of a posed scene a method is given and which it must produce.
 
 A scene folder holds transforms.json (nerfstudio) and pairs.json, a list of
-{"kind": "medium" | "wide", "context": [i, j], "target": [...]} with indices into the frames of transforms.json.
+{"kind": "medium" | "wide", "context": [i, j], "target": [...]} with indices into the frames of transforms.json. Where these are not all
+frames of a video, "times" says where each target lies between the context frames, 0 at the first and 1 at the second.
 """
 
 from __future__ import annotations
@@ -22,12 +23,16 @@ from stages.scene import Cameras, Views
 
 @dataclass(frozen=True)
 class Case:
-    """One task: the two context frames and the target frames of a scene, as indices into its transforms.json."""
+    """One task: the two context frames and the target frames of a scene, as indices into its transforms.json.
+
+    times: of the targets, or None where frames are counted.
+    """
 
     scene: Path
     kind: str
     context: tuple[int, int]
     targets: tuple[int, ...]
+    times: tuple[float, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -84,7 +89,12 @@ def _case(scene: Path, entry: Any, count: int) -> Case:
         raise InputError(what, f"a case is {entry}", "give a kind, two different context frames and at least one target")
     if not all(isinstance(i, int) and 0 <= i < count for i in frames):
         raise InputError(what, f"a case names frames {frames}, the scene has {count}", "count frames from 0")
-    return Case(scene, kind, context, targets)
+    times = entry.get("times")
+    if times is None:
+        return Case(scene, kind, context, targets)
+    if not isinstance(times, list) or len(times) != len(targets) or not all(isinstance(time, (int, float)) for time in times):
+        raise InputError(what, f"a case has times {times} for targets {targets}", "give one number a target")
+    return Case(scene, kind, context, targets, tuple(float(time) for time in times))
 
 
 def load_task(case: Case) -> Task:
@@ -92,7 +102,8 @@ def load_task(case: Case) -> Task:
     cameras, names = read_transforms(case.scene / "transforms.json")
     first, second = case.context
     context = Views(_read(case, names, case.context, cameras.size), cameras[list(case.context)])
-    times = (torch.tensor(case.targets, dtype=torch.float32) - first) / (second - first)
+    counted = (torch.tensor(case.targets, dtype=torch.float32) - first) / (second - first)
+    times = counted if case.times is None else torch.tensor(case.times)
     return Task(context, cameras[list(case.targets)], _read(case, names, case.targets, cameras.size), times)
 
 

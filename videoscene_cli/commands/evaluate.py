@@ -34,6 +34,9 @@ Keep = Annotated[bool, typer.Option("--keep", help="Keep the frames that the met
 Real = Annotated[Path | None, typer.Option(metavar="DIR", help="A set of true clips (mp4 files, folders of frames), against --fake.")]
 Fake = Annotated[Path | None, typer.Option(metavar="DIR", help="A set of made clips, of the same length and size.")]
 Tables = Annotated[Path | None, typer.Option("--report", metavar="OUT", help="Write tables of the results of --two-view in OUT.")]
+Index = Annotated[
+    Path | None, typer.Option(metavar="FILE.json", help="Cases of RealEstate10K or ACID chunks (pixelSplat's), or of COLMAP scenes.")
+]
 Benchmark = Annotated[bool, typer.Option("--benchmark", help="Time every stage, cold and warm, on two photographs.")]
 Jobs = Annotated[int, typer.Option(metavar="N", min=1, help="Cases at a time, each in a process of its own.")]
 
@@ -43,6 +46,7 @@ def evaluate(
     shared: Shared, report: Report, scenes: Scenes = None, two_view: TwoView = False, method: Methods = None, keep: Keep = False,
     jobs: Jobs = 1, real: Real = None, fake: Fake = None, tables: Tables = None, student: StudentName = "none",
     leap: Leap = 459, unposed: Unposed = False, benchmark: Benchmark = False,
+    index: Index = None,
 ) -> None:  # fmt: skip
     """\b
     Examples:
@@ -51,9 +55,9 @@ def evaluate(
 
     Measure the clips of finished scenes: photographs matched, flicker, motion, one rigid scene. The figures go into SCENE/evaluate.
 
-    --two-view: folders with transforms.json and pairs.json have a truth; methods make its frames and are compared with it. Prints a line
-    a case and the means. A run that was stopped goes on where it was; a bad scene does not stop the rest. --real, --fake: the Frechet
-    and kernel video distance of two sets of clips.
+    --two-view: scenes with a truth, which are folders with transforms.json and pairs.json, COLMAP scenes, or with --index the chunks of
+    RealEstate10K; methods make its frames and are compared with it. Prints a line a case and the means. A run that was stopped goes on
+    where it was; a bad scene does not stop the rest. --real, --fake: the Frechet and kernel video distance of two sets of clips.
     """
     require_folder(shared.out)
     engine, methods = Engine(shared, report), list(dict.fromkeys(method or ["render"]))
@@ -76,4 +80,4 @@ def evaluate(
     if shared.out is None:
         raise InputError("bad usage", "-o is missing", usage)
     methods = with_unposed(methods) if unposed else methods
-    evaluate_two_view([Path(scene) for scene in scenes], methods, Path(shared.out), keep, jobs, setup, engine)
+    evaluate_two_view([Path(scene) for scene in scenes], index, methods, Path(shared.out), keep, jobs, setup, engine)
