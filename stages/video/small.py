@@ -68,6 +68,8 @@ class SmallVideo(nn.Module):
         self.head = nn.Conv2d(fine, CHANNELS, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        with torch.no_grad():  # the noised latent comes in by training: mixed into every feature at random it would be noise in the way
+            self.stem.weight[:, :CHANNELS] = 0
         scale = torch.full((CHANNELS, 1, 1), OTHERS)
         scale[[0, SIDE * SIDE, 2 * SIDE * SIDE]] = LOWEST
         self.register_buffer("scale", scale, persistent=False)

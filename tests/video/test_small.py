@@ -36,6 +36,17 @@ def test_an_untrained_network_returns_the_render(t: int) -> None:
     torch.testing.assert_close(out, latent, atol=1e-4, rtol=1e-4)
 
 
+def test_noise_is_ignored_at_first_and_learned_from() -> None:
+    latent, known, noise = example()
+    network = SmallVideo(TINY)
+    torch.nn.init.normal_(network.head.weight, std=0.02)
+    first, second = (one_step(network, latent, known, torch.tensor([459]), x) for x in (noise, -noise))
+    torch.testing.assert_close(first, second, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(first, latent, atol=1e-3)
+    first.square().mean().backward()
+    assert float(network.stem.weight.grad[:, :CHANNELS].abs().max()) > 0
+
+
 @pytest.mark.parametrize(("frames", "size"), [(5, (16, 16)), (9, (24, 40)), (13, (48, 16))])
 def test_shapes_of_any_size(frames: int, size: tuple[int, int]) -> None:
     latent, known, noise = example(frames, size)

@@ -25,6 +25,7 @@ def trained() -> SmallVideo:
     torch.manual_seed(0)
     network = SmallVideo(TINY)
     torch.nn.init.normal_(network.head.weight, std=0.02)
+    torch.nn.init.normal_(network.stem.weight, std=0.05)
     return network
 
 
