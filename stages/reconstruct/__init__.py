@@ -3,6 +3,7 @@
 targets    the photographs and the frames with their weights
 thin       the prior's Gaussians, merged to a budget
 fill       new ones in the holes of the frames
+moves      how far a Gaussian may go, and whereto
 loss       L1 + SSIM, weighted by pixel
 state      everything that a step reads and writes; checkpoints
 density    prune the transparent, split where the pictures ask for detail

@@ -44,4 +44,5 @@ def _split(state: State, chosen: torch.Tensor) -> None:
             moments[name][chosen] = 0
             moments[name] = torch.cat([moments[name], torch.zeros_like(parts[name])])
     state.distances = torch.cat([state.distances, state.distances[chosen]])
+    state.moves = torch.cat([state.moves, state.moves[chosen]])
     state.stress = torch.cat([state.stress, state.stress[chosen]])

@@ -14,6 +14,7 @@ from torch import Tensor
 from stages.reconstruct.density import adapt_density
 from stages.reconstruct.fill import fill
 from stages.reconstruct.loss import picture_loss
+from stages.reconstruct.moves import from_moves, moves, origins, to_moves
 from stages.reconstruct.state import State, new_state
 from stages.reconstruct.targets import Targets
 from stages.reconstruct.thin import distances, thin
@@ -21,10 +22,21 @@ from stages.render import NEAR
 from stages.scene import Cameras, Gaussians
 from stages.splat import draw
 
-# Adam's learning rates (Kerbl et al. 2023). Positions move in units of the Gaussian's distance to the nearest camera, where 3DGS takes
-# the radius of the camera path: two photographs are close together however far the scene is.
-RATES = {"means": 1.6e-4, "quats": 1e-3, "log_scales": 5e-3, "logits": 5e-2, "sh_0": 2.5e-3, "sh_rest": 2.5e-3 / 20, "poses": 5e-4}
-DECAY = 0.01  # of the rates of positions and poses, from the first step to the last, exponentially
+# Adam's learning rates (Kerbl et al. 2023); those of positions are twice sideways and once along the ray, in the units of moves.py.
+RATES = {
+    "means": (1.6e-4, 1.6e-4, 0.2),
+    "quats": 1e-3,
+    "log_scales": 5e-3,
+    "logits": 5e-2,
+    "sh_0": 2.5e-3,
+    "sh_rest": 2.5e-3 / 20,
+    "poses": 5e-4,
+}
+DECAY = 0.1  # of all rates, from the first step to the last, exponentially
+# Depths, sizes and opacities have the rates of a run of PACED steps: a shorter run takes longer steps, up to FASTEST times. In a longer one
+# depths, which start near the truth, take shorter ones. (Turns, colours and steps sideways fit the photographs without making other views
+# better, so they never hurry.)
+PACED, FASTEST = 160, 4.0
 BETAS, EPSILON = (0.9, 0.999), 1e-15
 
 Progress = Callable[[int, int, float, float], None]  # (steps done, steps in all, loss, PSNR in dB of what was drawn)
@@ -85,8 +97,12 @@ def reconstruct(
 
 def start(gaussians: Gaussians, targets: Targets, budget: int) -> State:
     """The first state: thinned to 80 % of the budget if need be, so that holes can be filled and Gaussians split."""
-    scene = fill(thin(gaussians, targets.cameras, int(0.8 * budget)), targets, budget)
-    return new_state(scene, distances(scene.means, targets.cameras), len(targets))
+    photographs = targets.cameras[: targets.photographs]
+    thinned, of = thin(gaussians, targets.cameras, int(0.8 * budget))
+    scene = fill(thinned, targets, budget)
+    added = origins(scene.means[len(thinned) :], photographs)
+    seen_from = torch.cat([origins(gaussians.means, photographs)[of], added])
+    return new_state(scene, distances(scene.means, targets.cameras), moves(scene.means, seen_from, photographs), len(targets))
 
 
 def take_step(state: State, targets: Targets, settings: Settings) -> tuple[float, float]:
@@ -150,15 +166,21 @@ def _trust(losses: Tensor, before: Tensor, chosen: list[int], photographs: int, 
 def _adam(state: State, gradients: dict[str, Tensor], steps: int) -> None:
     """Kingma & Ba 2015, every group with its own rate."""
     beta_1, beta_2 = BETAS
-    t = state.step + 1
-    for name, gradient in gradients.items():
+    t, pace = state.step + 1, min(FASTEST, PACED / steps)
+    for name, given in gradients.items():
+        gradient = to_moves(state.moves, given, gradients["log_scales"]) if name == "means" else given
         first, second = state.first[name], state.second[name]
         first.lerp_(gradient, 1 - beta_1)
         second.mul_(beta_2).addcmul_(gradient, gradient, value=1 - beta_2)
-        rate = RATES[name] * (DECAY ** (state.step / steps) if name in ("means", "poses") else 1.0)
+        rate = gradient.new_tensor(RATES[name]) * DECAY ** (state.step / steps)
+        if name == "means":
+            rate[2] *= pace
+        elif name in ("log_scales", "logits"):
+            rate *= max(1.0, pace)
         change = first / (second.sqrt().div_((1 - beta_2**t) ** 0.5).add_(EPSILON)) * (-rate / (1 - beta_1**t))
         if name == "means":
-            change *= state.distances[:, None]
+            change, growth = from_moves(state.moves, change)
+            state.parameters["log_scales"] += growth
         state.parameters[name] += change
 
 

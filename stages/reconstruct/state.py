@@ -16,7 +16,7 @@ from stages.files.publish import publish
 from stages.scene import Gaussians
 
 GROUPS = ("means", "quats", "log_scales", "logits", "sh_0", "sh_rest")  # one row a Gaussian each
-KINDS, STATISTICS = ("parameters", "first", "second"), ("distances", "losses", "stress")
+KINDS, STATISTICS = ("parameters", "first", "second"), ("distances", "moves", "losses", "stress")
 
 
 @dataclass
@@ -25,8 +25,8 @@ class State:
 
     parameters: means [G, 3], quats [G, 4], log_scales [G, 3], logits (of opacity) [G], sh_0 [G, 1, 3], sh_rest [G, K - 1, 3], and
     poses [N, 6]: rotation vector (rad) and shift (scene depths) of each target's camera in its own axes.
-    distances: [G], to the nearest camera, scene units; the unit of a Gaussian's position steps.  losses: [N], when last drawn, NaN before.
-    stress: [G], gradients of position added up since the last split.
+    distances: [G], to the nearest camera, scene units.  moves: [G, 3, 3], the unit steps of a position as columns (see moves.py); its Adam
+    works in these units.  losses: [N], when last drawn, NaN before.  stress: [G], gradients of position added up since the last split.
     """
 
     step: int
@@ -34,6 +34,7 @@ class State:
     first: dict[str, Tensor] = field(default_factory=dict)
     second: dict[str, Tensor] = field(default_factory=dict)
     distances: Tensor = field(default_factory=lambda: torch.empty(0))
+    moves: Tensor = field(default_factory=lambda: torch.empty(0))
     losses: Tensor = field(default_factory=lambda: torch.empty(0))
     stress: Tensor = field(default_factory=lambda: torch.empty(0))
 
@@ -47,11 +48,11 @@ class State:
         """Keep the Gaussians `kept` [.], a mask or indices, with their moments."""
         for tensors in (self.parameters, self.first, self.second):
             tensors |= {name: tensors[name][kept] for name in GROUPS}
-        self.distances, self.stress = self.distances[kept], self.stress[kept]
+        self.distances, self.moves, self.stress = self.distances[kept], self.moves[kept], self.stress[kept]
 
 
-def new_state(gaussians: Gaussians, distances: Tensor, targets: int) -> State:
-    """The state before the first step. distances: [G], scene units.  targets: how many images there are."""
+def new_state(gaussians: Gaussians, distances: Tensor, moves: Tensor, targets: int) -> State:
+    """The state before the first step. distances: [G], scene units.  moves: [G, 3, 3].  targets: how many images there are."""
     g = gaussians
     limit = 1e-4  # keeps logits of opaque Gaussians where a gradient still moves them
     parameters = {
@@ -65,7 +66,7 @@ def new_state(gaussians: Gaussians, distances: Tensor, targets: int) -> State:
     }
     first, second = ({name: torch.zeros_like(value) for name, value in parameters.items()} for _ in range(2))
     losses = g.means.new_full((targets,), float("nan"))
-    return State(0, parameters, first, second, distances, losses, torch.zeros_like(distances))
+    return State(0, parameters, first, second, distances, moves, losses, torch.zeros_like(distances))
 
 
 def save_checkpoint(path: Path, state: State, identity: str) -> None:

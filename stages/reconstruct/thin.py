@@ -24,22 +24,24 @@ def distances(means: Tensor, cameras: Cameras) -> Tensor:
     return torch.cdist(means.double(), cameras.c2w[:, :3, 3].to(means.device, torch.float64)).amin(1).clamp_min(1e-6).to(means)
 
 
-def thin(gaussians: Gaussians, cameras: Cameras, budget: int) -> Gaussians:
+def thin(gaussians: Gaussians, cameras: Cameras, budget: int) -> tuple[Gaussians, Tensor]:
     """At most `budget` Gaussians: the transparent and the ones behind every camera dropped, those that share a cell merged.
 
-    cameras: of the targets. A cell is a cube of about a pixel's width at its distance, larger only if the budget asks for it.
-    Raises InputError when no Gaussian is left.
+    cameras: of the targets. Returns them and, for each, which of the given ones it is or has in it, [G]. A cell is a cube of about a
+    pixel's width at its distance, larger only if the budget asks for it. Raises InputError when no Gaussian is left.
     """
     seen = (gaussians.opacities >= TRANSPARENT) & _in_front(gaussians.means, cameras)
     if not bool(seen.any()):
         raise InputError("nothing to reconstruct from", "no Gaussian is visible in front of a camera", "make the prior of the scene again")
-    g = select(gaussians, seen)
+    present = torch.nonzero(seen)[:, 0]
+    g = select(gaussians, present)
     pixel = distances(g.means, cameras) / float(cameras.K[:, 0, 0].mean())
     size = CELL
     while True:
         cell, count = _cells(g.means, pixel, size)
         if count <= budget:
-            return _merge(g, cell, count)
+            merged, first = _merge(g, cell, count)
+            return merged, present[first]
         size *= GROWTH
 
 
@@ -73,8 +75,8 @@ def _cells(means: Tensor, pixel: Tensor, size: float) -> tuple[Tensor, int]:
     return number, count
 
 
-def _merge(g: Gaussians, cell: Tensor, count: int) -> Gaussians:
-    """One Gaussian a cell, with the mean, covariance and mass of its members (Kerbl et al. 2024, sec. 4.1).
+def _merge(g: Gaussians, cell: Tensor, count: int) -> tuple[Gaussians, Tensor]:
+    """One Gaussian a cell, with the mean, covariance and mass of its members (Kerbl et al. 2024, sec. 4.1), and its first member, [count].
 
     Members weigh as much as they cover, opacity times squared size; singles stay as they are.
     """
@@ -101,7 +103,7 @@ def _merge(g: Gaussians, cell: Tensor, count: int) -> Gaussians:
     own = select(g, first[single])
     for merged, kept in ((means, own.means), (scales, own.scales), (quats, own.quats), (opacities, own.opacities), (sh, own.sh)):
         merged[single] = kept.to(merged)
-    return Gaussians(*(x.to(g.means) for x in (means, scales, quats, opacities, sh)))
+    return Gaussians(*(x.to(g.means) for x in (means, scales, quats, opacities, sh))), first
 
 
 def rotations(quats: Tensor) -> Tensor:

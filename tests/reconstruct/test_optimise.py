@@ -113,15 +113,15 @@ def test_photographs_are_believed_over_frames(truth: Gaussians, targets: Targets
     assert photographs < 0.5 * frames
 
 
-def test_a_frame_that_disagrees_does_little_harm(truth: Gaussians, targets: Targets) -> None:
+def test_a_frame_that_disagrees_does_little_harm(perturbed: Gaussians, targets: Targets) -> None:
     images = targets.images.clone()
     images[4] = images[4].flip(-1)
     wrong = Targets(images, targets.cameras, targets.weight, 2)
     others = Targets(*(x[[0, 1, 2, 3, 5, 6]] for x in (targets.images, targets.cameras, targets.weight)), 2)
     believing = Settings(steps=60, gaussians=3000, adapt_every=20, tolerance=1e9)
-    robust, trusting = (reconstruct(truth, wrong, settings) for settings in (QUICK, believing))
+    robust, trusting = (reconstruct(perturbed, wrong, settings) for settings in (QUICK, believing))
     assert int(robust.losses.argmax()) == 4
-    assert quality(robust.gaussians, others) > quality(trusting.gaussians, others) + 0.3
+    assert quality(robust.gaussians, others) > quality(trusting.gaussians, others) + 0.2
 
 
 def test_refined_poses_undo_a_shift(truth: Gaussians, targets: Targets) -> None:
