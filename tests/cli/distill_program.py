@@ -1,0 +1,29 @@
+"""`videoscene distill` in a process that dies at a chosen place, for tests that kill it there."""
+
+import os
+import signal
+import sys
+from typing import Any
+
+from stages.distill import state, train
+from videoscene_cli import app
+
+
+def run(arguments: list[str], phase: str, place: str) -> None:
+    """Run a command line, killed as by `kill -9` in the third step of a phase, or while that phase's second checkpoint is written."""
+    step, save = train.Trainer._step, state.write_json
+
+    def dying_step(self: train.Trainer) -> dict[str, float]:
+        told = step(self)
+        if place == "step" and self.task.phase == phase and self.step == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return told
+
+    def dying_save(path: Any, document: Any) -> None:
+        if place == "save" and f"/{phase}/" in str(path) and document["step"] == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+        save(path, document)
+
+    train.Trainer._step = dying_step  # type: ignore[method-assign]
+    state.write_json = dying_save
+    sys.exit(app.run(arguments))

@@ -1,0 +1,191 @@
+"""videoscene distill: a run from clips to weights that generate takes; killed anywhere it ends with the same weights."""
+
+import json
+import multiprocessing
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from stages.files.clip import read_clip
+from tests.cli.conftest import Ended
+from tests.cli.distill_program import run as run_and_die
+from tests.distill.tiny import NETWORK, write_shards
+
+Run = Callable[..., Ended]
+Photos = tuple[Path, Path]
+
+PHASE = {"steps": 4, "every": 2, "warmup": 1, "learning_rate": 1e-3, "ema": 0.5}
+RECIPE = {
+    "network": NETWORK,
+    "data": {"frames": 5, "size": [16, 32]},
+    "teacher": PHASE,
+    "regression": PHASE,
+    "student": PHASE,
+    "policy": {**PHASE, "clips": 4, "held_out": 0.5, "grid": [99, 299], "width": 8},
+}
+WEIGHTS = ("teacher/student", "regression/student", "student/student", "full/student", "full/policy")
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A recipe and clips."""
+    folder = tmp_path_factory.mktemp("material")
+    write_shards(folder / "clips")
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
+    return folder / "recipe.yaml", folder / "clips"
+
+
+def command(material: tuple[Path, Path], out: Path, *more: object) -> list[str]:
+    return [str(word) for word in ("distill", "-o", out, "--config", material[0], "--clips", material[1], "--device", "cpu", *more)]
+
+
+@pytest.fixture
+def whole(material: tuple[Path, Path], videoscene: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted run, made once."""
+    out = tmp_path_factory.getbasetemp() / "whole"
+    if not out.exists():
+        ended = videoscene(*command(material, out))
+        assert ended.code == 0, ended.err
+        assert ended.out.splitlines() == [str(out / "weights" / name) for name in ("teacher", "regression", "student", "full")]
+    return out
+
+
+@pytest.mark.parametrize("place", ["step", "save"])
+def test_killed_in_every_phase_it_ends_with_the_same_weights(
+    whole: Path, material: tuple[Path, Path], videoscene: Run, tmp_path: Path, place: str
+) -> None:
+    out = tmp_path / "cut"
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["tests.cli.distill_program"])
+    for phase in ("teacher", "regression", "student", "policy"):
+        process = processes.Process(target=run_and_die, args=(command(material, out, "-q"), phase, place))
+        process.start()
+        process.join(120)
+        assert process.exitcode == -signal.SIGKILL, phase
+        assert not (out / "weights" / {"policy": "full"}.get(phase, phase)).exists()
+    ended = videoscene(*command(material, out))
+    assert ended.code == 0, ended.err
+    assert "policy: going on from step 2 of 4" in ended.err
+    for name in WEIGHTS:
+        a, b = (load_file(run / "weights" / f"{name}.safetensors") for run in (whole, out))
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[key], b[key]) for key in a), name
+    steps = [(row["phase"], row["step"]) for row in map(json.loads, (out / "log.jsonl").read_text().splitlines()) if "loss" in row]
+    assert steps == [(phase, 4) for phase in ("teacher", "regression", "student", "policy")]
+    assert not list(out.rglob(".*partial*"))
+
+
+def test_the_same_run_is_up_to_date_and_another_is_refused(whole: Path, material: tuple[Path, Path], videoscene: Run) -> None:
+    ended = videoscene(*command(material, whole, "--json"))
+    assert ended.code == 0
+    assert [json.loads(line)["up_to_date"] for line in ended.out.splitlines()] == [True] * 4
+    ended = videoscene(*command(material, whole, "--seed", 1))
+    assert ended.code == 2
+    assert "seed was 0, now 1" in ended.err
+    assert "--force" in ended.err
+
+
+def test_the_plan_writes_nothing(material: tuple[Path, Path], videoscene: Run, tmp_path: Path) -> None:
+    ended = videoscene(*command(material, tmp_path / "run", "--phase", "student", "--dry-run", "--json"))
+    assert ended.code == 0
+    assert json.loads(ended.out)["phases"] == {"student": "4 steps"}
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["--config", "nothing"], 2, "cogvideox-5b, small"),
+        (["--clips", "nowhere"], 2, "no shard"),
+        (["--phase", "policy"], 2, "the student of"),
+        (["--phase", "dream"], 2, "teacher"),
+    ],
+)
+def test_what_cannot_be_trained(
+    material: tuple[Path, Path], videoscene: Run, tmp_path: Path, arguments: list[str], code: int, told: str
+) -> None:
+    base = ["distill", "-o", str(tmp_path / "run"), *arguments]
+    base += [] if "--config" in arguments else ["--config", str(material[0])]
+    base += [] if "--clips" in arguments else ["--clips", str(material[1])]
+    ended = videoscene(*base)
+    assert ended.code == code
+    assert told in ended.err
+    assert len(ended.err.strip().splitlines()) == 3
+    assert not (tmp_path / "run" / "weights").exists()
+
+
+def test_unknown_keys_and_no_steps(material: tuple[Path, Path], videoscene: Run, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("teacher: {stepps: 3}")
+    ended = videoscene("distill", "-o", tmp_path / "run", "--clips", material[1], "--config", recipe)
+    assert ended.code == 2
+    assert "'stepps'" in ended.err
+    assert "steps" in ended.err.splitlines()[2]
+    recipe.write_text("teacher: {steps: 3}")
+    ended = videoscene("distill", "-o", tmp_path / "run", "--clips", material[1], "--config", recipe, "--phase", "student")
+    assert ended.code == 2
+    assert "phases with steps: teacher" in ended.err
+
+
+def test_weights_to_start_from(whole: Path, material: tuple[Path, Path], videoscene: Run, tmp_path: Path) -> None:
+    recipe, start = tmp_path / "recipe.yaml", tmp_path / "start.safetensors"
+    recipe.write_text(yaml.safe_dump(RECIPE | {"start": str(start)}))
+    tensors = load_file(whole / "weights" / "student" / "student.safetensors")
+    save_file(tensors | {"head.weight": torch.zeros(3)}, start)
+    ended = videoscene(*command((recipe, material[1]), tmp_path / "run", "--phase", "teacher"))
+    assert ended.code == 3
+    assert "head.weight is (3,), not (192, 16, 3, 3)" in ended.err
+    save_file(tensors, start)
+    ended = videoscene(*command((recipe, material[1]), tmp_path / "run", "--phase", "teacher"))
+    assert ended.code == 0, ended.err
+    trained = load_file(tmp_path / "run" / "weights" / "teacher" / "student.safetensors")
+    assert float((trained["stem.weight"] - tensors["stem.weight"]).abs().max()) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("weights", "leap", "chosen"), [("full", [], "policy"), ("student", [], "weights"), ("full", ["--leap", 300], "given")]
+)
+def test_generate_takes_the_weights(
+    whole: Path, videoscene: Run, photos: Photos, tmp_path: Path, weights: str, leap: list[object], chosen: str
+) -> None:
+    scene = tmp_path / "scene"
+    student = whole / "weights" / weights
+    ended = videoscene("generate", *photos, "-o", scene, "--size", 64, "--frames", 6, "--student", student, *leap)
+    assert ended.code == 0, ended.err
+    facts = json.loads((scene / "generate" / "manifest.json").read_text())["facts"]["student"]
+    assert facts["chosen"] == chosen
+    assert facts["t"] in ({"policy": (99, 299), "weights": (459,), "given": (300,)}[chosen])
+    made, render = read_clip(scene / "generate"), read_clip(scene / "render")
+    assert not torch.equal(made.frames, render.frames)
+    assert made.coverage is not None
+    assert render.coverage is not None
+    assert torch.equal(made.coverage, render.coverage), "the map of what was seen is kept"
+    again = videoscene("generate", scene, "-o", tmp_path / "again", "--student", student, *leap)
+    assert again.code == 0
+    assert torch.equal(read_clip(tmp_path / "again" / "generate").frames, made.frames), "the same seed, the same clip"
+
+
+@pytest.mark.parametrize(("damage", "told"), [("cut", "sha256"), ("other", "head.weight is (1,), not"), ("config", "network")])
+def test_generate_refuses_other_weights(whole: Path, videoscene: Run, photos: Photos, tmp_path: Path, damage: str, told: str) -> None:
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    for path in (whole / "weights" / "student").iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    path = folder / "student.safetensors"
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-9])
+    else:
+        (folder / "manifest.json").unlink()
+    if damage == "other":
+        save_file(load_file(path) | {"head.weight": torch.zeros(1)}, path)
+    if damage == "config":
+        (folder / "config.yaml").write_text("model: small\nleap: 459\nnetwork: {width: 9}\n")
+    ended = videoscene("generate", *photos, "-o", tmp_path / "o.mp4", "--size", 64, "--frames", 6, "--student", folder)
+    assert ended.code == 3
+    assert told in ended.err
+    assert not (tmp_path / "o.mp4").exists()
