@@ -23,7 +23,7 @@ from stages.errors import InputError
 from videoscene_cli.artifact import PACKAGES, Record, peak_memory
 from videoscene_cli.engine import Engine
 from videoscene_cli.methods import Setup
-from videoscene_cli.student import VideoStudent
+from videoscene_cli.student import AUTO, VideoStudent
 
 if TYPE_CHECKING:
     import torch
@@ -164,7 +164,7 @@ def _generate(photographs: list[Path], folder: Path, setup: Setup, workload: Wor
     from stages.files.clip import read_clip, read_views, write_clip
 
     clip, views = read_clip(folder / "render"), read_views(folder / "views")
-    student = VideoStudent(setup.student, setup.leap, engine)
+    student = VideoStudent(setup.student, AUTO, engine)
     return lambda: student.repair(clip, views, Record()), lambda clip: write_clip(folder / "generate", clip)
 
 

@@ -1,4 +1,4 @@
-"""Published test sets for --two-view: chunks of RealEstate10K with --index, COLMAP folders; unpacked into OUT/scenes once."""
+"""Published test sets for --two-view: chunks of RealEstate10K with their index, COLMAP folders; unpacked into OUT/scenes once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Unpacker:
         from stages.files.realestate import find_recording, read_chunk
 
         if self.entries is None:
-            hint = "add --index evaluation_index_re10k.json (pixelSplat's assets)"
+            hint = "name the index too, such as evaluation_index_re10k.json of pixelSplat's assets"
             raise InputError(f"no cases for {folder}", "chunks do not say which frames are given and which are made", hint)
         places, made = [], []
         for key in self.entries:
@@ -77,15 +77,20 @@ class Unpacker:
         return made
 
 
-def unpack_scenes(folders: Sequence[Path], index: Path | None, out: Path, engine: Engine) -> tuple[list[Path], dict[str, Exception]]:
-    """Two-view scene folders as they are, the scenes of others unpacked: their folders, and the errors of those that cannot be.
+def unpack_scenes(given: Sequence[Path], out: Path, engine: Engine) -> tuple[list[Path], dict[str, Exception]]:
+    """Two-view scene folders as they are, the scenes of published sets unpacked: their folders, and the errors of those that cannot be.
 
+    given: folders, and at most one .json, the index of cases.
     With --dry-run nothing is unpacked but told. Raises InputError for a bad index, chunks without one, or when nothing is left.
     """
     from stages.evaluate.datasets import is_colmap
     from stages.files.realestate import INDEX
 
-    unpacker, found = Unpacker(index, out / "scenes", engine), list[Path]()
+    indices = [path for path in given if path.suffix == ".json"]
+    if len(indices) > 1:
+        raise InputError("bad usage", f"{len(indices)} indices of cases", "give the scenes of one index at a time")
+    folders = [path for path in given if path not in indices]
+    unpacker, found = Unpacker(indices[0] if indices else None, out / "scenes", engine), list[Path]()
     for folder in folders:
         models = [folder] if is_colmap(folder) else sorted(path for path in folder.glob("*") if is_colmap(path))
         if not (folder / INDEX).is_file() and not models:

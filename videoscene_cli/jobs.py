@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,9 +21,8 @@ from stages.errors import DeviceError, InputError, RunError, StageError, Weights
 from stages.files.documents import read_json
 from videoscene_cli.artifact import REPLACE, Request
 from videoscene_cli.engine import Engine
-from videoscene_cli.methods import UNPOSED, Setup, decides, open_method
+from videoscene_cli.methods import Setup, Students, decides, open_method, read_method
 from videoscene_cli.metric_networks import folder_of_networks
-from videoscene_cli.student import VideoStudent
 
 if TYPE_CHECKING:
     from stages.evaluate.cases import Case, Task
@@ -63,7 +62,7 @@ class Job:
         return True
 
 
-def make_job(case: Case, method: str, out: Path, keep: bool, setup: Setup, engine: Engine, student: VideoStudent) -> Job:
+def make_job(case: Case, method: str, out: Path, keep: bool, setup: Setup, engine: Engine, students: Students) -> Job:
     """Fingerprint a job: everything that decides the figures of a method on a case. Raises InputError when a file is missing."""
     from stages.evaluate.instruments import networks_at_hand
     from stages.evaluate.two_view import PROTOCOL
@@ -76,7 +75,7 @@ def make_job(case: Case, method: str, out: Path, keep: bool, setup: Setup, engin
     if case.times is not None:
         options["times"] = list(case.times)
     options["networks"] = networks_at_hand(folder_of_networks())
-    more, weights = decides(method, engine, student)
+    more, weights = decides(method, engine, students)
     request = Request("evaluate --two-view", options | more, {"transforms": transforms, **used}, weights)
     return Job(case, method, out, keep, setup, request.fingerprint)
 
@@ -157,8 +156,9 @@ def _make(job: Job, task: Task) -> tuple[Made, dict[str, Any]]:
     from stages.evaluate.two_view import make
     from stages.evaluate.unposed import unpose
 
-    opened, facts = open_method(job.method.removesuffix(UNPOSED), job.setup), dict[str, Any]()
-    if job.method.endswith(UNPOSED):
+    asked, facts = read_method(job.method), dict[str, Any]()
+    opened = open_method(replace(asked, unposed=False), job.setup)
+    if asked.unposed:
         try:
             task, off = unpose(task)
         except RunError as error:

@@ -1,17 +1,20 @@
-"""--method: which methods there are, what decides their results, and how they are opened."""
+"""--method NAME[-STEPS][-unposed]: which methods there are, what decides their results, and how they are opened."""
 
 from __future__ import annotations
 
 import functools
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.errors import InputError
 from videoscene_cli.artifact import Record
 from videoscene_cli.engine import Engine
 from videoscene_cli.options import Shared
-from videoscene_cli.student import VideoStudent
+from videoscene_cli.student import AUTO, VideoStudent
 
 if TYPE_CHECKING:
     from stages.evaluate.baselines import Method
@@ -21,21 +24,30 @@ if TYPE_CHECKING:
 
 # crossfade, nearest: of the photographs.  plane-sweep: without learning.  render: of the prior.  generate: the render, repaired by the
 # student.  Table 4: scenes optimised on the photographs alone, on them and the render, on them and the student's clip.
-METHODS = ("crossfade", "nearest", "plane-sweep", "render", "generate", "photographs", "refined", "reconstruct")
+# svd, cogvideox: Stable Video Diffusion and CogVideoX-5B-I2V, for those who have them (stages/evaluate/video_models.py).
+METHODS = ("crossfade", "nearest", "plane-sweep", "render", "generate", "photographs", "refined", "reconstruct", "svd", "cogvideox")
 WITH_PRIOR = ("render", "generate", "refined", "reconstruct")
 WITH_STUDENT = ("generate", "reconstruct")
 OPTIMISED = ("photographs", "refined", "reconstruct")
-WITHOUT_CAMERAS = ("crossfade", "nearest")
-UNPOSED = "-unposed"  # ends the name of a method that works from estimated cameras
+VIDEO_MODELS = {"svd": 25, "cogvideox": 50}  # with the steps that each takes by default
+WITHOUT_CAMERAS = ("crossfade", "nearest", *VIDEO_MODELS)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A method as it was asked for: its name in METHODS, the steps of its sampler, whether its cameras are estimated."""
+
+    base: str
+    steps: int | None
+    unposed: bool
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What the methods of a run are opened with. student, leap: --student and --leap."""
+    """What the methods of a run are opened with. student: --student."""
 
     shared: Shared
     student: str = "none"
-    leap: int = 459
 
     def engine(self) -> Engine:
         """An engine of its own, for a process of its own."""
@@ -50,47 +62,83 @@ class Opened:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+class Students:
+    """--student with any number of steps, each made once."""
+
+    def __init__(self, setup: Setup, engine: Engine) -> None:
+        self._name, self._engine, self._made = setup.student, engine, dict[int, VideoStudent]()
+
+    def of(self, asked: Asked) -> VideoStudent:
+        """Raises InputError for steps that it cannot take, WeightsError when it is incomplete."""
+        steps = asked.steps or 1
+        if steps not in self._made:
+            self._made[steps] = VideoStudent(self._name, AUTO, self._engine, steps)
+        return self._made[steps]
+
+
+def read_method(name: str) -> Asked:
+    """NAME, NAME-STEPS where it has a sampler, each with -unposed behind it where it looks at cameras. Raises InputError."""
+    match = re.fullmatch(r"(?P<base>[a-z-]+?)(-(?P<steps>\d+))?(?P<unposed>-unposed)?", name)
+    usage = f"--method {'|'.join(METHODS)}"
+    if match is None or match["base"] not in METHODS:
+        raise InputError("bad usage", f"{name!r} is no method", usage)
+    asked = Asked(match["base"], int(match["steps"]) if match["steps"] else None, match["unposed"] is not None)
+    if asked.steps is not None and (asked.base not in (*WITH_STUDENT, *VIDEO_MODELS) or asked.steps < 1):
+        raise InputError("bad usage", f"{asked.base} has no sampler that takes {asked.steps} steps", usage)
+    if asked.unposed and asked.base in WITHOUT_CAMERAS:
+        raise InputError("bad usage", f"{asked.base} does not look at cameras", "leave -unposed out")
+    return asked
+
+
 def check_method(name: str, setup: Setup) -> None:
     """Raises InputError, before any work, for a method that there is not or that needs a student."""
-    if name not in METHODS:
-        raise InputError("bad usage", f"{name!r} is no method", f"--method {'|'.join(METHODS)}")
-    if name in WITH_STUDENT and setup.student == "none":
-        raise InputError("bad usage", f"{name} repairs the render, and no student is given", "add --student NAME|FOLDER, or take render")
+    asked = read_method(name)
+    if asked.base in WITH_STUDENT and setup.student == "none":
+        raise InputError(
+            "bad usage", f"{asked.base} repairs the render, and no student is given", "add --student NAME|FOLDER, or take render"
+        )
 
 
 def with_unposed(names: Sequence[str]) -> list[str]:
     """Methods, each followed by the same without cameras. Raises InputError when none of them looks at cameras."""
-    if all(name in WITHOUT_CAMERAS for name in names):
+    asked = {name: read_method(name) for name in names}
+    if all(each.base in WITHOUT_CAMERAS for each in asked.values()):
         raise InputError(
             "bad usage", f"--unposed changes nothing of {', '.join(names)}", "add a --method that uses cameras, such as render"
         )
-    return [each for name in names for each in ((name,) if name in WITHOUT_CAMERAS else (name, name + UNPOSED))]
+    plain = {name: each.unposed or each.base in WITHOUT_CAMERAS for name, each in asked.items()}
+    return list(dict.fromkeys(other for name in names for other in ([name] if plain[name] else [name, f"{name}-unposed"])))
 
 
-def decides(name: str, engine: Engine, student: VideoStudent) -> tuple[dict[str, Any], dict[str, Mapping[str, str]]]:
+def decides(name: str, engine: Engine, students: Students) -> tuple[dict[str, Any], dict[str, Mapping[str, str]]]:
     """Options and weights that decide what a method makes, beside the case. Raises WeightsError when some are missing."""
     from dataclasses import asdict
 
     from stages.evaluate.unposed import PROTOCOL
 
-    options: dict[str, Any] = {"cameras": PROTOCOL} if name.endswith(UNPOSED) else {}
-    name = name.removesuffix(UNPOSED)
-    options |= student.options() if name in WITH_STUDENT else {}
-    if name in OPTIMISED:
+    asked = read_method(name)
+    options: dict[str, Any] = {"cameras": PROTOCOL} if asked.unposed else {}
+    weights: dict[str, Mapping[str, str]] = {"prior": engine.weights.record()} if asked.base in WITH_PRIOR else {}
+    if asked.base in OPTIMISED:
         options["settings"] = asdict(_settings(engine.shared.seed))
-    weights: dict[str, Mapping[str, str]] = {"prior": engine.weights.record()} if name in WITH_PRIOR else {}
-    return options, weights | (student.weights if name in WITH_STUDENT else {})
+    if asked.base in VIDEO_MODELS:
+        options |= {"steps": asked.steps or VIDEO_MODELS[asked.base], "seed": engine.shared.seed}
+    if asked.base in WITH_STUDENT:
+        student = students.of(asked)
+        options |= student.options()
+        weights |= student.weights
+    return options, weights
 
 
 @functools.cache
-def open_method(name: str, setup: Setup) -> Opened:
-    """Load what a method (a name of METHODS) needs, once in a process. Raises WeightsError, DeviceError."""
-    from stages.evaluate import baselines, plane_sweep
+def open_method(asked: Asked, setup: Setup) -> Opened:
+    """Load what a method needs, once in a process. Raises WeightsError, DeviceError."""
+    from stages.evaluate import baselines, plane_sweep, video_models
     from stages.evaluate.prior import render_prior, repair_prior
     from stages.evaluate.reconstruction import photographs_only, refined_prior
     from stages.prior.pose import near_far_from_cameras
 
-    engine, seed = _engine(setup), setup.shared.seed
+    engine, seed, name = _engine(setup), setup.shared.seed, asked.base
     if name in ("crossfade", "nearest"):
         return Opened({"crossfade": baselines.crossfade, "nearest": baselines.nearest}[name])
     if name == "plane-sweep":
@@ -101,7 +149,11 @@ def open_method(name: str, setup: Setup) -> Opened:
         return Opened(render_prior(engine.network))
     if name == "refined":
         return Opened(refined_prior(engine.network, _settings(seed)))
-    step, facts = _student(setup)
+    if name in VIDEO_MODELS:
+        steps = asked.steps or VIDEO_MODELS[name]
+        model = video_models.load(name, _hub(), engine.device, steps, seed)
+        return Opened(video_models.image_to_video(model), {"student": {"name": name, "steps": steps}})
+    step, facts = _student(asked, setup)
     if name == "generate":
         return Opened(repair_prior(engine.network, step), facts)
     return Opened(refined_prior(engine.network, _settings(seed), step), facts)
@@ -113,15 +165,20 @@ def _settings(seed: int) -> Settings:
     return Settings(seed=seed)
 
 
+def _hub() -> Path:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(os.environ.get("VIDEOSCENE_CACHE") or HF_HUB_CACHE)
+
+
 @functools.cache
 def _engine(setup: Setup) -> Engine:
     return setup.engine()
 
 
-@functools.cache
-def _student(setup: Setup) -> tuple[Student, dict[str, Any]]:
+def _student(asked: Asked, setup: Setup) -> tuple[Student, dict[str, Any]]:
     """--student as a function of clips, and where it leaves its facts."""
-    video, facts = VideoStudent(setup.student, setup.leap, _engine(setup)), dict[str, Any]()
+    video, facts = Students(setup, _engine(setup)).of(asked), dict[str, Any]()
 
     def step(clip: Clip, views: Views) -> Clip:
         record = Record()

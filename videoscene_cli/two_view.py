@@ -11,25 +11,24 @@ from videoscene_cli.artifact import Record, Request
 from videoscene_cli.datasets import unpack_scenes
 from videoscene_cli.engine import Engine
 from videoscene_cli.jobs import Job, make_job, run_jobs
-from videoscene_cli.methods import UNPOSED, Setup, check_method
+from videoscene_cli.methods import Setup, Students, check_method
 from videoscene_cli.metric_networks import folder_of_networks
-from videoscene_cli.student import VideoStudent
 
 
 def evaluate_two_view(
-    folders: Sequence[Path], index: Path | None, methods: Sequence[str], out: Path, keep: bool, processes: int, setup: Setup, engine: Engine
+    given: Sequence[Path], methods: Sequence[str], out: Path, keep: bool, processes: int, setup: Setup, engine: Engine
 ) -> None:
     """Run methods on all cases of all scenes; prints a line a case, the means, and the path of metrics.json.
 
-    index: cases of published sets, or None (videoscene_cli/datasets.py).
+    given: folders of scenes, and the index of cases of published sets (videoscene_cli/datasets.py).
 
     A scene or a case that fails is reported and left out, and RunError says so at the end.
     """
     from stages.files.documents import read_json
 
     for method in methods:
-        check_method(method.removesuffix(UNPOSED), setup)
-    scenes, unread = unpack_scenes(folders, index, out, engine)
+        check_method(method, setup)
+    scenes, unread = unpack_scenes(given, out, engine)
     if not scenes:
         return
     jobs, errors = _plan(scenes, methods, out, keep, setup, engine)
@@ -65,7 +64,7 @@ def _plan(
     """The jobs of all scenes, and the errors of scenes or cases that cannot be read. Raises InputError if no case is left."""
     from stages.evaluate.cases import find_scenes, read_cases
 
-    student = VideoStudent(setup.student, setup.leap, engine)
+    students = Students(setup, engine)
     jobs: list[Job] = []
     errors: dict[str, Exception] = {}
     for scene in find_scenes(list(folders)):
@@ -76,7 +75,7 @@ def _plan(
             continue
         for case in cases:
             try:
-                jobs += [make_job(case, method, out, keep, setup, engine, student) for method in methods]
+                jobs += [make_job(case, method, out, keep, setup, engine, students) for method in methods]
             except InputError as error:
                 errors[case.name] = error
     if not jobs:
@@ -134,8 +133,8 @@ def _cost_of_no_cameras(results: list[dict[str, Any]], methods: Sequence[str], e
     from stages.evaluate.unposed import against_posed
 
     cost = {}
-    for method in (name.removesuffix(UNPOSED) for name in methods if name.endswith(UNPOSED)):
-        with_cameras, without = ([result for result in results if result["method"] == name] for name in (method, method + UNPOSED))
+    for method in (name.removesuffix("-unposed") for name in methods if name.endswith("-unposed")):
+        with_cameras, without = ([result for result in results if result["method"] == name] for name in (method, f"{method}-unposed"))
         cost[method] = against_posed(without, with_cameras)
         for kind, found in cost[method].items():
             text = "  ".join(f"{name} {_number('psnr', value['psnr'])}" for name, value in found["both"].items() if value)

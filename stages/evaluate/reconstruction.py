@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -13,7 +15,7 @@ from stages.prior.gaussian_head import C0
 from stages.prior.network import MVSplat
 from stages.prior.pose import near_far_from_cameras
 from stages.prior.predict import predict
-from stages.reconstruct import Settings, gather, reconstruct
+from stages.reconstruct import STEPS_OF_A_PAIR, Settings, gather, reconstruct
 from stages.reconstruct.thin import distances
 from stages.render import render
 from stages.scene import Cameras, Clip, Gaussians, Views
@@ -49,7 +51,8 @@ def refined_prior(network: MVSplat, settings: Settings, student: Student | None 
         (a, b), (K_a, K_b) = context.cameras.c2w, context.cameras.K
         path = interpolate(a, b, K_a, K_b, context.cameras.size, frames)
         clip = repair(keep_border(render(gaussians, path.to(gaussians.means)), context.images), context, student)
-        refined = reconstruct(gaussians, gather(context, clip, student is not None), settings).gaussians
+        own = settings if student is not None else replace(settings, steps=STEPS_OF_A_PAIR)
+        refined = reconstruct(gaussians, gather(context, clip, student is not None), own).gaussians
         return drawn(keep_border(render(refined, cameras.to(refined.means)), context.images), refined)
 
     return method

@@ -74,9 +74,9 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 def test_chunks_with_an_index(chunks: Path, index: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
-    assert run(chunks, "--index", index, "-o", out, "--dry-run")[1] == [f"to unpack: 2 scenes of {chunks}"]
+    assert run(chunks, index, "-o", out, "--dry-run")[1] == [f"to unpack: 2 scenes of {chunks}"]
     assert not out.exists()
-    code, lines, err = run(chunks, "--index", index, "-o", out)
+    code, lines, err = run(chunks, index, "-o", out)
     assert code == 0, err
     assert [line.split()[:2] for line in lines[:2]] == [["a-0000-0003", "test_index"], ["c-0000-0002", "test_index"]]
     (case,) = read_cases(out / "scenes" / "a")
@@ -89,14 +89,14 @@ def test_chunks_with_an_index(chunks: Path, index: Path, run: Run, tmp_path: Pat
     assert task.cameras.K[0, :2, 2].tolist() == pytest.approx([128, 128], abs=1)
     assert "sets" in json.loads((out / "metrics.json").read_text())["protocol"]
     monkeypatch.setattr("stages.evaluate.datasets.write_png", lambda *arguments: pytest.fail("it is unpacked"))
-    assert run(chunks, "--index", index, "-o", out)[0] == 0
+    assert run(chunks, index, "-o", out)[0] == 0
 
 
 def test_bad_scenes_of_an_index_do_not_stop_the_rest(chunks: Path, index: Path, run: Run, tmp_path: Path) -> None:
     entries = json.loads(index.read_text())
     entries |= {"d": entries["a"], "e": entries["a"], "b": {"context": [0, 40], "target": [3]}}
     index.write_text(json.dumps(entries))
-    code, lines, err = run(chunks, "--index", index, "-o", tmp_path / "out")
+    code, lines, err = run(chunks, index, "-o", tmp_path / "out")
     assert code == 1
     assert sum(line.startswith(("a-", "c-")) for line in lines) == 2
     for told in ("000001.torch does not hold it", "index.json names no chunk", "names frame 40"):

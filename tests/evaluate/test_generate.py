@@ -90,24 +90,31 @@ def test_the_command_asks_for_a_student_and_records_what_it_says(
     assert "--student" in capsys.readouterr().err
 
     class Fake(VideoStudent):
-        installed, weights = True, {"student": {"name": "fake", "file": "x", "sha256": "0" * 64}}
+        weights = {"student": {"name": "fake", "file": "x", "sha256": "0" * 64}}
+
+        def __init__(self, name: str, leap: str, engine: Any, steps: int) -> None:
+            self.name, self.engine, self.steps = name, engine, steps
+
+        def options(self) -> dict[str, Any]:
+            return {"steps": self.steps}
 
         def repair(self, clip: Clip, views: Views, record: Record) -> Clip:
-            record.facts["student"] = {"name": self.name, "t": 459, "steps": 1}
+            record.facts["student"] = {"name": self.name, "t": 459, "steps": self.steps}
             return clip
 
     def loaded(*arguments: Any) -> None:
         return None
 
     monkeypatch.setattr("stages.prior.load.load_prior", loaded)
-    for module in ("methods", "two_view"):
-        monkeypatch.setattr(f"videoscene_cli.{module}.VideoStudent", Fake)
-    monkeypatch.setattr(Fake, "files", None)
+    monkeypatch.setattr("videoscene_cli.methods.VideoStudent", Fake)
     methods.open_method.cache_clear()
-    assert app.run([*command, "--student", "fake", "--method", "render"]) == 0
+    assert app.run([*command, "--student", "fake", "--method", "render", "--method", "generate-4"]) == 0
 
     records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert records[0]["student"]["t"] == 459
+    records = [record for record in records if "case" in record and record["kind"] == "wide"]
+    assert [record["method"] for record in records] == ["generate", "render", "generate-4"]
+    assert records[0]["student"] == {"name": "fake", "t": 459, "steps": 1}
+    assert records[2]["student"]["steps"] == 4
     assert records[0]["mean"]["psnr"] == pytest.approx(records[1]["mean"]["psnr"], abs=0.05)
     assert "student" not in records[1]
 
@@ -115,8 +122,20 @@ def test_the_command_asks_for_a_student_and_records_what_it_says(
 def test_what_decides_a_methods_frames() -> None:
     setup = methods.Setup(Shared(seed=3))
     engine = setup.engine()
-    student = VideoStudent("none", 459, engine)
-    assert methods.decides("crossfade", engine, student) == ({}, {})
-    options, weights = methods.decides("refined", engine, student)
+    students = methods.Students(setup, engine)
+    assert methods.decides("crossfade", engine, students) == ({}, {})
+    options, weights = methods.decides("refined", engine, students)
     assert options["settings"]["seed"] == 3
     assert list(weights) == ["prior"]
+    assert methods.decides("svd-4", engine, students)[0] == {"steps": 4, "seed": 3}
+    assert "cameras" in methods.decides("render-unposed", engine, students)[0]
+
+
+def test_names_of_methods() -> None:
+    assert methods.read_method("plane-sweep-unposed") == methods.Asked("plane-sweep", None, True)
+    assert methods.read_method("generate-50-unposed") == methods.Asked("generate", 50, True)
+    assert methods.read_method("cogvideox-1") == methods.Asked("cogvideox", 1, False)
+    for name in ("render-4", "crossfade-unposed", "generate-0", "magic", "svd-x"):
+        with pytest.raises(InputError):
+            methods.read_method(name)
+    assert methods.with_unposed(["crossfade", "render", "render-unposed"]) == ["crossfade", "render", "render-unposed"]

@@ -11,7 +11,7 @@ from stages.errors import InputError
 from videoscene_cli.benchmark import benchmark as time_stages
 from videoscene_cli.engine import Engine
 from videoscene_cli.methods import METHODS, Setup, with_unposed
-from videoscene_cli.options import Leap, Shared, StudentName, with_shared
+from videoscene_cli.options import Shared, StudentName, with_shared
 from videoscene_cli.report import Report
 from videoscene_cli.scene_report import evaluate_scenes
 from videoscene_cli.set_report import evaluate_sets
@@ -28,15 +28,17 @@ Scenes = Annotated[
     ),
 ]
 TwoView = Annotated[bool, typer.Option("--two-view", help="Run methods on the cases of pairs.json, compare with the truth.")]
-Methods = Annotated[list[str] | None, typer.Option("--method", metavar="|".join(METHODS), help="What to run (default render); repeatable.")]
+Methods = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--method", metavar="|".join(METHODS), help="What to run (default render), -N behind it for N steps of a sampler; repeatable."
+    ),
+]
 Unposed = Annotated[bool, typer.Option("--unposed", help="Run each method also with cameras estimated from the photographs.")]
 Keep = Annotated[bool, typer.Option("--keep", help="Keep the frames that the methods made.")]
 Real = Annotated[Path | None, typer.Option(metavar="DIR", help="A set of true clips (mp4 files, folders of frames), against --fake.")]
 Fake = Annotated[Path | None, typer.Option(metavar="DIR", help="A set of made clips, of the same length and size.")]
 Tables = Annotated[Path | None, typer.Option("--report", metavar="OUT", help="Write tables of the results of --two-view in OUT.")]
-Index = Annotated[
-    Path | None, typer.Option(metavar="FILE.json", help="Cases of RealEstate10K or ACID chunks (pixelSplat's), or of COLMAP scenes.")
-]
 Benchmark = Annotated[bool, typer.Option("--benchmark", help="Time every stage, cold and warm, on two photographs.")]
 Jobs = Annotated[int, typer.Option(metavar="N", min=1, help="Cases at a time, each in a process of its own.")]
 
@@ -45,9 +47,8 @@ Jobs = Annotated[int, typer.Option(metavar="N", min=1, help="Cases at a time, ea
 def evaluate(
     shared: Shared, report: Report, scenes: Scenes = None, two_view: TwoView = False, method: Methods = None, keep: Keep = False,
     jobs: Jobs = 1, real: Real = None, fake: Fake = None, tables: Tables = None, student: StudentName = "none",
-    leap: Leap = 459, unposed: Unposed = False, benchmark: Benchmark = False,
-    index: Index = None,
-) -> None:  # fmt: skip
+    unposed: Unposed = False, benchmark: Benchmark = False,
+    ) -> None:  # fmt: skip
     """\b
     Examples:
       videoscene evaluate scene
@@ -55,9 +56,9 @@ def evaluate(
 
     Measure the clips of finished scenes: photographs matched, flicker, motion, one rigid scene. The figures go into SCENE/evaluate.
 
-    --two-view: scenes with a truth, which are folders with transforms.json and pairs.json, COLMAP scenes, or with --index the chunks of
-    RealEstate10K; methods make its frames and are compared with it. Prints a line a case and the means. A run that was stopped goes on
-    where it was; a bad scene does not stop the rest. --real, --fake: the Frechet and kernel video distance of two sets of clips.
+    --two-view: scenes with a truth are folders with transforms.json and pairs.json, COLMAP scenes, and chunks of RealEstate10K with the
+    .json of their cases. Methods make the missing frames and are compared with them. Prints a line a case and the means. A run that was
+    stopped goes on where it was; a bad scene does not stop the rest. --real, --fake: the Frechet and kernel video distance of two sets.
     """
     require_folder(shared.out)
     engine, methods = Engine(shared, report), list(dict.fromkeys(method or ["render"]))
@@ -69,7 +70,7 @@ def evaluate(
         return evaluate_sets(real, fake, Path(shared.out), engine)
     if not scenes:
         raise InputError("bad usage", "no scene was given", "videoscene evaluate SCENE..., or --two-view DIR... -o FOLDER")
-    setup = Setup(shared, student, leap)
+    setup = Setup(shared, student)
     if benchmark:
         if shared.out is None:
             raise InputError("bad usage", "-o is missing", "videoscene evaluate --benchmark left.jpg right.jpg -o FOLDER")
@@ -80,4 +81,4 @@ def evaluate(
     if shared.out is None:
         raise InputError("bad usage", "-o is missing", usage)
     methods = with_unposed(methods) if unposed else methods
-    evaluate_two_view([Path(scene) for scene in scenes], index, methods, Path(shared.out), keep, jobs, setup, engine)
+    evaluate_two_view([Path(scene) for scene in scenes], methods, Path(shared.out), keep, jobs, setup, engine)
