@@ -93,8 +93,8 @@ class Training:
         from stages.video.cogvideox import Memory
 
         files = self._base()
-        backbone, _ = load_cogvideox(files, device, Memory(precision or torch.float32))
-        return cogvideox_model(backbone, precision), files.overlay.name if files.overlay else "base"
+        backbone, _ = load_cogvideox(files, device, Memory(precision or torch.float32), precision)
+        return cogvideox_model(backbone), files.overlay.name if files.overlay else "base"
 
     def _base(self) -> Any:
         """The files of CogVideoX that training starts from."""

@@ -87,8 +87,9 @@ def small_model(network: SmallVideo, precision: torch.dtype | None = None) -> Mo
     return Model(network, trained, codec.encode, codec.decode, condition, precision=precision)
 
 
-def cogvideox_model(model: CogVideoX, precision: torch.dtype | None = None) -> Model:
-    """`cogvideox-5b`: the attention of its blocks is trained, in float32, under gradient checkpointing (VideoScene, section 4).
+def cogvideox_model(model: CogVideoX) -> Model:
+    """`cogvideox-5b`: the attention of its blocks is trained, in float32 whatever the others are in (`model.autocast` then brings
+    both together), under gradient checkpointing (VideoScene, section 4).
 
     Its condition is the two photographs, each with the noise that CogVideoX is used to (SPEC 1.8); it knows no coverage.
     """
@@ -127,7 +128,7 @@ def cogvideox_model(model: CogVideoX, precision: torch.dtype | None = None) -> M
             rows.append(place_ends(first, last, latent.shape[1]))
         return torch.cat(rows)
 
-    return Model(network, trained, encode, decode, condition, model.size, "transformer.", precision)
+    return Model(network, trained, encode, decode, condition, model.size, "transformer.")
 
 
 def draw_batch(

@@ -1,0 +1,94 @@
+"""cogvideox-5b through the same phases, a thousandfold smaller: attention alone is trained, and the weights lie over their base."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from stages.distill.bandit import train_policy
+from stages.distill.config import Config, Data, PolicyRecipe, StudentRecipe, TeacherRecipe
+from stages.distill.export import write_weights
+from stages.distill.model import Model, cogvideox_model, draw_batch
+from stages.distill.phases import finished, train_phase
+from stages.distill.train import generator
+from stages.errors import InputError
+from stages.files.tensors import read_safetensors
+from stages.video.checkpoint import StudentFiles, load_cogvideox
+from stages.video.cogvideox import Memory
+from tests.distill.tiny import COMMON, setting, write_shards
+from tests.video.tiny import TRANSFORMER, VAE, save_student
+
+TWO = COMMON | {"steps": 2, "every": 1}
+CONFIG = Config(
+    model="cogvideox-5b",
+    data=Data(frames=9, size=(32, 48)),
+    teacher=TeacherRecipe(**TWO, renders=0.0, cap=None),  # type: ignore[arg-type]
+    student=StudentRecipe(**TWO, gap_share=0.0, latent=0.0, picture=0.0),  # type: ignore[arg-type]
+    policy=PolicyRecipe(**TWO, clips=2, held_out=0.5, grid=(99, 459), width=8),  # type: ignore[arg-type]
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base") / "base"
+    save_student(folder)
+    return folder
+
+
+def files(folder: Path, overlay: Path | None = None) -> StudentFiles:
+    return StudentFiles(folder / "vae", folder / "transformer", overlay or folder / "model.safetensors", folder / "prompt_embeds.pt")
+
+
+def model(folder: Path, precision: torch.dtype | None = None) -> Model:
+    memory = Memory(precision or torch.float32)
+    return cogvideox_model(load_cogvideox(files(folder), "cpu", memory, precision, TRANSFORMER, VAE)[0])
+
+
+def test_the_phases(folder: Path, tmp_path: Path) -> None:
+    shards = write_shards(tmp_path / "clips", (32, 48), 9)
+    run = tmp_path / "run"
+
+    def fresh() -> Model:
+        return model(folder)
+
+    frozen = fresh().network.state_dict()
+    for phase in ("teacher", "student"):
+        train_phase(setting(run, shards, CONFIG, fresh()), phase, lambda done, total: None)  # type: ignore[arg-type]
+    policy, report = train_policy(setting(run, shards, CONFIG, fresh()), lambda done, total: None, lambda done, total: None)
+    assert policy["layers.0.weight"].shape == (8, 17, 3, 3)
+    assert report["clips"] == 1
+    weights = finished(setting(run, shards, CONFIG, fresh()), "student")
+    assert set(weights) == {name for name in frozen if ".attn1." in name}
+    assert any(not torch.equal(value, frozen[name]) for name, value in weights.items())
+
+    written = write_weights(tmp_path / "weights", CONFIG, weights, "transformer.")
+    assert [path.name for path in written] == ["model.safetensors"]
+    tensors = read_safetensors(written[0])
+    assert all(".attn1." in name and value.dtype == torch.bfloat16 for name, value in tensors.items())
+    again, keys = load_cogvideox(files(folder, written[0]), "cpu", Memory(torch.float32), None, TRANSFORMER, VAE)
+    assert keys is not None
+    assert len(keys.matched) == len(weights)
+    assert len(keys.unexpected) == 0
+    own = again.transformer.state_dict()
+    assert all(torch.equal(own[name], value.float()) for name, value in tensors.items())
+
+
+def test_attention_is_trained_in_float32_beside_a_base_of_half_the_size(folder: Path, tmp_path: Path) -> None:
+    half = model(folder, torch.bfloat16)
+    own = dict(half.network.named_parameters())
+    assert {own[name].dtype for name in half.trained} == {torch.float32}
+    assert {value.dtype for name, value in own.items() if name not in half.trained} == {torch.bfloat16}
+    batch = draw_batch(half, write_shards(tmp_path / "clips", (32, 48)), generator(0), 1, 9, (32, 48), torch.device("cpu"))
+    for name in half.trained:
+        own[name].requires_grad_(True)
+    v = half(torch.cat([batch.z_render, batch.condition], 2), torch.tensor([459]))
+    assert v.dtype == torch.float32
+    v.square().mean().backward()
+    assert all(own[name].grad is not None for name in half.trained)
+    assert all(value.grad is None for name, value in own.items() if name not in half.trained)
+
+
+def test_clips_of_another_size_are_refused(folder: Path, tmp_path: Path) -> None:
+    shards = write_shards(tmp_path / "clips", (48, 48))
+    with pytest.raises(InputError, match=r"they are \(32, 32\)"):
+        draw_batch(model(folder), shards, generator(0), 1, 9, (32, 32), torch.device("cpu"))
