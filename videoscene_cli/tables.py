@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from videoscene_cli.engine import Engine
 
 
 def write_tables(out: Path, engine: Engine) -> None:
-    """Write OUT/tables.md and OUT/tables/*.csv from OUT/metrics.json, and of kept frames OUT/sheets.md with OUT/sheets/CASE.png.
+    """Write OUT/tables.md and OUT/tables/*.csv from OUT/metrics.json, of kept frames OUT/sheets.md with OUT/sheets/CASE.png, of a student
+    OUT/plots/leaps.png, and of methods with several numbers of steps OUT/plots/steps.png.
 
     Prints the paths, with --dry-run nothing else. Raises InputError if OUT holds no such results.
     """
@@ -29,6 +30,7 @@ def write_tables(out: Path, engine: Engine) -> None:
         _write(out / "tables" / f"{table.name}.csv", table.csv(), engine)
     if (out / "frames").is_dir():
         _write_sheets(out, metrics, engine)
+    _write_plots(out / "plots", metrics, engine)
 
 
 def _write(path: Path, text: str, engine: Engine) -> None:
@@ -36,6 +38,20 @@ def _write(path: Path, text: str, engine: Engine) -> None:
         with publish(path) as partial:
             partial.write_text(text, encoding="utf-8")
     engine.report.data(str(path), {"path": str(path)})
+
+
+def _write_plots(folder: Path, metrics: Mapping[str, Any], engine: Engine) -> None:
+    """Quality over steps and histograms of t*, where there are any."""
+    from stages.evaluate.plots import curves, draw_curves, draw_leaps, leaps
+
+    steps, chosen = curves(metrics), leaps(metrics["cases"])
+    plots: dict[str, Callable[[Path], None]] = {"steps.png": lambda path: draw_curves(path, steps)} if steps else {}
+    plots |= {"leaps.png": lambda path: draw_leaps(path, chosen)} if chosen else {}
+    for name, draw in plots.items():
+        if not engine.shared.dry_run:
+            with publish(folder / name) as partial:
+                draw(partial)
+        engine.report.data(str(folder / name), {"path": str(folder / name)})
 
 
 def _write_sheets(out: Path, metrics: Mapping[str, Any], engine: Engine) -> None:

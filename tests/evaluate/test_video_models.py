@@ -77,12 +77,12 @@ def test_a_tiny_stable_video_diffusion(wall: Callable[..., Path], tmp_path: Path
         block_out_channels=[32, 64], in_channels=3, out_channels=3, down_block_types=["DownEncoderBlock2D"] * 2, latent_channels=4
     )
     config = transformers.CLIPVisionConfig(
-        hidden_size=32, projection_dim=32, num_hidden_layers=2, num_attention_heads=4, image_size=32, intermediate_size=37, patch_size=8
+        hidden_size=32, projection_dim=32, num_hidden_layers=2, num_attention_heads=4, image_size=224, intermediate_size=37, patch_size=56
     )
     pipeline = diffusers.StableVideoDiffusionPipeline(
         vae=vae, image_encoder=transformers.CLIPVisionModelWithProjection(config).eval(), unet=unet,
         scheduler=diffusers.EulerDiscreteScheduler(prediction_type="v_prediction", timestep_type="continuous"),
-        feature_extractor=transformers.CLIPImageProcessor(crop_size=32, size=32),
+        feature_extractor=transformers.CLIPImageProcessor(crop_size=224, size=224),
     )  # fmt: skip
     pipeline.save_pretrained(tmp_path / "hub" / "svd")
     kind, repository, _, _ = MODELS["svd"]
