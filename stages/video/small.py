@@ -47,6 +47,8 @@ SMALL_VIDEO = SmallVideoConfig(channels=(128, 192, 256), encoder=(2, 2), middle=
 class SmallVideo(nn.Module):
     """A `Backbone`: v of a noised latent beside its condition (stages/video/conditions.py)."""
 
+    scale: Tensor  # of the residual, [192, 1, 1]
+
     def __init__(self, config: SmallVideoConfig = SMALL_VIDEO) -> None:
         super().__init__()
         self.config = config
