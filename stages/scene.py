@@ -130,6 +130,10 @@ class Gaussians:
     def __len__(self) -> int:
         return self.means.shape[0]
 
+    def __getitem__(self, which: Tensor | slice) -> Gaussians:
+        """Some of them, in their order. which: boolean [G], indices [K], or a slice."""
+        return Gaussians(**{f.name: getattr(self, f.name)[which] for f in fields(self)})
+
     @property
     def sh_degree(self) -> int:
         """Degree of the spherical harmonics, 0 to 4."""

@@ -7,13 +7,14 @@ runs over several ranges, and the one whose Gaussians best predict each photogra
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from stages.border import black_border
+from stages.prior.carve import visible_as_claimed
 from stages.prior.network import MULTIPLE, MVSplat
 from stages.scene import Gaussians, Views
 from stages.splat import draw
@@ -21,14 +22,15 @@ from stages.splat import draw
 # Photographs and video frames often end in a dark or mixed row of pixels, which would stand as a seam in the middle of the scene.
 BORDER = 1
 BLACK_BORDER = 2  # px around a black border that are mixed with it
-NEAR_SCALES = (1.0, 1.4, 1.15, 0.8, 0.55)  # of the nearest depth that matches show; a tie goes to the first
+NEAR_SCALES = (1.0, 1.4, 1.15, 0.8, 0.55, 0.35)  # of the nearest depth that matches show; a tie goes to the first
+FAR_SCALES = (0.5, 2.0)  # of the farthest depth, tried with the best nearest one
 LEAST_SPAN = 1.5  # far over near
 CLAMP = 0.25  # of a colour difference: beyond it is an occlusion or a reflection, and how far beyond tells nothing
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """gaussians: in the world of the cameras, view by view, rows first.  depth: [2, h, w], camera z of each view, scene units.
+    """gaussians: in the world of the cameras, view by view, some left out.  depth: [2, h, w], camera z of each view, scene units.
 
     near_far: [2, 2], the range that was swept.
     """
@@ -39,15 +41,26 @@ class Prediction:
 
 
 def predict(views: Views, near_far: Tensor, network: MVSplat) -> Prediction:
-    """Predict the scene of two views of any size, over the depth range with the least `disagreement`.
+    """Predict the scene of two views of any size, over the depth range with the least `disagreement`, less what a photograph contradicts.
 
-    near_far: [2, 2], camera z range a view, from matches: the nearest depth is varied, the farthest kept.  network: see `load_prior`.
+    near_far: [2, 2], camera z range a view, from matches: the nearest depth is varied, then the farthest.  network: see `load_prior`.
     """
-    found = []
-    for scale in NEAR_SCALES:
-        near = near_far[:, 0] * scale
-        found.append(predict_in_range(views, torch.stack([near, near_far[:, 1].maximum(LEAST_SPAN * near)], 1), network))
-    return min(found, key=lambda prediction: disagreement(prediction, views))
+    near, far = near_far.unbind(1)
+
+    def best(ranges: list[tuple[float, float]]) -> tuple[float, tuple[float, float], Prediction]:
+        tried = []
+        for scales in ranges:
+            nearest = near * scales[0]
+            swept = torch.stack([nearest, (far * scales[1]).maximum(LEAST_SPAN * nearest)], 1)
+            prediction = predict_in_range(views, swept, network)
+            tried.append((disagreement(prediction, views), scales, prediction))
+        return min(tried, key=lambda one: one[0])
+
+    first = best([(scale, 1.0) for scale in NEAR_SCALES])
+    second = best([(first[1][0], scale) for scale in FAR_SCALES])
+    found = min(first, second, key=lambda one: one[0])[2]
+    kept = visible_as_claimed(found.gaussians, found.depth, views)
+    return replace(found, gaussians=found.gaussians[kept])
 
 
 @torch.no_grad()
@@ -69,8 +82,7 @@ def predict_in_range(views: Views, near_far: Tensor, network: MVSplat) -> Predic
     black = black_border(views.images)[None].float()
     kept[:, :h, :w] &= (F.max_pool2d(black, 2 * BLACK_BORDER + 1, 1, BLACK_BORDER) == 0).to(kept.device)
     kept = kept.flatten()
-    scene = Gaussians(scene.means[kept], scene.scales[kept], scene.quats[kept], scene.opacities[kept], scene.sh[kept])
-    return Prediction(scene.to("cpu"), depth.cpu(), near_far)
+    return Prediction(scene[kept].to("cpu"), depth.cpu(), near_far)
 
 
 @torch.no_grad()
@@ -82,8 +94,7 @@ def disagreement(prediction: Prediction, views: Views) -> float:
     gaussians, errors = prediction.gaussians, []
     count = len(gaussians.means) // 2
     for view in (0, 1):
-        own = slice(view * count, (view + 1) * count)
-        half = Gaussians(gaussians.means[own], gaussians.scales[own], gaussians.quats[own], gaussians.opacities[own], gaussians.sh[own])
+        half = gaussians[view * count : (view + 1) * count]
         drawing = draw(half, views.cameras[[1 - view]].to(half.means))
         alpha = drawing.alpha[0]
         difference = (drawing.image[0] / alpha.clamp_min(1e-3) - views.images[1 - view].to(alpha)).abs().mean(0).clamp_max(CLAMP)

@@ -13,7 +13,7 @@ from stages.geometry import project, unproject
 from stages.prior.config import SMALL
 from stages.prior.gaussian_head import C0
 from stages.prior.network import MVSplat
-from stages.prior.predict import NEAR_SCALES, Prediction, predict
+from stages.prior.predict import NEAR_SCALES, Prediction, predict, predict_in_range
 from stages.prior.prepare import cover, prepare
 from stages.scene import Cameras, Gaussians, Views
 
@@ -124,7 +124,7 @@ def test_predict_takes_any_size() -> None:
     near_far = torch.tensor([[1.0, 10.0], [1.0, 10.0]])
     torch.manual_seed(0)
     network = MVSplat(SMALL)
-    prediction = predict(views, near_far, network)
+    prediction = predict_in_range(views, near_far, network)
     inner = (40 - 2) * (52 - 2)  # without the outermost pixels
     assert len(prediction.gaussians) == 2 * inner
     assert prediction.depth.shape == (2, 40, 52)
