@@ -18,6 +18,14 @@ Metric = Callable[[Tensor, Tensor], Tensor]
 
 LPIPS_NETWORKS = {"lpips vgg": "lpips-vgg", "lpips alex": "lpips-alex"}
 NOT_AVAILABLE = "n/a"
+# VBench's dimensions whose networks cannot be had with this package, and these networks. Nothing else goes by their names.
+VBENCH = {
+    "subject consistency": "DINO ViT-B/16",
+    "background consistency": "CLIP ViT-B/32",
+    "motion smoothness": "AMT-S",
+    "aesthetic quality": "CLIP ViT-L/14 with LAION's aesthetic head",
+    "imaging quality": "MUSIQ (SPAQ)",
+}
 
 
 def _psnr(candidates: Tensor, truth: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from stages.evaluate.instruments import NOT_AVAILABLE
+from stages.evaluate.instruments import NOT_AVAILABLE, VBENCH
 from stages.metrics import temporal
 from stages.metrics.geometry import epipolar_distance, triangulated_depth
 from stages.metrics.image import as_stored, psnr, ssim
@@ -22,8 +22,6 @@ VIEWS = 7  # frames, evenly along the clip, that are matched each with the next,
 GOOD_PIXELS = 2.0  # px from the epipolar lines that a verified match may be off, for a short side of 256 px, in proportion for others
 SAME_POSE = 1e-4  # in every entry of the pose: the frame is taken from where the photograph was
 KNOWN_DEPTH = 0.5  # coverage from which the prior says a depth
-# VBench dimensions whose networks cannot be had with this package; their cells say n/a.
-VBENCH = ("subject consistency", "background consistency", "motion smoothness", "aesthetic quality", "imaging quality")
 
 PROTOCOL = {
     "name": "scene",
@@ -36,7 +34,7 @@ PROTOCOL = {
     "depth difference": "median over verified matches of |triangulated z / prior's z - 1|",
     "re-render psnr": "frames of `reconstruct`, drawn along the clip's path, against the clip, dB",
     **temporal.PROTOCOL,
-    "n/a": "its network is not part of this package",
+    "n/a": "its network is not part of this package: " + "; ".join(f"{name}: {network}" for name, network in VBENCH.items()),
 }
 
 

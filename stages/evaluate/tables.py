@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.evaluate import paper
+from stages.evaluate.instruments import VBENCH
 
 NOT_AVAILABLE = "n/a"
 QUOTED, OURS = "quoted", "ours"
+ABSENT = "n/a: " + ", ".join(
+    f"{name} needs {VBENCH[name]}" for name in ("aesthetic quality", "subject consistency", "background consistency")
+)
 # What Table 4 calls our methods.
 TABLE_4_ROWS = {"photographs": "3DGS (photographs)", "reconstruct": "VideoScene (reconstruct)"}
 
@@ -74,7 +78,8 @@ def _unposed(cost: Mapping[str, Any]) -> Table:
 def _videos(summary: Mapping[str, Any], steps: Mapping[str, str]) -> Table:
     quoted = [[name, QUOTED, str(number), *_vbench(row)] for name, by_steps in paper.TABLE_1.items() for number, row in by_steps.items()]
     ours = [[method, OURS, steps.get(method, NOT_AVAILABLE), *_our_video(kinds)] for method, kinds in summary.items()]
-    title = "Table 1: video quality (ours: the cases of this report; the paper's: RealEstate10K, FVD by features that it does not state)"
+    theirs = "the paper's: RealEstate10K, FVD by features that it does not state"
+    title = f"Table 1: video quality (ours: the cases of this report; {theirs}; {ABSENT})"
     return Table("table1", title, ["method", "source", "steps", "FVD", "aesthetic", "subject", "background"], quoted + ours)
 
 
@@ -87,7 +92,7 @@ def _ablation(summary: Mapping[str, Any]) -> Table:
     rows = [[name, QUOTED, *_vbench(row)] for name, row in paper.TABLE_3.items()]
     ours = {"render": "base render", "generate": "full"}
     rows += [[variant, OURS, *_our_video(summary[method])] for method, variant in ours.items() if method in summary]
-    title = "Table 3: ablation (ours: the cases of this report)"
+    title = f"Table 3: ablation (ours: the cases of this report; {ABSENT})"
     return Table("table3", title, ["variant", "source", "FVD", "aesthetic", "subject", "background"], rows)
 
 

@@ -39,6 +39,7 @@ def test_ours_and_quoted_figures() -> None:
     assert ["render", "ours", "3 all cases", "21.50", "0.700", "n/a"] in table("table4").rows
     assert ["3DGS (photographs)", "ours", "3 all cases", "21.50", "0.700", "n/a"] in table("table4").rows
     assert ["render", "ours", "1.25", "one case"] in table("table6").rows
+    assert "aesthetic quality needs CLIP ViT-L/14" in table("table1").title
     assert rows["generate", "ours", "4"] == rows["render", "ours", "n/a"]
     assert [row[:3] for row in table("table3").rows if row[1] == "ours"] == [["base render", "ours", "321.50"], ["full", "ours", "321.50"]]
 
