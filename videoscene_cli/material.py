@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages.errors import InputError
 from videoscene_cli import scenes
-from videoscene_cli.artifact import Request
+from videoscene_cli.artifact import Request, read_manifest
 from videoscene_cli.engine import Engine
 
 if TYPE_CHECKING:
@@ -39,6 +39,14 @@ class Source:
     request: Request
     load: Callable[[Engine], Material]
     copied: tuple[str, ...] = ()
+
+
+def default_steps(path: Path) -> int:
+    """Steps where no --steps are asked for: fewer for a scene whose clip is the prior's own render, from which nothing can be learned."""
+    from stages.reconstruct import STEPS, STEPS_OF_A_PAIR
+
+    manifest = path / "generate" / "manifest.json"
+    return STEPS_OF_A_PAIR if manifest.is_file() and read_manifest(manifest).get("student") is None else STEPS
 
 
 def find_source(path: Path, cameras: Path | None, size: int, options: dict[str, Any], engine: Engine) -> Source:

@@ -46,7 +46,7 @@ def refine(source: Source, settings: Refinement, checkpoint: Path, engine: Engin
     with record.stage("reconstruct"), engine.report.progress("reconstruct") as advance:
 
         def tell(step: int, total: int, loss: float, psnr: float) -> None:
-            advance(step, total)
+            advance(step, total, f"reconstruct: loss {loss:.3f}, PSNR {psnr:.1f} dB")
             if step % TELL_EVERY == 0:
                 engine.report.detail(f"step {step} of {total}: loss {loss:.4f}, PSNR {psnr:.2f} dB")
 

@@ -17,7 +17,7 @@ import typer
 
 from stages.errors import DeviceError, InputError, StageError, WeightsError
 
-Advance = Callable[[int, int], None]
+Advance = Callable[..., None]  # (done, total), and optionally a new label
 
 
 class ExitCode(IntEnum):
@@ -85,16 +85,19 @@ class Report:
 
     @contextmanager
     def progress(self, label: str) -> Iterator[Advance]:
-        """A spinner, or a bar once the callback (done, total) is called, on stderr, only on a terminal."""
+        """A spinner, or once the callback (done, total) is called a bar with the time left, on stderr, only on a terminal.
+
+        A third argument of the callback takes the place of the label.
+        """
         if self._quiet or not sys.stderr.isatty():
-            yield lambda done, total: None
+            yield lambda done, total, text="": None
             return
         from rich.console import Console
         from rich.progress import Progress
 
         with Progress(console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(label, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+            yield lambda done, total, text=label: bar.update(task, completed=done, total=total, description=text)
 
 
 def explain(error: BaseException) -> tuple[ExitCode, str, str, str]:

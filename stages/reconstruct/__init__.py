@@ -10,8 +10,19 @@ density    prune the transparent, split where the pictures ask for detail
 optimise   the loop
 """
 
-from stages.reconstruct.optimise import Reconstruction, Settings, reconstruct
+from stages.reconstruct.optimise import STEPS, STEPS_OF_A_PAIR, Reconstruction, Settings, reconstruct
 from stages.reconstruct.state import State, load_checkpoint, save_checkpoint
 from stages.reconstruct.targets import Targets, gather
 
-__all__ = ["Reconstruction", "Settings", "State", "Targets", "gather", "load_checkpoint", "reconstruct", "save_checkpoint"]
+__all__ = [
+    "STEPS",
+    "STEPS_OF_A_PAIR",
+    "Reconstruction",
+    "Settings",
+    "State",
+    "Targets",
+    "gather",
+    "load_checkpoint",
+    "reconstruct",
+    "save_checkpoint",
+]

@@ -23,7 +23,7 @@ SIGMA, OPACITY = 0.6, 0.5  # standard deviation in pixels; not opaque, since its
 def fill(gaussians: Gaussians, targets: Targets, budget: int) -> Gaussians:
     """Put a Gaussian on each pixel of some frames where nothing is drawn, at the depth of its surroundings; at most `budget` in all."""
     near = NEAR * float(distances(gaussians.means, targets.cameras).median())
-    views = torch.linspace(0, len(targets) - 1, min(VIEWS, len(targets))).round().long().unique().tolist()
+    views = torch.linspace(0, targets.counted - 1, min(VIEWS, targets.counted)).round().long().unique().tolist()
     for view in views:
         camera = targets.cameras[[view]]
         drawing = draw(gaussians, camera, near=near)

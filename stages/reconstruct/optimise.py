@@ -39,6 +39,9 @@ DECAY = 0.1  # of all rates, from the first step to the last, exponentially
 PACED, FASTEST = 160, 4.0
 BETAS, EPSILON = (0.9, 0.999), 1e-15
 
+# Steps of a run on a repaired clip or many photographs; and on the two photographs of a prior alone, where more make other views worse.
+STEPS, STEPS_OF_A_PAIR = 600, 24
+
 Progress = Callable[[int, int, float, float], None]  # (steps done, steps in all, loss, PSNR in dB of what was drawn)
 
 
@@ -50,7 +53,7 @@ class Settings:
     the cameras of generated frames may move.  seed: of the order in which frames are drawn.
     """
 
-    steps: int = 600
+    steps: int = STEPS
     views: int = 3
     gaussians: int = 200_000
     refine_poses: bool = False
@@ -137,7 +140,7 @@ def choose(step: int, targets: Targets, settings: Settings) -> list[int]:
     Without frames, or without enough of them, photographs take their place. (Two photographs and one frame a step fit the photographs as
     well and held-out views worse.)
     """
-    photographs, frames = targets.photographs, len(targets) - targets.photographs
+    photographs, frames = targets.photographs, targets.counted - targets.photographs
     of_frames = min(settings.views - 1, frames)
     of_photographs = min(settings.views - of_frames, photographs)
     chosen = [(step * of_photographs + k) % photographs for k in range(of_photographs)]

@@ -12,12 +12,12 @@ from stages.scene import Cameras, Gaussians
 
 
 def quality(gaussians: Gaussians, targets: Targets, cameras: Cameras) -> dict[str, float | None]:
-    """Mean PSNR (dB) over the photographs and over the frames, drawn from `cameras`; None where there are none.
+    """Mean PSNR (dB) over the photographs and over the frames, drawn from `cameras`; None where there are none that count.
 
     cameras: of the targets, as given or as refined. Holes are filled and pictures rounded to 8 bits, as in a video.
     """
-    drawn = as_stored(render(gaussians, cameras.to(gaussians.means)).frames.cpu())
-    values = psnr(drawn, targets.images.cpu())
+    drawn = as_stored(render(gaussians, cameras[: targets.counted].to(gaussians.means)).frames.cpu())
+    values = psnr(drawn, targets.images[: targets.counted].cpu())
     return {"photographs": _mean(values[: targets.photographs]), "frames": _mean(values[targets.photographs :])}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -11,8 +12,9 @@ from stages.errors import InputError
 from stages.scene import Cameras, Clip, Views
 
 # What a pixel of a frame counts against a pixel of a photograph, where the prior's Gaussians explain it. A frame that is only their render
-# says nothing new; it keeps the scene together where no photograph sees it.
-REPAIRED, RENDERED = 0.5, 0.1
+# counts nothing: it says nothing new, and holds what is wrong in place (of what the photographs alone gain on other views, two thirds are
+# lost where such frames count a tenth).
+REPAIRED, RENDERED = 0.5, 0.0
 INVENTED = 0.2  # share of that where nothing explains it
 # A frame whose camera differs from a photograph's by no more than this, in every entry, shows the same: the photograph replaces it.
 SAME_POSE = 1e-4
@@ -33,6 +35,11 @@ class Targets:
 
     def __len__(self) -> int:
         return len(self.cameras)
+
+    @cached_property
+    def counted(self) -> int:
+        """How many of them count, from the first: the photographs, and the frames unless they are all without weight."""
+        return len(self) if bool(self.weight[self.photographs :].any()) else self.photographs
 
     def to(self, device: torch.device) -> Targets:
         """Move to a device."""

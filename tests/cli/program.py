@@ -44,7 +44,11 @@ def fake_prior() -> dict[str, ModuleType]:
         colours = (views.images[0].reshape(3, -1).T - 0.5) / 0.28209479
         quats = torch.tensor([1.0, 0, 0, 0]).expand(len(means), 4)
         scales = torch.full_like(means, 2.0 / views.cameras.size[1])
-        return Result(gaussians=Gaussians(means, scales, quats, torch.full((len(means),), 0.9), colours[:, None]), depth=depth)
+        return Result(
+            gaussians=Gaussians(means, scales, quats, torch.full((len(means),), 0.9), colours[:, None]),
+            depth=depth,
+            near_far=torch.tensor([[1.0, 10.0]] * 2),
+        )
 
     modules = {name: ModuleType(f"stages.prior.{name}") for name in ("prepare", "predict", "load")}
     modules["prepare"].prepare = prepare  # type: ignore[attr-defined]

@@ -12,7 +12,7 @@ from videoscene_cli import scenes
 from videoscene_cli.artifact import Record, is_current
 from videoscene_cli.engine import Engine
 from videoscene_cli.exports import check_formats, save_reconstruction
-from videoscene_cli.material import find_source
+from videoscene_cli.material import default_steps, find_source
 from videoscene_cli.options import CamerasFile, Shared, Size, with_shared
 from videoscene_cli.plan import show_plan
 from videoscene_cli.refinement import Refinement, refine
@@ -22,7 +22,10 @@ from videoscene_cli.sources import Work, read_works, run_each
 Scene = Annotated[
     str, typer.Argument(metavar="SCENE | FOLDER | VIDEO | -", show_default=False, help="A finished scene, or posed frames; - for a list.")
 ]
-Steps = Annotated[int, typer.Option(metavar="N", min=1, help="Steps of the optimisation.")]
+Steps = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, show_default="600, or 24 where the clip is the prior's render", help="Steps of the optimisation."),
+]
 Count = Annotated[int, typer.Option("--gaussians", metavar="N", min=100, help="The most Gaussians there may be.")]
 RefinePoses = Annotated[bool, typer.Option("--refine-poses", help="Let the cameras of generated frames move.")]
 Exports = Annotated[
@@ -35,7 +38,7 @@ def reconstruct(
     scene: Scene,
     shared: Shared,
     report: Report,
-    steps: Steps = 600,
+    steps: Steps = None,
     gaussians: Count = 200_000,
     refine_poses: RefinePoses = False,
     export: Exports = None,
@@ -55,8 +58,13 @@ def reconstruct(
     """
     check_formats(export or [])
     works, engine = read_works([scene], shared.out, "scenes"), Engine(shared, report)
-    settings = Refinement(steps, gaussians, refine_poses, tuple(sorted(set(export or []))))
-    run_each(works, lambda work: _one(work, settings, cameras, size, engine), report)
+    exports = tuple(sorted(set(export or [])))
+
+    def one(work: Work) -> None:
+        settings = Refinement(default_steps(work.scene) if steps is None else steps, gaussians, refine_poses, exports)
+        _one(work, settings, cameras, size, engine)
+
+    run_each(works, one, report)
 
 
 def _one(work: Work, settings: Refinement, cameras: Path | None, size: int, engine: Engine) -> None:
