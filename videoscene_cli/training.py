@@ -15,6 +15,7 @@ from stages.files.documents import sha256_file
 from videoscene_cli.artifact import Record, Request
 from videoscene_cli.engine import Engine
 from videoscene_cli.metric_networks import folder_of_networks
+from videoscene_cli.training_clips import make_clips, planned_folders
 
 if TYPE_CHECKING:
     from stages.distill.config import Config, Phase
@@ -38,18 +39,32 @@ class Training:
 
     @cached_property
     def shards(self) -> tuple[Path, ...]:
-        """Every shard, folder by folder. Raises InputError when a folder is missing or holds none."""
+        """Every shard, folder by folder; those that the recipe asks for are made first, unless --clips names others.
+
+        Raises InputError when a folder is missing or holds none.
+        """
+        folders = [Path(folder) for folder in self.clips or self.config.data.clips]
+        if not self.clips:
+            if self.workers.rank == 0:
+                make_clips(self.config.data, self.run / "clips", self.engine)
+            self.workers.wait()
+            folders += planned_folders(self.config.data, self.run / "clips")
         found: list[Path] = []
-        for folder in map(Path, self.clips or self.config.data.clips):
+        for folder in folders:
             shards = sorted(folder.glob("*.safetensors"))
             if not shards:
-                raise InputError(
-                    f"no training clips in {folder}", "it holds no shard (*.safetensors)", "make some, or name another --clips"
-                )
+                raise InputError(f"no training clips in {folder}", "it holds no shard (*.safetensors)", "name another --clips")
             found += shards
         if not found:
-            raise InputError("no training clips", "neither the config nor --clips names a folder", "name one with --clips")
+            raise InputError("no training clips", "the recipe makes none, and --clips names no folder", "name one with --clips")
         return tuple(found)
+
+    def planned_clips(self) -> list[str]:
+        """The folders of clips, in words."""
+        data = self.config.data
+        folders = [f"{folder}: {len(list(Path(folder).glob('*.safetensors')))} shards" for folder in self.clips or data.clips]
+        made = {} if self.clips else {"worlds": data.worlds, "recorded": data.recorded}
+        return folders + [f"{self.run / 'clips' / kind}: {count} shards to be made, or there" for kind, count in made.items() if count]
 
     @cached_property
     def workers(self) -> Workers:
@@ -167,6 +182,21 @@ class Training:
             files += self._borrowed(folder)
             record.facts["clips"] = {path.name: path.stat().st_size for path in self.shards}
             record.write_manifest(folder / "manifest.json", request, {file.name: file for file in files})
+
+    def conclude(self) -> None:
+        """Write the run's manifest.json: the phases that are done, and their weights. Unless it says so already."""
+        from stages.files.documents import read_json
+        from stages.files.publish import publish
+
+        done = {name: read_json(path / "manifest.json") for name in FOLDERS.values() if (path := self.run / "weights" / name).is_dir()}
+        request = Request("distill", {"seed": self.engine.shared.seed, **{name: made["fingerprint"] for name, made in done.items()}}, {})
+        path = self.run / "manifest.json"
+        if path.is_file() and read_json(path).get("fingerprint") == request.fingerprint:
+            return
+        outputs = [f"weights/{name}/{output['path']}" for name, made in done.items() for output in made["outputs"]]
+        record = Record(self.engine.shared.device, {phase: seconds for made in done.values() for phase, seconds in made["seconds"].items()})
+        with publish(path) as partial:
+            record.write_manifest(partial, request, {name: self.run / name for name in outputs})
 
     def _train_policy(self, advance: Callable[[int, int], None], record: Record) -> tuple[Weights, int]:
         """DDPNet, and the best fixed step for who wants no policy."""

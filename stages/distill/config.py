@@ -128,15 +128,24 @@ class PolicyRecipe(Recipe):
 
 @dataclass(frozen=True)
 class Data:
-    """clips: folders of shards (stages/distill/data.py).  frames: 4k + 1, size: (h, w), the most that a training clip keeps."""
+    """clips: folders of shards (stages/distill/data.py).  frames: 4k + 1, size: (h, w), the most that a training clip keeps.
+    worlds: shards of procedural worlds to make, with the texture images of the folder `textures`.
+    recordings: scene folders with transforms.json, folders of those, or RealEstate10K chunks.  recorded: shards to make of them.
+    """
 
     clips: tuple[str, ...] = ()
     frames: int = 49
     size: tuple[int, int] = (256, 256)
+    worlds: int = 0
+    textures: str | None = None
+    recordings: tuple[str, ...] = ()
+    recorded: int = 0
 
     def __post_init__(self) -> None:
         _require(self.frames % 4 == 1 and self.frames > 4, "frames is 4k + 1, such as 17 or 49")
         _require(all(side > 0 and side % 16 == 0 for side in self.size), "the sides of size are multiples of 16")
+        _require(min(self.worlds, self.recorded) >= 0, "worlds and recorded are not negative")
+        _require(not self.recorded or bool(self.recordings), "recorded shards need recordings")
 
 
 @dataclass(frozen=True)

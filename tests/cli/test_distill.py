@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from stages.files.clip import read_clip
 from tests.cli.conftest import Ended
 from tests.cli.distill_program import run as run_and_die
 from tests.distill.tiny import NETWORK, write_shards
+from videoscene_cli.artifact import read_manifest
 
 Run = Callable[..., Ended]
 Photos = tuple[Path, Path]
@@ -55,14 +57,14 @@ def whole(material: tuple[Path, Path], videoscene: Run, tmp_path_factory: pytest
     return out
 
 
-@pytest.mark.parametrize("place", ["step", "save"])
 def test_killed_in_every_phase_it_ends_with_the_same_weights(
-    whole: Path, material: tuple[Path, Path], videoscene: Run, tmp_path: Path, place: str
+    whole: Path, material: tuple[Path, Path], videoscene: Run, tmp_path: Path
 ) -> None:
+    """In a step of some, while others write a checkpoint."""
     out = tmp_path / "cut"
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["tests.cli.distill_program"])
-    for phase in ("teacher", "regression", "student", "policy"):
+    for phase, place in (("teacher", "step"), ("regression", "save"), ("student", "step"), ("policy", "save")):
         process = processes.Process(target=run_and_die, args=(command(material, out, "-q"), phase, place))
         process.start()
         process.join(120)
@@ -78,6 +80,7 @@ def test_killed_in_every_phase_it_ends_with_the_same_weights(
     steps = [(row["phase"], row["step"]) for row in map(json.loads, (out / "log.jsonl").read_text().splitlines()) if "loss" in row]
     assert steps == [(phase, 4) for phase in ("teacher", "regression", "student", "policy")]
     assert not list(out.rglob(".*partial*"))
+    assert read_manifest(out / "manifest.json")["fingerprint"] == read_manifest(whole / "manifest.json")["fingerprint"]
 
 
 def test_the_same_run_is_up_to_date_and_another_is_refused(whole: Path, material: tuple[Path, Path], videoscene: Run) -> None:
@@ -88,6 +91,40 @@ def test_the_same_run_is_up_to_date_and_another_is_refused(whole: Path, material
     assert ended.code == 2
     assert "seed was 0, now 1" in ended.err
     assert "--force" in ended.err
+
+
+def test_a_run_is_laid_out_as_the_readme_says(whole: Path) -> None:
+    assert {path.name for path in whole.iterdir()} == {"config.yaml", "log.jsonl", "samples", "checkpoints", "weights", "manifest.json"}
+    manifest = read_manifest(whole / "manifest.json")
+    assert {output["path"] for output in manifest["outputs"]} >= {f"weights/{name}.safetensors" for name in WEIGHTS}
+    full = read_manifest(whole / "weights" / "full" / "manifest.json")
+    assert full["policy"]["clips"] == 2
+    assert yaml.safe_load((whole / "config.yaml").read_text())["policy"]["grid"] == [99, 299]
+
+
+def test_clips_are_made_once(material: tuple[Path, Path], videoscene: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of worlds and of recordings, as the recipe asks; the makers themselves are tested in tests/distill."""
+    made: list[str] = []
+
+    def maker(kind: str) -> Callable[..., None]:
+        def make(folder: Path, source: object, network: object, seed: int, number: int, *_: object) -> None:
+            made.append(f"{kind} {seed} {number}")
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(material[1] / "00000.safetensors", folder / f"{number:05d}.safetensors")
+
+        return make
+
+    monkeypatch.setattr("stages.distill.clips.write_shard", maker("world"))
+    monkeypatch.setattr("stages.distill.posed.write_shard", maker("recorded"))
+    monkeypatch.setattr("stages.distill.posed.find_recordings", lambda source: [source])
+    recipe, out = tmp_path / "recipe.yaml", tmp_path / "run"
+    data = {**RECIPE["data"], "worlds": 2, "recordings": ["somewhere"], "recorded": 1}  # type: ignore[dict-item]
+    recipe.write_text(yaml.safe_dump(RECIPE | {"data": data}))
+    ended = videoscene("distill", "-o", out, "--config", recipe, "--phase", "teacher", "--seed", 3)
+    assert ended.code == 0, ended.err
+    assert made == ["world 3 0", "world 3 1", "recorded 3 0"]
+    assert videoscene("distill", "-o", out, "--config", recipe, "--phase", "teacher", "--seed", 3).code == 0
+    assert len(made) == 3
 
 
 def test_the_plan_writes_nothing(material: tuple[Path, Path], videoscene: Run, tmp_path: Path) -> None:
@@ -157,7 +194,7 @@ def test_generate_takes_the_weights(
     student = whole / "weights" / weights
     ended = videoscene("generate", *photos, "-o", scene, "--size", 64, "--frames", 6, "--student", student, *leap)
     assert ended.code == 0, ended.err
-    facts = json.loads((scene / "generate" / "manifest.json").read_text())["facts"]["student"]
+    facts = json.loads((scene / "generate" / "manifest.json").read_text())["student"]
     assert facts["chosen"] == chosen
     assert facts["t"] in ({"policy": (99, 299), "weights": (459,), "given": (300,)}[chosen])
     made, render = read_clip(scene / "generate"), read_clip(scene / "render")

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 Recipe = Annotated[str, typer.Option("--config", metavar="NAME|FILE.yaml", help="The recipe: small, cogvideox-5b, or a file like those.")]
 Clips = Annotated[
-    list[str] | None, typer.Option("--clips", metavar="FOLDER", help="A folder of training clips; may be given several times.")
+    list[str] | None,
+    typer.Option("--clips", metavar="FOLDER", help="Training clips, in place of those the recipe makes; repeatable."),
 ]
 PhaseName = Annotated[
     Literal["teacher", "regression", "student", "policy", "all"],
@@ -32,10 +33,11 @@ PhaseName = Annotated[
 def distill(shared: Shared, report: Report, config: Recipe = "small", clips: Clips = None, phase: PhaseName = "all") -> None:
     """\b
     Examples:
-      videoscene distill -o runs/small --clips clips
-      videoscene distill -o runs/small --clips clips --phase student --seed 1
+      videoscene distill -o runs/small
+      videoscene distill -o runs/small --clips clips --config recipe.yaml --phase student
 
-    Train the video student: a teacher of many steps, leap flow distillation into one step, and the policy that picks the leap.
+    Train the video student: a teacher of many steps, leap flow distillation into one step, and the policy that picks the leap. The clips
+    to learn from are made first, with the prior that --weights names.
 
     Killed at any time, the same command goes on from the last checkpoint. runs/NAME/weights/full is what `generate --student` takes;
     log.jsonl and samples/ show the training as it goes. --force starts the phases over.
@@ -63,6 +65,7 @@ def distill(shared: Shared, report: Report, config: Recipe = "small", clips: Cli
         if not current:
             training.train(name, record)
         if first:
+            training.conclude()
             report.done(str(manifest.parent), current, command="distill", phase=name, manifest=str(manifest), seconds=record.seconds)
 
 
@@ -83,7 +86,7 @@ def _show_plan(training: Training, phases: list[Phase], report: Report) -> None:
     plan = {
         "command": "distill",
         "run": str(training.run),
-        "clips": f"{len(training.shards)} shards, {sum(path.stat().st_size for path in training.shards) / 1e6:.0f} MB",
+        "clips": training.planned_clips(),
         "device": str(training.engine.device),
         "phases": {name: f"{getattr(config, name).steps} steps" for name in phases},
         "outputs": [str(training.weights(name)) for name in phases],

@@ -1,0 +1,59 @@
+"""The clips that a recipe asks for, made in runs/NAME/clips: shard by shard, those that are there already are kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from videoscene_cli.engine import Engine
+
+if TYPE_CHECKING:
+    from stages.distill.config import Data
+
+TEXTURE_SEED, PHOTOS, PROCEDURAL = 1000, 900, 200  # as the prior's own worlds
+RECORDED_CLIPS = 8  # of a shard
+
+
+def planned_folders(data: Data, folder: Path) -> list[Path]:
+    """The folders that `make_clips` fills."""
+    return [folder / kind for kind, count in (("worlds", data.worlds), ("recorded", data.recorded)) if count]
+
+
+def make_clips(data: Data, folder: Path, engine: Engine) -> None:
+    """Make the shards of worlds and of recordings that are missing. A shard is a function of the prior, --seed and its number.
+
+    Raises InputError when the recordings or the textures cannot be used, WeightsError when the prior cannot.
+    """
+    from stages.distill.data import shard_path
+
+    worlds, recorded = folder / "worlds", folder / "recorded"
+    missing = [k for k in range(data.worlds) if not shard_path(worlds, k).exists()]
+    missing_recorded = [k for k in range(data.recorded) if not shard_path(recorded, k).exists()]
+    if missing:
+        _make_worlds(data, worlds, missing, engine)
+    if missing_recorded:
+        _make_recorded(data, recorded, missing_recorded, engine)
+
+
+def _make_worlds(data: Data, folder: Path, missing: list[int], engine: Engine) -> None:
+    import torch
+
+    from stages.distill.clips import write_shard
+    from stages.worlds.textures import load_textures
+
+    textures = None if data.textures is None else Path(data.textures)
+    with engine.report.progress("worlds") as advance:
+        atlas = load_textures(textures, torch.Generator().manual_seed(TEXTURE_SEED), PHOTOS, PROCEDURAL)
+        for done, k in enumerate(missing):
+            advance(done, len(missing))
+            write_shard(folder, atlas, engine.network, engine.shared.seed, k)
+
+
+def _make_recorded(data: Data, folder: Path, missing: list[int], engine: Engine) -> None:
+    from stages.distill.posed import find_recordings, write_shard
+
+    with engine.report.progress("recordings") as advance:
+        recordings = [recording for source in data.recordings for recording in find_recordings(Path(source))]
+        for done, k in enumerate(missing):
+            advance(done, len(missing))
+            write_shard(folder, recordings, engine.network, engine.shared.seed, k, data.size, data.frames, RECORDED_CLIPS)
