@@ -156,7 +156,8 @@ def _render(photographs: list[Path], folder: Path, setup: Setup, workload: Workl
     from stages.trajectory import interpolate
 
     gaussians, cameras = read_ply(folder / "gaussians.ply").to(engine.device), read_views(folder / "views").cameras
-    path = interpolate(*cameras.c2w, *cameras.K, cameras.size, workload.frames)
+    (a, b), (K_a, K_b) = cameras.c2w, cameras.K
+    path = interpolate(a, b, K_a, K_b, cameras.size, workload.frames)
     return lambda: render(gaussians, path.to(engine.device)), lambda clip: write_clip(folder / "render", clip)
 
 

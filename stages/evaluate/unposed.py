@@ -7,7 +7,7 @@ at a photograph's true camera is drawn at its estimated one, and errors of the e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -92,7 +92,7 @@ def pose_error(true: Tensor, estimated: Tensor) -> dict[str, float]:
     return {"rotation error": rotation, "translation error": translation}
 
 
-def against_posed(unposed: list[Mapping[str, Any]], posed: list[Mapping[str, Any]]) -> dict[str, Any]:
+def against_posed(unposed: Sequence[Mapping[str, Any]], posed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What it costs a method to have no cameras. unposed, posed: its records, see `stages.evaluate.two_view.compare`.
 
     Returns kind -> {"cases", "found": number with cameras, "not found": names, "all": {"unposed", "posed"} -> means over every case, those
@@ -102,7 +102,7 @@ def against_posed(unposed: list[Mapping[str, Any]], posed: list[Mapping[str, Any
     return {kind: _of_kind(*([r for r in group if kind in (r["kind"], "all")] for group in (unposed, posed))) for kind in [*kinds, "all"]}
 
 
-def _of_kind(unposed: list[Mapping[str, Any]], posed: list[Mapping[str, Any]]) -> dict[str, Any]:
+def _of_kind(unposed: Sequence[Mapping[str, Any]], posed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     found = [record for record in unposed if record["cameras"]["found"]]
     both = {record["case"] for record in found} & {record["case"] for record in posed}
     pairs = {"all": (unposed, posed), "both": tuple([r for r in group if r["case"] in both] for group in (unposed, posed))}
@@ -119,5 +119,5 @@ def _of_kind(unposed: list[Mapping[str, Any]], posed: list[Mapping[str, Any]]) -
     }
 
 
-def _means(records: list[Mapping[str, Any]]) -> dict[str, Any]:
+def _means(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {metric: mean(record["mean"][metric] for record in records) for metric in (records[0]["mean"] if records else ())}
