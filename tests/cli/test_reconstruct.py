@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -119,9 +120,8 @@ def posed_folder(scene: Path, folder: Path) -> Path:
     return folder
 
 
-def test_posed_photographs_of_others_are_reconstructed(
-    videoscene: Run, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def flat_prior(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Photographs without Gaussians start from the prior of tests/cli/program.py."""
     import stages.reconstruct.initial as initial
 
     def predict(views: Views, near_far: None, network: None) -> Any:
@@ -129,6 +129,12 @@ def test_posed_photographs_of_others_are_reconstructed(
 
     monkeypatch.setattr(initial, "near_far_from_cameras", lambda images, cameras: None)
     monkeypatch.setattr(initial, "predict", predict)
+
+
+def test_posed_photographs_of_others_are_reconstructed(
+    videoscene: Run, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flat_prior(monkeypatch)
     folder = posed_folder(scene, tmp_path / "walk")
     assert videoscene("reconstruct", folder, *SMALL, "--size", 64).code == 0
     assert len(read_transforms(folder / "reconstruct" / "transforms.json")[0]) == 5
@@ -142,6 +148,42 @@ def test_posed_photographs_of_others_are_reconstructed(
     assert wrong.code == 2
     assert "5 frames, 3 cameras" in wrong.err
     assert not (tmp_path / "wrong").exists()
+
+
+def test_photographs_without_cameras_are_reconstructed(videoscene: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stages.files.images import write_png
+    from tests.reconstruct.test_poses import photographs
+
+    flat_prior(monkeypatch)
+    folder = tmp_path / "wall"
+    for index, image in enumerate(photographs(4)):
+        write_png(folder / f"{index}.png", image)
+    ended = videoscene("reconstruct", folder, "--steps", 4, "--gaussians", 4000, "--size", 64, "-o", tmp_path / "out")
+    assert ended.code == 0, ended.err
+    made = tmp_path / "out" / "reconstruct"
+    cameras, names = read_transforms(made / "transforms.json")
+    assert len(cameras) == 4
+    assert cameras.size == (64, 80)
+    assert all((made / name).is_file() for name in names)
+    assert [len(read_mp4(made / f"{name}.mp4")) for name in ("video", "depth", "orbit")] == [4, 4, 49]
+
+
+def test_a_full_disk_is_told_and_the_earlier_result_stays(program: Start, videoscene: Run, scene: Path) -> None:
+    assert videoscene("reconstruct", scene, *SMALL).code == 0
+    manifest = scene / "reconstruct" / "manifest.json"
+    before = manifest.read_bytes(), sorted(os.listdir(scene))
+
+    def no_large_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+
+    process = program("reconstruct", scene, "--steps", 3, "--gaussians", 4000, "--force", preexec_fn=no_large_files)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert len(err.splitlines()) == 3
+    assert b"gaussians.ply" in err
+    assert b"free some space" in err
+    assert (manifest.read_bytes(), sorted(os.listdir(scene))) == before
+    assert "up to date" in videoscene("reconstruct", scene, *SMALL).err
 
 
 def refuse(videoscene: Run, *arguments: object) -> str:

@@ -158,6 +158,22 @@ def test_the_number_of_gaussians_stays_in_its_budget(perturbed: Gaussians, targe
         assert {len(value) for name, value in state.parameters.items() if name != "poses"} == {len(state.distances)}
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_on_cuda_the_scene_gets_as_near(perturbed: Gaussians, targets: Targets) -> None:
+    on_cpu = reconstruct(perturbed, targets, QUICK)
+    on_gpu = reconstruct(perturbed.to("cuda"), targets, QUICK)
+    assert on_gpu.gaussians.means.is_cuda
+    assert abs(quality(on_gpu.gaussians.to("cpu"), targets) - quality(on_cpu.gaussians, targets)) < 0.5
+
+
+def test_the_render_of_the_prior_is_nothing_to_learn_from(targets: Targets) -> None:
+    views, frames = Views(targets.images[:2], targets.cameras[:2]), Clip(targets.images[2:], targets.cameras[2:])
+    rendered, repaired = gather(views, frames), gather(views, frames, repaired=True)
+    assert (len(rendered), rendered.counted) == (7, 2)
+    assert (len(repaired), repaired.counted) == (7, 7)
+    assert choose(0, rendered, Settings(views=3)) == [0, 1]
+
+
 def some(photographs: int, frames: int) -> Targets:
     count = photographs + frames
     return Targets(torch.zeros(count, 3, *SIZE), cameras(count), torch.ones(count, *SIZE), photographs)
