@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,8 @@ from videoscene_cli.engine import Engine
 from videoscene_cli.weights import WeightsFile, find_weights
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from stages.generate import Student
     from stages.scene import Clip, Views
     from stages.video.checkpoint import StudentFiles
@@ -32,7 +34,7 @@ class VideoStudent:
     """The student of a command: none; `small` or a folder that `distill` made of it; CogVideoX from the Hugging Face cache or a folder.
 
     leap: a timestep, or auto: what the weights' policy chooses, without one the step that the weights name.  steps: of the sampler.
-    Raises InputError for a leap or steps that the student cannot take, WeightsError for a wrong name or an incomplete folder, before any work.
+    Raises InputError for a leap that the student cannot take, WeightsError for a wrong name or an incomplete folder, before any work.
     """
 
     def __init__(self, name: str, leap: int | str, engine: Engine, steps: int = 1) -> None:
@@ -114,8 +116,7 @@ class _Small:
             raise InputError("cannot repair the clip", f"it has {count} frame", "render two frames or more")
 
     def load(self) -> tuple[Student, Facts]:
-        from torch import Tensor
-
+        from stages.video.codec import CHANNELS
         from stages.video.small_files import load_small
         from stages.video.small_student import small_student
 
@@ -125,18 +126,7 @@ class _Small:
         def backbone(x: Tensor, t: Tensor) -> Tensor:
             return network(x.to(device), t.to(device)).to(x.device)
 
-        leap: int | Callable[[Tensor, Tensor], int] = facts["t"]
-        if self.policy:
-            from stages.distill.policy import load_policy
-            from stages.video.codec import CHANNELS
-
-            policy = load_policy(self.policy.path, CHANNELS)
-
-            def choose(latent: Tensor, coverage: Tensor) -> int:
-                facts.update(t=policy.choose(latent, coverage), chosen="policy")
-                return int(facts["t"])
-
-            leap = choose
+        leap = _chooser(self.policy.path, CHANNELS, facts) if self.policy else facts["t"]
         return small_student(backbone, leap, self.engine.shared.seed, self.steps), facts
 
 
@@ -151,21 +141,22 @@ class _CogVideoX:
         hub = Path(os.environ.get("VIDEOSCENE_CACHE") or HF_HUB_CACHE)
         self.name, self.leap, self.engine = name, leap, engine
         self.files: StudentFiles = find_files(hub / name if name == OFFICIAL else folder, hub)
-        if steps != 1:
-            raise InputError("bad usage", f"--steps {steps}: {name} repairs a clip in one step", "leave --steps out")
+        self.steps, policy = steps, folder / "policy.safetensors"
+        self.policy = policy if leap is None and policy.is_file() else None
 
     @cached_property
     def settings(self) -> StepSettings:
         from stages.video.student import StepSettings
 
-        seed = self.engine.shared.seed
-        return StepSettings(seed=seed) if self.leap is None else StepSettings(t=self.leap, seed=seed)
+        settings = StepSettings(seed=self.engine.shared.seed, steps=self.steps)
+        return settings if self.leap is None else replace(settings, t=self.leap)
 
     def options(self) -> dict[str, Any]:
-        return asdict(self.settings)
+        return asdict(self.settings) | ({"t": AUTO} if self.policy else {})
 
     def weights(self) -> dict[str, dict[str, str]]:
-        record = {f"student/{path.parent.name}/{path.name}": path for path in self.files.paths()}
+        paths = [*self.files.paths(), *([self.policy] if self.policy else [])]
+        record = {f"student/{path.parent.name}/{path.name}": path for path in paths}
         return {part: {"name": self.name, "file": path.name, "sha256": sha256_file(path)} for part, path in record.items()}
 
     def check_frames(self, count: int) -> None:
@@ -182,5 +173,19 @@ class _CogVideoX:
 
         dtype = torch.bfloat16 if self.engine.device.type == "cuda" else torch.float32
         model, keys = load_cogvideox(self.files, self.engine.device, Memory(dtype))
-        facts: Facts = {"keys": str(keys), "t": self.settings.t, "chosen": "weights" if self.leap is None else "given", "steps": 1}
-        return student(model, self.settings), facts
+        facts: Facts = {"keys": str(keys), "t": self.settings.t, "chosen": "weights" if self.leap is None else "given", "steps": self.steps}
+        choose = None if self.policy is None else _chooser(self.policy, model.transformer.config.out_channels, facts)
+        return student(model, self.settings, choose), facts
+
+
+def _chooser(path: Path, channels: int, facts: Facts) -> Callable[[Tensor, Tensor], int]:
+    """The policy of a file, which notes what it chose."""
+    from stages.distill.policy import load_policy
+
+    policy = load_policy(path, channels)
+
+    def choose(latent: Tensor, coverage: Tensor) -> int:
+        facts.update(t=policy.choose(latent.float().cpu(), coverage.cpu()), chosen="policy")
+        return int(facts["t"])
+
+    return choose

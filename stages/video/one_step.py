@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from stages.video.schedule import add_noise, x0_from_v
+from stages.video.schedule import CLEAN, add_noise, ddim_step, x0_from_v
 
 Backbone = Callable[[Tensor, Tensor], Tensor]
 """(x_t and condition side by side [B, T, 2C, H, W], t [B]) -> v [B, T, C, H, W]; whatever else it needs, it holds."""
@@ -27,6 +27,24 @@ def one_step(backbone: Backbone, latent_render: Tensor, condition: Tensor, t: Te
     x_t = add_noise(latent_render, noise, t, rounded)
     v = backbone(torch.cat([x_t, condition], 2), t)
     return x0_from_v(x_t, v, t, rounded)
+
+
+def several_steps(backbone: Backbone, latent_render: Tensor, condition: Tensor, t: Tensor, noise: Tensor, steps: int) -> Tensor:
+    """Repair a render's latent as a sampler does: leap to t, then DDIM over `steps` even steps down to the clean latent.
+
+    Arguments and result as of `one_step`; all clips of a batch leap to one t.
+    """
+    x = add_noise(latent_render, noise, t)
+    for now, then in sampler_grid(int(t[0]), steps):
+        at, s = torch.full_like(t, now), torch.full_like(t, then)
+        x = ddim_step(x, backbone(torch.cat([x, condition], 2), at), at, s)
+    return x
+
+
+def sampler_grid(first: int, steps: int) -> list[tuple[int, int]]:
+    """The (t, s) of a sampler that starts at t = first and takes `steps` even steps; the last goes to CLEAN."""
+    times = [max(round(first * (steps - step) / steps), 1) for step in range(steps)]
+    return list(zip(times, [*times[1:], CLEAN], strict=True))
 
 
 def place_ends(first: Tensor, last: Tensor, frames: int) -> Tensor:

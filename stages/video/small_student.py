@@ -12,8 +12,8 @@ from stages.errors import InputError, RunError
 from stages.scene import Clip, Views
 from stages.video.codec import FRAMES, decode, encode
 from stages.video.conditions import condition
-from stages.video.one_step import Backbone
-from stages.video.schedule import CLEAN, STEPS, add_noise, ddim_step
+from stages.video.one_step import Backbone, several_steps
+from stages.video.schedule import STEPS
 
 MULTIPLE = 16  # sides are extended to multiples of this
 
@@ -54,20 +54,12 @@ def repair_frames(
     latent = encode(extend(frames)[None])
     beside = condition(latent, known, extend(photographs, still=True)[None].clamp(0, 1))
     first = leap if isinstance(leap, int) else leap(latent, known)
-    x = add_noise(latent, torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed)), torch.tensor([first]))
-    for t, s in sampler_grid(first, steps):
-        v = backbone(torch.cat([x, beside], 2), torch.tensor([t]))
-        x = ddim_step(x, v, torch.tensor([t]), torch.tensor([s]))
+    noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed))
+    x = several_steps(backbone, latent, beside, torch.tensor([first]), noise, steps)
     out = decode(x)[0, :count, :, :h, :w].clamp(0, 1)
     if not bool(torch.isfinite(out).all()):
         raise RunError("the student's frames hold NaN or infinite values", "its weights are damaged", "train or install them again")
     return out
-
-
-def sampler_grid(first: int, steps: int) -> list[tuple[int, int]]:
-    """The (t, s) of a sampler that starts at t = first and takes `steps` even steps; the last goes to CLEAN."""
-    times = [max(round(first * (steps - step) / steps), 1) for step in range(steps)]
-    return list(zip(times, [*times[1:], CLEAN], strict=True))
 
 
 def extend(frames: Tensor, still: bool = False) -> Tensor:

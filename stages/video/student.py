@@ -20,21 +20,24 @@ from stages.files.video import read_mp4, write_mp4
 from stages.geometry import crop_intrinsics
 from stages.scene import Cameras, Clip, Views
 from stages.video.cogvideox import TRANSFORMER_5B, CogVideoX
-from stages.video.one_step import draw_sigma, one_step, place_ends
+from stages.video.one_step import draw_sigma, one_step, place_ends, several_steps
 from stages.video.schedule import STEPS
+
+Choose = Callable[[Tensor, Tensor], int]
+"""(render's latent [1, T, 16, H, W], coverage [1, F, h, w]) -> the timestep to leap to."""
 
 
 @dataclass(frozen=True)
 class StepSettings:
     """How the one step is set up.
 
-    t: leap step, 0 to 999; upstream uses 549 (posed) and 459 (unposed).  seed: of all noise.
+    t: leap step, 0 to 999; upstream uses 549 (posed) and 459 (unposed).  steps: of the sampler, from t down.  seed: of all noise.
     condition: both photographs, or the first and last frame of the render.
     condition_noise: put noise on both before they are encoded (see `one_step.draw_sigma`).
     posterior: latents are drawn from the codec's posterior, or its mode.
     fit: to the network's 3:2, crop the middle (the clip's cameras then are of the crop), or stretch the whole frame.
     recode: pass the render through a lossy H.264 file first.
-    rounded: coefficients of the schedule in the dtype of the latents (see `schedule.levels`).
+    rounded: coefficients of the schedule of a single step in the dtype of the latents (see `schedule.levels`).
     """
 
     t: int = 459
@@ -45,10 +48,13 @@ class StepSettings:
     fit: Literal["crop", "stretch"] = "crop"
     recode: bool = False
     rounded: bool = False
+    steps: int = 1
 
     def __post_init__(self) -> None:
         if not 0 <= self.t < STEPS:
             raise InputError("bad leap step", f"t is {self.t}", f"give 0 to {STEPS - 1}")
+        if self.steps < 1:
+            raise InputError("bad sampler", f"{self.steps} steps", "give at least 1")
 
 
 UPSTREAM_POSED = StepSettings(549, 111123, "photographs", True, "sample", "stretch", recode=True, rounded=True)
@@ -62,8 +68,11 @@ def require_frames(count: int, needed: int = TRANSFORMER_5B["sample_frames"]) ->
         raise InputError("cannot repair the clip with cogvideox-5b", why, f"render with --frames {needed}")
 
 
-def student(model: CogVideoX, settings: StepSettings) -> Callable[[Clip, Views], Clip]:
-    """The student for `stages.generate.repair`. Raises InputError unless a clip has the network's 49 frames and two photographs."""
+def student(model: CogVideoX, settings: StepSettings, choose: Choose | None = None) -> Callable[[Clip, Views], Clip]:
+    """The student for `stages.generate.repair`. Raises InputError unless a clip has the network's 49 frames and two photographs.
+
+    choose: a policy that picks the leap step of a clip in place of settings.t; it needs the clip's coverage.
+    """
 
     @torch.no_grad()
     def repair(clip: Clip, views: Views) -> Clip:
@@ -72,16 +81,28 @@ def student(model: CogVideoX, settings: StepSettings) -> Callable[[Clip, Views],
             raise InputError("cannot repair the clip with cogvideox-5b", f"{len(views.cameras)} photographs", "give two")
         if settings.fit == "crop":
             clip = crop_clip(clip, model.size)
-        frames = repair_frames(model, clip.frames, _ends(clip, views, model.size, settings), settings)
+        frames = repair_frames(model, clip.frames, _ends(clip, views, model.size, settings), settings, _of_clip(choose, clip.coverage))
         return Clip(frames, clip.cameras, clip.coverage, clip.fps)
 
     return repair
 
 
-def repair_frames(model: CogVideoX, frames: Tensor, ends: Tensor, settings: StepSettings) -> Tensor:
-    """The chain on pixels: encode, noise, one call, decode.
+def _of_clip(choose: Choose | None, coverage: Tensor | None) -> Callable[[Tensor], int] | None:
+    """What a policy picks for a clip of this coverage, [F, h, w]."""
+    if choose is None:
+        return None
+    if coverage is None:
+        raise InputError("cannot choose a leap step", "the clip has no coverage", "render it with this program, or give --leap T")
+    return lambda latent: choose(latent, coverage[None])
+
+
+def repair_frames(
+    model: CogVideoX, frames: Tensor, ends: Tensor, settings: StepSettings, choose: Callable[[Tensor], int] | None = None
+) -> Tensor:
+    """The chain on pixels: encode, noise, one call (or settings.steps), decode.
 
     frames: [F, 3, h, w] in [0, 1], stretched to the network's size and back.  ends: [2, 3, *model.size] in [0, 1].
+    choose: leap step of the render's latent [1, T, 16, H, W], in place of settings.t.
     All noise comes from one CPU generator in upstream's order (SPEC 1.10), so a seed means the same on every device.
     Returns frames like `frames`, float32 on the CPU.
     """
@@ -92,8 +113,11 @@ def repair_frames(model: CogVideoX, frames: Tensor, ends: Tensor, settings: Step
     condition = encode_ends(model, ends, latent.shape[1], posterior, generator if settings.condition_noise else None)
     # The strides of the codec's output stay, and with them the order in which torch fills and upstream filled the noise.
     noise = torch.empty_like(latent, device="cpu").normal_(generator=generator).to(latent.device)
-    t = torch.tensor([settings.t], device=latent.device)
-    x0 = one_step(model, latent, condition, t, noise, settings.rounded)
+    t = torch.tensor([settings.t if choose is None else choose(latent)], device=latent.device)
+    if settings.steps == 1:
+        x0 = one_step(model, latent, condition, t, noise, settings.rounded)
+    else:
+        x0 = several_steps(model, latent, condition, t, noise, settings.steps)
     out = model.decode(x0)[0].transpose(0, 1).float().cpu()
     if not bool(torch.isfinite(out).all()):
         raise RunError("the student's frames hold NaN or infinite values", "its weights or its precision", "try --dtype float32")

@@ -1,5 +1,6 @@
 """cogvideox-5b through the same phases, a thousandfold smaller: attention alone is trained, and the weights lie over their base."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ from stages.errors import InputError
 from stages.files.tensors import read_safetensors
 from stages.video.checkpoint import StudentFiles, load_cogvideox
 from stages.video.cogvideox import Memory
+from stages.video.student import StepSettings, student
 from tests.distill.tiny import COMMON, setting, write_shards
-from tests.video.tiny import TRANSFORMER, VAE, save_student
+from tests.video.tiny import TRANSFORMER, VAE, save_student, scene
 
 TWO = COMMON | {"steps": 2, "every": 1}
 CONFIG = Config(
@@ -86,6 +88,25 @@ def test_attention_is_trained_in_float32_beside_a_base_of_half_the_size(folder: 
     v.square().mean().backward()
     assert all(own[name].grad is not None for name in half.trained)
     assert all(value.grad is None for name, value in own.items() if name not in half.trained)
+
+
+def test_the_policy_picks_the_step_and_the_sampler_takes_several(folder: Path) -> None:
+    backbone = load_cogvideox(files(folder), "cpu", Memory(torch.float32), None, TRANSFORMER, VAE)[0]
+    clip, views = scene()
+    seen: list[tuple[torch.Size, torch.Size]] = []
+
+    def choose(latent: torch.Tensor, coverage: torch.Tensor) -> int:
+        seen.append((latent.shape, coverage.shape))
+        return 300
+
+    policy = student(backbone, StepSettings(), choose)(clip, views)
+    given = student(backbone, StepSettings(t=300), None)(clip, views)
+    assert torch.equal(policy.frames, given.frames)
+    assert seen == [(torch.Size([1, 3, 16, 4, 6]), torch.Size([1, 9, *policy.cameras.size]))]
+    several = student(backbone, StepSettings(t=300, steps=3), None)(clip, views)
+    assert not torch.equal(several.frames, given.frames)
+    with pytest.raises(InputError, match="no coverage"):
+        student(backbone, StepSettings(), choose)(replace(clip, coverage=None), views)
 
 
 def test_clips_of_another_size_are_refused(folder: Path, tmp_path: Path) -> None:
