@@ -55,7 +55,7 @@ class Settings:
 
     steps: int = STEPS
     views: int = 3
-    gaussians: int = 200_000
+    gaussians: int = 300_000
     refine_poses: bool = False
     seed: int = 0
     adapt_every: int = 100  # steps between changes of the number of Gaussians

@@ -1,6 +1,7 @@
 """Fewer Gaussians that draw the same: the transparent dropped, those of one spot merged.
 
-A prior puts one Gaussian on each pixel of each photograph, so a surface that both saw is covered twice.
+A prior puts one Gaussian on each pixel of each photograph, so a surface that both saw is covered twice. Within the budget that is left as
+it is: a Gaussian that stands for two can no longer move along the ray of either.
 """
 
 from __future__ import annotations
@@ -25,16 +26,18 @@ def distances(means: Tensor, cameras: Cameras) -> Tensor:
 
 
 def thin(gaussians: Gaussians, cameras: Cameras, budget: int) -> tuple[Gaussians, Tensor]:
-    """At most `budget` Gaussians: the transparent and the ones behind every camera dropped, those that share a cell merged.
+    """At most `budget` Gaussians: the transparent and the ones behind every camera dropped, and if more are left, neighbours merged.
 
-    cameras: of the targets. Returns them and, for each, which of the given ones it is or has in it, [G]. A cell is a cube of about a
-    pixel's width at its distance, larger only if the budget asks for it. Raises InputError when no Gaussian is left.
+    cameras: of the targets. Returns them and, for each, which of the given ones it is or has in it, [G]. Merged are those that share a
+    cell, a cube of about a pixel's width at its distance, larger only if the budget asks for it. Raises InputError when none is left.
     """
     seen = (gaussians.opacities >= TRANSPARENT) & _in_front(gaussians.means, cameras)
     if not bool(seen.any()):
         raise InputError("nothing to reconstruct from", "no Gaussian is visible in front of a camera", "make the prior of the scene again")
     present = torch.nonzero(seen)[:, 0]
     g = select(gaussians, present)
+    if len(g) <= budget:
+        return g, present
     pixel = distances(g.means, cameras) / float(cameras.K[:, 0, 0].mean())
     size = CELL
     while True:

@@ -48,8 +48,10 @@ def test_single_gaussians_are_kept_to_the_bit() -> None:
 
 def test_a_surface_seen_twice_is_merged_and_looks_the_same() -> None:
     scene = join(wall(), wall())
-    thinned, _ = thin(scene, cameras(0.0), 10_000)
+    assert len(thin(scene, cameras(0.0), len(scene))[0]) == len(scene)  # within the budget nothing is merged
+    thinned, of = thin(scene, cameras(0.0), len(scene) - 1)
     assert len(thinned) == len(wall())
+    assert torch.allclose(scene.means[of], thinned.means, atol=1e-5)
     assert psnr(thinned, scene, cameras(0.0, 0.1)) > 30
 
 
@@ -64,7 +66,7 @@ def test_a_merged_gaussian_has_the_mean_and_covariance_of_its_parts() -> None:
     quats = torch.tensor([[1.0, 0, 0, 0], [1.0, 0, 0, 0]])
     scales = torch.tensor([[0.01, 0.02, 0.03], [0.01, 0.02, 0.03]])
     pair = Gaussians(means, scales, quats, torch.tensor([0.2, 0.2]), torch.zeros(2, 1, 3))
-    merged, _ = thin(pair, cameras(0.0), 10)
+    merged, _ = thin(pair, cameras(0.0), 1)
     assert len(merged) == 1
     assert torch.allclose(merged.means[0], torch.tensor([0.003, 0.001, 2.0]), atol=1e-6)
     assert torch.allclose(merged.scales[0].sort().values, torch.tensor([(0.01**2 + 0.001**2) ** 0.5, 0.02, 0.03]), atol=1e-6)

@@ -39,7 +39,7 @@ def reconstruct(
     shared: Shared,
     report: Report,
     steps: Steps = None,
-    gaussians: Count = 200_000,
+    gaussians: Count = 300_000,
     refine_poses: RefinePoses = False,
     export: Exports = None,
     cameras: CamerasFile = None,
