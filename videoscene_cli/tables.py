@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stages.errors import InputError
 from stages.files.documents import read_json
 from stages.files.publish import publish
 from videoscene_cli.engine import Engine
 
+if TYPE_CHECKING:
+    from stages.evaluate.tables import Table
+
 
 def write_tables(out: Path, engine: Engine) -> None:
-    """Write OUT/tables.md and OUT/tables/*.csv from OUT/metrics.json, of kept frames OUT/sheets.md with OUT/sheets/CASE.png, of a student
-    OUT/plots/leaps.png, and of methods with several numbers of steps OUT/plots/steps.png.
+    """Write what the results in OUT allow: tables.md and tables/*.csv of metrics.json, benchmark.md of benchmark.json, of kept frames
+    sheets.md with sheets/CASE.png, of a student plots/leaps.png, of several numbers of steps plots/steps.png.
 
     Prints the paths, with --dry-run nothing else. Raises InputError if OUT holds no such results.
     """
-    from stages.evaluate.tables import tables
+    from stages.evaluate.tables import benchmark_tables, tables
 
+    if (out / "benchmark.json").is_file():
+        _write_all(out, "benchmark.md", benchmark_tables(read_json(out / "benchmark.json")), engine)
+        if not (out / "metrics.json").is_file():
+            return
     metrics = read_json(out / "metrics.json")
     if not isinstance(metrics, dict) or metrics.get("protocol", {}).get("name") != "two-view" or not metrics.get("summary"):
         hint = f"videoscene evaluate --two-view DIR... -o {out}"
         raise InputError(f"no tables from {out}", "its metrics.json is not of the two-view protocol", hint)
-    made = tables(metrics)
-    _write(out / "tables.md", "\n".join(table.markdown() for table in made), engine)
-    for table in made:
-        _write(out / "tables" / f"{table.name}.csv", table.csv(), engine)
+    _write_all(out, "tables.md", tables(metrics), engine)
     if (out / "frames").is_dir():
         _write_sheets(out, metrics, engine)
     _write_plots(out / "plots", metrics, engine)
+
+
+def _write_all(out: Path, page: str, made: Sequence[Table], engine: Engine) -> None:
+    _write(out / page, "\n".join(table.markdown() for table in made), engine)
+    for table in made:
+        _write(out / "tables" / f"{table.name}.csv", table.csv(), engine)
 
 
 def _write(path: Path, text: str, engine: Engine) -> None:
@@ -56,13 +66,13 @@ def _write_plots(folder: Path, metrics: Mapping[str, Any], engine: Engine) -> No
 
 def _write_sheets(out: Path, metrics: Mapping[str, Any], engine: Engine) -> None:
     """One picture a case, and a page that shows them all."""
-    from stages.evaluate.kept import sheet
+    from stages.evaluate.kept import TRUTH, sheet
     from stages.files.images import write_png
 
     figures: dict[str, dict[str, str]] = {}
     kinds = {case["case"]: case["kind"] for case in metrics["cases"]}
     for case in metrics["cases"]:
-        if (out / "frames" / case["method"] / case["case"]).is_dir():
+        if all((out / "frames" / kept / case["case"]).is_dir() for kept in (case["method"], TRUTH)):
             psnr = case["mean"]["psnr"]
             figures.setdefault(case["case"], {})[case["method"]] = "inf" if psnr is None else f"{psnr:.2f}"
     page = ["# Every case: photographs, truth, frames, errors, depth\n"]

@@ -123,6 +123,21 @@ def _seconds(summary: Mapping[str, Any]) -> Table:
     return Table("table6", title, ["method", "source", "seconds", "frames"], quoted + ours)
 
 
+def benchmark_tables(benchmark: Mapping[str, Any]) -> list[Table]:
+    """Tables 6 and 7 of a benchmark.json: seconds and memory of each stage on one machine, the paper's beside them."""
+    machine, stages, frames = benchmark["machine"], benchmark["stages"], str(benchmark["workload"]["frames"])
+    place = f"{machine['processor']}, {machine['cores']} cores, {machine['device']}"
+    clip = [figures for stage, figures in stages.items() if stage != "reconstruct"]
+    rows = [[name, QUOTED, NOT_AVAILABLE, f"{seconds:.2f}", str(count)] for name, (seconds, count) in paper.TABLE_6.items()]
+    rows += [[stage, OURS, *(f"{figures[kind]:.2f}" for kind in ("cold", "warm")), frames] for stage, figures in stages.items()]
+    rows.append(["two photographs to a video", OURS, *(f"{sum(each[kind] for each in clip):.2f}" for kind in ("cold", "warm")), frames])
+    seconds = Table("table6-benchmark", f"Table 6: seconds (ours on {place})", ["method", "source", "cold", "warm", "frames"], rows)
+    quoted = [[part, QUOTED, f"{gigabytes:g}"] for part, gigabytes in paper.TABLE_7.items()]
+    ours = [[stage, OURS, f"{figures['peak_memory_bytes'] / 1e9:.2f}"] for stage, figures in stages.items()]
+    title = f"Table 7: memory in GB (the paper's to train, on one A100; ours to run, on {place})"
+    return [seconds, Table("table7-benchmark", title, ["part", "source", "peak GB"], quoted + ours)]
+
+
 def _our_video(kinds: Mapping[str, Any]) -> list[str]:
     return [_cell("fvd", kinds["all"]["mean"]["fvd"]), *[NOT_AVAILABLE] * 3]
 

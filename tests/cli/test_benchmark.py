@@ -33,6 +33,12 @@ def test_every_stage_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     assert found["machine"]["versions"]["torch"]
     assert found["machine"]["cores"] >= 1
     assert len(capsys.readouterr().out.splitlines()) == 7
+    assert app.run(["evaluate", "--report", str(tmp_path)]) == 0
+    page = (tmp_path / "benchmark.md").read_text()
+    assert "| VideoScene | quoted | n/a | 2.98 | 49 |" in page
+    assert "| two photographs to a video | ours |" in page
+    assert "| DDPNet | quoted | 0.02 |" in page
+    assert (tmp_path / "tables" / "table7-benchmark.csv").is_file()
 
 
 def test_a_stage_runs_in_a_process_of_its_own() -> None:
