@@ -11,7 +11,7 @@ from stages.errors import InputError
 from videoscene_cli.benchmark import benchmark as time_stages
 from videoscene_cli.engine import Engine
 from videoscene_cli.methods import METHODS, Setup, with_unposed
-from videoscene_cli.options import Shared, StudentName, with_shared
+from videoscene_cli.options import STUDENT, Shared, StudentName, with_shared
 from videoscene_cli.report import Report
 from videoscene_cli.scene_report import evaluate_scenes
 from videoscene_cli.set_report import evaluate_sets
@@ -46,7 +46,7 @@ Jobs = Annotated[int, typer.Option(metavar="N", min=1, help="Cases at a time, ea
 @with_shared
 def evaluate(
     shared: Shared, report: Report, scenes: Scenes = None, two_view: TwoView = False, method: Methods = None, keep: Keep = False,
-    jobs: Jobs = 1, real: Real = None, fake: Fake = None, tables: Tables = None, student: StudentName = "none",
+    jobs: Jobs = 1, real: Real = None, fake: Fake = None, tables: Tables = None, student: StudentName = STUDENT,
     unposed: Unposed = False, benchmark: Benchmark = False,
     ) -> None:  # fmt: skip
     """\b
