@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -12,21 +14,33 @@ COLUMNS = 5  # frames of a clip that are shown
 
 
 @torch.no_grad()
-def look(model: Model, backbone: Backbone, batches: list[Batch], noises: list[Tensor], t: int) -> tuple[Tensor, dict[str, float]]:
+def look(
+    model: Model,
+    backbone: Backbone,
+    batches: list[Batch],
+    noises: list[Tensor],
+    t: int,
+    perceptual: Callable[[Tensor, Tensor], Tensor] | None,
+) -> tuple[Tensor, dict[str, float]]:
     """The one-step prediction from t on some clips.
 
     batches, noises: a clip each, noise like its latent.  Returns a picture [3, h, w] of the first clip, with rows render, prediction and
-    truth, and means over all clips: PSNR of the render and of the prediction, and the mean squared error of its latent.
+    truth, and means over all clips: the mean squared error of the latent, PSNR and, with `perceptual`, LPIPS of the middle frame, the last
+    two beside the render's.
     """
     rows: list[Tensor] = []
-    sums = torch.zeros(3)
+    figures: list[dict[str, float]] = []
     for batch, noise in zip(batches, noises, strict=True):
         x0 = one_step(backbone, batch.z_render, batch.condition, torch.full((1,), t, device=noise.device), noise)
         made = model.decode(x0).clamp(0, 1)
-        sums += torch.tensor([_psnr(batch.render, batch.truth), _psnr(made, batch.truth), float(((x0 - batch.z_truth) ** 2).mean())])
+        told = {"latent": float(((x0 - batch.z_truth) ** 2).mean())}
+        told |= {"psnr_render": _psnr(batch.render, batch.truth), "psnr": _psnr(made, batch.truth)}
+        if perceptual is not None:
+            render, repaired, truth = (frames[0, [frames.shape[1] // 2]].float() for frames in (batch.render, made, batch.truth))
+            told |= {"lpips_render": float(perceptual(render, truth)), "lpips": float(perceptual(repaired, truth))}
+        figures.append(told)
         rows = rows or [_row(frames[0]) for frames in (batch.render, made, batch.truth)]
-    psnr_render, psnr, latent = (sums / len(batches)).tolist()
-    return torch.cat(rows, 1).cpu(), {"psnr_render": psnr_render, "psnr": psnr, "latent": latent}
+    return torch.cat(rows, 1).cpu(), {name: sum(told[name] for told in figures) / len(figures) for name in figures[0]}
 
 
 def _row(frames: Tensor) -> Tensor:

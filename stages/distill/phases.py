@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from stages.distill.config import Config, Phase
 from stages.distill.leap_flow import earlier, leap, leap_flow_loss
 from stages.distill.look import look
-from stages.distill.losses import Perceptual, picture_loss, some_frames
+from stages.distill.losses import picture_loss, some_frames
 from stages.distill.model import Batch, Model, Weights, draw_batch
 from stages.distill.regression import truth_loss
 from stages.distill.state import checkpoints, load_state, read_facts, require_identity
@@ -44,7 +44,7 @@ class Setting:
     shards: tuple[Path, ...]
     seed: int
     started: str
-    perceptual: Perceptual | None
+    perceptual: Callable[[Tensor, Tensor], Tensor] | None
     device: torch.device
     workers: Workers
 
@@ -122,7 +122,7 @@ def train_phase(setting: Setting, phase: Phase, progress: Progress) -> None:
         "student": lambda: student(setting, clips, start),
     }
     loss, t = makers[phase]()
-    sample = lambda average: look(model, model.at(average), *clips.looked_at, t)  # noqa: E731
+    sample = lambda average: look(model, model.at(average), *clips.looked_at, t, setting.perceptual)  # noqa: E731
     recipe = getattr(setting.config, phase)
     task = Task(phase, recipe, model.weights, loss, sample, setting.identity(phase), {"clips": clips.names})
     trainer = Trainer(task, setting.run, setting.seed, setting.workers)
