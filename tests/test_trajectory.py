@@ -11,7 +11,7 @@ import torch
 from stages.errors import InputError
 from stages.geometry import project
 from stages.scene import Cameras
-from stages.trajectory import dolly, eased_times, interpolate, orbit, spiral
+from stages.trajectory import dolly, eased_times, interpolate, orbit, spiral, through
 
 SIZE = (48, 64)
 
@@ -138,3 +138,18 @@ def test_bad_counts() -> None:
         along(two_cameras(), 0)
     with pytest.raises(InputError, match="1 input cameras"):
         dolly(two_cameras()[:1], 1.0)
+
+
+def test_a_path_through_given_cameras() -> None:
+    ends = along(two_cameras(torch.float64), 5)
+    knots = ends[[0, 1, 4]]
+    path = through(knots, [0, 4, 6])
+    assert len(path) == 7
+    assert torch.equal(path.c2w[[0, 4, 6]], knots.c2w)
+    assert torch.equal(path.K[[0, 4, 6]], knots.K)
+    steps = path.c2w[:, :3, 3].diff(dim=0).norm(dim=1)
+    torch.testing.assert_close(steps[:4], steps[0].expand(4), rtol=0.02, atol=0)
+    torch.testing.assert_close(steps[4:], steps[5].expand(2), rtol=0.02, atol=0)
+    for places in ([1, 4, 6], [0, 4, 4], [0, 6]):
+        with pytest.raises(InputError, match="frames"):
+            through(knots, places)
