@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
-from stages.distill.data import Example, draw, length
+from stages.distill.data import Example, draw
 from stages.errors import InputError
 from stages.video import codec, conditions
 from stages.video.one_step import Backbone, draw_sigma, place_ends
@@ -152,8 +152,3 @@ def to_batch(model: Model, examples: Sequence[Example], generator: Generator, de
     )
     z_render, z_truth = model.encode(render), model.encode(truth)
     return Batch(z_render, z_truth, model.condition(z_render, coverage, photographs, generator), truth, coverage, render)
-
-
-def count_clips(shards: Sequence[Path]) -> int:
-    """Clips in some shards."""
-    return sum(length(shard) for shard in shards)

@@ -24,7 +24,7 @@ from stages.distill.teacher import teacher_loss
 from stages.distill.train import Progress, Task, Trainer, generator, newest
 from stages.distill.workers import Workers
 from stages.errors import InputError
-from stages.video.schedule import STEPS
+from stages.video.schedule import STEPS, x0_from_v
 
 BEFORE: dict[Phase, Phase | None] = {"teacher": None, "regression": "teacher", "student": "teacher", "policy": "student"}
 LOOKED_AT = 3  # clips that are not trained on and measured at every checkpoint
@@ -200,8 +200,6 @@ def finished(setting: Setting, phase: Phase) -> Weights:
 
 
 def _x0(model: Model, x_t: Tensor, condition: Tensor, t: Tensor) -> Tensor:
-    from stages.video.schedule import x0_from_v
-
     return x0_from_v(x_t, model(torch.cat([x_t, condition], 2), t), t)
 
 

@@ -1,5 +1,6 @@
 """videoscene distill: a run from clips to weights that generate takes; killed anywhere it ends with the same weights."""
 
+import functools
 import json
 import multiprocessing
 import shutil
@@ -13,9 +14,12 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from stages.files.clip import read_clip
+from stages.video.checkpoint import find_files, load_cogvideox
+from stages.video.cogvideox import Memory
 from tests.cli.conftest import Ended
 from tests.cli.distill_program import run as run_and_die
 from tests.distill.tiny import NETWORK, write_shards
+from tests.video.tiny import TRANSFORMER, VAE, save_student
 from videoscene_cli.artifact import read_manifest
 
 Run = Callable[..., Ended]
@@ -226,3 +230,31 @@ def test_generate_refuses_other_weights(whole: Path, videoscene: Run, photos: Ph
     assert ended.code == 3
     assert told in ended.err
     assert not (tmp_path / "o.mp4").exists()
+
+
+def test_cogvideox_from_recipe_to_weights(videoscene: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousandfold smaller: the weights lie beside links to the base, so that `generate` finds all it needs in one folder."""
+    tiny = functools.partial(load_cogvideox, transformer_config=TRANSFORMER, vae_config=VAE)
+    monkeypatch.setattr("stages.video.checkpoint.load_cogvideox", tiny)
+    save_student(tmp_path / "base")
+    write_shards(tmp_path / "clips", (32, 48))
+    phase = {"steps": 1, "warmup": 0}
+    recipe = {
+        "model": "cogvideox-5b",
+        "base": str(tmp_path / "base"),
+        "data": {"frames": 9, "size": [32, 48]},
+        "teacher": {**phase, "cap": None},
+        "student": {**phase, "latent": 0.0, "picture": 0.0},
+        "policy": {**phase, "clips": 2, "held_out": 0.5, "grid": [99, 299], "width": 8},
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    ended = videoscene(*command((tmp_path / "recipe.yaml", tmp_path / "clips"), tmp_path / "run"))
+    assert ended.code == 0, ended.err
+    folder = tmp_path / "run" / "weights" / "full"
+    assert {path.name for path in folder.iterdir()} == {
+        *("model.safetensors", "policy.safetensors", "prompt_embeds.pt", "vae", "transformer", "manifest.json")
+    }
+    files = find_files(folder, tmp_path / "no cache")
+    _, keys = tiny(files, "cpu", Memory(torch.float32))
+    assert keys is not None
+    assert len(keys.matched) == len(load_file(folder / "model.safetensors"))
