@@ -22,6 +22,9 @@ from stages.scene import Gaussians
 
 MULTIPLE = 16  # of the image's sides
 
+Features = tuple[Tensor, Tensor]
+"""CNN features and multi-view features of a batch, both [B, V, C, H/4, W/4]."""
+
 
 @dataclass(frozen=True)
 class PriorOutput:
@@ -50,14 +53,14 @@ class PriorOutput:
 
 
 class Backbone(nn.Module):
-    """Images [B, V, 3, H, W] -> CNN features and multi-view features, both [B, V, C, H/4, W/4]."""
+    """Images [B, V, 3, H, W] -> their `Features`."""
 
     def __init__(self, config: PriorConfig) -> None:
         super().__init__()
         self.backbone = FeatureCNN(config)
         self.transformer = MultiViewTransformer(config)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> Features:
         cnn = self.backbone(images.flatten(0, 1))
         cnn = cnn.view(*images.shape[:2], *cnn.shape[1:])
         return cnn, self.transformer(cnn)
@@ -75,19 +78,20 @@ class MVSplat(nn.Module):
         # Convolutions on a CPU are three times faster in this layout.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, images: Tensor, c2w: Tensor, K: Tensor, near_far: Tensor) -> PriorOutput:
+    def forward(self, images: Tensor, c2w: Tensor, K: Tensor, near_far: Tensor, features: Features | None = None) -> PriorOutput:
         """images: [B, V, 3, H, W], sRGB in [0, 1], sides multiples of 16.  c2w: [B, V, 4, 4], OpenCV camera-to-world.
         K: [B, V, 3, 3], px.  near_far: [B, V, 2], depths in scene units between which every view's planes are swept.
+        features: what `backbone` makes of the images, for those who sweep several ranges; computed when not given.
 
         Raises InputError on fewer than two views, sizes that do not fit, or 0 < near < far violated.
         """
         _check(images, c2w, K, near_far)
         b, v, _, h, w = images.shape
-        cnn, features = self.backbone(images)  # [B, V, C, H/4, W/4] twice
+        cnn, matched = self.backbone(images) if features is None else features
         candidates = inverse_depths(near_far, self.config.depth_candidates)  # [B, V, D], far first
-        logits = self.depth_predictor.match(images, features, c2w, K, candidates)  # [B * V, D, H/4, W/4]
+        logits = self.depth_predictor.match(images, matched, c2w, K, candidates)  # [B * V, D, H/4, W/4]
         coarse, confidence = expected(logits, candidates.flatten(0, 1), self.config.peak_radius)  # [B * V, 1, H/4, W/4] twice
-        fine, opacity, raw = self.depth_predictor.refine(images, cnn, features, coarse, confidence, candidates)  # [B * V, ..., H, W]
+        fine, opacity, raw = self.depth_predictor.refine(images, cnn, matched, coarse, confidence, candidates)  # [B * V, ..., H, W]
         gaussians = self.adapter(raw, fine, opacity, images, c2w, K)
         return PriorOutput(
             means=gaussians.means,

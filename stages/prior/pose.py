@@ -159,8 +159,15 @@ def _finish(a: Tensor, b: Tensor, pose: RelativePose, K: Tensor, zoom: Tensor, m
     c2w = c2w.clone()
     c2w[:, :3, 3] /= unit
     return PairGeometry(
-        c2w.float(), (K / _zoom(zoom)).float(), depth_range(z / unit).float(), (points / unit).float(),
-        matches, len(a), source, float(parallax), float(error),
+        c2w.float(),
+        (K / _zoom(zoom)).float(),
+        depth_range(z / unit).float(),
+        (points / unit).float(),
+        matches,
+        len(a),
+        source,
+        float(parallax),
+        float(error),
     )
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from stages.border import black_border
 from stages.prior.carve import visible_as_claimed
-from stages.prior.network import MULTIPLE, MVSplat
+from stages.prior.network import MULTIPLE, Features, MVSplat
 from stages.scene import Gaussians, Views
 from stages.splat import draw
 
@@ -46,13 +46,15 @@ def predict(views: Views, near_far: Tensor, network: MVSplat) -> Prediction:
     near_far: [2, 2], camera z range a view, from matches: the nearest depth is varied, then the farthest.  network: see `load_prior`.
     """
     near, far = near_far.unbind(1)
+    with torch.no_grad():
+        features = network.backbone(_extended(views, network))  # the same for every range
 
     def best(ranges: list[tuple[float, float]]) -> tuple[float, tuple[float, float], Prediction]:
         tried = []
         for scales in ranges:
             nearest = near * scales[0]
             swept = torch.stack([nearest, (far * scales[1]).maximum(LEAST_SPAN * nearest)], 1)
-            prediction = predict_in_range(views, swept, network)
+            prediction = predict_in_range(views, swept, network, features)
             tried.append((disagreement(prediction, views), scales, prediction))
         return min(tried, key=lambda one: one[0])
 
@@ -64,25 +66,31 @@ def predict(views: Views, near_far: Tensor, network: MVSplat) -> Prediction:
 
 
 @torch.no_grad()
-def predict_in_range(views: Views, near_far: Tensor, network: MVSplat) -> Prediction:
+def predict_in_range(views: Views, near_far: Tensor, network: MVSplat, features: Features | None = None) -> Prediction:
     """Predict the scene of two views of any size over one depth range.
 
-    near_far: [2, 2], camera z range a view.  Sides that the network cannot take are extended by their last row and column. The
-    Gaussians of the extension, of a black border and of the outermost pixels of a photograph are dropped.
+    near_far: [2, 2], camera z range a view.  features: the backbone's, of the extended images; computed when not given.
+    Sides that the network cannot take are extended by their last row and column. The Gaussians of the extension, of a black border
+    and of the outermost pixels of a photograph are dropped.
     """
     h, w = views.cameras.size
-    parameter = next(network.parameters())
-    images, c2w, K = (x.to(parameter.device, torch.float32)[None] for x in (views.images, views.cameras.c2w, views.cameras.K))
-    right, bottom = -w % MULTIPLE, -h % MULTIPLE
-    images = F.pad(images, (0, right, 0, bottom, 0, 0), mode="replicate")
-    out = network(images, c2w, K, near_far.to(images)[None])
+    images = _extended(views, network)
+    c2w, K = views.cameras.c2w.to(images)[None], views.cameras.K.to(images)[None]
+    out = network(images, c2w, K, near_far.to(images)[None], features)
     scene, depth = out.scene(0), out.depth[0, :, :h, :w]
-    kept = torch.zeros(images.shape[1], h + bottom, w + right, dtype=torch.bool, device=images.device)
+    kept = torch.zeros(images.shape[1], *images.shape[-2:], dtype=torch.bool, device=images.device)
     kept[:, BORDER : h - BORDER, BORDER : w - BORDER] = True
     black = black_border(views.images)[None].float()
     kept[:, :h, :w] &= (F.max_pool2d(black, 2 * BLACK_BORDER + 1, 1, BLACK_BORDER) == 0).to(kept.device)
     kept = kept.flatten()
     return Prediction(scene[kept].to("cpu"), depth.cpu(), near_far)
+
+
+def _extended(views: Views, network: MVSplat) -> Tensor:
+    """The images on the network's device with sides that it takes, [1, 2, 3, H, W]."""
+    h, w = views.cameras.size
+    images = views.images.to(next(network.parameters()).device, torch.float32)[None]
+    return F.pad(images, (0, -w % MULTIPLE, 0, -h % MULTIPLE, 0, 0), mode="replicate")
 
 
 @torch.no_grad()

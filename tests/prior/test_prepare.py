@@ -143,7 +143,7 @@ def test_the_range_that_the_photographs_bear_out_is_swept(monkeypatch: pytest.Mo
     wide = torch.rand(3, 32, 58, generator=Generator().manual_seed(0))
     views = Views(torch.stack([wide[..., :48], wide[..., 10:]]), Cameras(c2w, K, size))
 
-    def at_near(views: Views, near_far: Tensor, network: MVSplat) -> Prediction:
+    def at_near(views: Views, near_far: Tensor, network: MVSplat, features: object) -> Prediction:
         z = near_far[:, 0]
         points = torch.cat([unproject(z[v].expand(size), K[v], c2w[v]).reshape(-1, 3) for v in (0, 1)])
         colours = views.images.permute(0, 2, 3, 1).reshape(-1, 1, 3)
@@ -156,4 +156,4 @@ def test_the_range_that_the_photographs_bear_out_is_swept(monkeypatch: pytest.Mo
     monkeypatch.setattr("stages.prior.predict.predict_in_range", at_near)
     for scale in NEAR_SCALES:
         start = torch.tensor([[depth / scale, 50.0]] * 2)
-        assert torch.allclose(predict(views, start, None).near_far[:, 0], torch.tensor(depth))  # type: ignore[arg-type]
+        assert torch.allclose(predict(views, start, MVSplat(SMALL)).near_far[:, 0], torch.tensor(depth))
