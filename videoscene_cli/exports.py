@@ -59,8 +59,8 @@ def save_reconstruction(
             write_png(partial / "images" / name, image)
         write_transforms(partial / "transforms.json", cameras, [f"images/{name}" for name in names], {"ply_file_path": "gaussians.ply"})
         tracks, dense = find_tracks(photographs), points_of(gaussians)
-        points = [torch.cat([a.double(), b.double().cpu()]) for a, b in zip((tracks.points, tracks.colors), dense, strict=True)]
-        write_colmap(partial, cameras, names, *points, tracks.observations)
+        points = torch.cat([tracks.points, dense[0].double().cpu()])
+        write_colmap(partial, cameras, names, points, torch.cat([tracks.colors, dense[1].cpu()]), tracks.observations)
         path, orbit = material.path.to(gaussians.means), orbit_of(gaussians, cameras, ORBIT_FRAMES).to(gaussians.means)
         write_mp4(partial / "video.mp4", render(gaussians, path).frames.cpu(), material.fps)
         write_mp4(partial / "orbit.mp4", render(gaussians, orbit).frames.cpu(), material.fps)

@@ -8,6 +8,8 @@ loss       L1 + SSIM, weighted by pixel
 state      everything that a step reads and writes; checkpoints
 density    prune the transparent, split where the pictures ask for detail
 optimise   the loop
+tracks     matched points for the COLMAP model
+export     files for viewers; page, the one that opens in a browser
 """
 
 from stages.reconstruct.optimise import STEPS, STEPS_OF_A_PAIR, Reconstruction, Settings, reconstruct
