@@ -152,7 +152,7 @@ class Data:
 class Config:
     """model: `small`, or `cogvideox-5b` over the weights in the folder `base`.  network: sizes of `small` other than the shipped ones.
     start: weights that the teacher starts from, a file.  precision: of matrix products; losses are float32.
-    perceptual_frames: frames a clip whose LPIPS counts in the loss on pixels, 0 for none.
+    perceptual_frames: frames a clip whose LPIPS counts in the loss on pixels, 0 for none.  perceptual_weight: beside the mean difference.
     """
 
     model: Literal["small", "cogvideox-5b"] = "small"
@@ -161,6 +161,7 @@ class Config:
     start: str | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     perceptual_frames: int = 0
+    perceptual_weight: float = 0.15
     data: Data = Data()
     teacher: TeacherRecipe = TeacherRecipe()
     regression: RegressionRecipe = RegressionRecipe()

@@ -14,16 +14,17 @@ MOTION, PERCEPTUAL = 0.5, 0.15  # weights beside the mean absolute difference
 LAYERS = 5
 
 
-def picture_loss(made: Tensor, truth: Tensor, perceptual: Callable[[Tensor, Tensor], Tensor] | None) -> Tensor:
+def picture_loss(made: Tensor, truth: Tensor, perceptual: Callable[[Tensor, Tensor], Tensor] | None, weight: float = PERCEPTUAL) -> Tensor:
     """Mean absolute difference of frames and of their changes from frame to frame, and a perceptual distance: a scalar.
 
-    made, truth: [B, F, 3, h, w], truth in [0, 1].  perceptual: distance of two sets of frames [N, 3, h, w], see `Perceptual`.
+    made, truth: [B, F, 3, h, w], truth in [0, 1].  perceptual: distance of two sets of frames [N, 3, h, w], see `Perceptual`,
+    which counts `weight` times.
     """
     change = (made.diff(dim=1) - truth.diff(dim=1)).abs().mean()
     loss = (made - truth).abs().mean() + MOTION * change
     if perceptual is None:
         return loss
-    return loss + PERCEPTUAL * perceptual(made.flatten(0, 1), truth.flatten(0, 1))
+    return loss + weight * perceptual(made.flatten(0, 1), truth.flatten(0, 1))
 
 
 class Perceptual:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from stages.distill.config import Config, Phase
+from stages.distill.config import Config, Phase, RegressionRecipe, StudentRecipe
 from stages.distill.leap_flow import earlier, leap, leap_flow_loss
 from stages.distill.look import look
 from stages.distill.losses import picture_loss, some_frames
@@ -53,7 +53,7 @@ class Setting:
         config, before = self.config, BEFORE[phase]
         plain = config.to_dict()
         parent = self.started if before is None else _hash(self.identity(before))
-        shared = {key: plain[key] for key in ("model", "base", "network", "precision", "perceptual_frames")}
+        shared = {key: plain[key] for key in ("model", "base", "network", "precision", "perceptual_frames", "perceptual_weight")}
         return {"from": parent, "seed": self.seed, "frames": config.data.frames, "size": plain["data"]["size"], **shared, **plain[phase]}
 
 
@@ -144,7 +144,7 @@ def teacher(setting: Setting, clips: Clips) -> tuple[Loss, int]:
         v_loss, made = teacher_loss(model, start, batch.z_truth, batch.condition, t, noise_like(start, g), recipe.cap)
         if not recipe.picture:
             return {"loss": v_loss}
-        picture = picture_loss(model.decode(made), batch.truth, _perceptual(setting, g))
+        picture = picture_loss(model.decode(made), batch.truth, _perceptual(setting, g), setting.config.perceptual_weight)
         return {"loss": v_loss + recipe.picture * picture, "v": v_loss, "picture": picture}
 
     return loss, recipe.leap_max
@@ -159,8 +159,7 @@ def regression(setting: Setting, clips: Clips) -> tuple[Loss, int]:
         t = torch.tensor(recipe.t)[torch.randint(len(recipe.t), (recipe.batch,), generator=g)].to(setting.device)
         x_t = leap(batch.z_render, t, noise_like(batch.z_render, g))
         made = _x0(model, x_t, batch.condition, t)
-        perceptual = _perceptual(setting, g)
-        return {"loss": truth_loss(made, batch.z_truth, batch.truth, model.decode, recipe.latent, recipe.picture, perceptual)}
+        return {"loss": _to_truth(setting, recipe, made, batch.z_truth, batch.truth, g)}
 
     return loss, recipe.t[0]
 
@@ -180,8 +179,7 @@ def student(setting: Setting, clips: Clips, teacher_weights: Weights) -> tuple[L
         near = (t >= low) & (t <= high)
         if not (recipe.latent or recipe.picture) or not bool(near.any()):
             return {"loss": recipe.consistency * flow, "leap_flow": flow}
-        perceptual = _perceptual(setting, g)
-        truth = truth_loss(made[near], batch.z_truth[near], batch.truth[near], model.decode, recipe.latent, recipe.picture, perceptual)
+        truth = _to_truth(setting, recipe, made[near], batch.z_truth[near], batch.truth[near], g)
         return {"loss": recipe.consistency * flow + truth, "leap_flow": flow, "truth": truth}
 
     return loss, min(high, recipe.leap_max)
@@ -201,6 +199,13 @@ def finished(setting: Setting, phase: Phase) -> Weights:
 
 def _x0(model: Model, x_t: Tensor, condition: Tensor, t: Tensor) -> Tensor:
     return x0_from_v(x_t, model(torch.cat([x_t, condition], 2), t), t)
+
+
+def _to_truth(
+    setting: Setting, recipe: RegressionRecipe | StudentRecipe, made: Tensor, z_truth: Tensor, truth: Tensor, g: Generator
+) -> Tensor:
+    perceptual, weight = _perceptual(setting, g), setting.config.perceptual_weight
+    return truth_loss(made, z_truth, truth, setting.model.decode, recipe.latent, recipe.picture, perceptual, weight)
 
 
 def _perceptual(setting: Setting, g: Generator) -> Callable[[Tensor, Tensor], Tensor] | None:

@@ -20,12 +20,13 @@ def truth_loss(
     latent: float,
     picture: float,
     perceptual: Perceptual | None,
+    weight: float,
     c: float = 1.0,
 ) -> Tensor:
     """How far a prediction is from the truth: latent * d(x0_hat, z_truth) + picture * picture_loss(decode(x0_hat), truth), a scalar.
 
-    x0_hat, z_truth: [B, T, C, H, W].  truth: [B, F, 3, h, w] in [0, 1].  d: pseudo-Huber with constant c, in float32.  Nothing is decoded
-    when `picture` is 0.
+    x0_hat, z_truth: [B, T, C, H, W].  truth: [B, F, 3, h, w] in [0, 1].  d: pseudo-Huber with constant c, in float32.  perceptual,
+    weight: see `picture_loss`.  Nothing is decoded when `picture` is 0.
     """
     loss = latent * huber(x0_hat, z_truth, c)
-    return loss + picture * picture_loss(decode(x0_hat), truth, perceptual) if picture else loss
+    return loss + picture * picture_loss(decode(x0_hat), truth, perceptual, weight) if picture else loss
