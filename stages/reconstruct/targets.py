@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from stages.border import black_border
 from stages.errors import InputError
 from stages.scene import Cameras, Clip, Views
 
@@ -49,10 +50,12 @@ class Targets:
 def gather(views: Views, clip: Clip | None, repaired: bool = False) -> Targets:
     """Photographs and frames as one set of targets; frames taken from where a photograph was taken are left out.
 
+    A black border that all photographs share counts nothing: it is no part of the place.
     repaired: whether a video model made the clip; otherwise it is the prior's render.
     Raises InputError when the two have different sizes.
     """
-    ones = torch.ones(len(views.cameras), *views.cameras.size)
+    inner = (~black_border(views.images)).float()
+    ones = inner.expand(len(views.cameras), -1, -1)
     if clip is None:
         return Targets(views.images, views.cameras, ones, len(views.cameras))
     if clip.cameras.size != views.cameras.size:
@@ -63,7 +66,7 @@ def gather(views: Views, clip: Clip | None, repaired: bool = False) -> Targets:
     new = ((frame[:, None] - photo[None]).abs().amax(-1) > SAME_POSE).all(1)
     kept = torch.nonzero(new)[:, 0].tolist()
     coverage = torch.ones(len(kept), *clip.cameras.size) if clip.coverage is None else clip.coverage[kept]
-    weight = (REPAIRED if repaired else RENDERED) * (INVENTED + (1 - INVENTED) * coverage)
+    weight = (REPAIRED if repaired else RENDERED) * (INVENTED + (1 - INVENTED) * coverage) * inner
     frames = clip.cameras[kept].to(torch.float64)
     given = views.cameras.to(torch.float64)
     cameras = Cameras(torch.cat([given.c2w, frames.c2w]), torch.cat([given.K, frames.K]), given.size)

@@ -35,7 +35,7 @@ def thin(gaussians: Gaussians, cameras: Cameras, budget: int) -> tuple[Gaussians
     if not bool(seen.any()):
         raise InputError("nothing to reconstruct from", "no Gaussian is visible in front of a camera", "make the prior of the scene again")
     present = torch.nonzero(seen)[:, 0]
-    g = select(gaussians, present)
+    g = gaussians[present]
     if len(g) <= budget:
         return g, present
     pixel = distances(g.means, cameras) / float(cameras.K[:, 0, 0].mean())
@@ -46,11 +46,6 @@ def thin(gaussians: Gaussians, cameras: Cameras, budget: int) -> tuple[Gaussians
             merged, first = _merge(g, cell, count)
             return merged, present[first]
         size *= GROWTH
-
-
-def select(g: Gaussians, kept: Tensor) -> Gaussians:
-    """The Gaussians that a mask [G] or indices name."""
-    return Gaussians(g.means[kept], g.scales[kept], g.quats[kept], g.opacities[kept], g.sh[kept])
 
 
 def join(a: Gaussians, b: Gaussians) -> Gaussians:
@@ -103,7 +98,7 @@ def _merge(g: Gaussians, cell: Tensor, count: int) -> tuple[Gaussians, Tensor]:
     opacities = (total / scales.log().mean(1).exp() ** 2).clamp_max(MAX_OPACITY)
     first = torch.full((count,), len(g), device=cell.device).scatter_reduce(0, cell, torch.arange(len(g), device=cell.device), "amin")
     single = members == 1
-    own = select(g, first[single])
+    own = g[first[single]]
     for merged, kept in ((means, own.means), (scales, own.scales), (quats, own.quats), (opacities, own.opacities), (sh, own.sh)):
         merged[single] = kept.to(merged)
     return Gaussians(*(x.to(g.means) for x in (means, scales, quats, opacities, sh))), first

@@ -214,3 +214,16 @@ def test_the_loss_is_that_of_3dgs(targets: Targets) -> None:
     half[..., :24] = 1
     left, right = picture_loss(a, b, half), picture_loss(a, b, 1 - half)
     assert float(left + right) == pytest.approx(float(picture_loss(a, b, torch.ones(1, *SIZE))), rel=1e-9)
+
+
+def test_a_black_border_of_the_photographs_counts_nothing() -> None:
+    images = torch.full((2, 3, 16, 24), 0.5)
+    images[:, :, :3], images[:, :, -3:] = 0.0, 0.0
+    cameras = Cameras(torch.eye(4).repeat(2, 1, 1), torch.eye(3).repeat(2, 1, 1), (16, 24))
+    cameras.c2w[1, 0, 3] = 1
+    middle = Cameras(torch.eye(4)[None], torch.eye(3)[None], (16, 24))
+    middle.c2w[0, 0, 3] = 0.5
+    targets = gather(Views(images, cameras), Clip(images[:1], middle, None, 8.0), repaired=True)
+    assert targets.weight.shape == (3, 16, 24)
+    assert float(targets.weight[:, :3].max()) == 0
+    assert float(targets.weight[:, 3:-3].min()) > 0

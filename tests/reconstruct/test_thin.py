@@ -8,7 +8,7 @@ from stages.reconstruct.fill import fill
 from stages.reconstruct.loss import picture_loss
 from stages.reconstruct.quality import doubted
 from stages.reconstruct.targets import INVENTED, REPAIRED, Targets, gather
-from stages.reconstruct.thin import distances, join, select, thin
+from stages.reconstruct.thin import distances, join, thin
 from stages.scene import Cameras, Clip, Gaussians, Views
 from stages.splat import draw
 
@@ -79,14 +79,14 @@ def test_the_transparent_and_the_ones_behind_are_dropped() -> None:
     scene.means[100:150, 2] *= -1
     assert len(thin(scene, cameras(0.0), 10_000)[0]) == len(scene) - 150
     with pytest.raises(InputError, match="nothing to reconstruct"):
-        thin(select(scene, torch.arange(150)), cameras(0.0), 10_000)
+        thin(scene[:150], cameras(0.0), 10_000)
 
 
 def test_holes_of_the_frames_are_filled_with_their_colours() -> None:
     scene, camera = wall(), cameras(0.0)
     image = draw(scene, camera).image
     rows, columns = (torch.arange(len(scene)) // 40), torch.arange(len(scene)) % 40
-    holed = select(scene, ~((rows > 8) & (rows < 20) & (columns > 10) & (columns < 24)))
+    holed = scene[~((rows > 8) & (rows < 20) & (columns > 10) & (columns < 24))]
     targets = Targets(image, camera, torch.ones(1, *SIZE), 0)
     filled = fill(holed, targets, 10_000)
     assert len(holed) < len(filled) <= len(scene)
