@@ -14,6 +14,7 @@ from torch import Tensor
 from stages.scene import Clip
 
 BLACK = 0.06  # the brightest a border gets, with the noise of compression
+MOST = 0.6  # of an image that can be border: a black photograph has none
 WHOLE = 0.98  # of a side's pixels are black where a border runs along it
 
 
@@ -30,7 +31,8 @@ def black_border(images: Tensor) -> Tensor:
         reached = int(border.sum())
         border = (F.max_pool2d(border[None].float(), 3, 1, 1)[0] > 0) & black
     runs = [float(side.float().mean()) >= WHOLE for side in (border[0], border[-1], border[:, 0], border[:, -1])]
-    return border if (runs[0] and runs[1]) or (runs[2] and runs[3]) else torch.zeros_like(border)
+    is_one = ((runs[0] and runs[1]) or (runs[2] and runs[3])) and float(border.float().mean()) < MOST
+    return border if is_one else torch.zeros_like(border)
 
 
 def keep_border(clip: Clip, images: Tensor) -> Clip:

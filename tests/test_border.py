@@ -37,6 +37,7 @@ def test_what_is_dark_in_the_place_is_none() -> None:
     moved[1, :, :3] = 0.5  # black in one photograph only
     assert not black_border(moved).any()
     assert not black_border(photographs(top=3))[3:-3].any()
+    assert not black_border(torch.zeros(2, 3, 24, 32)).any()
 
 
 def test_frames_keep_the_border_and_nothing_else_changes() -> None:

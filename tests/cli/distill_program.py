@@ -5,11 +5,6 @@ import signal
 import sys
 from typing import Any
 
-import stages.distill.bandit
-import stages.distill.export
-import stages.distill.phases
-import stages.distill.posed
-import stages.video.small_files  # noqa: F401  (what is loaded before the fork is loaded once)
 from stages.distill import state, train
 from videoscene_cli import app
 

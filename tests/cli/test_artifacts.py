@@ -44,7 +44,8 @@ def test_a_scene_folder_is_laid_out_as_the_readme_says(scene: Path) -> None:
     numbered = [f"{index:04d}.png" for index in range(3)]
     clip = ["transforms.json", "video.mp4", "manifest.json", *(f"{kind}/{name}" for kind in ("frames", "alpha") for name in numbered)]
     expected = {
-        "inputs/0.png", "inputs/1.png",
+        "inputs/0.png",
+        "inputs/1.png",
         *(f"prior/{name}" for name in ("gaussians.ply", "transforms.json", "depth/0.png", "depth/1.png", "manifest.json")),
         *(f"{stage}/{name}" for stage in ("render", "generate") for name in clip),
     }

@@ -66,8 +66,7 @@ def test_killed_in_every_phase_it_ends_with_the_same_weights(
 ) -> None:
     """In a step of some, while others write a checkpoint."""
     out = tmp_path / "cut"
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["tests.cli.distill_program"])
+    processes = multiprocessing.get_context("spawn")  # a fork of a process whose OpenMP threads have run would hang
     for phase, place in (("teacher", "step"), ("regression", "save"), ("student", "step"), ("policy", "save")):
         process = processes.Process(target=run_and_die, args=(command(material, out, "-q"), phase, place))
         process.start()
