@@ -18,7 +18,7 @@ READY := $(VENV)/ready-to-run
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 DEMO := $(OUT)/$(basename $(notdir $(A)))-$(basename $(notdir $(B))).mp4
 
-.PHONY: metrics demo test lint pairs bench measure-views measure-depth measure-pose train-prior clean
+.PHONY: metrics demo test lint pairs bench measure-views measure-unposed measure-depth measure-pose train-prior clean
 .SECONDEXPANSION:
 .DELETE_ON_ERROR:
 
@@ -50,8 +50,11 @@ bench: $(READY)  ## the CPU renderer against its torch fallback
 	$(BIN)/python tests/benchmark_splat.py
 
 measure-views: $(READY)  ## the two-view protocol on the scenes in DATA: every case, and the means
-	$(BIN)/videoscene evaluate --two-view $(DATA) --method crossfade --method nearest --method plane-sweep --method render -o $(OUT)/two-view
+	$(BIN)/videoscene evaluate --two-view $(DATA) --method crossfade --method plane-sweep --method render --keep --jobs 2 -o $(OUT)/two-view
 	$(BIN)/videoscene evaluate --report $(OUT)/two-view
+
+measure-unposed: $(READY)  ## the same for the render, with and without the true cameras
+	$(BIN)/videoscene evaluate --two-view $(DATA) --method render --unposed --jobs 2 -o $(OUT)/unposed
 
 measure-depth: $(READY)  ## depth of the shipped prior in procedural worlds it never saw
 	$(BIN)/python tests/measure_depth.py $(if $(TEXTURES),--textures $(TEXTURES))
@@ -59,7 +62,7 @@ measure-depth: $(READY)  ## depth of the shipped prior in procedural worlds it n
 measure-pose: $(READY)  ## estimated cameras against the true ones
 	$(BIN)/python tests/measure_pose.py
 
-# About two hours on one core; TEXTURES is a folder of texture images (stages/weights/small/README.md names the one used).
+# About three and a half hours on one core; TEXTURES is a folder of texture images (stages/weights/small/README.md names the one used).
 train-prior: $(READY)  ## worlds, then the small prior; resumes
 	$(BIN)/python -m videoscene_cli.train_prior $(RUN) $(if $(TEXTURES),--textures $(TEXTURES))
 
