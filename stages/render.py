@@ -1,4 +1,4 @@
-"""(2) Gaussians along a camera path -> clip and coverage.
+"""(2) Gaussians along a camera path -> clip, coverage and depth.
 
 The Gaussians of a two-view prior do not cover what neither photograph saw. Such pixels are filled smoothly from their
 surroundings (push-pull), so that a frame has no black holes; `coverage` says which pixels these are.
@@ -39,11 +39,12 @@ def render(gaussians: Gaussians, cameras: Cameras, fps: float = 8.0, progress: C
     """Draw the scene at every camera. progress(done, total) is called as frames are finished."""
     # Given cameras come in units of any size, so the near plane follows the scene.
     near = NEAR * float((gaussians.means - cameras.c2w[0, :3, 3].to(gaussians.means)).norm(dim=-1).median())
-    frames, coverage = [], []
+    frames, coverage, depth = [], [], []
     for start in range(0, len(cameras), CHUNK):
         drawing = draw(gaussians, cameras[start : start + CHUNK], near=near)
         frames.append(fill_holes(drawing.image, drawing.alpha).clamp(0, 1))
         coverage.append(drawing.alpha.clamp(0, 1))
+        depth.append(drawing.depth)
         if progress is not None:
             progress(min(start + CHUNK, len(cameras)), len(cameras))
-    return Clip(torch.cat(frames), cameras, torch.cat(coverage), fps)
+    return Clip(torch.cat(frames), cameras, torch.cat(coverage), fps, torch.cat(depth))

@@ -149,13 +149,14 @@ class Clip:
     """T frames along a camera path.
 
     frames: [T, 3, h, w], sRGB in [0, 1].  cameras: T.  coverage: [T, h, w] in [0, 1], how much of a pixel the Gaussians
-    explain (accumulated alpha), or None.  fps: frames a second.
+    explain (accumulated alpha), or None.  depth: [T, h, w] camera z in scene units (0 where nothing is), or None.  fps: frames a second.
     """
 
     frames: Tensor
     cameras: Cameras
     coverage: Tensor | None = None
     fps: float = 8.0
+    depth: Tensor | None = None
 
     def __post_init__(self) -> None:
         n, (h, w) = len(self.cameras), self.cameras.size
@@ -165,6 +166,7 @@ class Clip:
             f"frames {tuple(self.frames.shape)}, cameras {(n, 3, h, w)}",
             "use one size for both",
         )
-        if self.coverage is not None:
-            _require(self.coverage.shape == (n, h, w), "bad clip", f"coverage has shape {tuple(self.coverage.shape)}", f"give {(n, h, w)}")
+        for name, value in (("coverage", self.coverage), ("depth", self.depth)):
+            if value is not None:
+                _require(value.shape == (n, h, w), "bad clip", f"{name} has shape {tuple(value.shape)}", f"give {(n, h, w)}")
         _require(self.fps > 0, "bad clip", f"fps is {self.fps}", "give frames a second above 0")

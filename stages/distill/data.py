@@ -1,7 +1,8 @@
-"""Training clips: a render, its coverage, the truth, the two photographs; and shards of them on disk.
+"""Training clips: a render, its coverage, the truth, the two photographs, plain and warped; and shards of them on disk.
 
 A shard is a safetensors file of uint8 tensors, all clips of one size:
   render, truth [S, F, 3, h, w]    coverage [S, F, h, w]    photographs [S, 2, 3, h, w]
+  warped [S, F, 2, 3, h, w]        weight [S, F, 2, h, w]
 Where clips come from: stages/distill/clips.py.
 """
 
@@ -19,25 +20,31 @@ from stages.errors import InputError
 from stages.files.publish import publish
 
 HINT = "make the clips again"
+RIGHT = 0.001  # mean squared error of a render that is right, 30 dB
+TRIES = 4
 
 
 @dataclass(frozen=True)
 class Example:
-    """render, truth: [F, 3, h, w], F = 4k + 1.  coverage: [F, h, w].  photographs: [2, 3, h, w].  All in [0, 1].
+    """render, truth: [F, 3, h, w], F = 4k + 1.  coverage: [F, h, w].  photographs: [2, 3, h, w].  All in [0, 1]. Or many of them, with a
+    dimension more in front.
+    warped: [F, 2, 3, h, w], weight: [F, 2, h, w], the photographs from the cameras of the clip, see `stages.video.warp.Warped`.
 
-    The photographs are as cameras take them, the truth is free of noise; truth[0] and truth[-1] show what the photographs show.
+    The photographs are as cameras take them, the truth is free of noise; the clip is the way from one to the other, or a part of it.
     """
 
     render: Tensor
     coverage: Tensor
     truth: Tensor
     photographs: Tensor
+    warped: Tensor
+    weight: Tensor
 
     def __post_init__(self) -> None:
-        f, _, h, w = self.truth.shape
-        shapes = (self.render.shape, self.coverage.shape, self.photographs.shape)
-        if shapes != ((f, 3, h, w), (f, h, w), (2, 3, h, w)):
-            raise InputError("bad training clip", f"its shapes are {[tuple(shape) for shape in shapes]}", HINT)
+        *b, f, _, h, w = self.truth.shape
+        shapes = [list(getattr(self, name).shape) for name in ("render", "coverage", "photographs", "warped", "weight")]
+        if shapes != [[*b, *own] for own in ((f, 3, h, w), (f, h, w), (2, 3, h, w), (f, 2, 3, h, w), (f, 2, h, w))]:
+            raise InputError("bad training clip", f"its shapes are {shapes}", HINT)
 
 
 def shard_path(folder: Path, number: int) -> Path:
@@ -69,11 +76,16 @@ def read(path: Path, index: int) -> Example:
 def draw(shards: Sequence[Path], generator: Generator, frames: int, size: tuple[int, int]) -> Example:
     """A random clip of a random shard, cut to `size` (h, w) or less and to `frames` or less, mirrored, reversed and recoloured at random.
 
-    A shortened clip keeps both ends, so that it still begins and ends at a photograph. Cut sides are multiples of 16.
+    A shortened clip keeps both ends, so that it still begins and ends at a photograph. Cut sides are multiples of 16. Where the render is
+    right already, another one is drawn, a few times: little is to be learnt from it.
     """
-    path = shards[int(torch.randint(len(shards), (), generator=generator))]
-    example = read(path, int(torch.randint(length(path), (), generator=generator)))
-    return vary(thin(example, frames), generator, size)
+    for _ in range(TRIES):
+        path = shards[int(torch.randint(len(shards), (), generator=generator))]
+        example = read(path, int(torch.randint(length(path), (), generator=generator)))
+        example = vary(thin(example, frames), generator, size)
+        if float((example.render - example.truth).square().mean()) > RIGHT:
+            break
+    return example
 
 
 def thin(example: Example, frames: int) -> Example:
@@ -82,7 +94,8 @@ def thin(example: Example, frames: int) -> Example:
     if count <= frames:
         return example
     kept = torch.linspace(0, count - 1, frames).round().long()
-    return Example(example.render[kept], example.coverage[kept], example.truth[kept], example.photographs)
+    own = {name: getattr(example, name)[kept] for name in ("render", "coverage", "truth", "warped", "weight")}
+    return Example(photographs=example.photographs, **own)
 
 
 def vary(example: Example, generator: Generator, size: tuple[int, int]) -> Example:
@@ -93,13 +106,14 @@ def vary(example: Example, generator: Generator, size: tuple[int, int]) -> Examp
     mirror, backwards = (torch.rand(2, generator=generator) < 0.5).tolist()
     colours = torch.randperm(3, generator=generator)
 
-    def varied(x: Tensor) -> Tensor:
-        x = x[..., top : top + h, left : left + w]
+    def varied(name: str) -> Tensor:
+        x = getattr(example, name)[..., top : top + h, left : left + w]
         x = x.flip(-1) if mirror else x
-        x = x.flip(0) if backwards else x
-        return x[:, colours] if x.dim() == 4 else x
+        if backwards:  # the photographs change places too
+            x = x.flip((0, 1)) if name in ("warped", "weight") else x.flip(0)
+        return x if name in ("coverage", "weight") else x[..., colours, :, :]
 
-    return Example(*(varied(getattr(example, field.name)) for field in fields(Example)))
+    return Example(**{field.name: varied(field.name) for field in fields(Example)})
 
 
 def _bytes(x: Tensor) -> Tensor:

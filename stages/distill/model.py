@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from stages.distill.data import Example, draw
 from stages.errors import InputError
 from stages.video import codec, conditions
 from stages.video.one_step import Backbone, draw_sigma, place_ends
+from stages.video.warp import Warped
 
 if TYPE_CHECKING:
     from stages.video.cogvideox import CogVideoX
@@ -27,7 +28,7 @@ Weights = dict[str, Tensor]
 class Model:
     """network: a `Backbone`.  trained: the names of its parameters that training changes; the others are frozen.
     encode: [B, F, 3, h, w] in [0, 1] -> latent [B, T, C, H, W].  decode: back, not clamped.
-    condition: (render's latent, coverage [B, F, h, w], photographs [B, 2, 3, h, w], generator) -> [B, T, C', H, W].
+    condition: (render's latent, an `Example` of a batch of clips, generator) -> [B, T, C', H, W].
     size: the only (h, w) of a clip, or None for any.  prefix: what the names of `trained` have before those of the weights file.
     precision: in which the network multiplies matrices and convolves; None for its weights' own.
     """
@@ -36,7 +37,7 @@ class Model:
     trained: tuple[str, ...]
     encode: Callable[[Tensor], Tensor]
     decode: Callable[[Tensor], Tensor]
-    condition: Callable[[Tensor, Tensor, Tensor, Generator], Tensor]
+    condition: Callable[[Tensor, Example, Generator], Tensor]
     size: tuple[int, int] | None = None
     prefix: str = ""
     precision: torch.dtype | None = None
@@ -80,8 +81,8 @@ class Batch:
 def small_model(network: SmallVideo, precision: torch.dtype | None = None) -> Model:
     """`small`: every parameter is trained, nothing in its codec or its condition is random."""
 
-    def condition(latent: Tensor, coverage: Tensor, photographs: Tensor, _: Generator) -> Tensor:
-        return conditions.condition(latent, coverage, photographs)
+    def condition(latent: Tensor, known: Example, _: Generator) -> Tensor:
+        return conditions.condition(latent, known.coverage, known.photographs, Warped(known.warped, known.weight))
 
     trained = tuple(name for name, _ in network.named_parameters())
     return Model(network, trained, codec.encode, codec.decode, condition, precision=precision)
@@ -119,9 +120,9 @@ def cogvideox_model(model: CogVideoX) -> Model:
         return model.decode(latent).float().transpose(1, 2) / 2 + 0.5
 
     @torch.no_grad()
-    def condition(latent: Tensor, coverage: Tensor, photographs: Tensor, generator: Generator) -> Tensor:
+    def condition(latent: Tensor, known: Example, generator: Generator) -> Tensor:
         rows = []
-        for pair in 2 * photographs - 1:
+        for pair in 2 * known.photographs - 1:
             sigma = draw_sigma(generator, pair)
             noisy = pair + sigma * torch.randn(pair.shape, generator=generator).to(pair)
             first, last = (model.encode(image[None, :, None], None).float() for image in noisy)
@@ -147,8 +148,8 @@ def to_batch(model: Model, examples: Sequence[Example], generator: Generator, de
     have = tuple(examples[0].truth.shape[-2:])
     if model.size is not None and have != model.size:
         raise InputError("cannot train on these clips", f"they are {have}, the model takes {model.size}", "make clips of that size")
-    render, coverage, truth, photographs = (
-        torch.stack([getattr(example, name) for example in examples]).to(device) for name in ("render", "coverage", "truth", "photographs")
+    known = Example(
+        **{part.name: torch.stack([getattr(example, part.name) for example in examples]).to(device) for part in fields(Example)}
     )
-    z_render, z_truth = model.encode(render), model.encode(truth)
-    return Batch(z_render, z_truth, model.condition(z_render, coverage, photographs, generator), truth, coverage, render)
+    z_render, z_truth = model.encode(known.render), model.encode(known.truth)
+    return Batch(z_render, z_truth, model.condition(z_render, known, generator), known.truth, known.coverage, known.render)

@@ -23,6 +23,7 @@ from stages.files.transforms import read_transforms
 from stages.geometry import crop_intrinsics
 from stages.prior.network import MVSplat
 from stages.prior.pose import near_far_from_cameras
+from stages.prior.predict import predict
 from stages.scene import Cameras, Views
 
 TRIES = 50  # drawn runs, for each clip of a shard, before the recordings are given up as unusable
@@ -125,7 +126,7 @@ def recorded_clip(recording: Recording, network: MVSplat, generator: Generator, 
         near_far = near_far_from_cameras(list(views.images), views.cameras)
     except RunError:  # no baseline
         return None
-    return finish(views, truth, cameras, near_far, network)
+    return finish(views, truth, cameras, predict(views, near_far, network))
 
 
 def cut(recording: Recording, indices: list[int], size: tuple[int, int]) -> tuple[Tensor, Cameras]:

@@ -25,7 +25,7 @@ class Drawn(Clip):
 
 def drawn(clip: Clip, gaussians: Gaussians) -> Drawn:
     """A clip with the Gaussians that it shows."""
-    return Drawn(clip.frames, clip.cameras, clip.coverage, clip.fps, gaussians)
+    return Drawn(clip.frames, clip.cameras, clip.coverage, clip.fps, clip.depth, gaussians)
 
 
 def crossfade(context: Views, cameras: Cameras, times: Tensor) -> Clip:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -38,7 +40,8 @@ def repair_prior(network: MVSplat, student: Student, frames: int = FRAMES) -> Me
 
     def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
         near_far = near_far_from_cameras(list(context.images), context.cameras)
-        gaussians = predict(context, near_far, network).gaussians
+        prediction = predict(context, near_far, network)
+        gaussians, context = prediction.gaussians, replace(context, depth=prediction.depth)
         path, shown = clip_through(context.cameras, cameras, times, frames)
         clip = keep_border(render(gaussians, path.to(gaussians.means)), context.images)
         whole = paste(repair(clip, context, student), clip)

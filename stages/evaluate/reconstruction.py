@@ -47,7 +47,8 @@ def refined_prior(network: MVSplat, settings: Settings, student: Student | None 
 
     def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
         near_far = near_far_from_cameras(list(context.images), context.cameras)
-        gaussians = predict(context, near_far, network).gaussians
+        prediction = predict(context, near_far, network)
+        gaussians, context = prediction.gaussians, replace(context, depth=prediction.depth)
         (a, b), (K_a, K_b) = context.cameras.c2w, context.cameras.K
         path = interpolate(a, b, K_a, K_b, context.cameras.size, frames)
         clip = repair(keep_border(render(gaussians, path.to(gaussians.means)), context.images), context, student)

@@ -20,9 +20,10 @@ DEPTH_UNIT = "depth_unit_scale_factor"  # scene units a level of the depth PNGs;
 
 
 def write_clip(folder: Path, clip: Clip) -> None:
-    """Write frames/0000.png..., alpha/0000.png... (where there is coverage), video.mp4 and transforms.json, which also holds fps.
+    """Write frames/0000.png..., alpha/ and depth/ of the same names (where there are coverage and depth), video.mp4 and transforms.json.
 
-    8 bits a channel. The folder is created; it must not hold frames yet. Not atomic: write into what publish yields.
+    8 bits a channel, 16 of depth; fps and the unit of depth stand in transforms.json. The folder is created; it must not hold frames
+    yet. Not atomic: write into what publish yields.
     Raises InputError, RunError as the writers of each file do.
     """
     names = _fresh(folder, "frames", len(clip.cameras))
@@ -31,12 +32,13 @@ def write_clip(folder: Path, clip: Clip) -> None:
     if clip.coverage is not None:
         for name, coverage in zip(names, clip.coverage, strict=True):
             write_gray_png(folder / "alpha" / name, coverage)
+    extra = {"fps": clip.fps} | _write_depth(folder, names, clip.depth)
     write_mp4(folder / "video.mp4", clip.frames, clip.fps)
-    write_transforms(folder / "transforms.json", clip.cameras, [f"frames/{name}" for name in names], {"fps": clip.fps})
+    write_transforms(folder / "transforms.json", clip.cameras, [f"frames/{name}" for name in names], extra)
 
 
 def read_clip(folder: Path) -> Clip:
-    """Read what write_clip wrote: all float32, coverage None without an alpha folder. The video is not read.
+    """Read what write_clip wrote: all float32, coverage and depth None where there is none. The video is not read.
 
     Raises InputError when a file is missing or damaged, an image has not the size of the cameras, or the frames or coverage maps
     are not as many as the cameras.
@@ -50,7 +52,7 @@ def read_clip(folder: Path) -> Clip:
         maps = [folder / "alpha" / path.name for path in paths]
         coverage = torch.stack([_sized(read_gray(path), cameras, path) for path in maps])
     fps = _positive(folder / "transforms.json", "fps")
-    return Clip(torch.stack(frames), cameras, coverage, Clip.fps if fps is None else fps)
+    return Clip(torch.stack(frames), cameras, coverage, Clip.fps if fps is None else fps, _read_depth(folder, cameras, paths))
 
 
 def write_views(folder: Path, views: Views) -> None:
@@ -62,11 +64,7 @@ def write_views(folder: Path, views: Views) -> None:
     names = _fresh(folder, "images", len(views.cameras))
     for name, image in zip(names, views.images, strict=True):
         write_png(folder / "images" / name, image)
-    extra: dict[str, float] = {}
-    if views.depth is not None:
-        unit = extra[DEPTH_UNIT] = depth_unit(views.depth)
-        for name, depth in zip(names, views.depth, strict=True):
-            write_depth(folder / "depth" / name, depth, unit)
+    extra = _write_depth(folder, names, views.depth)
     write_transforms(folder / "transforms.json", views.cameras, [f"images/{name}" for name in names], extra)
 
 
@@ -77,11 +75,26 @@ def read_views(folder: Path) -> Views:
     """
     cameras, paths = _cameras(folder)
     images = torch.stack([_sized(read_image(path, min_side=1), cameras, path) for path in paths])
+    return Views(images, cameras, _read_depth(folder, cameras, paths))
+
+
+def _write_depth(folder: Path, names: list[str], depth: Tensor | None) -> dict[str, float]:
+    """Write depth/ where there is depth. Returns what transforms.json is to say of it."""
+    if depth is None:
+        return {}
+    unit = depth_unit(depth)
+    for name, one in zip(names, depth, strict=True):
+        write_depth(folder / "depth" / name, one, unit)
+    return {DEPTH_UNIT: unit}
+
+
+def _read_depth(folder: Path, cameras: Cameras, paths: list[Path]) -> Tensor | None:
+    """The depth of the images `paths`, [N, h, w], or None where there is none."""
     unit = _positive(folder / "transforms.json", DEPTH_UNIT)
     if unit is None:
-        return Views(images, cameras)
+        return None
     maps = [folder / "depth" / path.with_suffix(".png").name for path in paths]
-    return Views(images, cameras, torch.stack([_sized(read_depth(path, unit), cameras, path) for path in maps]))
+    return torch.stack([_sized(read_depth(path, unit), cameras, path) for path in maps])
 
 
 def _fresh(folder: Path, kind: str, count: int) -> list[str]:

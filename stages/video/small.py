@@ -1,11 +1,12 @@
-"""The backbone of `small`: a UNet over latent frames that predicts what the render lacks.
+"""The backbone of `small`: a UNet over latent frames that predicts what the render and the warped photographs lack.
 
-    x_t, render, coverage, photographs -> features at 1/4 of the picture's sides -> 1/8 -> 1/16 -> and back -> residual
-    x0_hat = render + residual
+    x_t, render, coverage, photographs -> features at 1/4 of the picture's sides -> 1/8 -> 1/16 -> and back -> belief, residual
+    x0_hat = blend(render, warped photographs, belief) + residual
 
 Blocks are 2-D, the fastest way on a CPU, and see the latent frames before and after through a temporal shift (Lin et al. 2019: some
 channels come from the neighbour, at no cost). At the coarsest level every token of every frame attends to all others and to the
-tokens of both photographs. The last layer starts at zero, so that an untrained network returns the render.
+tokens of both photographs. The last layer starts at zero, so that an untrained network returns the blend of
+the render and the warped photographs (stages/video/warp.py).
 """
 
 from __future__ import annotations
@@ -17,13 +18,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.video.codec import CHANNELS, SIDE, STILL
-from stages.video.conditions import CONDITION_CHANNELS, photographs_of, render_of
+from stages.video.codec import CHANNELS, SIDE, STILL, encode
+from stages.video.conditions import CONDITION_CHANNELS, PIXELS, fold_maps, photographs_of, pixels_of, render_of, unfold_maps
 from stages.video.schedule import v_from_x0
+from stages.video.warp import blend, difference
 
 MULTIPLE = 4  # latent sides are extended to multiples of this
+FEATURES = 2 * CHANNELS + CONDITION_CHANNELS + 3 * PIXELS  # what the network sees of a token
+CONTRAST = 5.0  # of the differences between the render and the warped photographs, so that they are about 1
+MOST = 4.0  # of the belief in a warped pixel
 SHIFTED = 8  # one channel of so many comes from the frame before, as many from the one after
-LOWEST, OTHERS = 0.15, 0.75  # what the render gets wrong of the lowest bands and of the others, in their standard deviations
+LOWEST, OTHERS = 0.15, 0.5  # what the blend gets wrong of the lowest bands and of the others, in their standard deviations
 WIDER = 2  # of a block's inner features
 PATH = 4.0  # the way from one photograph to the other, in units of rotary position
 
@@ -56,7 +61,7 @@ class SmallVideo(nn.Module):
         fine, half, coarse = config.channels
         time = config.time_channels
         self.time = nn.Sequential(nn.Linear(time, time), nn.SiLU(), nn.Linear(time, time), nn.SiLU())
-        self.stem = nn.Conv2d(CHANNELS + CONDITION_CHANNELS, fine, 1)
+        self.stem = nn.Conv2d(FEATURES, fine, 1)
         self.photographs = nn.Conv2d(STILL, coarse, MULTIPLE, stride=MULTIPLE)
         self.encoder_fine = nn.ModuleList(Block(fine, time) for _ in range(config.encoder[0]))
         self.down_half = nn.Conv2d(fine, half, 2, stride=2)
@@ -68,7 +73,7 @@ class SmallVideo(nn.Module):
         self.decoder_half = nn.ModuleList(Block(half, time) for _ in range(config.decoder[1]))
         self.up_fine = nn.Conv2d(half, 4 * fine, 1)
         self.decoder_fine = nn.ModuleList(Block(fine, time) for _ in range(config.decoder[0]))
-        self.head = nn.Conv2d(fine, CHANNELS, 3, padding=1)
+        self.head = nn.Conv2d(fine, CHANNELS + 2 * PIXELS, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
         with torch.no_grad():  # the noised latent comes in by training: mixed into every feature at random it would be noise in the way
@@ -84,11 +89,23 @@ class SmallVideo(nn.Module):
         """
         h, w = x.shape[-2:]
         x_t, condition = x[:, :, :CHANNELS], x[:, :, CHANNELS:]
-        residual = self.residual(_extend(x), t)[..., :h, :w].to(torch.promote_types(x.dtype, torch.float32))
-        return v_from_x0(x_t.to(residual), render_of(condition) + self.scale * residual, t)
+        frames, warped = pixels_of(condition)
+        blended = encode(blend(frames, warped.colours, warped.weight)) - render_of(condition)
+        a, b = warped.colours.unbind(2)
+        differences = torch.stack([difference(a, frames), difference(b, frames), difference(a, b)], 2)
+        seen = torch.cat([x, blended, CONTRAST * fold_maps(differences)], 2)
+        out = self.features(_extend(seen), photographs_of(_extend(condition)), t)[..., :h, :w].to(
+            torch.promote_types(x.dtype, torch.float32)
+        )
+        residual, belief = out[:, :, :CHANNELS], MOST * (unfold_maps(out[:, :, CHANNELS:]) / MOST).tanh()
+        x0 = encode(blend(frames, warped.colours, warped.weight, belief)) + self.scale * residual
+        return v_from_x0(x_t.to(x0), x0, t)
 
-    def residual(self, x: Tensor, t: Tensor) -> Tensor:
-        """What the clean latent has beyond the render's, in units of `scale`, [B, T, 192, H, W]; H, W: multiples of 4."""
+    def features(self, x: Tensor, photographs: Tensor, t: Tensor) -> Tensor:
+        """The belief in the warped pixels, and what the clean latent has beyond the blend in units of `scale`.
+
+        x: [B, T, FEATURES, H, W], H, W multiples of 4.  photographs: [B, 2, STILL, H, W].  Returns [B, T, 192 + 128, H, W].
+        """
         frames = x.shape[1]
         time = self.time(sinusoids(t, self.config.time_channels).to(self.head.weight.dtype))
         time = time.repeat_interleave(frames, 0)
@@ -99,7 +116,7 @@ class SmallVideo(nn.Module):
         for block in self.encoder_half:
             half = block(half, time, frames)
         coarse = self.down_coarse(half)
-        photographs = self.photographs(photographs_of(x[:, :, CHANNELS:]).flatten(0, 1).contiguous(memory_format=torch.channels_last))
+        photographs = self.photographs(photographs.flatten(0, 1).contiguous(memory_format=torch.channels_last))
         angles = rotary_angles(frames, (coarse.shape[-2], coarse.shape[-1]), self.config.channels[2] // self.config.heads, x.device)
         for block, attention in zip(self.middle, self.attention, strict=True):
             coarse = attention(block(coarse, time, frames), photographs, frames, angles)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from stages.video.codec import FRAMES, decode, encode
 from stages.video.conditions import condition
 from stages.video.one_step import Backbone, several_steps
 from stages.video.schedule import STEPS
+from stages.video.warp import Warped, warp
 
 MULTIPLE = 16  # sides are extended to multiples of this
 
@@ -22,7 +24,7 @@ Leap = int | Callable[[Tensor, Tensor], int]
 
 
 def small_student(backbone: Backbone, leap: Leap, seed: int = 0, steps: int = 1) -> Callable[[Clip, Views], Clip]:
-    """The student for `stages.generate.repair`. Raises InputError for a clip without coverage or of less than two frames.
+    """The student for `stages.generate.repair`. Raises InputError for a clip without coverage or depth, or of less than two frames.
 
     backbone: a trained `SmallVideo`.  seed: of the noise, which is drawn on the CPU: the same seed, the same clip.
     steps: of the sampler, evenly spaced from the leap down; 1 is what it was distilled for.
@@ -32,27 +34,36 @@ def small_student(backbone: Backbone, leap: Leap, seed: int = 0, steps: int = 1)
 
     @torch.no_grad()
     def repair(clip: Clip, views: Views) -> Clip:
-        if clip.coverage is None or len(clip.cameras) < 2:
-            raise InputError("cannot repair the clip", "it has no coverage, or one frame", "render it with this program")
-        frames = repair_frames(backbone, clip.frames, clip.coverage, views.images, leap, seed, steps)
-        return Clip(frames, clip.cameras, clip.coverage, clip.fps)
+        if clip.coverage is None or clip.depth is None or len(clip.cameras) < 2:
+            raise InputError("cannot repair the clip", "it has no coverage or no depth, or one frame", "render it with this program")
+        frames = repair_frames(backbone, clip.frames, clip.coverage, views.images, warp(views, clip.cameras, clip.depth), leap, seed, steps)
+        return replace(clip, frames=frames)
 
     return repair
 
 
 def repair_frames(
-    backbone: Backbone, frames: Tensor, coverage: Tensor, photographs: Tensor, leap: Leap, seed: int = 0, steps: int = 1
+    backbone: Backbone,
+    frames: Tensor,
+    coverage: Tensor,
+    photographs: Tensor,
+    warped: Warped,
+    leap: Leap,
+    seed: int = 0,
+    steps: int = 1,
 ) -> Tensor:
     """The chain on pixels: encode, leap, denoise, decode.
 
     frames: [F, 3, h, w] in [0, 1], F at least 2.  coverage: [F, h, w].  photographs: [2, 3, ...], stretched to h x w if they are not.
-    leap, seed, steps: see `small_student`.  Returns frames like `frames`, in [0, 1]. Raises RunError if they are not finite.
+    warped: the photographs from the frames' cameras.  leap, seed, steps: see `small_student`.  Returns frames like `frames`, in [0, 1].
+    Raises RunError if they are not finite.
     """
     count, _, h, w = frames.shape
     photographs = photographs if photographs.shape[-2:] == (h, w) else F.interpolate(photographs, (h, w), mode="bicubic", antialias=True)
     known = extend(coverage[:, None])[None, :, 0]
     latent = encode(extend(frames)[None])
-    beside = condition(latent, known, extend(photographs, still=True)[None].clamp(0, 1))
+    seen = Warped(extend(warped.colours.flatten(1, 2)).unflatten(1, (2, 3))[None], extend(warped.weight)[None])
+    beside = condition(latent, known, extend(photographs, still=True)[None].clamp(0, 1), seen)
     first = leap if isinstance(leap, int) else leap(latent, known)
     noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed))
     x = several_steps(backbone, latent, beside, torch.tensor([first]), noise, steps)

@@ -1,4 +1,4 @@
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,10 @@ from stages.worlds.photograph import free
 def clip(seed: int = 0, frames: int = 9, size: tuple[int, int] = (32, 48)) -> Example:
     g = torch.Generator().manual_seed(seed)
     truth = torch.rand(frames, 3, *size, generator=g)
-    return Example(torch.rand(truth.shape, generator=g), torch.rand(frames, *size, generator=g), truth, truth[[0, -1]].clone())
+    warped, weight = torch.rand(frames, 2, 3, *size, generator=g), torch.rand(frames, 2, *size, generator=g)
+    return Example(
+        torch.rand(truth.shape, generator=g), torch.rand(frames, *size, generator=g), truth, truth[[0, -1]].clone(), warped, weight
+    )
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +56,9 @@ def test_a_damaged_shard_is_refused(tmp_path: Path) -> None:
 def test_shapes_that_do_not_belong_together_are_refused() -> None:
     whole = clip()
     with pytest.raises(InputError, match="shapes"):
-        Example(whole.render, whole.coverage[:5], whole.truth, whole.photographs)
+        replace(whole, coverage=whole.coverage[:5])
+    with pytest.raises(InputError, match="shapes"):
+        replace(whole, weight=whole.weight[:, :1])
 
 
 def test_a_draw_is_a_function_of_the_generator(tmp_path: Path) -> None:
@@ -70,22 +75,29 @@ def test_a_draw_is_a_function_of_the_generator(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_what_is_varied_stays_aligned(seed: int) -> None:
     example = clip()
-    same = Example(example.truth, example.truth[:, 0], example.truth, example.photographs)
+    truth = example.truth
+    warped = torch.stack([truth, 1 - truth], 1)  # the second one is known by being the negative
+    same = Example(truth, truth[:, 0], truth, example.photographs, warped, warped[:, :, 0])
     out = vary(same, torch.Generator().manual_seed(seed), (32, 32))
     assert torch.equal(out.render, out.truth)
     assert torch.equal(out.photographs, out.truth[[0, -1]])
     assert any(torch.equal(out.coverage, out.truth[:, channel]) for channel in range(3))
+    positive = int(torch.equal(out.warped[:, 1], out.truth))
+    assert torch.equal(out.warped[:, positive], out.truth)
+    assert torch.equal(out.warped[:, 1 - positive], 1 - out.truth)
+    assert any(torch.equal(out.weight[:, positive], out.truth[:, channel]) for channel in range(3))
 
 
 def test_a_thinner_clip_keeps_both_ends() -> None:
     example = clip()
     short = thin(example, 5)
     assert torch.equal(short.truth, example.truth[[0, 2, 4, 6, 8]])
+    assert torch.equal(short.warped, example.warped[[0, 2, 4, 6, 8]])
     assert thin(example, 17) is example
 
 
 def test_a_world_clip(textures: Textures, network: MVSplat) -> None:
-    made = world_clip(textures, network, torch.Generator().manual_seed(1), (32, 48), 5)
+    made = world_clip(textures, network, torch.Generator().manual_seed(1), (32, 48), 5, 5)
     assert made.render.shape == (5, 3, 32, 48)
     for field in fields(Example):
         tensor = getattr(made, field.name)
@@ -116,7 +128,7 @@ def test_a_range_holds_nearly_all_depths() -> None:
 
 
 def test_a_shard_is_a_function_of_its_number(tmp_path: Path, textures: Textures, network: MVSplat, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stages.distill.clips.KINDS", (((32, 48), 5),))
+    monkeypatch.setattr("stages.distill.clips.SIZES", ((32, 48),))
     first = write_shard(tmp_path / "a", textures, network, 0, 7, clips=1)
     again = write_shard(tmp_path / "b", textures, network, 0, 7, clips=1)
     other = write_shard(tmp_path / "c", textures, network, 0, 8, clips=1)

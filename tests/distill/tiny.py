@@ -32,7 +32,9 @@ def write_shards(folder: Path, size: tuple[int, int] = (16, 48), frames: int = 9
         clips = []
         for _ in range(2):
             truth = torch.rand(frames, 3, *size, generator=g)
-            clips.append(Example(0.8 * truth, torch.rand(frames, *size, generator=g), truth, truth[[0, -1]]))
+            seen = torch.rand(frames, 2, *size, generator=g)
+            warped = 0.9 * truth[:, None].expand(-1, 2, -1, -1, -1)
+            clips.append(Example(0.8 * truth, torch.rand(frames, *size, generator=g), truth, truth[[0, -1]], warped, seen))
         write_clips(shard_path(folder, number), clips)
     return sorted(folder.glob("*.safetensors"))
 

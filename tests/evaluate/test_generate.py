@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,14 @@ from stages.evaluate.cases import Task, load_task, read_cases
 from stages.evaluate.plane_sweep import to_gaussians
 from stages.evaluate.prior import clip_through, paste, render_prior, repair_prior
 from stages.evaluate.two_view import make
-from stages.scene import Cameras, Clip, Gaussians, Views
+from stages.prior.predict import Prediction
+from stages.scene import Cameras, Clip, Views
 from videoscene_cli import app, methods
 from videoscene_cli.artifact import Record
 from videoscene_cli.options import Shared
 from videoscene_cli.student import VideoStudent
 
 NEAR_FAR = torch.tensor([[2.0, 5.0], [2.0, 5.0]])
-
-
-@dataclass(frozen=True)
-class Predicted:
-    gaussians: Gaussians
 
 
 @pytest.fixture
@@ -38,7 +33,9 @@ def task(wall: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Task:
     monkeypatch.setattr(
         prior,
         "predict",
-        lambda views, near_far, network: Predicted(to_gaussians(Views(views.images, views.cameras.to(torch.float32)), NEAR_FAR)),
+        lambda views, near_far, network: Prediction(
+            to_gaussians(Views(views.images, views.cameras.to(torch.float32)), NEAR_FAR), torch.ones(2, *views.cameras.size), near_far
+        ),
     )
     return load_task(read_cases(wall())[1])
 

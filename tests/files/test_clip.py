@@ -30,6 +30,17 @@ def test_clip_round_trip_is_exact(tmp_path: Path, shared_cameras: Cameras, level
         assert not (tmp_path / "render" / "alpha").exists()
 
 
+def test_the_depth_of_a_clip_is_kept_to_16_bits(tmp_path: Path, shared_cameras: Cameras, levels: torch.Tensor) -> None:
+    depth = 10 * levels[:, 1]
+    write_clip(tmp_path / "render", Clip(levels, shared_cameras, levels[:, 0], depth=depth))
+    again = read_clip(tmp_path / "render").depth
+    assert again is not None
+    torch.testing.assert_close(again, depth, atol=10 / 65535, rtol=0)
+    (tmp_path / "render" / "depth" / "0002.png").unlink()
+    with pytest.raises(InputError, match="0002"):
+        read_clip(tmp_path / "render")
+
+
 def test_layout_on_disk(tmp_path: Path, shared_cameras: Cameras, levels: torch.Tensor) -> None:
     write_clip(tmp_path, Clip(levels, shared_cameras, levels[:, 0]))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alpha", "frames", "transforms.json", "video.mp4"]

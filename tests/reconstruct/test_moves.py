@@ -27,7 +27,9 @@ def test_a_prior_lists_its_gaussians_photograph_by_photograph() -> None:
     means = seen(cameras)
     half = len(means) // 2
     assert torch.equal(origins(means, cameras), cameras.c2w[:, :3, 3].repeat_interleave(half, 0))
-    some = torch.rand(len(means), generator=torch.Generator().manual_seed(3)) < torch.cat([torch.full((half,), 0.6), torch.full((half,), 0.9)])
+    some = torch.rand(len(means), generator=torch.Generator().manual_seed(3)) < torch.cat(
+        [torch.full((half,), 0.6), torch.full((half,), 0.9)]
+    )
     own = cameras.c2w[:, :3, 3].repeat_interleave(half, 0)
     assert torch.equal(origins(means[some], cameras), own[some])  # a prior carves more from one photograph than from the other
     shuffled = means[torch.randperm(len(means), generator=torch.Generator().manual_seed(1))]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -18,8 +20,9 @@ def scene(frames: int, size: tuple[int, int]) -> tuple[Clip, Views]:
         return Cameras(torch.eye(4).repeat(count, 1, 1), K.repeat(count, 1, 1), size)
 
     g = torch.Generator().manual_seed(0)
-    clip = Clip(torch.rand(frames, 3, *size, generator=g), cameras(frames), torch.rand(frames, *size, generator=g))
-    return clip, Views(torch.rand(2, 3, *size, generator=g), cameras(2))
+    coverage, depth = torch.rand(frames, *size, generator=g), torch.full((frames, *size), 2.0)
+    clip = Clip(torch.rand(frames, 3, *size, generator=g), cameras(frames), coverage, depth=depth)
+    return clip, Views(torch.rand(2, 3, *size, generator=g), cameras(2), depth[:2])
 
 
 def trained() -> SmallVideo:
@@ -31,11 +34,14 @@ def trained() -> SmallVideo:
 
 
 @pytest.mark.parametrize(("frames", "size", "steps"), [(9, (32, 32), 1), (11, (30, 46), 1), (6, (17, 33), 3)])
-def test_an_untrained_student_returns_the_render(frames: int, size: tuple[int, int], steps: int) -> None:
+def test_an_untrained_student_returns_the_render_where_no_photograph_shows_it(frames: int, size: tuple[int, int], steps: int) -> None:
     clip, views = scene(frames, size)
+    assert views.depth is not None
+    views = replace(views, depth=views.depth / 2)
     out = repair(clip, views, small_student(SmallVideo(TINY), 459, steps=steps))
     torch.testing.assert_close(out.frames, clip.frames, atol=1e-4, rtol=0)
     assert out.cameras is clip.cameras
+    assert out.depth is clip.depth
 
 
 def test_a_seed_makes_a_clip() -> None:
@@ -44,7 +50,8 @@ def test_a_seed_makes_a_clip() -> None:
     first, again, other = (repair(clip, views, small_student(network, 459, seed)).frames for seed in (3, 3, 4))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    assert not torch.allclose(first, clip.frames, atol=1e-3)
+    blended = repair(clip, views, small_student(SmallVideo(TINY), 459)).frames
+    assert not torch.allclose(first, blended, atol=1e-3)
     assert float(first.min()) >= 0
     assert float(first.max()) <= 1
 
@@ -84,10 +91,17 @@ def test_samplers_that_cannot_be_are_refused(leap: int, steps: int) -> None:
         small_student(SmallVideo(TINY), leap, steps=steps)
 
 
-def test_a_clip_without_coverage_is_refused() -> None:
+@pytest.mark.parametrize("lacking", ["coverage", "depth"])
+def test_a_clip_without_coverage_or_depth_is_refused(lacking: str) -> None:
     clip, views = scene(5, (16, 16))
-    with pytest.raises(InputError, match="coverage"):
-        repair(Clip(clip.frames, clip.cameras), views, small_student(SmallVideo(TINY), 459))
+    with pytest.raises(InputError, match="no coverage or no depth"):
+        repair(replace(clip, **{lacking: None}), views, small_student(SmallVideo(TINY), 459))
+
+
+def test_photographs_without_depth_are_refused() -> None:
+    clip, views = scene(5, (16, 16))
+    with pytest.raises(InputError, match="they have no depth"):
+        repair(clip, replace(views, depth=None), small_student(SmallVideo(TINY), 459))
 
 
 def test_broken_weights_are_noticed() -> None:

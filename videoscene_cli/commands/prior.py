@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -83,4 +83,4 @@ def predict_pair(photos: Photos, settings: PriorSettings, engine: Engine, record
     with record.stage("prior"), engine.report.progress("prior"):
         prediction = predict(prepared.views, prepared.near_far, engine.network)
     record.facts["swept"] = prediction.near_far.tolist()
-    return prepared.views, prediction
+    return replace(prepared.views, depth=prediction.depth), prediction

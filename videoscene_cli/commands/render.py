@@ -74,4 +74,5 @@ def render_along(settings: PathSettings, inputs: Views, gaussians: Gaussians, en
         clip = keep_border(draw(gaussians, cameras, settings.fps, advance), inputs.images)
     coverage = None if clip.coverage is None else clip.coverage.cpu()
     record.facts |= {"frames": len(cameras), "coverage": None if coverage is None else round(float(coverage.mean()), 4)}
-    return Clip(clip.frames.cpu(), clip.cameras.to("cpu"), coverage, clip.fps)
+    depth = None if clip.depth is None else clip.depth.cpu()
+    return Clip(clip.frames.cpu(), clip.cameras.to("cpu"), coverage, clip.fps, depth)

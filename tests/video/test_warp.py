@@ -1,0 +1,116 @@
+"""The photographs seen from the cameras of a clip."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from stages.errors import InputError
+from stages.geometry import project, unproject
+from stages.scene import Cameras, Views
+from stages.video.warp import AROUND, DIFFERENCE, RENDER, blend, warp
+
+SIZE = (24, 32)
+WALL = 3.0  # metres in front of the cameras
+
+
+def cameras(*x: float) -> Cameras:
+    c2w = torch.eye(4).repeat(len(x), 1, 1)
+    c2w[:, 0, 3] = torch.tensor(x)
+    K = torch.tensor([[30.0, 0, SIZE[1] / 2], [0, 30, SIZE[0] / 2], [0, 0, 1]])
+    return Cameras(c2w, K.repeat(len(x), 1, 1), SIZE)
+
+
+def wall(c: Cameras) -> Tensor:
+    """What cameras see of a smoothly painted wall, [N, 3, h, w]."""
+    points = unproject(torch.full((len(c), *SIZE), WALL), c.K, c.c2w)
+    x, y = points[..., 0], points[..., 1]
+    return torch.stack([0.5 + 0.3 * (2 * x).sin(), 0.5 + 0.3 * (2 * y).cos(), 0.5 + 0.3 * (x + y).sin()], 1)
+
+
+def photographs() -> Views:
+    both = cameras(0.0, 0.6)
+    return Views(wall(both), both, torch.full((2, *SIZE), WALL))
+
+
+def test_a_wall_looks_like_itself_from_everywhere_that_a_photograph_shows() -> None:
+    path = cameras(0.0, 0.15, 0.6)
+    found = warp(photographs(), path, torch.full((3, *SIZE), WALL))
+    truth = wall(path)[:, None].expand(-1, 2, -1, -1, -1)
+    seen = found.weight[:, :, None].expand_as(truth) > 0
+    assert float(seen.float().mean()) > 0.5
+    inside = seen & (torch.arange(SIZE[1]) > 1) & (torch.arange(SIZE[1]) < SIZE[1] - 2)
+    assert float((found.colours - truth)[inside].abs().max()) < 0.01
+
+
+def test_the_nearer_photograph_counts_more() -> None:
+    weight = warp(photographs(), cameras(0.0, 0.15, 0.6), torch.full((3, *SIZE), WALL)).weight
+    middle = weight[..., SIZE[0] // 2, SIZE[1] // 2]
+    torch.testing.assert_close(middle, torch.tensor([[1.0, 0], [0.75, 0.25], [0, 1]]))
+
+
+def test_every_pixel_is_looked_up_where_it_projects_to() -> None:
+    """The slow way: pixel by pixel, the nearest pixel of the photograph, on a photograph that is flat around each of them."""
+    views, path = photographs(), cameras(0.3)
+    steps = torch.arange(SIZE[1] // 4).repeat_interleave(4).float() / 8
+    views = Views(steps.expand(2, 3, *SIZE), views.cameras, views.depth)
+    found = warp(views, path, torch.full((1, *SIZE), WALL))
+    for row in range(2, SIZE[0] - 2):
+        for column in range(SIZE[1]):
+            point = path.c2w[0, :3, 3] + WALL * torch.tensor([(column + 0.5 - 16) / 30, (row + 0.5 - 12) / 30, 1.0])
+            pixel, z = project(point[None], views.cameras.K[0], views.cameras.c2w[0])
+            x, y = pixel[0].tolist()
+            inside = 0 < x < SIZE[1] and 0 < y < SIZE[0]
+            assert (float(found.weight[0, 0, row, column]) > 0) == inside
+            if inside and 1 <= x % 4 <= 3 and float(z) > 0:  # bicubic looks at two pixels on each side
+                told = float(found.colours[0, 0, 0, row, column])
+                assert told == pytest.approx(float(views.images[0, 0, math.floor(y), math.floor(x)]), abs=0.1)
+
+
+def test_what_a_photograph_does_not_show_has_no_weight() -> None:
+    views, path = photographs(), cameras(0.3)
+    depth = torch.full((1, *SIZE), WALL)
+    depth[0, 5, 20], depth[0, 6, 20] = 1.2 * WALL, 0  # behind the wall; nothing drawn
+    weight = warp(views, path, depth).weight
+    assert float(weight[0, :, 5:7, 20].max()) == 0
+    assert float(weight[0, :, 8, 20].min()) > 0
+    behind = Cameras(path.c2w @ torch.diag(torch.tensor([-1.0, 1, -1, 1])), path.K, SIZE)
+    turned = warp(views, behind, depth)
+    assert float(turned.weight.max()) == 0
+    assert bool(torch.isfinite(turned.colours).all())
+
+
+def test_without_depth_nothing_is_warped() -> None:
+    views = photographs()
+    with pytest.raises(InputError, match="no depth"):
+        warp(Views(views.images, views.cameras), cameras(0.3), torch.ones(1, *SIZE))
+
+
+def test_a_blend_by_hand() -> None:
+    frames = torch.full((1, 3, 8, 8), 0.5)
+    colours = torch.stack([torch.full((3, 8, 8), 0.6), torch.full((3, 8, 8), 0.1)])[None]
+    weight = torch.stack([torch.full((8, 8), 0.75), torch.full((8, 8), 0.25)])[None]
+    trust = [0.75 * math.exp(-0.1 / DIFFERENCE), 0.25 * math.exp(-0.4 / DIFFERENCE)]
+    wanted = (RENDER * 0.5 + trust[0] * 0.6 + trust[1] * 0.1) / (RENDER + sum(trust))
+    torch.testing.assert_close(blend(frames, colours, weight), torch.full((1, 3, 8, 8), wanted))
+    torch.testing.assert_close(blend(frames, colours, 0 * weight), frames)
+    sure = torch.tensor([0.0, 50.0])[None, :, None, None].expand_as(weight)
+    torch.testing.assert_close(blend(frames, colours, weight, sure), colours[:, 1], atol=1e-5, rtol=0)
+
+
+def test_a_single_pixel_that_differs_changes_the_trust_of_those_around_it() -> None:
+    frames = torch.full((1, 3, 9, 9), 0.5)
+    colours = frames[:, None].repeat(1, 2, 1, 1, 1)
+    colours[..., 4, 4] = 1.0
+    weight = torch.full((1, 2, 9, 9), 0.5)
+    out = blend(frames, colours, weight)
+    trust = math.exp(-0.5 / AROUND**2 / DIFFERENCE)
+    assert float(out[0, 0, 4, 4]) == pytest.approx((RENDER * 0.5 + trust) / (RENDER + trust), rel=1e-5)
+
+
+def test_gradients_reach_the_belief() -> None:
+    g = torch.Generator().manual_seed(0)
+    parts = [torch.rand(shape, generator=g, dtype=torch.float64) for shape in ((1, 3, 6, 6), (1, 2, 3, 6, 6), (1, 2, 6, 6), (1, 2, 6, 6))]
+    belief = parts[3].requires_grad_()
+    assert torch.autograd.gradcheck(lambda b: blend(*parts[:3], b), belief)
