@@ -24,15 +24,16 @@ def black_border(images: Tensor) -> Tensor:
     images: [N, 3, h, w] in [0, 1].  There is none unless it runs along two opposite sides, so that a night sky is not taken for one.
     """
     black = (images.amax(1) < BLACK).all(0)
+    runs = [float(side.float().mean()) >= WHOLE for side in (black[0], black[-1], black[:, 0], black[:, -1])]
     border = torch.zeros_like(black)
+    if not ((runs[0] and runs[1]) or (runs[2] and runs[3])):
+        return border
     border[[0, -1]], border[:, [0, -1]] = black[[0, -1]], black[:, [0, -1]]
     reached = 0
     while int(border.sum()) > reached:
         reached = int(border.sum())
         border = (F.max_pool2d(border[None].float(), 3, 1, 1)[0] > 0) & black
-    runs = [float(side.float().mean()) >= WHOLE for side in (border[0], border[-1], border[:, 0], border[:, -1])]
-    is_one = ((runs[0] and runs[1]) or (runs[2] and runs[3])) and float(border.float().mean()) < MOST
-    return border if is_one else torch.zeros_like(border)
+    return border if float(border.float().mean()) < MOST else torch.zeros_like(border)
 
 
 def keep_border(clip: Clip, images: Tensor) -> Clip:

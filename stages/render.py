@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stages.border import keep_border
 from stages.scene import Cameras, Clip, Gaussians
 from stages.splat import draw
 
@@ -35,8 +36,17 @@ def fill_holes(image: Tensor, alpha: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def render(gaussians: Gaussians, cameras: Cameras, fps: float = 8.0, progress: Callable[[int, int], None] | None = None) -> Clip:
-    """Draw the scene at every camera. progress(done, total) is called as frames are finished."""
+def render(
+    gaussians: Gaussians,
+    cameras: Cameras,
+    fps: float = 8.0,
+    progress: Callable[[int, int], None] | None = None,
+    photographs: Tensor | None = None,
+) -> Clip:
+    """Draw the scene at every camera.
+
+    progress(done, total) is called as frames are finished.  photographs: [2, 3, h, w], whose black border the frames keep.
+    """
     # Given cameras come in units of any size, so the near plane follows the scene.
     near = NEAR * float((gaussians.means - cameras.c2w[0, :3, 3].to(gaussians.means)).norm(dim=-1).median())
     frames, coverage, depth = [], [], []
@@ -47,4 +57,5 @@ def render(gaussians: Gaussians, cameras: Cameras, fps: float = 8.0, progress: C
         depth.append(drawing.depth)
         if progress is not None:
             progress(min(start + CHUNK, len(cameras)), len(cameras))
-    return Clip(torch.cat(frames), cameras, torch.cat(coverage), fps, torch.cat(depth))
+    clip = Clip(torch.cat(frames), cameras, torch.cat(coverage), fps, torch.cat(depth))
+    return clip if photographs is None else keep_border(clip, photographs)

@@ -18,6 +18,7 @@ from videoscene_cli.student import AUTO, VideoStudent
 
 if TYPE_CHECKING:
     from stages.evaluate.baselines import Method
+    from stages.evaluate.prior import Predictions
     from stages.generate import Student
     from stages.reconstruct import Settings
     from stages.scene import Clip, Views
@@ -146,17 +147,17 @@ def open_method(asked: Asked, setup: Setup) -> Opened:
     if name == "photographs":
         return Opened(photographs_only(_settings(seed)))
     if name == "render":
-        return Opened(render_prior(engine.network))
+        return Opened(render_prior(_prior(setup)))
     if name == "refined":
-        return Opened(refined_prior(engine.network, _settings(seed)))
+        return Opened(refined_prior(_prior(setup), _settings(seed)))
     if name in VIDEO_MODELS:
         steps = asked.steps or VIDEO_MODELS[name]
         model = video_models.load(name, _hub(), engine.device, steps, seed)
         return Opened(video_models.image_to_video(model), {"student": {"name": name, "steps": steps}})
     step, facts = _student(asked, setup)
     if name == "generate":
-        return Opened(repair_prior(engine.network, step), facts)
-    return Opened(refined_prior(engine.network, _settings(seed), step), facts)
+        return Opened(repair_prior(_prior(setup), step), facts)
+    return Opened(refined_prior(_prior(setup), _settings(seed), step), facts)
 
 
 def _settings(seed: int) -> Settings:
@@ -174,6 +175,13 @@ def _hub() -> Path:
 @functools.cache
 def _engine(setup: Setup) -> Engine:
     return setup.engine()
+
+
+@functools.cache
+def _prior(setup: Setup) -> Predictions:
+    from stages.evaluate.prior import Predictions
+
+    return Predictions(_engine(setup).network)
 
 
 def _student(asked: Asked, setup: Setup) -> tuple[Student, dict[str, Any]]:

@@ -7,7 +7,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from stages.border import keep_border
 from stages.errors import InputError
 from stages.evaluate.baselines import Method, drawn
 from stages.generate import Student, repair
@@ -15,35 +14,48 @@ from stages.prior.network import MVSplat
 from stages.prior.pose import near_far_from_cameras
 from stages.prior.predict import predict
 from stages.render import render
-from stages.scene import Cameras, Clip, Views
+from stages.scene import Cameras, Clip, Gaussians, Views
 from stages.trajectory import through
 
 FRAMES = 49  # of the clip that a student repairs
 
 
-def render_prior(network: MVSplat) -> Method:
+class Predictions:
+    """What the prior makes of two photographs with their true cameras. The last one is kept: the methods of a case share it."""
+
+    def __init__(self, network: MVSplat) -> None:
+        self.network = network
+        self._last: tuple[Views, tuple[Gaussians, Views]] | None = None
+
+    def __call__(self, context: Views) -> tuple[Gaussians, Views]:
+        """The Gaussians, and the photographs with the depth that was found in them."""
+        if self._last is None or self._last[0] is not context:
+            near_far = near_far_from_cameras(list(context.images), context.cameras)
+            prediction = predict(context, near_far, self.network)
+            self._last = context, (prediction.gaussians, replace(context, depth=prediction.depth))
+        return self._last[1]
+
+
+def render_prior(prior: Predictions) -> Method:
     """The prior's Gaussians, rendered: what `videoscene prior` and `render` make, with the true cameras."""
 
     def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
-        near_far = near_far_from_cameras(list(context.images), context.cameras)
-        gaussians = predict(context, near_far, network).gaussians
-        return drawn(keep_border(render(gaussians, cameras.to(gaussians.means)), context.images), gaussians)
+        gaussians, _ = prior(context)
+        return drawn(render(gaussians, cameras.to(gaussians.means), photographs=context.images), gaussians)
 
     return method
 
 
-def repair_prior(network: MVSplat, student: Student, frames: int = FRAMES) -> Method:
+def repair_prior(prior: Predictions, student: Student, frames: int = FRAMES) -> Method:
     """What `videoscene generate` makes: the render of a clip, repaired. The clip passes the target cameras at frames of its own.
 
     Where a student repairs the middle of the frames alone, the rest stays the render.
     """
 
     def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
-        near_far = near_far_from_cameras(list(context.images), context.cameras)
-        prediction = predict(context, near_far, network)
-        gaussians, context = prediction.gaussians, replace(context, depth=prediction.depth)
+        gaussians, context = prior(context)
         path, shown = clip_through(context.cameras, cameras, times, frames)
-        clip = keep_border(render(gaussians, path.to(gaussians.means)), context.images)
+        clip = render(gaussians, path.to(gaussians.means), photographs=context.images)
         whole = paste(repair(clip, context, student), clip)
         assert clip.coverage is not None, "a render knows it"
         return drawn(Clip(whole[shown], cameras, clip.coverage[shown]), gaussians)

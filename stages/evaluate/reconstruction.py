@@ -7,14 +7,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from stages.border import keep_border
 from stages.evaluate.baselines import Method, drawn
+from stages.evaluate.prior import Predictions
 from stages.generate import Student, repair
 from stages.geometry import rays
 from stages.prior.gaussian_head import C0
-from stages.prior.network import MVSplat
 from stages.prior.pose import near_far_from_cameras
-from stages.prior.predict import predict
 from stages.reconstruct import STEPS_OF_A_PAIR, Settings, gather, reconstruct
 from stages.reconstruct.thin import distances
 from stages.render import render
@@ -34,27 +32,25 @@ def photographs_only(settings: Settings) -> Method:
         h, w = context.cameras.size
         scene = random_points(context, near_far, settings.seed, h * w // PIXELS_PER_POINT)
         refined = reconstruct(scene, gather(context, None), settings).gaussians
-        return drawn(keep_border(render(refined, cameras.to(refined.means)), context.images), refined)
+        return drawn(render(refined, cameras.to(refined.means), photographs=context.images), refined)
 
     return method
 
 
-def refined_prior(network: MVSplat, settings: Settings, student: Student | None = None, frames: int = FRAMES) -> Method:
+def refined_prior(prior: Predictions, settings: Settings, student: Student | None = None, frames: int = FRAMES) -> Method:
     """The prior's Gaussians, refined on the photographs and on the clip between them; without a student the clip is the prior's render.
 
     What `videoscene prior`, `render`, `generate` and `reconstruct` make, with the true cameras.
     """
 
     def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
-        near_far = near_far_from_cameras(list(context.images), context.cameras)
-        prediction = predict(context, near_far, network)
-        gaussians, context = prediction.gaussians, replace(context, depth=prediction.depth)
+        gaussians, context = prior(context)
         (a, b), (K_a, K_b) = context.cameras.c2w, context.cameras.K
         path = interpolate(a, b, K_a, K_b, context.cameras.size, frames)
-        clip = repair(keep_border(render(gaussians, path.to(gaussians.means)), context.images), context, student)
+        clip = repair(render(gaussians, path.to(gaussians.means), photographs=context.images), context, student)
         own = settings if student is not None else replace(settings, steps=STEPS_OF_A_PAIR)
         refined = reconstruct(gaussians, gather(context, clip, student is not None), own).gaussians
-        return drawn(keep_border(render(refined, cameras.to(refined.means)), context.images), refined)
+        return drawn(render(refined, cameras.to(refined.means), photographs=context.images), refined)
 
     return method
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from stages.errors import InputError
 from stages.evaluate import prior
 from stages.evaluate.cases import Task, load_task, read_cases
 from stages.evaluate.plane_sweep import to_gaussians
-from stages.evaluate.prior import clip_through, paste, render_prior, repair_prior
+from stages.evaluate.prior import Predictions, clip_through, paste, render_prior, repair_prior
 from stages.evaluate.two_view import make
 from stages.prior.predict import Prediction
 from stages.scene import Cameras, Clip, Views
@@ -50,8 +51,8 @@ def darker(clip: Clip, views: Views) -> Clip:
 
 
 def test_the_students_frames_are_shown_at_the_targets(task: Task) -> None:
-    render = make(task, render_prior(None))  # type: ignore[arg-type]
-    made = make(task, repair_prior(None, darker, frames=9))  # type: ignore[arg-type]
+    render = make(task, render_prior(Predictions(None)))  # type: ignore[arg-type]
+    made = make(task, repair_prior(Predictions(None), darker, frames=9))  # type: ignore[arg-type]
     assert made.frames.shape == render.frames.shape
     torch.testing.assert_close(made.frames[..., 8:-8], render.frames[..., 8:-8] * 0.5, atol=0.02, rtol=0)
     torch.testing.assert_close(made.frames[..., :8], render.frames[..., :8])
@@ -136,3 +137,15 @@ def test_names_of_methods() -> None:
         with pytest.raises(InputError):
             methods.read_method(name)
     assert methods.with_unposed(["crossfade", "render", "render-unposed"]) == ["crossfade", "render", "render-unposed"]
+
+
+def test_the_methods_of_a_case_share_the_priors_prediction(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    predicted = []
+    once = prior.predict
+    monkeypatch.setattr(prior, "predict", lambda *given: predicted.append(1) or once(*given))
+    predictions = Predictions(None)  # type: ignore[arg-type]
+    make(task, render_prior(predictions))
+    make(task, repair_prior(predictions, darker, frames=9))
+    assert len(predicted) == 1
+    make(replace(task, context=replace(task.context)), render_prior(predictions))
+    assert len(predicted) == 2

@@ -1,7 +1,6 @@
 """The methods of Table 4: optimising from two photographs works, and starting from a prior is worth more than starting from nothing."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.evaluate import reconstruction
+from stages.evaluate import prior, reconstruction
 from stages.evaluate.cases import Task, load_task, read_cases
 from stages.evaluate.plane_sweep import to_gaussians
+from stages.evaluate.prior import Predictions
 from stages.evaluate.reconstruction import photographs_only, random_points, refined_prior
 from stages.metrics.image import psnr
+from stages.prior.predict import Prediction
 from stages.reconstruct import Settings
 from stages.render import render
 from stages.scene import Clip, Gaussians, Views
@@ -22,26 +23,21 @@ NEAR_FAR = torch.tensor([[2.0, 5.0], [2.0, 5.0]])
 QUICK = Settings(steps=60, views=2, gaussians=5000)
 
 
-@dataclass(frozen=True)
-class Predicted:
-    """What the prior's `predict` returns, as far as it is used."""
-
-    gaussians: Gaussians
-
-
 @pytest.fixture
 def task(wall: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Task:
     """Two photographs of the wall 12 pixels apart, three targets between; the prior is the plane sweep with colours off."""
 
-    def predict(views: Views, near_far: Tensor, network: None) -> Predicted:
+    def predict(views: Views, near_far: Tensor, network: None) -> Prediction:
         g = to_gaussians(Views(views.images, views.cameras.to(torch.float32)), near_far)
-        return Predicted(Gaussians(g.means, g.scales, g.quats, g.opacities, g.sh + 0.2))
+        gaussians = Gaussians(g.means, g.scales, g.quats, g.opacities, g.sh + 0.2)
+        return Prediction(gaussians, torch.ones(2, *views.cameras.size), near_far)
 
     def range_of(images: list[Tensor], cameras: Any) -> Tensor:
         return NEAR_FAR
 
-    monkeypatch.setattr(reconstruction, "near_far_from_cameras", range_of)
-    monkeypatch.setattr(reconstruction, "predict", predict)
+    for module in (reconstruction, prior):
+        monkeypatch.setattr(module, "near_far_from_cameras", range_of)
+    monkeypatch.setattr(prior, "predict", predict)
     return load_task(read_cases(wall())[1])
 
 
@@ -67,9 +63,10 @@ def test_a_scene_from_the_photographs_alone_shows_them(task: Task) -> None:
 
 
 def test_a_refined_prior_beats_the_prior_and_the_photographs_alone(task: Task) -> None:
-    prior = reconstruction.predict(task.context, NEAR_FAR, None).gaussians  # type: ignore[arg-type]
-    before = between(render(prior, task.cameras.to(torch.float32)), task)
-    refined = between(refined_prior(None, QUICK, frames=9)(task.context, task.cameras, task.times), task)  # type: ignore[arg-type]
+    predictions = Predictions(None)  # type: ignore[arg-type]
+    gaussians, _ = predictions(task.context)
+    before = between(render(gaussians, task.cameras.to(torch.float32)), task)
+    refined = between(refined_prior(predictions, QUICK, frames=9)(task.context, task.cameras, task.times), task)
     alone = between(photographs_only(QUICK)(task.context, task.cameras, task.times), task)
     assert refined > before + 0.5
     assert refined > alone + 1

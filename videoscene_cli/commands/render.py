@@ -63,7 +63,6 @@ def make_render(source: Path, scene: Path, settings: PathSettings, engine: Engin
 
 def render_along(settings: PathSettings, inputs: Views, gaussians: Gaussians, engine: Engine, record: Record) -> Clip:
     """The stage itself: lay the path, draw every frame."""
-    from stages.border import keep_border
     from stages.render import render as draw
     from stages.scene import Clip
 
@@ -71,7 +70,7 @@ def render_along(settings: PathSettings, inputs: Views, gaussians: Gaussians, en
     with record.stage("render"), engine.report.progress("render") as advance:
         gaussians = gaussians.to(engine.device)
         cameras = cameras_along(settings, inputs.cameras, gaussians).to(gaussians.means)
-        clip = keep_border(draw(gaussians, cameras, settings.fps, advance), inputs.images)
+        clip = draw(gaussians, cameras, settings.fps, advance, inputs.images)
     coverage = None if clip.coverage is None else clip.coverage.cpu()
     record.facts |= {"frames": len(cameras), "coverage": None if coverage is None else round(float(coverage.mean()), 4)}
     depth = None if clip.depth is None else clip.depth.cpu()
