@@ -154,9 +154,9 @@ def open_method(asked: Asked, setup: Setup) -> Opened:
         steps = asked.steps or VIDEO_MODELS[name]
         model = video_models.load(name, _hub(), engine.device, steps, seed)
         return Opened(video_models.image_to_video(model), {"student": {"name": name, "steps": steps}})
-    step, facts = _student(asked, setup)
+    step, facts, frames = _student(asked, setup)
     if name == "generate":
-        return Opened(repair_prior(_prior(setup), step), facts)
+        return Opened(repair_prior(_prior(setup), step, frames), facts)
     return Opened(refined_prior(_prior(setup), _settings(seed), step), facts)
 
 
@@ -184,8 +184,8 @@ def _prior(setup: Setup) -> Predictions:
     return Predictions(_engine(setup).network)
 
 
-def _student(asked: Asked, setup: Setup) -> tuple[Student, dict[str, Any]]:
-    """--student as a function of clips, and where it leaves its facts."""
+def _student(asked: Asked, setup: Setup) -> tuple[Student, dict[str, Any], int | None]:
+    """--student as a function of clips, where it leaves its facts, and how many frames its clips have."""
     video, facts = Students(setup, _engine(setup)).of(asked), dict[str, Any]()
 
     def step(clip: Clip, views: Views) -> Clip:
@@ -195,4 +195,4 @@ def _student(asked: Asked, setup: Setup) -> tuple[Student, dict[str, Any]]:
         facts.update(record.facts)
         return repaired
 
-    return step, facts
+    return step, facts, video.frames

@@ -50,6 +50,11 @@ class VideoStudent:
     def installed(self) -> bool:
         return self._model is not None
 
+    @property
+    def frames(self) -> int | None:
+        """How many frames its clips have; None for any number."""
+        return None if self._model is None else self._model.frames
+
     def options(self) -> dict[str, Any]:
         """For the request: what changes pixels."""
         return {} if self._model is None else {"student": self.name, **self._model.options()}
@@ -100,6 +105,7 @@ class _Small:
         if leap == 0:
             raise InputError("bad usage", "--leap 0 leaves nothing to do", "give auto, or 1 to 999")
 
+    frames: int | None = None
     config: SmallVideoConfig
     network: WeightsFile
     policy: WeightsFile | None
@@ -132,6 +138,8 @@ class _Small:
 
 class _CogVideoX:
     """CogVideoX-5B-I2V with VideoScene's weights (layout: stages/video/checkpoint.py)."""
+
+    frames: int | None = 49
 
     def __init__(self, name: str, folder: Path, leap: int | None, steps: int, engine: Engine) -> None:
         from huggingface_hub.constants import HF_HUB_CACHE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -17,7 +18,7 @@ from stages.render import render
 from stages.scene import Cameras, Clip, Gaussians, Views
 from stages.trajectory import through
 
-FRAMES = 49  # of the clip that a student repairs
+FRAMES = 13  # of the clip that a student repairs, where it takes any number: the least; more where more targets are asked for
 
 
 class Predictions:
@@ -46,15 +47,17 @@ def render_prior(prior: Predictions) -> Method:
     return method
 
 
-def repair_prior(prior: Predictions, student: Student, frames: int = FRAMES) -> Method:
+def repair_prior(prior: Predictions, student: Student, frames: int | None = None) -> Method:
     """What `videoscene generate` makes: the render of a clip, repaired. The clip passes the target cameras at frames of its own.
 
-    Where a student repairs the middle of the frames alone, the rest stays the render.
+    frames: of the clip, or None for as few as it takes, 4k + 1.  Where a student repairs the middle of the frames alone, the rest stays
+    the render.
     """
 
     def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
         gaussians, context = prior(context)
-        path, shown = clip_through(context.cameras, cameras, times, frames)
+        count = frames or max(FRAMES, 4 * math.ceil((len(times) + 1) / 4) + 1)
+        path, shown = clip_through(context.cameras, cameras, times, count)
         clip = render(gaussians, path.to(gaussians.means), photographs=context.images)
         whole = paste(repair(clip, context, student), clip)
         assert clip.coverage is not None, "a render knows it"

@@ -28,7 +28,7 @@ SEEN = 0.5  # coverage from which a pixel counts as seen
 
 PROTOCOL = {
     "name": "two-view",
-    "version": 1,
+    "version": 2,
     "given": "the two context photographs and the true cameras of all frames",
     "size": "full size of the photographs",
     "frames": "rounded to 8 bits before measuring",
@@ -36,6 +36,8 @@ PROTOCOL = {
     "psnr": "dB, peak 1, mean squared error over all pixels and channels",
     "ssim": "Gaussian window 11, sigma 1.5, sample covariance, whole windows, mean over RGB (scikit-image's, as pixelSplat sets it)",
     "lpips": "version 0.1, VGG16 and AlexNet, at full size",
+    "generate": "the clip that a student repairs passes the targets; it has 13 frames, or as many more as it takes (cogvideox-5b: 49)",
+    "seconds": "of the method; what the prior predicts is shared, and counts for the first method of a case that needs it",
     "fvd clips": f"cases of at least {FVD_FRAMES} frames, {FVD_FRAMES} of them evenly, context frames included",
     "coverage": f"pixels that the method's Gaussians cover by {SEEN} or more are seen, the others invented; pooled over a case",
     "context psnr": "the method's own frames at the two context cameras against the photographs",

@@ -89,6 +89,7 @@ def test_the_command_asks_for_a_student_and_records_what_it_says(
 
     class Fake(VideoStudent):
         weights = {"student": {"name": "fake", "file": "x", "sha256": "0" * 64}}
+        frames = None
 
         def __init__(self, name: str, leap: str, engine: Any, steps: int) -> None:
             self.name, self.engine, self.steps = name, engine, steps
@@ -149,3 +150,17 @@ def test_the_methods_of_a_case_share_the_priors_prediction(task: Task, monkeypat
     assert len(predicted) == 1
     make(replace(task, context=replace(task.context)), render_prior(predictions))
     assert len(predicted) == 2
+
+
+def test_a_clip_has_no_more_frames_than_it_takes(task: Task) -> None:
+    lengths = []
+
+    def noted(clip: Clip, views: Views) -> Clip:
+        lengths.append(len(clip.cameras))
+        return clip
+
+    method = repair_prior(Predictions(None), noted)  # type: ignore[arg-type]
+    for count in (3, 20):
+        cameras = task.cameras[[k % 3 for k in range(count)]]
+        method(task.context, cameras, torch.linspace(0.01, 0.99, count))
+    assert lengths == [13, 25]
