@@ -6,14 +6,13 @@ weights and the reading of what the stage before left. A warm run is the stage a
 
 from __future__ import annotations
 
-import functools
 import importlib.metadata
 import os
 import platform
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,6 +26,8 @@ from videoscene_cli.student import AUTO, VideoStudent
 
 if TYPE_CHECKING:
     import torch
+
+    from stages.prior.predict import Prediction
 
 Run = Callable[[], Any]
 WARM = 2  # runs after the cold one; the faster counts
@@ -139,14 +140,18 @@ def _cameras(photographs: list[Path], folder: Path, setup: Setup, workload: Work
 def _prior(photographs: list[Path], folder: Path, setup: Setup, workload: Workload, engine: Engine) -> tuple[Run, Callable[[Any], None]]:
     import torch
 
-    from stages.files.clip import read_views
+    from stages.files.clip import read_views, write_views
     from stages.files.documents import read_json
     from stages.files.ply import write_ply
     from stages.prior.predict import predict
 
     views, near_far = read_views(folder / "views"), torch.tensor(read_json(folder / "near_far.json"))
-    save = functools.partial(write_ply, folder / "gaussians.ply", comments=[])
-    return lambda: predict(views, near_far, engine.network), lambda prediction: save(prediction.gaussians)
+
+    def save(prediction: Prediction) -> None:
+        write_ply(folder / "gaussians.ply", prediction.gaussians, comments=[])
+        write_views(folder / "prior", replace(views, depth=prediction.depth))
+
+    return lambda: predict(views, near_far, engine.network), save
 
 
 def _render(photographs: list[Path], folder: Path, setup: Setup, workload: Workload, engine: Engine) -> tuple[Run, Callable[[Any], None]]:
@@ -164,7 +169,7 @@ def _render(photographs: list[Path], folder: Path, setup: Setup, workload: Workl
 def _generate(photographs: list[Path], folder: Path, setup: Setup, workload: Workload, engine: Engine) -> tuple[Run, Callable[[Any], None]]:
     from stages.files.clip import read_clip, read_views, write_clip
 
-    clip, views = read_clip(folder / "render"), read_views(folder / "views")
+    clip, views = read_clip(folder / "render"), read_views(folder / "prior")
     student = VideoStudent(setup.student, AUTO, engine)
     return lambda: student.repair(clip, views, Record()), lambda clip: write_clip(folder / "generate", clip)
 
