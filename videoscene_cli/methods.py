@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,10 @@ from videoscene_cli.options import Shared
 from videoscene_cli.student import AUTO, VideoStudent
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from stages.evaluate.baselines import Method
-    from stages.evaluate.prior import Predictions
+    from stages.evaluate.prior import Prior
     from stages.generate import Student
     from stages.reconstruct import Settings
     from stages.scene import Clip, Views
@@ -137,15 +139,14 @@ def open_method(asked: Asked, setup: Setup) -> Opened:
     from stages.evaluate import baselines, plane_sweep, video_models
     from stages.evaluate.prior import render_prior, repair_prior
     from stages.evaluate.reconstruction import photographs_only, refined_prior
-    from stages.prior.pose import near_far_from_cameras
 
     engine, seed, name = _engine(setup), setup.shared.seed, asked.base
     if name in ("crossfade", "nearest"):
         return Opened({"crossfade": baselines.crossfade, "nearest": baselines.nearest}[name])
     if name == "plane-sweep":
-        return Opened(plane_sweep.plane_sweep(lambda views: near_far_from_cameras(list(views.images), views.cameras)))
+        return Opened(plane_sweep.plane_sweep(_ranges(setup)))
     if name == "photographs":
-        return Opened(photographs_only(_settings(seed)))
+        return Opened(photographs_only(_settings(seed), _ranges(setup)))
     if name == "render":
         return Opened(render_prior(_prior(setup)))
     if name == "refined":
@@ -178,10 +179,17 @@ def _engine(setup: Setup) -> Engine:
 
 
 @functools.cache
-def _prior(setup: Setup) -> Predictions:
-    from stages.evaluate.prior import Predictions
+def _prior(setup: Setup) -> Prior:
+    from stages.evaluate.prior import open_prior
 
-    return Predictions(_engine(setup).network)
+    return open_prior(_engine(setup).network, _ranges(setup))
+
+
+@functools.cache
+def _ranges(setup: Setup) -> Callable[[Views], Tensor]:
+    from stages.evaluate.prior import depth_ranges
+
+    return depth_ranges()
 
 
 def _student(asked: Asked, setup: Setup) -> tuple[Student, dict[str, Any], int | None]:

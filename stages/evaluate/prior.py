@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from stages.errors import InputError
 from stages.evaluate.baselines import Method, drawn
+from stages.evaluate.shared import Last
 from stages.generate import Student, repair
 from stages.prior.network import MVSplat
 from stages.prior.pose import near_far_from_cameras
@@ -21,23 +23,26 @@ from stages.trajectory import through
 FRAMES = 13  # of the clip that a student repairs, where it takes any number: the least; more where more targets are asked for
 
 
-class Predictions:
-    """What the prior makes of two photographs with their true cameras. The last one is kept: the methods of a case share it."""
-
-    def __init__(self, network: MVSplat) -> None:
-        self.network = network
-        self._last: tuple[Views, tuple[Gaussians, Views]] | None = None
-
-    def __call__(self, context: Views) -> tuple[Gaussians, Views]:
-        """The Gaussians, and the photographs with the depth that was found in them."""
-        if self._last is None or self._last[0] is not context:
-            near_far = near_far_from_cameras(list(context.images), context.cameras)
-            prediction = predict(context, near_far, self.network)
-            self._last = context, (prediction.gaussians, replace(context, depth=prediction.depth))
-        return self._last[1]
+Prior = Callable[[Views], tuple[Gaussians, Views]]
+"""Two photographs with their cameras -> the scene, and the photographs with the depth that was found in them."""
 
 
-def render_prior(prior: Predictions) -> Method:
+def open_prior(network: MVSplat, ranges: Callable[[Views], Tensor]) -> Prior:
+    """What the prior makes of photographs with their true cameras, once a case. ranges: their depth ranges, [2, 2]."""
+
+    def prior(context: Views) -> tuple[Gaussians, Views]:
+        prediction = predict(context, ranges(context), network)
+        return prediction.gaussians, replace(context, depth=prediction.depth)
+
+    return Last(prior)
+
+
+def depth_ranges() -> Callable[[Views], Tensor]:
+    """The depth range of each photograph from matches, once a case."""
+    return Last(lambda context: near_far_from_cameras(list(context.images), context.cameras))
+
+
+def render_prior(prior: Prior) -> Method:
     """The prior's Gaussians, rendered: what `videoscene prior` and `render` make, with the true cameras."""
 
     def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
@@ -47,7 +52,7 @@ def render_prior(prior: Predictions) -> Method:
     return method
 
 
-def repair_prior(prior: Predictions, student: Student, frames: int | None = None) -> Method:
+def repair_prior(prior: Prior, student: Student, frames: int | None = None) -> Method:
     """What `videoscene generate` makes: the render of a clip, repaired. The clip passes the target cameras at frames of its own.
 
     frames: of the clip, or None for as few as it takes, 4k + 1.  Where a student repairs the middle of the frames alone, the rest stays

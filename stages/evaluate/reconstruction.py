@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from stages.evaluate.baselines import Method, drawn
-from stages.evaluate.prior import Predictions
+from stages.evaluate.prior import Prior
 from stages.generate import Student, repair
 from stages.geometry import rays
 from stages.prior.gaussian_head import C0
-from stages.prior.pose import near_far_from_cameras
 from stages.reconstruct import STEPS_OF_A_PAIR, Settings, gather, reconstruct
 from stages.reconstruct.thin import distances
 from stages.render import render
@@ -24,20 +24,19 @@ RANDOM_OPACITY = 0.1  # what 3DGS starts with
 FRAMES = 49
 
 
-def photographs_only(settings: Settings) -> Method:
+def photographs_only(settings: Settings, ranges: Callable[[Views], Tensor]) -> Method:
     """3DGS from the two photographs alone: random points in front of both cameras, then optimisation (Kerbl et al. 2023, sec. 7.1)."""
 
     def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
-        near_far = near_far_from_cameras(list(context.images), context.cameras)
         h, w = context.cameras.size
-        scene = random_points(context, near_far, settings.seed, h * w // PIXELS_PER_POINT)
+        scene = random_points(context, ranges(context), settings.seed, h * w // PIXELS_PER_POINT)
         refined = reconstruct(scene, gather(context, None), settings).gaussians
         return drawn(render(refined, cameras.to(refined.means), photographs=context.images), refined)
 
     return method
 
 
-def refined_prior(prior: Predictions, settings: Settings, student: Student | None = None, frames: int = FRAMES) -> Method:
+def refined_prior(prior: Prior, settings: Settings, student: Student | None = None, frames: int = FRAMES) -> Method:
     """The prior's Gaussians, refined on the photographs and on the clip between them; without a student the clip is the prior's render.
 
     What `videoscene prior`, `render`, `generate` and `reconstruct` make, with the true cameras.

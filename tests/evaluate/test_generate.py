@@ -15,7 +15,7 @@ from stages.errors import InputError
 from stages.evaluate import prior
 from stages.evaluate.cases import Task, load_task, read_cases
 from stages.evaluate.plane_sweep import to_gaussians
-from stages.evaluate.prior import Predictions, clip_through, paste, render_prior, repair_prior
+from stages.evaluate.prior import clip_through, open_prior, paste, render_prior, repair_prior
 from stages.evaluate.two_view import make
 from stages.prior.predict import Prediction
 from stages.scene import Cameras, Clip, Views
@@ -51,8 +51,8 @@ def darker(clip: Clip, views: Views) -> Clip:
 
 
 def test_the_students_frames_are_shown_at_the_targets(task: Task) -> None:
-    render = make(task, render_prior(Predictions(None)))  # type: ignore[arg-type]
-    made = make(task, repair_prior(Predictions(None), darker, frames=9))  # type: ignore[arg-type]
+    render = make(task, render_prior(open_prior(None, lambda context: NEAR_FAR)))  # type: ignore[arg-type]
+    made = make(task, repair_prior(open_prior(None, lambda context: NEAR_FAR), darker, frames=9))  # type: ignore[arg-type]
     assert made.frames.shape == render.frames.shape
     torch.testing.assert_close(made.frames[..., 8:-8], render.frames[..., 8:-8] * 0.5, atol=0.02, rtol=0)
     torch.testing.assert_close(made.frames[..., :8], render.frames[..., :8])
@@ -144,7 +144,7 @@ def test_the_methods_of_a_case_share_the_priors_prediction(task: Task, monkeypat
     predicted = []
     once = prior.predict
     monkeypatch.setattr(prior, "predict", lambda *given: predicted.append(1) or once(*given))
-    predictions = Predictions(None)  # type: ignore[arg-type]
+    predictions = open_prior(None, lambda context: NEAR_FAR)  # type: ignore[arg-type]
     make(task, render_prior(predictions))
     make(task, repair_prior(predictions, darker, frames=9))
     assert len(predicted) == 1
@@ -159,7 +159,7 @@ def test_a_clip_has_no_more_frames_than_it_takes(task: Task) -> None:
         lengths.append(len(clip.cameras))
         return clip
 
-    method = repair_prior(Predictions(None), noted)  # type: ignore[arg-type]
+    method = repair_prior(open_prior(None, lambda context: NEAR_FAR), noted)  # type: ignore[arg-type]
     for count in (3, 20):
         cameras = task.cameras[[k % 3 for k in range(count)]]
         method(task.context, cameras, torch.linspace(0.01, 0.99, count))

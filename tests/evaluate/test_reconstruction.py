@@ -2,16 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from stages.evaluate import prior, reconstruction
+from stages.evaluate import prior
 from stages.evaluate.cases import Task, load_task, read_cases
 from stages.evaluate.plane_sweep import to_gaussians
-from stages.evaluate.prior import Predictions
+from stages.evaluate.prior import open_prior
 from stages.evaluate.reconstruction import photographs_only, random_points, refined_prior
 from stages.metrics.image import psnr
 from stages.prior.predict import Prediction
@@ -32,13 +31,12 @@ def task(wall: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Task:
         gaussians = Gaussians(g.means, g.scales, g.quats, g.opacities, g.sh + 0.2)
         return Prediction(gaussians, torch.ones(2, *views.cameras.size), near_far)
 
-    def range_of(images: list[Tensor], cameras: Any) -> Tensor:
-        return NEAR_FAR
-
-    for module in (reconstruction, prior):
-        monkeypatch.setattr(module, "near_far_from_cameras", range_of)
     monkeypatch.setattr(prior, "predict", predict)
     return load_task(read_cases(wall())[1])
+
+
+def range_of(context: Views) -> Tensor:
+    return NEAR_FAR
 
 
 def between(clip: Clip, task: Task) -> float:
@@ -57,16 +55,16 @@ def test_random_points_lie_in_their_photographs_and_depth_range(task: Task) -> N
 
 
 def test_a_scene_from_the_photographs_alone_shows_them(task: Task) -> None:
-    clip = photographs_only(Settings(steps=150, gaussians=5000))(task.context, task.context.cameras, torch.tensor([0.0, 1.0]))
+    clip = photographs_only(Settings(steps=150, gaussians=5000), range_of)(task.context, task.context.cameras, torch.tensor([0.0, 1.0]))
     start = render(random_points(task.context, NEAR_FAR, 0, 768), task.context.cameras.to(torch.float32))
     assert psnr(clip.frames, task.context.images).min() > psnr(start.frames, task.context.images).max() + 2
 
 
 def test_a_refined_prior_beats_the_prior_and_the_photographs_alone(task: Task) -> None:
-    predictions = Predictions(None)  # type: ignore[arg-type]
-    gaussians, _ = predictions(task.context)
+    predicted = open_prior(None, range_of)  # type: ignore[arg-type]
+    gaussians, _ = predicted(task.context)
     before = between(render(gaussians, task.cameras.to(torch.float32)), task)
-    refined = between(refined_prior(predictions, QUICK, frames=9)(task.context, task.cameras, task.times), task)
-    alone = between(photographs_only(QUICK)(task.context, task.cameras, task.times), task)
+    refined = between(refined_prior(predicted, QUICK, frames=9)(task.context, task.cameras, task.times), task)
+    alone = between(photographs_only(QUICK, range_of)(task.context, task.cameras, task.times), task)
     assert refined > before + 0.5
     assert refined > alone + 1
