@@ -10,6 +10,7 @@ B ?= examples/room_1.png
 DIR ?= pairs
 OUT ?= out
 RUN ?= runs/prior
+STUDENTS ?= runs/small
 TEXTURES ?=
 DATA ?= data
 
@@ -18,7 +19,7 @@ READY := $(VENV)/ready-to-run
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 DEMO := $(OUT)/$(basename $(notdir $(A)))-$(basename $(notdir $(B))).mp4
 
-.PHONY: metrics demo test lint pairs bench measure-views measure-unposed measure-depth measure-pose train-prior clean
+.PHONY: metrics demo test lint pairs bench measure-views measure-unposed measure-depth measure-pose measure-student train-prior train-student clean
 .SECONDEXPANSION:
 .DELETE_ON_ERROR:
 
@@ -50,7 +51,7 @@ bench: $(READY)  ## the CPU renderer against its torch fallback
 	$(BIN)/python tests/benchmark_splat.py
 
 measure-views: $(READY)  ## the two-view protocol on the scenes in DATA: every case, and the means
-	$(BIN)/videoscene evaluate --two-view $(DATA) --method crossfade --method plane-sweep --method render --keep --jobs 2 -o $(OUT)/two-view
+	$(BIN)/videoscene evaluate --two-view $(DATA) --method crossfade --method plane-sweep --method render --method generate --keep --jobs 2 -o $(OUT)/two-view
 	$(BIN)/videoscene evaluate --report $(OUT)/two-view
 
 measure-unposed: $(READY)  ## the same for the render, with and without the true cameras
@@ -65,6 +66,17 @@ measure-pose: $(READY)  ## estimated cameras against the true ones
 # About three and a half hours on one core; TEXTURES is a folder of texture images (stages/weights/small/README.md names the one used).
 train-prior: $(READY)  ## worlds, then the small prior; resumes
 	$(BIN)/python -m videoscene_cli.train_prior $(RUN) $(if $(TEXTURES),--textures $(TEXTURES))
+
+# An hour and a half on one core, with the clips: STUDENTS/clips, then the phases of stages/distill/recipes/small.yaml; resumes.
+train-student: $(READY)  ## clips of worlds, then the small student and its policy
+	$(BIN)/videoscene distill -o $(STUDENTS) $(if $(TEXTURES),--textures $(TEXTURES))
+
+# Rows of the ablation and of the table of steps: the render, the student with its policy in 1, 4 and 50 steps, without the policy (always
+# from 459), and one-step regression instead of leap flow.
+measure-student: $(READY)  ## what each part of the student is worth, on the scenes in DATA, with the run in STUDENTS
+	$(BIN)/videoscene evaluate --two-view $(DATA) --method render --method generate --method generate-4 --method generate-50 --student $(STUDENTS)/weights/full --jobs 2 -o $(OUT)/student/full
+	$(BIN)/videoscene evaluate --two-view $(DATA) --method generate --student $(STUDENTS)/weights/student --jobs 2 -o $(OUT)/student/fixed
+	$(BIN)/videoscene evaluate --two-view $(DATA) --method generate --student $(STUDENTS)/weights/regression --jobs 2 -o $(OUT)/student/regression
 
 clean:  ## caches and build products; what was made in OUT stays
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -23,6 +24,9 @@ Clips = Annotated[
     list[str] | None,
     typer.Option("--clips", metavar="FOLDER", help="Training clips, in place of those the recipe makes; repeatable."),
 ]
+Textures = Annotated[
+    str | None, typer.Option("--textures", metavar="FOLDER", help="Photographs of surfaces for the worlds that the recipe makes.")
+]
 PhaseName = Annotated[
     Literal["teacher", "regression", "student", "policy", "all"],
     typer.Option("--phase", help="What to train; all is every phase that has steps in the recipe."),
@@ -30,7 +34,9 @@ PhaseName = Annotated[
 
 
 @with_shared
-def distill(shared: Shared, report: Report, config: Recipe = "small", clips: Clips = None, phase: PhaseName = "all") -> None:
+def distill(
+    shared: Shared, report: Report, config: Recipe = "small", clips: Clips = None, textures: Textures = None, phase: PhaseName = "all"
+) -> None:
     """\b
     Examples:
       videoscene distill -o runs/small
@@ -48,6 +54,8 @@ def distill(shared: Shared, report: Report, config: Recipe = "small", clips: Cli
     if shared.out is None:
         raise InputError("bad usage", "no place for the run is given", "add -o runs/NAME")
     settings = read_config(find_config(config))
+    if textures is not None:
+        settings = replace(settings, data=replace(settings.data, textures=textures))
     training = Training(Path(shared.out), settings, tuple(clips or ()), Engine(shared, report))
     phases = _phases(settings, phase)
     check_writable(training.run / "manifest.json")

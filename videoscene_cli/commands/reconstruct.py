@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from stages.files.publish import check_writable
-from videoscene_cli import scenes
+from videoscene_cli import scenes, viewer
 from videoscene_cli.artifact import Record, is_current
 from videoscene_cli.engine import Engine
 from videoscene_cli.exports import check_formats, save_reconstruction
@@ -31,6 +31,7 @@ RefinePoses = Annotated[bool, typer.Option("--refine-poses", help="Let the camer
 Exports = Annotated[
     list[str] | None, typer.Option("--export", metavar="splat|compressed-ply|html", help="Also in this format, for viewers; repeatable.")
 ]
+View = Annotated[bool, typer.Option("--view", help="Then show the scene in a browser, until Ctrl-C (needs the package viser).")]
 
 
 @with_shared
@@ -44,6 +45,7 @@ def reconstruct(
     export: Exports = None,
     cameras: CamerasFile = None,
     size: Size = 256,
+    view: View = False,
 ) -> None:
     """\b
     Examples:
@@ -57,6 +59,8 @@ def reconstruct(
     goes on where it was.
     """
     check_formats(export or [])
+    if view:
+        viewer.check_viewer()
     works, engine = read_works([scene], shared.out, "scenes"), Engine(shared, report)
     exports = tuple(sorted(set(export or [])))
 
@@ -65,11 +69,14 @@ def reconstruct(
         _one(work, settings, cameras, size, engine)
 
     run_each(works, one, report)
+    if view and not shared.dry_run:
+        for work in works:
+            viewer.view(_target(work) / "reconstruct", report)
 
 
 def _one(work: Work, settings: Refinement, cameras: Path | None, size: int, engine: Engine) -> None:
     source = find_source(work.scene, cameras, size, settings.options(engine.shared.seed), engine)
-    target = Path(work.out or (work.scene if work.scene.is_dir() else work.scene.with_suffix("")))
+    target = _target(work)
     manifest = target / "reconstruct" / "manifest.json"
     current = is_current(source.request, manifest, manifest.parent, engine.shared.force, touch=not engine.shared.dry_run)
     if not current:
@@ -85,3 +92,8 @@ def _one(work: Work, settings: Refinement, cameras: Path | None, size: int, engi
         save_reconstruction(manifest.parent, result, material, settings.exports, source.request, record)
         checkpoint.unlink(missing_ok=True)
     engine.report.done(str(target), current, command="reconstruct", manifest=str(manifest), seconds=record.seconds)
+
+
+def _target(work: Work) -> Path:
+    """The scene folder that the result goes into."""
+    return Path(work.out or (work.scene if work.scene.is_dir() else work.scene.with_suffix("")))
