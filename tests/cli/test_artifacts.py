@@ -42,7 +42,8 @@ def video(videoscene: Run, photos: Photos, tmp_path: Path) -> Path:
 
 def test_a_scene_folder_is_laid_out_as_the_readme_says(scene: Path) -> None:
     numbered = [f"{index:04d}.png" for index in range(3)]
-    clip = ["transforms.json", "video.mp4", "manifest.json", *(f"{kind}/{name}" for kind in ("frames", "alpha") for name in numbered)]
+    images = [f"{kind}/{name}" for kind in ("frames", "alpha", "depth") for name in numbered]
+    clip = ["transforms.json", "video.mp4", "manifest.json", *images]
     expected = {
         "inputs/0.png",
         "inputs/1.png",

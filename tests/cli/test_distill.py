@@ -13,6 +13,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from stages.distill import clips, posed
 from stages.files.clip import read_clip
 from stages.video.checkpoint import find_files, load_cogvideox
 from stages.video.cogvideox import Memory
@@ -117,9 +118,9 @@ def test_clips_are_made_once(material: tuple[Path, Path], videoscene: Run, tmp_p
 
         return make
 
-    monkeypatch.setattr("stages.distill.clips.write_shard", maker("world"))
-    monkeypatch.setattr("stages.distill.posed.write_shard", maker("recorded"))
-    monkeypatch.setattr("stages.distill.posed.find_recordings", lambda source: [source])
+    monkeypatch.setattr(clips, "write_shard", maker("world"))
+    monkeypatch.setattr(posed, "write_shard", maker("recorded"))
+    monkeypatch.setattr(posed, "find_recordings", lambda source: [source])
     recipe, out = tmp_path / "recipe.yaml", tmp_path / "run"
     data = {**RECIPE["data"], "worlds": 2, "recordings": ["somewhere"], "recorded": 1}  # type: ignore[dict-item]
     recipe.write_text(yaml.safe_dump(RECIPE | {"data": data}))
@@ -179,7 +180,7 @@ def test_weights_to_start_from(whole: Path, material: tuple[Path, Path], videosc
     save_file(tensors | {"head.weight": torch.zeros(3)}, start)
     ended = videoscene(*command((recipe, material[1]), tmp_path / "run", "--phase", "teacher"))
     assert ended.code == 3
-    assert "head.weight is (3,), not (192, 16, 3, 3)" in ended.err
+    assert "head.weight is (3,), not (320, 16, 3, 3)" in ended.err
     save_file(tensors, start)
     ended = videoscene(*command((recipe, material[1]), tmp_path / "run", "--phase", "teacher"))
     assert ended.code == 0, ended.err
