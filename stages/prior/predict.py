@@ -2,8 +2,9 @@
 
 The planes of a sweep are few, so a range that is too long costs precision, and one that is too short misses what only one photograph
 shows close by (walking forward, the foreground of the first). Matches alone do not tell: they lie on what both see. So the network
-runs over several ranges, and the one whose Gaussians best predict each photograph from the other is kept. It does so at half the size:
-in a third of the time, and what is wrong in the large is not drowned in fine texture that is a pixel off.
+runs over several ranges, and the one whose Gaussians best predict each photograph from the other is kept.
+
+At half the size the search takes a third of the time and finds as high a PSNR, but renders that are less sharp (LPIPS 3 % higher).
 """
 
 from __future__ import annotations
@@ -15,10 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.border import black_border
-from stages.geometry import resize_intrinsics
 from stages.prior.carve import visible_as_claimed
 from stages.prior.network import MULTIPLE, Features, MVSplat
-from stages.scene import Cameras, Gaussians, Views
+from stages.scene import Gaussians, Views
 from stages.splat import draw
 
 # Photographs and video frames often end in a dark or mixed row of pixels, which would stand as a seam in the middle of the scene.
@@ -27,7 +27,6 @@ BLACK_BORDER = 2  # px around a black border that are mixed with it
 NEAR_SCALES = (1.0, 1.4, 1.15, 0.8, 0.55, 0.35)  # of the nearest depth that matches show; a tie goes to the first
 FAR_SCALES = (0.5, 2.0)  # of the farthest depth, tried with the best nearest one
 LEAST_SPAN = 1.5  # far over near
-LEAST_SIDE = 96  # px of the shorter side of what is searched on
 CLAMP = 0.25  # of a colour difference: beyond it is an occlusion or a reflection, and how far beyond tells nothing
 
 
@@ -48,26 +47,22 @@ def predict(views: Views, near_far: Tensor, network: MVSplat) -> Prediction:
 
     near_far: [2, 2], camera z range a view, from matches: the nearest depth is varied, then the farthest.  network: see `load_prior`.
     """
-    return carve(predict_in_range(views, find_range(_halved(views), near_far, network), network), views)
-
-
-def find_range(views: Views, near_far: Tensor, network: MVSplat) -> Tensor:
-    """The depth range of least `disagreement`, [2, 2]. Arguments as of `predict`; all ranges are tried at the size of `views`."""
     near, far = near_far.unbind(1)
     with torch.no_grad():
         features = network.backbone(_extended(views, network))  # the same for every range
 
-    def best(ranges: list[tuple[float, float]]) -> tuple[float, tuple[float, float], Tensor]:
+    def best(ranges: list[tuple[float, float]]) -> tuple[float, tuple[float, float], Prediction]:
         tried = []
         for scales in ranges:
             nearest = near * scales[0]
             swept = torch.stack([nearest, (far * scales[1]).maximum(LEAST_SPAN * nearest)], 1)
-            tried.append((disagreement(predict_in_range(views, swept, network, features), views), scales, swept))
+            prediction = predict_in_range(views, swept, network, features)
+            tried.append((disagreement(prediction, views), scales, prediction))
         return min(tried, key=lambda one: one[0])
 
     first = best([(scale, 1.0) for scale in NEAR_SCALES])
     second = best([(first[1][0], scale) for scale in FAR_SCALES])
-    return min(first, second, key=lambda one: one[0])[2]
+    return carve(min(first, second, key=lambda one: one[0])[2], views)
 
 
 def carve(prediction: Prediction, views: Views) -> Prediction:
@@ -94,16 +89,6 @@ def predict_in_range(views: Views, near_far: Tensor, network: MVSplat, features:
     kept[:, :h, :w] &= (F.max_pool2d(black, 2 * BLACK_BORDER + 1, 1, BLACK_BORDER) == 0).to(kept.device)
     kept = kept.flatten()
     return Prediction(scene[kept].to("cpu"), depth.cpu(), near_far)
-
-
-def _halved(views: Views) -> Views:
-    """The photographs at half their size, as they are where that is too small."""
-    h, w = views.cameras.size
-    size = (h // 2, w // 2)
-    if min(size) < LEAST_SIDE:
-        return views
-    images = F.interpolate(views.images, size, mode="bilinear", antialias=True, align_corners=False)
-    return Views(images, Cameras(views.cameras.c2w, resize_intrinsics(views.cameras.K, (h, w), size), size))
 
 
 def _extended(views: Views, network: MVSplat) -> Tensor:

@@ -24,7 +24,7 @@ Leap = int | Callable[[Tensor, Tensor], int]
 
 
 def small_student(backbone: Backbone, leap: Leap, seed: int = 0, steps: int = 1) -> Callable[[Clip, Views], Clip]:
-    """The student for `stages.generate.repair`. Raises InputError for a clip without coverage or depth, or of less than two frames.
+    """The student for `stages.generate.repair`. Raises InputError for a clip without coverage or depth.
 
     backbone: a trained `SmallVideo`.  seed: of the noise, which is drawn on the CPU: the same seed, the same clip.
     steps: of the sampler, evenly spaced from the leap down; 1 is what it was distilled for.
@@ -34,8 +34,8 @@ def small_student(backbone: Backbone, leap: Leap, seed: int = 0, steps: int = 1)
 
     @torch.no_grad()
     def repair(clip: Clip, views: Views) -> Clip:
-        if clip.coverage is None or clip.depth is None or len(clip.cameras) < 2:
-            raise InputError("cannot repair the clip", "it has no coverage or no depth, or one frame", "render it with this program")
+        if clip.coverage is None or clip.depth is None:
+            raise InputError("cannot repair the clip", "it has no coverage or no depth", "render it with this program")
         frames = repair_frames(backbone, clip.frames, clip.coverage, views.images, warp(views, clip.cameras, clip.depth), leap, seed, steps)
         return replace(clip, frames=frames)
 
@@ -54,7 +54,7 @@ def repair_frames(
 ) -> Tensor:
     """The chain on pixels: encode, leap, denoise, decode.
 
-    frames: [F, 3, h, w] in [0, 1], F at least 2.  coverage: [F, h, w].  photographs: [2, 3, ...], stretched to h x w if they are not.
+    frames: [F, 3, h, w] in [0, 1].  coverage: [F, h, w].  photographs: [2, 3, ...], stretched to h x w if they are not.
     warped: the photographs from the frames' cameras.  leap, seed, steps: see `small_student`.  Returns frames like `frames`, in [0, 1].
     Raises RunError if they are not finite.
     """
@@ -74,8 +74,8 @@ def repair_frames(
 
 
 def extend(frames: Tensor, still: bool = False) -> Tensor:
-    """Repeat the last frame up to 4k + 1 of them (unless `still`: no clip), the last row and column to multiples of 16. [F, C, h, w]."""
+    """Repeat the last row and column up to multiples of 16 and, unless `still`, the last frame up to 4k + 1, k > 0. [F, C, h, w]."""
     h, w = frames.shape[-2:]
     frames = F.pad(frames, (0, -w % MULTIPLE, 0, -h % MULTIPLE), mode="replicate")
-    missing = 0 if still else (1 - len(frames)) % FRAMES
+    missing = 0 if still else max((1 - len(frames)) % FRAMES, FRAMES + 1 - len(frames))
     return torch.cat([frames, frames[-1:].expand(missing, -1, -1, -1)])

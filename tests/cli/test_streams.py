@@ -23,7 +23,7 @@ Photos = tuple[Path, Path]
 def test_what_a_command_prints_is_the_next_ones_input(videoscene: Run, photos: Photos, tmp_path: Path) -> None:
     prior = videoscene("prior", *photos, "-o", tmp_path / "s", "--size", 64)
     render = videoscene("render", "-", "--frames", 2, stdin=prior.out)
-    generate = videoscene("generate", "-", stdin=render.out)
+    generate = videoscene("generate", "-", "--student", "none", stdin=render.out)
     assert [ended.code for ended in (prior, render, generate)] == [0, 0, 0]
     assert prior.out == render.out == generate.out == f"{tmp_path / 's'}\n"
     assert (tmp_path / "s" / "generate" / "video.mp4").is_file()

@@ -157,22 +157,3 @@ def test_the_range_that_the_photographs_bear_out_is_swept(monkeypatch: pytest.Mo
     for scale in NEAR_SCALES:
         start = torch.tensor([[depth / scale, 50.0]] * 2)
         assert torch.allclose(predict(views, start, MVSplat(SMALL)).near_far[:, 0], torch.tensor(depth))
-
-
-def test_the_search_for_a_range_looks_at_half_the_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[tuple[int, int], float]] = []
-
-    def noted(views: Views, near_far: Tensor, network: MVSplat) -> Tensor:
-        seen.append((views.cameras.size, float(views.cameras.K[0, 0, 0])))
-        return near_far
-
-    monkeypatch.setattr("stages.prior.predict.find_range", noted)
-    torch.manual_seed(0)
-    network = MVSplat(SMALL)
-    for size in ((200, 230), (160, 224)):
-        c2w = torch.eye(4).repeat(2, 1, 1)
-        c2w[1, 0, 3] = 0.3
-        K = torch.tensor([[100.0, 0, size[1] / 2], [0, 100, size[0] / 2], [0, 0, 1]]).expand(2, 3, 3)
-        views = Views(torch.rand(2, 3, *size, generator=Generator().manual_seed(0)), Cameras(c2w, K, size))
-        assert predict(views, torch.tensor([[1.0, 10.0]] * 2), network).depth.shape == (2, *size)
-    assert seen == [((100, 115), 50.0), ((160, 224), 100.0)]
