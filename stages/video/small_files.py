@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from stages.errors import WeightsError
-from stages.files.tensors import compare_keys, first_difference, read_safetensors
+from stages.files.tensors import read_safetensors, require_keys
 from stages.video.schedule import STEPS
 from stages.video.small import SmallVideo, SmallVideoConfig
 
@@ -75,10 +75,7 @@ def load_small(path: Path, config: SmallVideoConfig) -> SmallVideo:
 def read_weights(path: Path, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of a file in float32, which are those of `own`, name by name and shape by shape. Raises WeightsError otherwise."""
     tensors = read_safetensors(path)
-    report = compare_keys(own, tensors)
-    if report.missing or report.unexpected or report.reshaped:
-        why = f"{first_difference(own, tensors, report)}; {report}"
-        raise WeightsError(f"the weights {path} are of another network", why, OURS)
+    require_keys(own, tensors, f"the weights {path} are of another network", OURS)
     for key, value in tensors.items():
         if not bool(torch.isfinite(value).all()):
             raise WeightsError(f"damaged weights {path}", f"{key} holds NaN or infinite values", "train or install them again")
