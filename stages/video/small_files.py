@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stages.errors import WeightsError
+from stages.errors import InputError, WeightsError
+from stages.files.documents import read_yaml
 from stages.files.tensors import read_safetensors, require_keys
 from stages.video.schedule import STEPS
 from stages.video.small import SmallVideo, SmallVideoConfig
@@ -35,13 +36,11 @@ def config_text(config: SmallVideoConfig, leap: int) -> str:
 
 def read_config(path: Path) -> tuple[SmallVideoConfig, int]:
     """Sizes of the network and the step it leaps to. Raises WeightsError for anything else."""
-    import yaml
-
     what = f"cannot use {path}"
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise WeightsError(what, " ".join(str(error).split()), OURS) from error
+        values = read_yaml(path, OURS)
+    except InputError as error:
+        raise WeightsError(what, error.why, error.hint) from error
     if not isinstance(values, dict) or values.get("model") != "small" or not isinstance(values.get("network"), dict):
         raise WeightsError(what, "it does not say model: small and network", OURS)
     leap = values.get("leap")
