@@ -23,7 +23,7 @@ def make_clips(data: Data, folder: Path, engine: Engine) -> None:
 
     Raises InputError when the recordings or the textures cannot be used, WeightsError when the prior cannot.
     """
-    from stages.distill.data import shard_path
+    from stages.worlds.shards import shard_path
 
     worlds, recorded = folder / "worlds", folder / "recorded"
     missing = [k for k in range(data.worlds) if not shard_path(worlds, k).exists()]
