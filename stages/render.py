@@ -35,6 +35,11 @@ def fill_holes(image: Tensor, alpha: Tensor) -> Tensor:
     return image + (1 - alpha[:, None]) * F.interpolate(behind, image.shape[-2:], mode="bilinear", align_corners=False)
 
 
+def near_plane(means: Tensor, cameras: Cameras) -> float:
+    """The near plane for Gaussians at `means` [G, 3], scene units. Given cameras come in units of any size, so it follows the scene."""
+    return NEAR * float((means - cameras.c2w[0, :3, 3].to(means)).norm(dim=-1).median())
+
+
 @torch.no_grad()
 def render(
     gaussians: Gaussians,
@@ -47,8 +52,7 @@ def render(
 
     progress(done, total) is called as frames are finished.  photographs: [2, 3, h, w], whose black border the frames keep.
     """
-    # Given cameras come in units of any size, so the near plane follows the scene.
-    near = NEAR * float((gaussians.means - cameras.c2w[0, :3, 3].to(gaussians.means)).norm(dim=-1).median())
+    near = near_plane(gaussians.means, cameras)
     frames, coverage, depth = [], [], []
     for start in range(0, len(cameras), CHUNK):
         drawing = draw(gaussians, cameras[start : start + CHUNK], near=near)

@@ -17,7 +17,7 @@ LAYERS = [
     {"scene"},
     {"geometry", "border"},
     {"trajectory", "splat", "files"},
-    {"worlds", "metrics"},
+    {"worlds", "metrics", "optimiser"},
     {"prior"},
     {"render"},
     {"video"},

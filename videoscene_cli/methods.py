@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import functools
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.errors import InputError
@@ -15,6 +13,7 @@ from videoscene_cli.artifact import Record
 from videoscene_cli.engine import Engine
 from videoscene_cli.options import Shared
 from videoscene_cli.student import AUTO, VideoStudent
+from videoscene_cli.weights import hub_cache
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -153,7 +152,7 @@ def open_method(asked: Asked, setup: Setup) -> Opened:
         return Opened(refined_prior(_prior(setup), _settings(seed)))
     if name in VIDEO_MODELS:
         steps = asked.steps or VIDEO_MODELS[name]
-        model = video_models.load(name, _hub(), engine.device, steps, seed)
+        model = video_models.load(name, hub_cache(), engine.device, steps, seed)
         return Opened(video_models.image_to_video(model), {"student": {"name": name, "steps": steps}})
     step, facts, frames = _student(asked, setup)
     if name == "generate":
@@ -165,12 +164,6 @@ def _settings(seed: int) -> Settings:
     from stages.reconstruct import Settings
 
     return Settings(seed=seed)
-
-
-def _hub() -> Path:
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    return Path(os.environ.get("VIDEOSCENE_CACHE") or HF_HUB_CACHE)
 
 
 @functools.cache

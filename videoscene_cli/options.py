@@ -16,6 +16,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from stages.errors import InputError
+from stages.files.documents import read_yaml
 from videoscene_cli.report import Report
 
 
@@ -23,12 +24,7 @@ def _read_config(context: typer.Context, path: Path | None) -> Path | None:
     """Make the values of a YAML file the command's defaults. Raises InputError for an unreadable file or an unknown key."""
     if path is None:
         return None
-    import yaml
-
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"cannot read {path}", " ".join(str(error).split()), "give a YAML file of option: value lines") from error
+    values = read_yaml(path, "give a YAML file of option: value lines")
     if not isinstance(values, dict):
         raise InputError(f"cannot use {path}", "it is not a mapping", "write option: value lines, such as size: 256")
     options = {p.name: p for p in context.command.params if p.param_type_name == "option" and p.name not in ("config", "help")}

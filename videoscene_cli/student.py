@@ -14,7 +14,7 @@ from stages.files.documents import sha256_file
 from videoscene_cli import weights as installed
 from videoscene_cli.artifact import Record
 from videoscene_cli.engine import Engine
-from videoscene_cli.weights import WeightsFile, find_weights
+from videoscene_cli.weights import WeightsFile, find_weights, hub_cache
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -141,11 +141,9 @@ class _CogVideoX:
     frames: int | None = 49
 
     def __init__(self, name: str, folder: Path, leap: int | None, steps: int, engine: Engine) -> None:
-        from huggingface_hub.constants import HF_HUB_CACHE
-
         from stages.video.checkpoint import find_files
 
-        hub = Path(os.environ.get("VIDEOSCENE_CACHE") or HF_HUB_CACHE)
+        hub = hub_cache()
         self.name, self.leap, self.engine = name, leap, engine
         self.files: StudentFiles = find_files(hub / name if name == OFFICIAL else folder, hub)
         self.steps, policy = steps, folder / "policy.safetensors"

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from stages.prior.recipe import Worlds
     from stages.worlds import Textures
 
-TEXTURE_SEED, PHOTOS, PROCEDURAL = 1000, 900, 200
-
 
 def main(
     run: Annotated[Path, typer.Argument(help="Folder of the run: a folder a phase, then prior.safetensors and manifest.json.")],
@@ -35,7 +33,7 @@ def main(
 
     from stages.files.documents import sha256_file
     from stages.files.publish import write_json
-    from stages.prior.recipe import phases
+    from stages.prior.recipe import PHOTOS, PROCEDURAL, TEXTURE_SEED, phases
     from stages.prior.train import Trainer
     from stages.worlds.textures import load_textures
 

@@ -16,6 +16,7 @@ from videoscene_cli.artifact import Record, Request
 from videoscene_cli.engine import Engine
 from videoscene_cli.metric_networks import folder_of_networks
 from videoscene_cli.training_clips import make_clips, planned_folders
+from videoscene_cli.weights import hub_cache
 
 if TYPE_CHECKING:
     from stages.distill.config import Config, Phase
@@ -113,14 +114,12 @@ class Training:
 
     def _base(self) -> Any:
         """The files of CogVideoX that training starts from."""
-        from huggingface_hub.constants import HF_HUB_CACHE
-
         from stages.video.checkpoint import find_files
 
         if self.config.base is None:
             why = "cogvideox-5b starts from weights"
             raise InputError("no base", why, "copy the recipe and write base: FOLDER, with transformer/, vae/ and prompt_embeds.pt")
-        return find_files(Path(self.config.base), Path(os.environ.get("VIDEOSCENE_CACHE") or HF_HUB_CACHE))
+        return find_files(Path(self.config.base), hub_cache())
 
     def _perceptual(self, device: Any) -> Perceptual | None:
         """LPIPS, when the config asks for it. Raises WeightsError when it is not installed."""

@@ -10,7 +10,6 @@ from videoscene_cli.engine import Engine
 if TYPE_CHECKING:
     from stages.distill.config import Data
 
-TEXTURE_SEED, PHOTOS, PROCEDURAL = 1000, 900, 200  # as the prior's own worlds
 RECORDED_CLIPS = 8  # of a shard
 
 
@@ -24,7 +23,7 @@ def make_clips(data: Data, folder: Path, engine: Engine) -> None:
 
     Raises InputError when the recordings or the textures cannot be used, WeightsError when the prior cannot.
     """
-    from stages.distill.data import shard_path
+    from stages.worlds.shards import shard_path
 
     worlds, recorded = folder / "worlds", folder / "recorded"
     missing = [k for k in range(data.worlds) if not shard_path(worlds, k).exists()]
@@ -39,6 +38,7 @@ def _make_worlds(data: Data, folder: Path, missing: list[int], engine: Engine) -
     import torch
 
     from stages.distill.clips import write_shard
+    from stages.prior.recipe import PHOTOS, PROCEDURAL, TEXTURE_SEED
     from stages.worlds.textures import load_textures
 
     textures = None if data.textures is None else Path(data.textures)

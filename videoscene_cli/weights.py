@@ -65,6 +65,13 @@ def find_weights(name: str, part: str, report: Report, releases: dict[tuple[str,
     raise WeightsError(f"no {part} weights {name!r}", "it is neither a known name nor a file or folder", f"known names: {known}; or a path")
 
 
+def hub_cache() -> Path:
+    """Where the files of the Hugging Face hub are kept: $VIDEOSCENE_CACHE, or its own place."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(os.environ.get("VIDEOSCENE_CACHE") or HF_HUB_CACHE)
+
+
 def _in_folder(name: str, folder: Path, part: str) -> WeightsFile:
     path = folder / f"{part}.safetensors"
     if not path.is_file():

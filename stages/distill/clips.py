@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
-from stages.distill.data import Example, shard_path, write_clips
+from stages.distill.data import Example, write_clips
 from stages.prior.network import MVSplat
 from stages.prior.predict import Prediction, carve, predict_in_range
 from stages.render import render
@@ -21,6 +21,7 @@ from stages.video.warp import warp
 from stages.worlds import Textures, World, expose, make_world, photograph
 from stages.worlds.motion import draw_pair
 from stages.worlds.photograph import free
+from stages.worlds.shards import shard_generator, shard_path
 
 # (h, w) of shard 0, 1, ..., in turn, as users' videos are: a blur of some pixels is to be learnt at the size at which it is repaired.
 SIZES = ((192, 256), (256, 256), (256, 336), (256, 192), (208, 304))
@@ -33,7 +34,7 @@ ROOM = 0.15  # metres that the camera keeps from things on its way
 
 def write_shard(folder: Path, textures: Textures, network: MVSplat, seed: int, number: int, clips: int = CLIPS) -> Path:
     """Make shard `number` of the set `seed` and publish it. Returns its path."""
-    generator = Generator().manual_seed(seed * 1_000_003 + number)
+    generator = shard_generator(seed, number)
     size = SIZES[number % len(SIZES)]
     path = shard_path(folder, number)
     write_clips(path, [world_clip(textures, network, generator, size) for _ in range(clips)])

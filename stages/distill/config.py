@@ -10,6 +10,7 @@ from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from stages.errors import InputError
+from stages.files.documents import read_yaml
 from stages.video.schedule import STEPS
 
 S = TypeVar("S")
@@ -185,12 +186,7 @@ def find_config(name: str) -> Path:
 
 def read_config(path: Path) -> Config:
     """Read a file of settings. Raises InputError, which names the key and those that are known, for anything that is not understood."""
-    import yaml
-
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"cannot read {path}", " ".join(str(error).split()), "give a YAML file with a section a phase") from error
+    values = read_yaml(path, "give a YAML file with a section a phase")
     return parse(Config, values if values is not None else {}, str(path))
 
 

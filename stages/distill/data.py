@@ -47,11 +47,6 @@ class Example:
             raise InputError("bad training clip", f"its shapes are {shapes}", HINT)
 
 
-def shard_path(folder: Path, number: int) -> Path:
-    """Where shard `number` lies."""
-    return folder / f"{number:05d}.safetensors"
-
-
 def write_clips(path: Path, clips: Sequence[Example]) -> None:
     """Publish a shard. clips: at least one, all of one size and length."""
     from safetensors.torch import save_file

@@ -44,8 +44,7 @@ class Model:
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         """The network as it is trained: a `Backbone` that gradients flow through."""
-        with torch.autocast(x.device.type, self.precision or torch.bfloat16, enabled=self.precision is not None):
-            return self.network(x, t).to(torch.promote_types(x.dtype, torch.float32))
+        return self._predict(self.network, x, t)
 
     @property
     def weights(self) -> Weights:
@@ -58,10 +57,14 @@ class Model:
 
         @torch.no_grad()
         def backbone(x: Tensor, t: Tensor) -> Tensor:
-            with torch.autocast(x.device.type, self.precision or torch.bfloat16, enabled=self.precision is not None):
-                return functional_call(self.network, weights, (x, t)).to(torch.promote_types(x.dtype, torch.float32))
+            return self._predict(lambda *inputs: functional_call(self.network, weights, inputs), x, t)
 
         return backbone
+
+    def _predict(self, network: Callable[[Tensor, Tensor], Tensor], x: Tensor, t: Tensor) -> Tensor:
+        """`network` in the model's precision; what it predicts is in float32 at least."""
+        with torch.autocast(x.device.type, self.precision or torch.bfloat16, enabled=self.precision is not None):
+            return network(x, t).to(torch.promote_types(x.dtype, torch.float32))
 
 
 @dataclass(frozen=True)

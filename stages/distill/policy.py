@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stages.errors import WeightsError
-from stages.files.tensors import compare_keys, first_difference, read_safetensors
+from stages.files.tensors import read_safetensors, require_keys
 from stages.video.one_step import Backbone, one_step
 
 RELEASED = 459  # the constant step of the released code
@@ -107,11 +107,7 @@ def load_policy(path: Path, channels: int) -> DDPNet:
     if grid is None or first is None or grid.dim() != 1 or first.dim() != 4:
         raise WeightsError(f"the weights {path} are of no policy", "grid or layers.0.weight is missing", "give the policy of this student")
     network = DDPNet(channels, first.shape[0], [int(t) for t in grid])
-    own = network.state_dict()
-    found = compare_keys(own, tensors)
-    if found.missing or found.unexpected or found.reshaped:
-        why = f"{first_difference(own, tensors, found)}; {found}"
-        raise WeightsError(f"the weights {path} are of another policy", why, "give the policy of this student")
+    require_keys(network.state_dict(), tensors, f"the weights {path} are of another policy", "give the policy of this student")
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()) or not bool(((grid >= 0) & (grid < 1000)).all()):
         raise WeightsError(f"damaged weights {path}", "a value is not finite or a leap step no timestep", "give the policy of this student")
     network.load_state_dict(tensors)

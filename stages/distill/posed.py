@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from stages.distill.clips import finish
-from stages.distill.data import Example, shard_path, write_clips
+from stages.distill.data import Example, write_clips
 from stages.errors import InputError, RunError
 from stages.files.images import fit, read_image
 from stages.files.realestate import read_chunk
@@ -25,6 +25,7 @@ from stages.prior.network import MVSplat
 from stages.prior.pose import near_far_from_cameras
 from stages.prior.predict import predict
 from stages.scene import Cameras, Views
+from stages.worlds.shards import shard_generator, shard_path
 
 TRIES = 50  # drawn runs, for each clip of a shard, before the recordings are given up as unusable
 WIDEST = 4  # frames skipped between two that are used, at most
@@ -99,7 +100,7 @@ def write_shard(
 
     Raises InputError when no recording is long and large enough.
     """
-    generator = Generator().manual_seed(seed * 1_000_003 + number)
+    generator = shard_generator(seed, number)
     made: list[Example] = []
     for _ in range(TRIES * clips):
         recording = recordings[int(torch.randint(len(recordings), (), generator=generator))]

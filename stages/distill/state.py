@@ -19,7 +19,7 @@ from torch import Tensor
 from stages.errors import InputError, WeightsError
 from stages.files.leftovers import remove
 from stages.files.publish import publish, write_json
-from stages.files.tensors import compare_keys, first_difference, read_json_object, read_safetensors
+from stages.files.tensors import read_json_object, read_safetensors, require_keys
 
 KEPT = 2  # checkpoints of a phase
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -73,10 +73,7 @@ def load_state(checkpoint: Path, own: Mapping[str, Tensor]) -> State:
     if any(key.startswith("optimiser.") for key in tensors):
         scalar = torch.empty(())
         expected |= {f"optimiser.{name}.{m}": scalar if m == "step" else value for name, value in own.items() for m in MOMENTS}
-    report = compare_keys(expected, tensors)
-    if report.missing or report.unexpected or report.reshaped:
-        why = f"{first_difference(expected, tensors, report)}; {report}"
-        raise WeightsError(f"the checkpoint {checkpoint} is of another network", why, AGAIN)
+    require_keys(expected, tensors, f"the checkpoint {checkpoint} is of another network", AGAIN)
     network, average = ({name: tensors[f"{part}.{name}"] for name in own} for part in ("network", "average"))
     moments = {name: {m: tensors[f"optimiser.{name}.{m}"] for m in MOMENTS} for name in own if f"optimiser.{name}.step" in tensors}
     return State(int(facts["step"]), facts, network, average, moments)

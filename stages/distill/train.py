@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from stages.distill.state import State, checkpoints, load_state, require_identit
 from stages.distill.workers import Workers
 from stages.files.images import write_png
 from stages.files.publish import publish
+from stages.optimiser import adamw, average_decay, learning_rate
 
 LOG_EVERY = 10  # steps
 Progress = Callable[[int, int], None]
@@ -52,16 +52,6 @@ def generator(seed: int, *place: object) -> Generator:
     return Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
-def learning_rate(recipe: Recipe, step: int) -> float:
-    """Linear warm-up, then constant or a cosine to 2 % of the peak."""
-    if step < recipe.warmup:
-        return recipe.learning_rate * (step + 1) / recipe.warmup
-    if recipe.decay == "constant":
-        return recipe.learning_rate
-    t = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
-    return recipe.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, t))))
-
-
 class Trainer:
     """One phase of a run: goes on from its newest checkpoint, or starts.
 
@@ -74,9 +64,7 @@ class Trainer:
         for value in task.weights.values():
             value.requires_grad_(True)
         self.average = {name: value.detach().clone() for name, value in task.weights.items()}
-        matrices, others = ([p for p in task.weights.values() if (p.dim() > 1) == many] for many in (True, False))
-        groups = [{"params": matrices, "weight_decay": task.recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        self.optimiser = torch.optim.AdamW(groups, lr=task.recipe.learning_rate, betas=(0.9, 0.99))
+        self.optimiser = adamw(task.weights.values(), task.recipe.learning_rate, task.recipe.weight_decay)
         self.step, self.facts = 0, {"identity": dict(task.identity), **task.facts}
 
     def resume(self, checkpoint: Path) -> None:
@@ -114,7 +102,7 @@ class Trainer:
     def _step(self) -> dict[str, float]:
         task, recipe = self.task, self.task.recipe
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(recipe, self.step)
+            group["lr"] = _learning_rate(recipe, self.step)
         self.optimiser.zero_grad(set_to_none=True)
         told: dict[str, float] = {}
         for k in range(recipe.accumulate):
@@ -129,7 +117,7 @@ class Trainer:
         if finite := bool(torch.isfinite(norm)):  # a step whose gradient overflowed teaches nothing
             self.optimiser.step()
         self.step += 1
-        decay = min(recipe.ema, self.step / (self.step + 10))
+        decay = average_decay(recipe.ema, self.step)
         for name, value in task.weights.items():
             self.average[name].lerp_(value.detach(), 1 - decay)
         return told | {"gradient": float(norm) if finite else 0.0, "skipped": float(not finite)}
@@ -138,7 +126,7 @@ class Trainer:
         left = int(seconds * (self.task.recipe.steps - self.step))
         row: dict[str, object] = {"phase": self.task.phase, "step": self.step, "of": self.task.recipe.steps}
         row |= {name: float(f"{value:.5g}") for name, value in means.items()}
-        row |= {"learning_rate": float(f"{learning_rate(self.task.recipe, self.step - 1):.3g}"), "seconds_per_step": round(seconds, 3)}
+        row |= {"learning_rate": float(f"{_learning_rate(self.task.recipe, self.step - 1):.3g}"), "seconds_per_step": round(seconds, 3)}
         self._write_log(row | {"left": f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"})
 
     def _write_log(self, row: Mapping[str, object]) -> None:
@@ -174,6 +162,10 @@ class Trainer:
             state = State(self.step, dict(self.facts), dict(self.task.weights), self.average, moments)
             save_state(self.run, self.task.phase, state)
         self.workers.wait()
+
+
+def _learning_rate(recipe: Recipe, step: int) -> float:
+    return learning_rate(step, recipe.steps, recipe.learning_rate, recipe.warmup, cosine=recipe.decay == "cosine")
 
 
 def newest(run: Path, phase: str) -> Path | None:

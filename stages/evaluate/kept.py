@@ -19,7 +19,7 @@ from stages.evaluate.two_view import SEEN, Made
 from stages.files.clip import write_clip
 from stages.files.images import depth_unit, read_depth, read_image, write_depth, write_png
 from stages.files.publish import publish
-from stages.render import NEAR
+from stages.render import near_plane
 from stages.scene import Clip
 from stages.splat import draw
 
@@ -37,8 +37,7 @@ def keep_frames(kept: Path, method: str, name: str, made: Made, task: Task) -> N
         write_clip(partial, Clip(made.frames[2:], cameras))
         if made.gaussians is not None:
             means = made.gaussians.means
-            near = NEAR * float((means - cameras.c2w[0, :3, 3].to(means)).norm(dim=-1).median())
-            drawing = draw(made.gaussians, cameras.to(means), near=near)
+            drawing = draw(made.gaussians, cameras.to(means), near=near_plane(means, cameras))
             depth = torch.where(drawing.alpha >= SEEN, drawing.depth, 0)
             for index, each in enumerate(depth):
                 write_depth(partial / "depth" / f"{index:04d}.png", each, depth_unit(depth))

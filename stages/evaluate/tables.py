@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.evaluate import paper
-from stages.evaluate.instruments import VBENCH
+from stages.evaluate.instruments import NOT_AVAILABLE, VBENCH
 
-NOT_AVAILABLE = "n/a"
 QUOTED, OURS = "quoted", "ours"
 ABSENT = "n/a: " + ", ".join(
     f"{name} needs {VBENCH[name]}" for name in ("aesthetic quality", "subject consistency", "background consistency")

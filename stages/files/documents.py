@@ -1,4 +1,4 @@
-"""Reading JSON with limits, and the hashes that manifests record."""
+"""Reading JSON with limits, YAML without objects, and the hashes that manifests record."""
 
 from __future__ import annotations
 
@@ -35,6 +35,16 @@ def read_json(path: Path) -> Any:
         raise InputError(what, error.strerror or str(error), hint) from error
     except ValueError as error:  # not UTF-8, not JSON, a number of thousands of digits
         raise InputError(what, str(error), hint) from error
+
+
+def read_yaml(path: Path, hint: str) -> Any:
+    """Read a YAML document, with plain values only (safe_load); None when it is empty. InputError when it is missing or no such thing."""
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"cannot read {path}", " ".join(str(error).split()), hint) from error
 
 
 def _refuse(constant: str) -> NoReturn:

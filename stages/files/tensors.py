@@ -26,6 +26,11 @@ class KeyReport:
     unexpected: tuple[str, ...]
     reshaped: tuple[str, ...]
 
+    @property
+    def exact(self) -> bool:
+        """Whether the file is of this network, whole."""
+        return not (self.missing or self.unexpected or self.reshaped)
+
     def __str__(self) -> str:
         counts = f"{len(self.matched)} keys match, {len(self.missing)} missing, {len(self.unexpected)} unexpected"
         return f"{counts}, {len(self.reshaped)} of another shape"
@@ -51,11 +56,19 @@ def first_difference(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], r
     if report.reshaped:
         key = report.reshaped[0]
         have, want = tensors[key], own[key]
-        return f"{key} is {_words(have)}, not {_words(want)}"
+        return f"{key} is {shape_in_words(have)}, not {shape_in_words(want)}"
     return f"{report.unexpected[0]} is unexpected" if report.unexpected else f"{report.missing[0]} is missing"
 
 
-def _words(tensor: Tensor) -> str:
+def require_keys(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], what: str, hint: str) -> None:
+    """Raise WeightsError, which names the first key that differs, unless `tensors` are those of a network's state dict `own`."""
+    report = compare_keys(own, tensors)
+    if not report.exact:
+        raise WeightsError(what, f"{first_difference(own, tensors, report)}; {report}", hint)
+
+
+def shape_in_words(tensor: Tensor) -> str:
+    """The shape, and what it holds unless that is floats."""
     shape = str(tuple(tensor.shape))
     return shape if tensor.is_floating_point() else f"{shape} of {str(tensor.dtype).removeprefix('torch.')}"
 

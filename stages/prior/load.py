@@ -6,7 +6,6 @@ Loading is strict: every key and shape must be the network's, and what differs i
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from stages.errors import WeightsError
+from stages.files.tensors import KeyReport, compare_keys, shape_in_words
 from stages.prior.config import RE10K, SMALL
 from stages.prior.network import MVSplat
 
@@ -21,35 +21,9 @@ LIGHTNING_PREFIX = "encoder."
 OURS = "depth_predictor.match_scale"  # a key that the official network has not
 
 
-@dataclass(frozen=True)
-class KeyReport:
-    """How the keys of a file compare with a network's: matched, missing in the file, unexpected in it, and of another shape."""
-
-    matched: tuple[str, ...]
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    reshaped: tuple[str, ...]
-
-    @property
-    def exact(self) -> bool:
-        """Whether the file is of this network."""
-        return not (self.missing or self.unexpected or self.reshaped)
-
-    def __str__(self) -> str:
-        counts = f"{len(self.matched)} keys match, {len(self.missing)} missing, {len(self.unexpected)} unexpected"
-        return f"{counts}, {len(self.reshaped)} of another shape"
-
-
 def compare(network: MVSplat, tensors: dict[str, Tensor]) -> KeyReport:
     """Compare the keys and shapes of `tensors` with the network's."""
-    own = network.state_dict()
-    shared = [key for key in own if key in tensors]
-    return KeyReport(
-        matched=tuple(key for key in shared if own[key].shape == tensors[key].shape),
-        missing=tuple(key for key in own if key not in tensors),
-        unexpected=tuple(key for key in tensors if key not in own),
-        reshaped=tuple(key for key in shared if own[key].shape != tensors[key].shape),
-    )
+    return compare_keys(network.state_dict(), tensors)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -103,4 +77,4 @@ def _first_difference(network: MVSplat, tensors: dict[str, Tensor], report: KeyR
     if report.unexpected:
         return f"{report.unexpected[0]} is unexpected"
     key = report.reshaped[0]
-    return f"{key} has shape {tuple(tensors[key].shape)}, not {tuple(network.state_dict()[key].shape)}"
+    return f"{key} has shape {shape_in_words(tensors[key])}, not {shape_in_words(network.state_dict()[key])}"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+# Of the surfaces of the worlds: seed, tiles of photographs, procedural tiles.
+TEXTURE_SEED, PHOTOS, PROCEDURAL = 1000, 900, 200
+
 
 @dataclass(frozen=True)
 class Recipe:

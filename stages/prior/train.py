@@ -7,7 +7,6 @@ run killed at any time resumes from its last checkpoint and ends with the same w
 from __future__ import annotations
 
 import json
-import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Generator, Tensor
 
 from stages.errors import InputError
 from stages.files.publish import publish
+from stages.optimiser import adamw, average_decay, learning_rate
 from stages.prior.config import SMALL
 from stages.prior.loss import covisible, inverse_depth_error, picture_error, plane_cross_entropy
 from stages.prior.network import MVSplat, PriorOutput
@@ -85,14 +85,6 @@ def losses(network: MVSplat, batch: Batch, unseen: float) -> tuple[PriorOutput, 
     }
 
 
-def learning_rate(recipe: Recipe, step: int) -> float:
-    """Linear warm-up, then a cosine to 2 % of the peak."""
-    if step < recipe.warmup:
-        return recipe.learning_rate * (step + 1) / recipe.warmup
-    t = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
-    return recipe.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, t))))
-
-
 class Trainer:
     """Network, averaged weights and optimiser of a run, with its checkpoints.
 
@@ -111,13 +103,7 @@ class Trainer:
         if start is not None:
             self.network.load_state_dict(load_file(start))
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
-        decay = [p for p in self.network.parameters() if p.dim() > 1]
-        plain = [p for p in self.network.parameters() if p.dim() <= 1]
-        self.optimiser = torch.optim.AdamW(
-            [{"params": decay, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-            lr=recipe.learning_rate,
-            betas=(0.9, 0.99),
-        )
+        self.optimiser = adamw(self.network.parameters(), recipe.learning_rate, recipe.weight_decay)
         self.step = 0
         if self.checkpoint.exists():
             self._resume()
@@ -144,7 +130,7 @@ class Trainer:
 
     def _step(self) -> dict[str, float]:
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.recipe, self.step)
+            group["lr"] = learning_rate(self.step, self.recipe.steps, self.recipe.learning_rate, self.recipe.warmup)
         batch = draw_batch(self.shards, self.recipe, self.step)
         _, parts = losses(self.network, batch, self.recipe.unseen)
         total = self.recipe.depth * parts["depth"] + self.recipe.planes * parts["planes"] + self.recipe.picture * parts["picture"]
@@ -154,7 +140,7 @@ class Trainer:
         if torch.isfinite(norm):  # a step whose gradient overflowed teaches nothing
             self.optimiser.step()
         self.step += 1
-        decay = min(self.recipe.ema, self.step / (self.step + 10))
+        decay = average_decay(self.recipe.ema, self.step)
         for name, value in self.network.state_dict().items():
             if value.is_floating_point():
                 self.average[name].lerp_(value, 1 - decay)

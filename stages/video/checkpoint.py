@@ -24,6 +24,7 @@ from stages.files.tensors import (
     read_pickled,
     read_safetensors,
     read_sharded,
+    require_keys,
 )
 from stages.video.cogvideox import TRANSFORMER_5B, VAE_5B, CogVideoX, Memory, build
 
@@ -144,10 +145,7 @@ def read_base(folder: Path, kind: str, own: dict[str, Tensor], config: dict[str,
         if key in stated and stated[key] != value:
             raise WeightsError(f"the weights {folder} are of another network", f"its {key} is {stated[key]!r}, not {value!r}", OURS)
     tensors = read_sharded(folder)
-    report = compare_keys(own, tensors)
-    if report.unexpected or report.reshaped or report.missing:
-        why = f"{first_difference(own, tensors, report)}; {report}"
-        raise WeightsError(f"the weights {folder} are of another network", why, OURS)
+    require_keys(own, tensors, f"the weights {folder} are of another network", OURS)
     return tensors
 
 

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stages.errors import WeightsError
-from stages.files.tensors import compare_keys, first_difference, read_safetensors
+from stages.errors import InputError, WeightsError
+from stages.files.documents import read_yaml
+from stages.files.tensors import read_safetensors, require_keys
 from stages.video.schedule import STEPS
 from stages.video.small import SmallVideo, SmallVideoConfig
 
@@ -35,13 +36,11 @@ def config_text(config: SmallVideoConfig, leap: int) -> str:
 
 def read_config(path: Path) -> tuple[SmallVideoConfig, int]:
     """Sizes of the network and the step it leaps to. Raises WeightsError for anything else."""
-    import yaml
-
     what = f"cannot use {path}"
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise WeightsError(what, " ".join(str(error).split()), OURS) from error
+        values = read_yaml(path, OURS)
+    except InputError as error:
+        raise WeightsError(what, error.why, error.hint) from error
     if not isinstance(values, dict) or values.get("model") != "small" or not isinstance(values.get("network"), dict):
         raise WeightsError(what, "it does not say model: small and network", OURS)
     leap = values.get("leap")
@@ -75,10 +74,7 @@ def load_small(path: Path, config: SmallVideoConfig) -> SmallVideo:
 def read_weights(path: Path, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of a file in float32, which are those of `own`, name by name and shape by shape. Raises WeightsError otherwise."""
     tensors = read_safetensors(path)
-    report = compare_keys(own, tensors)
-    if report.missing or report.unexpected or report.reshaped:
-        why = f"{first_difference(own, tensors, report)}; {report}"
-        raise WeightsError(f"the weights {path} are of another network", why, OURS)
+    require_keys(own, tensors, f"the weights {path} are of another network", OURS)
     for key, value in tensors.items():
         if not bool(torch.isfinite(value).all()):
             raise WeightsError(f"damaged weights {path}", f"{key} holds NaN or infinite values", "train or install them again")

@@ -23,9 +23,14 @@ def shard_path(folder: Path, number: int) -> Path:
     return folder / f"{number:05d}.safetensors"
 
 
+def shard_generator(seed: int, number: int) -> Generator:
+    """Everything random in shard `number` of the set `seed`."""
+    return Generator().manual_seed(seed * 1_000_003 + number)
+
+
 def write_shard(folder: Path, textures: Textures, seed: int, number: int, scenes: int, size: tuple[int, int]) -> Path:
     """Make shard `number` of the set `seed` and publish it: so many scenes, pictures of size (h, w). Returns its path."""
-    generator = Generator().manual_seed(seed * 1_000_003 + number)
+    generator = shard_generator(seed, number)
     images, depth, c2w, K = [], [], [], []
     for _ in range(scenes):
         inside, beyond = torch.rand(2, generator=generator).tolist()

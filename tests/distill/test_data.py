@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from stages.distill.clips import draw_path, draw_range, world_clip, write_shard
-from stages.distill.data import Example, draw, length, read, shard_path, thin, vary, write_clips
+from stages.distill.data import Example, draw, length, read, thin, vary, write_clips
 from stages.errors import InputError
 from stages.prior.config import SMALL
 from stages.prior.network import MVSplat
 from stages.worlds import Textures, load_textures
 from stages.worlds.photograph import free
+from stages.worlds.shards import shard_path
 
 
 def clip(seed: int = 0, frames: int = 9, size: tuple[int, int] = (32, 48)) -> Example:
