@@ -43,7 +43,7 @@ def read_yaml(path: Path, hint: str) -> Any:
 
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"cannot read {path}", " ".join(str(error).split()), hint) from error
 
 
