@@ -95,7 +95,7 @@ StudentName = Annotated[
     str,
     typer.Option("--student", metavar="none|small|cogvideox-5b|FOLDER", help="What repairs the render: nothing, or these weights."),
 ]
-STUDENT = "none"  # the student of commands that are given none
+STUDENT = "small"  # the student of commands that are given none
 Leap = Annotated[
     str, typer.Option("--leap", metavar="auto|T", callback=_check_leap, help="Noise step that the student leaps to; auto: its policy.")
 ]

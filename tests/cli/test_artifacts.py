@@ -74,7 +74,8 @@ def test_a_manifest_says_how_the_result_was_made(scene: Path, video: Path, photo
         assert manifest["device"] in ("cpu", "cuda")
     whole = manifest_of(video.with_name("out.mp4.json"))
     assert {"start", "cameras", "prior", "render", "generate", "write"} <= set(whole["seconds"])
-    assert whole["options"] == {"size": 64, "seed": 0, "fps": 8.0, "path": "interp", "frames": 3}
+    student = {"student": "small", "leap": "auto", "steps": 1}
+    assert whole["options"] == {"size": 64, "seed": 0, "fps": 8.0, "path": "interp", "frames": 3, **student}
     assert [entry["sha256"] for entry in whole["inputs"]] == [hashlib.sha256(path.read_bytes()).hexdigest() for path in photos]
     assert whole["weights"]["prior"]["sha256"] == hashlib.sha256(b"weights").hexdigest()
 

@@ -26,7 +26,8 @@ def plan(videoscene: Run, photos: Photos, tmp_path: Path) -> Callable[..., dict[
 def test_flag_over_config_over_default(plan: Callable[..., dict[str, dict[str, object]]], tmp_path: Path) -> None:
     config = tmp_path / "c.yaml"
     config.write_text("size: 96\nframes: 7\npath: orbit\n")
-    assert plan()["options"] == {"size": 256, "frames": 49, "path": "interp", "fps": 8.0, "seed": 0}
+    defaults = {"size": 256, "frames": 49, "path": "interp", "fps": 8.0, "seed": 0, "student": "small", "leap": "auto", "steps": 1}
+    assert plan()["options"] == defaults
     options = plan("--config", config, "--frames", 5)["options"]
     assert (options["size"], options["frames"], options["path"]) == (96, 5, "orbit")
 
@@ -54,6 +55,8 @@ def test_environment_over_config(plan: Callable[..., dict[str, object]], tmp_pat
         ("- size", ["mapping"]),
         ("", ["mapping"]),
         ("size: {", ["c.yaml"]),
+        ("size: 2001-99-99", ["c.yaml"]),
+        ("[" * 5000, ["c.yaml"]),
         ("!!python/object/apply:os.system ['true']", ["c.yaml"]),
     ],
 )
