@@ -82,12 +82,9 @@ def find_source(path: Path, cameras: Path | None, size: int, options: dict[str, 
 def _load_scene(scene: Path, repaired: bool) -> Material:
     from stages.files.clip import read_clip
     from stages.reconstruct import gather
-    from stages.scene import Clip
 
     gaussians, views = scenes.load_prior(scene)
     clip = read_clip(scene / "generate")
-    if clip.coverage is None:  # how much a pixel was invented is known from the render alone
-        clip = Clip(clip.frames, clip.cameras, scenes.load_render(scene).coverage, clip.fps)
     return Material(gaussians, gather(views, clip, repaired), clip.cameras, clip.fps)
 
 

@@ -39,8 +39,8 @@ def check_inputs_folder(scene: Path) -> None:
 
 def save_prior(scene: Path, views: Views, prediction: Prediction, request: Request, record: Record) -> None:
     """Publish inputs/ and then prior/, both complete before either replaces an earlier one."""
-    from stages.files.clip import DEPTH_UNIT
-    from stages.files.images import depth_unit, write_depth, write_png
+    from stages.files.clip import write_depth_maps
+    from stages.files.images import write_png
     from stages.files.ply import write_ply
     from stages.files.publish import flush, publish
     from stages.files.transforms import write_transforms
@@ -49,11 +49,10 @@ def save_prior(scene: Path, views: Views, prediction: Prediction, request: Reque
     with record.stage("write"), publish(scene / "prior") as folder, publish(scene / "inputs") as inputs:
         for name, image in zip(INPUTS, views.images, strict=True):
             write_png(inputs / name, image)
-        unit = record.facts[DEPTH_UNIT] = depth_unit(prediction.depth)
         write_ply(folder / "gaussians.ply", prediction.gaussians, ply_comments(request))
-        write_transforms(folder / "transforms.json", views.cameras, [f"../inputs/{name}" for name in INPUTS], {DEPTH_UNIT: unit})
-        for name, depth in zip(INPUTS, prediction.depth, strict=True):
-            write_depth(folder / "depth" / name, depth, unit)
+        unit = write_depth_maps(folder, INPUTS, prediction.depth)
+        record.facts |= unit
+        write_transforms(folder / "transforms.json", views.cameras, [f"../inputs/{name}" for name in INPUTS], unit)
         outputs = {f"../inputs/{name}": inputs / name for name in INPUTS} | _files(folder)
         record.write_manifest(folder / "manifest.json", request, outputs)
         flush(folder)  # now, so that nothing slow comes between the two renames

@@ -66,8 +66,10 @@ class VideoStudent:
 
     def check_frames(self, count: int) -> None:
         """Raises InputError, before any work, when the student cannot take a clip of `count` frames."""
-        if self._model is not None:
-            self._model.check_frames(count)
+        if self.frames is not None:
+            from stages.video.student import require_frames
+
+            require_frames(count, self.frames)
 
     @cached_property
     def _loaded(self) -> tuple[Student, Facts]:
@@ -117,9 +119,6 @@ class _Small:
     def weights(self) -> dict[str, dict[str, str]]:
         return {"student": self.network.record()} | ({"policy": self.policy.record()} if self.policy else {})
 
-    def check_frames(self, count: int) -> None:
-        """Any number will do."""
-
     def load(self) -> tuple[Student, Facts]:
         from stages.video.codec import CHANNELS
         from stages.video.small_files import load_small
@@ -138,14 +137,14 @@ class _Small:
 class _CogVideoX:
     """CogVideoX-5B-I2V with VideoScene's weights (layout: stages/video/checkpoint.py)."""
 
-    frames: int | None = 49
-
     def __init__(self, name: str, folder: Path, leap: int | None, steps: int, engine: Engine) -> None:
         from stages.video.checkpoint import find_files
+        from stages.video.cogvideox import TRANSFORMER_5B
 
         hub = hub_cache()
         self.name, self.leap, self.engine = name, leap, engine
         self.files: StudentFiles = find_files(hub / name if name == OFFICIAL else folder, hub)
+        self.frames: int | None = TRANSFORMER_5B["sample_frames"]
         self.steps, policy = steps, folder / "policy.safetensors"
         self.policy = policy if leap is None and policy.is_file() else None
 
@@ -163,11 +162,6 @@ class _CogVideoX:
         paths = [*self.files.paths(), *([self.policy] if self.policy else [])]
         record = {f"student/{path.parent.name}/{path.name}": path for path in paths}
         return {part: {"name": self.name, "file": path.name, "sha256": sha256_file(path)} for part, path in record.items()}
-
-    def check_frames(self, count: int) -> None:
-        from stages.video.student import require_frames
-
-        require_frames(count)
 
     def load(self) -> tuple[Student, Facts]:
         import torch

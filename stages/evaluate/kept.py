@@ -17,7 +17,8 @@ from torch import Tensor
 from stages.evaluate.cases import Task
 from stages.evaluate.two_view import SEEN, Made
 from stages.files.clip import write_clip
-from stages.files.images import depth_unit, read_depth, read_image, write_depth, write_png
+from stages.files.depth import read_depth
+from stages.files.images import read_image, write_png
 from stages.files.publish import publish
 from stages.render import near_plane
 from stages.scene import Clip
@@ -33,14 +34,13 @@ RAMP = [(48, 18, 59), (40, 120, 230), (40, 210, 170), (190, 230, 50), (250, 170,
 def keep_frames(kept: Path, method: str, name: str, made: Made, task: Task) -> None:
     """Write what a method made of a case, with its depth, and once a case what is true."""
     cameras = made.cameras[list(range(2, len(made.cameras)))]
+    depth = None
+    if made.gaussians is not None:
+        means = made.gaussians.means
+        drawing = draw(made.gaussians, cameras.to(means), near=near_plane(means, cameras))
+        depth = torch.where(drawing.alpha >= SEEN, drawing.depth, 0)
     with publish(kept / method / name) as partial:
-        write_clip(partial, Clip(made.frames[2:], cameras))
-        if made.gaussians is not None:
-            means = made.gaussians.means
-            drawing = draw(made.gaussians, cameras.to(means), near=near_plane(means, cameras))
-            depth = torch.where(drawing.alpha >= SEEN, drawing.depth, 0)
-            for index, each in enumerate(depth):
-                write_depth(partial / "depth" / f"{index:04d}.png", each, depth_unit(depth))
+        write_clip(partial, Clip(made.frames[2:], cameras, depth=depth))
     if not (kept / TRUTH / name).exists():
         with publish(kept / TRUTH / name) as partial:
             for index, image in enumerate(task.context.images):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -32,7 +33,7 @@ def write_clip(folder: Path, clip: Clip) -> None:
     if clip.coverage is not None:
         for name, coverage in zip(names, clip.coverage, strict=True):
             write_gray_png(folder / "alpha" / name, coverage)
-    extra = {"fps": clip.fps} | _write_depth(folder, names, clip.depth)
+    extra = {"fps": clip.fps} | write_depth_maps(folder, names, clip.depth)
     write_mp4(folder / "video.mp4", clip.frames, clip.fps)
     write_transforms(folder / "transforms.json", clip.cameras, [f"frames/{name}" for name in names], extra)
 
@@ -64,7 +65,7 @@ def write_views(folder: Path, views: Views) -> None:
     names = _fresh(folder, "images", len(views.cameras))
     for name, image in zip(names, views.images, strict=True):
         write_png(folder / "images" / name, image)
-    extra = _write_depth(folder, names, views.depth)
+    extra = write_depth_maps(folder, names, views.depth)
     write_transforms(folder / "transforms.json", views.cameras, [f"images/{name}" for name in names], extra)
 
 
@@ -78,8 +79,8 @@ def read_views(folder: Path) -> Views:
     return Views(images, cameras, _read_depth(folder, cameras, paths))
 
 
-def _write_depth(folder: Path, names: list[str], depth: Tensor | None) -> dict[str, float]:
-    """Write depth/ where there is depth. Returns what transforms.json is to say of it."""
+def write_depth_maps(folder: Path, names: Sequence[str], depth: Tensor | None) -> dict[str, float]:
+    """Write folder/depth/NAME of each map of depth [N, h, w], where there is depth. Returns what transforms.json is to say of it."""
     if depth is None:
         return {}
     unit = depth_unit(depth)

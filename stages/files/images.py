@@ -15,20 +15,16 @@ from torch import Tensor
 
 from stages.errors import InputError, RunError
 from stages.files.decode import MAX_PIXELS, decode
-from stages.files.depth import depth_unit, read_depth, write_depth
 from stages.files.exif import read_focal
 from stages.files.failures import writing
 from stages.geometry import crop_intrinsics, resize_intrinsics
 
 __all__ = [
-    "depth_unit",
     "fit",
-    "read_depth",
     "read_focal",
     "read_gray",
     "read_image",
     "to_bytes",
-    "write_depth",
     "write_gray_png",
     "write_png",
 ]

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from stages.errors import InputError
-from stages.files.images import depth_unit, read_depth, write_depth
+from stages.files.depth import depth_unit, read_depth, write_depth
 
 
 def test_round_trip_to_half_a_unit(tmp_path: Path) -> None:
