@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from typing import Any
 
@@ -84,11 +85,17 @@ def train_policy(setting: Setting, progress: Progress, rewarding: Progress) -> t
     known = values[: recipe.clips - held_out(recipe)]
     scale = max(float((known - known.mean(1, keepdim=True)).std()), 1e-12)
     torch.manual_seed(int(hashlib.sha256(f"{setting.seed}/policy".encode()).hexdigest()[:8], 16))
-    network = DDPNet(table.batch(0)[0].z_render.shape[2], recipe.width, recipe.grid).to(setting.device)
+
+    @functools.cache  # 300 steps look at each clip dozens of times
+    def context(k: int) -> tuple[Tensor, Tensor]:
+        batch, _ = table.batch(k)
+        return batch.z_render, batch.coverage
+
+    network = DDPNet(context(0)[0].shape[2], recipe.width, recipe.grid).to(setting.device)
 
     def loss(step: int, g: Generator, _: Weights) -> dict[str, Tensor]:
         chosen = torch.randint(len(known), (recipe.batch,), generator=g)
-        logits = torch.cat([_logits(network, table, int(k)) for k in chosen])
+        logits = torch.cat([network(*context(int(k))) for k in chosen])
         reward = known[chosen].to(setting.device)
         return {"loss": bandit_loss(logits, reward, scale, recipe.entropy), "reward": (logits.softmax(1) * reward).sum(1).mean()}
 
@@ -102,10 +109,7 @@ def train_policy(setting: Setting, progress: Progress, rewarding: Progress) -> t
     with torch.no_grad():
         for name, value in weights.items():
             value.copy_(average[name])
-        logits = torch.cat([_logits(network, table, k) for k in range(len(known), recipe.clips)]).cpu()
+        logits = torch.cat([network(*context(k)) for k in range(len(known), recipe.clips)]).cpu()
     return network.state_dict(), report(logits, values[len(known) :], known, recipe.grid)
 
 
-def _logits(network: DDPNet, table: Table, k: int) -> Tensor:
-    batch, _ = table.batch(k)
-    return network(batch.z_render, batch.coverage)

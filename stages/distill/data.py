@@ -9,7 +9,7 @@ Where clips come from: stages/distill/clips.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -89,8 +89,8 @@ def thin(example: Example, frames: int) -> Example:
     if count <= frames:
         return example
     kept = torch.linspace(0, count - 1, frames).round().long()
-    own = {name: getattr(example, name)[kept] for name in ("render", "coverage", "truth", "warped", "weight")}
-    return Example(photographs=example.photographs, **own)
+    own = {field.name: getattr(example, field.name)[kept] for field in fields(Example) if field.name != "photographs"}
+    return replace(example, **own)
 
 
 def vary(example: Example, generator: Generator, size: tuple[int, int]) -> Example:
