@@ -19,7 +19,7 @@ READY := $(VENV)/ready-to-run
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 DEMO := $(OUT)/$(basename $(notdir $(A)))-$(basename $(notdir $(B))).mp4
 
-.PHONY: metrics demo test lint pairs bench measure-views measure-unposed measure-depth measure-pose measure-student train-prior train-student clean
+.PHONY: metrics demo test lint pairs bench measure-views measure-unposed measure-depth measure-pose measure-student measure-scenes train-prior train-student clean
 .SECONDEXPANSION:
 .DELETE_ON_ERROR:
 
@@ -53,6 +53,10 @@ bench: $(READY)  ## the CPU renderer against its torch fallback
 measure-views: $(READY)  ## the two-view protocol on the scenes in DATA: every case, and the means
 	$(BIN)/videoscene evaluate --two-view $(DATA) --method crossfade --method plane-sweep --method render --method generate --keep --jobs 2 -o $(OUT)/two-view
 	$(BIN)/videoscene evaluate --report $(OUT)/two-view
+
+measure-scenes: $(READY)  ## Table 4: views of scenes optimised from two photographs, without and with the prior and the clip
+	$(BIN)/videoscene evaluate --two-view $(DATA) --method photographs --method render --method refined --method reconstruct --jobs 2 -o $(OUT)/scenes
+	$(BIN)/videoscene evaluate --report $(OUT)/scenes
 
 measure-unposed: $(READY)  ## the same for the render, with and without the true cameras
 	$(BIN)/videoscene evaluate --two-view $(DATA) --method render --unposed --jobs 2 -o $(OUT)/unposed

@@ -42,11 +42,13 @@ class Source:
 
 
 def default_steps(path: Path) -> int:
-    """Steps where no --steps are asked for: fewer for a scene whose clip is the prior's own render, from which nothing can be learned."""
-    from stages.reconstruct import STEPS, STEPS_OF_A_PAIR
+    """Steps where no --steps are asked for: fewer for a scene of ours, fewest where its clip is only a render, which says nothing new."""
+    from stages.reconstruct import STEPS, STEPS_OF_A_CLIP, STEPS_OF_A_PAIR
 
     manifest = path / "generate" / "manifest.json"
-    return STEPS_OF_A_PAIR if manifest.is_file() and read_manifest(manifest).get("student") is None else STEPS
+    if not manifest.is_file():
+        return STEPS
+    return STEPS_OF_A_PAIR if read_manifest(manifest).get("student") is None else STEPS_OF_A_CLIP
 
 
 def find_source(path: Path, cameras: Path | None, size: int, options: dict[str, Any], engine: Engine) -> Source:

@@ -111,5 +111,3 @@ def train_policy(setting: Setting, progress: Progress, rewarding: Progress) -> t
             value.copy_(average[name])
         logits = torch.cat([network(*context(k)) for k in range(len(known), recipe.clips)]).cpu()
     return network.state_dict(), report(logits, values[len(known) :], known, recipe.grid)
-
-

@@ -13,7 +13,7 @@ from stages.evaluate.prior import Prior
 from stages.generate import Student, repair
 from stages.geometry import rays
 from stages.prior.gaussian_head import C0
-from stages.reconstruct import STEPS_OF_A_PAIR, Settings, gather, reconstruct
+from stages.reconstruct import STEPS_OF_A_CLIP, STEPS_OF_A_PAIR, Settings, gather, reconstruct
 from stages.reconstruct.thin import distances
 from stages.render import render
 from stages.scene import Cameras, Clip, Gaussians, Views
@@ -47,7 +47,7 @@ def refined_prior(prior: Prior, settings: Settings, student: Student | None = No
         (a, b), (K_a, K_b) = context.cameras.c2w, context.cameras.K
         path = interpolate(a, b, K_a, K_b, context.cameras.size, frames)
         clip = repair(render(gaussians, path.to(gaussians.means), photographs=context.images), context, student)
-        own = settings if student is not None else replace(settings, steps=STEPS_OF_A_PAIR)
+        own = replace(settings, steps=STEPS_OF_A_PAIR if student is None else STEPS_OF_A_CLIP)
         refined = reconstruct(gaussians, gather(context, clip, student is not None), own).gaussians
         return drawn(render(refined, cameras.to(refined.means), photographs=context.images), refined)
 

@@ -12,12 +12,13 @@ tracks     matched points for the COLMAP model
 export     files for viewers; page, the one that opens in a browser
 """
 
-from stages.reconstruct.optimise import STEPS, STEPS_OF_A_PAIR, Reconstruction, Settings, reconstruct
+from stages.reconstruct.optimise import STEPS, STEPS_OF_A_CLIP, STEPS_OF_A_PAIR, Reconstruction, Settings, reconstruct
 from stages.reconstruct.state import State, load_checkpoint, save_checkpoint
 from stages.reconstruct.targets import Targets, gather
 
 __all__ = [
     "STEPS",
+    "STEPS_OF_A_CLIP",
     "STEPS_OF_A_PAIR",
     "Reconstruction",
     "Settings",

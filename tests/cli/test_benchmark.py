@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from stages.reconstruct import STEPS_OF_A_CLIP
 from videoscene_cli import app, benchmark
 from videoscene_cli.methods import Setup
 from videoscene_cli.options import Shared
@@ -59,3 +60,7 @@ def test_the_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert app.run(["evaluate", "--benchmark", *map(str, ROOM), "-o", str(tmp_path / "out"), "--dry-run"]) == 0
     assert "reconstruct" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
+
+
+def test_it_refines_as_long_as_a_repaired_clip_is_refined() -> None:
+    assert benchmark.Workload().steps == STEPS_OF_A_CLIP

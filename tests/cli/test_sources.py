@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from stages.reconstruct import STEPS, STEPS_OF_A_CLIP, STEPS_OF_A_PAIR
+from videoscene_cli import material
 from videoscene_cli.sources import Work
 
 
@@ -35,3 +37,14 @@ def test_the_folder_one_is_in_has_a_name(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_video_gives_a_name_without_its_ending(tmp_path: Path) -> None:
     (tmp_path / "walk.mp4").write_bytes(b"")
     assert Work((tmp_path / "walk.mp4",), None).name == "walk"
+
+
+@pytest.mark.parametrize(("student", "steps"), [(None, STEPS_OF_A_PAIR), ({"name": "small"}, STEPS_OF_A_CLIP)])
+def test_a_repaired_clip_is_refined_longer(
+    student: dict[str, str] | None, steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert material.default_steps(tmp_path) == STEPS, "posed photographs"
+    (tmp_path / "generate").mkdir()
+    (tmp_path / "generate" / "manifest.json").touch()
+    monkeypatch.setattr(material, "read_manifest", lambda _: {"student": student})
+    assert material.default_steps(tmp_path) == steps

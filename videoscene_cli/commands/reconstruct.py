@@ -24,7 +24,7 @@ Scene = Annotated[
 ]
 Steps = Annotated[
     int | None,
-    typer.Option(metavar="N", min=1, show_default="600, or 24 where the clip is the prior's render", help="Steps of the optimisation."),
+    typer.Option(metavar="N", min=1, show_default="100 for a scene, 24 if no student repaired it, else 600", help="How long to optimise."),
 ]
 Count = Annotated[int, typer.Option("--gaussians", metavar="N", min=100, help="The most Gaussians there may be.")]
 RefinePoses = Annotated[bool, typer.Option("--refine-poses", help="Let the cameras of generated frames move.")]
