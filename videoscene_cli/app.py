@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from videoscene_cli import __version__
+from videoscene_cli.allocator import keep_freed_memory
 from videoscene_cli.commands.distill import distill
 from videoscene_cli.commands.evaluate import evaluate
 from videoscene_cli.commands.generate import generate
@@ -41,6 +42,7 @@ def root(version: Annotated[bool, typer.Option("--version", is_eager=True, callb
 
 def main() -> None:
     """Run the program on the arguments of the process; ends it with an ExitCode."""
+    keep_freed_memory()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from stages.errors import InputError
+from videoscene_cli.allocator import keep_freed_memory
 from videoscene_cli.artifact import PACKAGES, Record, peak_memory
 from videoscene_cli.engine import Engine
 from videoscene_cli.methods import Setup
@@ -86,6 +87,7 @@ def apart(function: Callable[..., Any], *arguments: Any) -> Any:
 def time_stage(name: str, photographs: list[Path], folder: Path, setup: Setup, workload: Workload) -> dict[str, Any]:
     """Seconds of one stage, cold and warm, and the peak memory of this process. folder: where stages leave their results."""
     start = time.perf_counter()
+    keep_freed_memory()
     engine = setup.engine()
     run, save = STAGES[name](photographs, folder, setup, workload, engine)
     result, seconds = run(), []

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages.errors import DeviceError, InputError, RunError, StageError, WeightsError
 from stages.files.documents import read_json
+from videoscene_cli.allocator import keep_freed_memory
 from videoscene_cli.artifact import REPLACE, Request
 from videoscene_cli.engine import Engine
 from videoscene_cli.methods import Setup, Students, decides, open_method, read_method
@@ -179,6 +180,7 @@ def _start_worker(processes: int) -> None:
     """Share the cores."""
     import torch
 
+    keep_freed_memory()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
 
 

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from stages.errors import StageError
+from videoscene_cli.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
     from stages.prior.recipe import Worlds
@@ -37,6 +38,7 @@ def main(
     from stages.prior.train import Trainer
     from stages.worlds.textures import load_textures
 
+    keep_freed_memory()
     console = Console(stderr=True)
     try:
         atlas = load_textures(textures, torch.Generator().manual_seed(TEXTURE_SEED), PHOTOS, PROCEDURAL)
