@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from stages.distill.config import PolicyRecipe
 from stages.distill.model import Batch, Weights
 from stages.distill.phases import Clips, Setting, finished, noise_like
-from stages.distill.policy import DDPNet, bandit_loss, report, rewards
+from stages.distill.policy import DDPNet, bandit_loss, report, rewards, spread
 from stages.distill.state import read_facts, require_identity
 from stages.distill.train import Progress, Task, Trainer, generator, newest
 from stages.errors import WeightsError
@@ -83,7 +83,7 @@ def train_policy(setting: Setting, progress: Progress, rewarding: Progress) -> t
     table = Table(setting)
     values = table.fill(student, rewarding)
     known = values[: recipe.clips - held_out(recipe)]
-    scale = max(float((known - known.mean(1, keepdim=True)).std()), 1e-12)
+    scale = spread(known)
     torch.manual_seed(int(hashlib.sha256(f"{setting.seed}/policy".encode()).hexdigest()[:8], 16))
 
     @functools.cache  # 300 steps look at each clip dozens of times
@@ -97,7 +97,8 @@ def train_policy(setting: Setting, progress: Progress, rewarding: Progress) -> t
         chosen = torch.randint(len(known), (recipe.batch,), generator=g)
         logits = torch.cat([network(*context(int(k))) for k in chosen])
         reward = known[chosen].to(setting.device)
-        return {"loss": bandit_loss(logits, reward, scale, recipe.entropy), "reward": (logits.softmax(1) * reward).sum(1).mean()}
+        loss = bandit_loss(logits, reward, scale[chosen].to(setting.device), recipe.entropy)
+        return {"loss": loss, "reward": (logits.softmax(1) * reward).sum(1).mean()}
 
     weights: Weights = dict(network.named_parameters())
     identity = setting.identity("policy")

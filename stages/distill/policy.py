@@ -61,10 +61,20 @@ def rewards(student: Backbone, z_render: Tensor, z_truth: Tensor, condition: Ten
     return torch.stack(columns, 1)
 
 
-def bandit_loss(logits: Tensor, rewards: Tensor, scale: float, entropy: float) -> Tensor:
+def spread(table: Tensor) -> Tensor:
+    """How much the rewards of each clip differ over the actions, [N, 1]: standard deviations, none below their median.
+
+    table: [N, actions].  In one unit for all clips, the few whose rewards differ a hundred times as much as the others' would make the
+    policy sure of one action within fifty steps, and a sure policy has no gradient.
+    """
+    deviation = table.std(1, keepdim=True)
+    return deviation.clamp_min(max(float(deviation.median()), 1e-12))
+
+
+def bandit_loss(logits: Tensor, rewards: Tensor, scale: Tensor, entropy: float) -> Tensor:
     """-E_{a ~ pi}[A(a)] - entropy * H(pi), meaned over clips: a scalar. Its gradient is the policy gradient without sampling noise.
 
-    logits, rewards: [B, actions].  A = (R - mean of R over the clip's actions) / scale.
+    logits, rewards: [B, actions].  scale: [B, 1], see `spread`.  A = (R - mean of R over the clip's actions) / scale.
     """
     advantage = (rewards - rewards.mean(1, keepdim=True)) / scale
     log_pi = logits.log_softmax(1)

@@ -17,7 +17,7 @@ from stages.distill.train import Trainer
 from stages.errors import InputError, WeightsError
 from tests.distill.tiny import CONFIG, setting, write_shards
 
-LOSSES = {"teacher": 6.4121, "regression": 0.43082, "student": 0.44778, "policy": -0.077306}  # means of four steps, seed 0
+LOSSES = {"teacher": 6.4121, "regression": 0.43082, "student": 0.44778, "policy": -0.071006}  # means of four steps, seed 0
 
 
 def quiet(done: int, total: int) -> None:

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from stages.distill.policy import DDPNet, bandit_loss, load_policy, report, rewards
+from stages.distill.policy import DDPNet, bandit_loss, load_policy, report, rewards, spread
 from stages.errors import WeightsError
 from stages.video.schedule import v_from_x0
 
@@ -30,16 +30,23 @@ def test_the_gradient_is_the_policy_gradient() -> None:
     """d/d logit_a of -E[A] is -pi_a (A_a - E[A])."""
     logits = torch.tensor([[0.3, -0.2, 0.5]], requires_grad=True)
     reward = torch.tensor([[-1.0, -3.0, -2.0]])
-    bandit_loss(logits, reward, 2.0, 0.0).backward()
+    bandit_loss(logits, reward, torch.full((len(reward), 1), 2.0), 0.0).backward()
     pi, advantage = logits.detach().softmax(1), (reward + 2) / 2
     expected = -pi * (advantage - (pi * advantage).sum())
     assert logits.grad is not None
     torch.testing.assert_close(logits.grad, expected)
 
 
+def test_a_clip_counts_by_its_own_spread_but_noise_is_not_blown_up() -> None:
+    table = torch.tensor([[0.0, 1.0], [0.0, 100.0], [0.0, 2.0], [0.0, 1e-6], [0.0, 2.0]])
+    own = table.std(1, keepdim=True)
+    torch.testing.assert_close(spread(table), torch.stack([own[2], own[1], own[2], own[2], own[2]]))
+    assert bool((spread(torch.zeros(3, 4)) > 0).all())
+
+
 def test_entropy_keeps_it_exploring() -> None:
     even, sure = torch.zeros(1, 3), torch.tensor([[9.0, 0, 0]])
-    assert bandit_loss(even, torch.zeros(1, 3), 1.0, 0.1) < bandit_loss(sure, torch.zeros(1, 3), 1.0, 0.1)
+    assert bandit_loss(even, torch.zeros(1, 3), torch.ones(1, 1), 0.1) < bandit_loss(sure, torch.zeros(1, 3), torch.ones(1, 1), 0.1)
 
 
 def test_it_learns_what_the_coverage_says() -> None:
@@ -52,7 +59,7 @@ def test_it_learns_what_the_coverage_says() -> None:
         covered = torch.rand(16, generator=g)
         latent = torch.randn(16, 2, 2, 4, 4, generator=g)
         reward = torch.stack([covered, torch.full((16,), 0.4), 1 - covered], 1)
-        loss = bandit_loss(network(latent, covered.reshape(-1, 1, 1, 1).expand(-1, 5, 16, 16)), reward, 0.3, 0.01)
+        loss = bandit_loss(network(latent, covered.reshape(-1, 1, 1, 1).expand(-1, 5, 16, 16)), reward, spread(reward), 0.01)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
