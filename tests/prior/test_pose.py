@@ -84,3 +84,19 @@ def test_nothing_in_common_is_refused_with_the_number_of_matches(photos: tuple[T
     noise = torch.rand(3, *SIZE, generator=Generator().manual_seed(0))
     with pytest.raises(RunError, match=r"\d+ match"):
         estimate_cameras((photos[0], noise))
+
+
+@pytest.mark.parametrize("shift", [(0.4, 0.0, 0.0), (0.2, 0.05, 0.5), (0.0, 0.0, 0.6)])
+def test_a_single_wall_is_solved(photos: tuple[Tensor, Tensor], shift: tuple[float, float, float]) -> None:
+    """The first photograph as a wall that stands at a slant, from a second place."""
+    K = intrinsics(1.0, SIZE)
+    c2w = torch.eye(4)
+    c2w[:3, 3] = torch.tensor(shift)
+    normal, origin, directions = F.normalize(torch.tensor([0.5, 0.0, 1.0]), dim=0), c2w[:3, 3], rays(K, SIZE)
+    points = origin + directions * ((3.0 - origin @ normal) / (directions @ normal))[..., None]
+    seen = points @ K.T
+    grid = seen[..., :2] / seen[..., 2:] / torch.tensor([SIZE[1], SIZE[0]]) * 2 - 1
+    moved = F.grid_sample(photos[0][None], grid[None], align_corners=False, padding_mode="border")[0]
+    rotation, translation = _errors(estimate_cameras((photos[0], moved), K=torch.stack([K, K])).c2w, torch.stack([torch.eye(4), c2w]))
+    assert rotation < 2
+    assert translation < 10
