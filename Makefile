@@ -71,7 +71,7 @@ measure-pose: $(READY)  ## estimated cameras against the true ones
 train-prior: $(READY)  ## worlds, then the small prior; resumes
 	$(BIN)/python -m videoscene_cli.train_prior $(RUN) $(if $(TEXTURES),--textures $(TEXTURES))
 
-# An hour and a half on one core, with the clips: STUDENTS/clips, then the phases of stages/distill/recipes/small.yaml; resumes.
+# An hour and three quarters on one core, with the clips: STUDENTS/clips, then the phases of stages/distill/recipes/small.yaml; resumes.
 train-student: $(READY)  ## clips of worlds, then the small student and its policy
 	$(BIN)/videoscene distill -o $(STUDENTS) $(if $(TEXTURES),--textures $(TEXTURES))
 
