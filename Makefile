@@ -79,8 +79,9 @@ train-student: $(READY)  ## clips of worlds, then the small student and its poli
 # from 459), and one-step regression instead of leap flow.
 measure-student: $(READY)  ## what each part of the student is worth, on the scenes in DATA, with the run in STUDENTS
 	$(BIN)/videoscene evaluate --two-view $(DATA) --method render --method generate --method generate-4 --method generate-50 --student $(STUDENTS)/weights/full --jobs 2 -o $(OUT)/student/full
-	$(BIN)/videoscene evaluate --two-view $(DATA) --method generate --student $(STUDENTS)/weights/student --jobs 2 -o $(OUT)/student/fixed
-	$(BIN)/videoscene evaluate --two-view $(DATA) --method generate --student $(STUDENTS)/weights/regression --jobs 2 -o $(OUT)/student/regression
+	$(BIN)/videoscene evaluate --two-view $(DATA) --method generate --student $(STUDENTS)/weights/student --jobs 2 -o $(OUT)/student/without-ddpnet
+	$(BIN)/videoscene evaluate --two-view $(DATA) --method generate --student $(STUDENTS)/weights/regression --jobs 2 -o $(OUT)/student/without-leap-flow
+	$(BIN)/videoscene evaluate --report $(OUT)/student
 
 clean:  ## caches and build products; what was made in OUT stays
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -17,24 +17,34 @@ if TYPE_CHECKING:
 
 def write_tables(out: Path, engine: Engine) -> None:
     """Write what the results in OUT allow: tables.md and tables/*.csv of metrics.json, benchmark.md of benchmark.json, of kept frames
-    sheets.md with sheets/CASE.png, of a student plots/leaps.png, of several numbers of steps plots/steps.png.
+    sheets.md with sheets/CASE.png, of a student plots/leaps.png, of several numbers of steps plots/steps.png; where folders in OUT hold
+    metrics.json, comparison.md.
 
     Prints the paths, with --dry-run nothing else. Raises InputError if OUT holds no such results.
     """
-    from stages.evaluate.tables import benchmark_tables, tables
+    from stages.evaluate.tables import benchmark_tables, comparison, tables
 
     if (out / "benchmark.json").is_file():
         _write_all(out, "benchmark.md", benchmark_tables(read_json(out / "benchmark.json")), engine)
         if not (out / "metrics.json").is_file():
             return
-    metrics = read_json(out / "metrics.json")
-    if not isinstance(metrics, dict) or metrics.get("protocol", {}).get("name") != "two-view" or not metrics.get("summary"):
-        hint = f"videoscene evaluate --two-view DIR... -o {out}"
-        raise InputError(f"no tables from {out}", "its metrics.json is not of the two-view protocol", hint)
+    inside = sorted(path.parent for path in out.glob("*/metrics.json"))
+    if inside and not (out / "metrics.json").is_file():
+        return _write_all(out, "comparison.md", [comparison({folder.name: _read(folder) for folder in inside})], engine)
+    metrics = _read(out)
     _write_all(out, "tables.md", tables(metrics), engine)
     if (out / "frames").is_dir():
         _write_sheets(out, metrics, engine)
     _write_plots(out / "plots", metrics, engine)
+
+
+def _read(out: Path) -> dict[str, Any]:
+    """OUT/metrics.json. Raises InputError unless it is of the two-view protocol."""
+    metrics = read_json(out / "metrics.json")
+    if not isinstance(metrics, dict) or metrics.get("protocol", {}).get("name") != "two-view" or not metrics.get("summary"):
+        hint = f"videoscene evaluate --two-view DIR... -o {out}"
+        raise InputError(f"no tables from {out}", "its metrics.json is not of the two-view protocol", hint)
+    return metrics
 
 
 def _write_all(out: Path, page: str, made: Sequence[Table], engine: Engine) -> None:

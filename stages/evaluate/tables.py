@@ -38,10 +38,30 @@ class Table:
 
 def tables(metrics: Mapping[str, Any]) -> list[Table]:
     """All tables. metrics: the metrics.json of the two-view protocol."""
-    summary = metrics["summary"]
-    steps = {case["method"]: str(case["student"]["steps"]) for case in metrics.get("cases", []) if case.get("student")}
+    summary, steps = metrics["summary"], _steps(metrics)
     unposed = [_unposed(metrics["unposed"])] if "unposed" in metrics else []
     return [_results(summary), *unposed, _videos(summary, steps), _acid(), _ablation(summary), _views(summary), _seconds(summary)]
+
+
+def comparison(reports: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Several reports side by side, such as those of the students of an ablation, below the paper's.
+
+    reports: the metrics.json of the two-view protocol, by name.
+    """
+    names = ("fvd", "psnr", "ssim", "lpips vgg")
+    rows = [[name, QUOTED, "1", NOT_AVAILABLE, _cell("fvd", row[0]), *[NOT_AVAILABLE] * 3] for name, row in paper.TABLE_3.items()]
+    for report, metrics in reports.items():
+        steps = _steps(metrics)
+        for method, kinds in metrics["summary"].items():
+            cells = [_cell(name, kinds["all"]["mean"][name]) for name in names]
+            rows.append([report, method, steps.get(method, NOT_AVAILABLE), str(kinds["all"]["cases"]), *cells])
+    header = ["variant", "method", "steps", "cases", "FVD", "PSNR", "SSIM", "LPIPS-VGG"]
+    return Table("comparison", "Table 3: ablation (ours: means over the cases of each report; the paper's are of other data)", header, rows)
+
+
+def _steps(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Steps of the sampler by method, where there is one."""
+    return {case["method"]: str(case["student"]["steps"]) for case in metrics.get("cases", []) if case.get("student")}
 
 
 def _results(summary: Mapping[str, Any]) -> Table:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.evaluate.tables import Table, tables
+from stages.evaluate.tables import Table, comparison, tables
 from videoscene_cli import app
 
 MEANS = {"psnr": 21.5, "ssim": 0.7, "lpips vgg": "n/a", "fvd": 321.5, "kvd": "n/a"}
@@ -42,6 +42,25 @@ def test_ours_and_quoted_figures() -> None:
     assert "aesthetic quality needs CLIP ViT-L/14" in table("table1").title
     assert rows["generate", "ours", "4"] == rows["render", "ours", "n/a"]
     assert [row[:3] for row in table("table3").rows if row[1] == "ours"] == [["base render", "ours", "321.50"], ["full", "ours", "321.50"]]
+
+
+def test_reports_side_by_side() -> None:
+    made = comparison({"full": METRICS, "without-ddpnet": METRICS})
+    assert all(len(row) == len(made.header) for row in made.rows)
+    assert made.rows[3] == ["full", "quoted", "1", "n/a", "97.53", "n/a", "n/a", "n/a"]
+    assert ["full", "generate", "4", "3", "321.50", "21.50", "0.700", "n/a"] in made.rows
+    assert ["without-ddpnet", "render", "n/a", "3", "321.50", "21.50", "0.700", "n/a"] in made.rows
+
+
+def test_the_command_sets_reports_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("full", "without-ddpnet"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text(json.dumps(METRICS))
+    assert app.run(["evaluate", "--report", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines() == [str(tmp_path / "comparison.md"), str(tmp_path / "tables" / "comparison.csv")]
+    assert "| without-ddpnet | generate | 4 |" in (tmp_path / "comparison.md").read_text()
+    (tmp_path / "full" / "metrics.json").write_text('{"protocol": {"name": "clips"}}')
+    assert app.run(["evaluate", "--report", str(tmp_path)]) == 2
 
 
 def test_cells_with_commas() -> None:

@@ -38,7 +38,9 @@ Unposed = Annotated[bool, typer.Option("--unposed", help="Run each method also w
 Keep = Annotated[bool, typer.Option("--keep", help="Keep the frames that the methods made.")]
 Real = Annotated[Path | None, typer.Option(metavar="DIR", help="A set of true clips (mp4 files, folders of frames), against --fake.")]
 Fake = Annotated[Path | None, typer.Option(metavar="DIR", help="A set of made clips, of the same length and size.")]
-Tables = Annotated[Path | None, typer.Option("--report", metavar="OUT", help="Write tables of the results of --two-view in OUT.")]
+Tables = Annotated[
+    Path | None, typer.Option("--report", metavar="OUT", help="Write tables of what --two-view left in OUT, or in its folders.")
+]
 Benchmark = Annotated[bool, typer.Option("--benchmark", help="Time every stage, cold and warm, on two photographs.")]
 Jobs = Annotated[int, typer.Option(metavar="N", min=1, help="Cases at a time, each in a process of its own.")]
 
