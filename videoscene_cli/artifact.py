@@ -96,6 +96,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
     except (AttributeError, KeyError, TypeError) as error:
         raise InputError(f"cannot use {path}", "it is no manifest of this program", "make that result again with --force") from error
     for output, expected in outputs.items():
+        if not output.is_file():
+            raise InputError(f"{output} is gone", f"{path} says that it was made", "make that result again with --force")
         if sha256_file(output) != expected:
             raise InputError(f"{output} has changed", f"it is not the file that {path} describes", "make that result again with --force")
     return manifest

@@ -126,7 +126,7 @@ def run_case(jobs: Sequence[Job]) -> list[Outcome]:
 
 def _make_and_measure(jobs: Sequence[Job]) -> dict[str, Outcome]:
     from stages.evaluate.cases import load_task
-    from stages.evaluate.kept import keep_frames
+    from stages.evaluate.kept import keep_frames, keep_truth
     from stages.evaluate.two_view import compare
     from stages.files.publish import write_json
 
@@ -142,9 +142,11 @@ def _make_and_measure(jobs: Sequence[Job]) -> dict[str, Outcome]:
         except Exception as error:
             outcomes[job.method] = error
     records = compare(case, task, made, _instruments()) if made else {}
+    if any(job.keep for job in jobs):
+        keep_truth(jobs[0].frames.parents[1], case.name, task)
     for job in (job for job in jobs if job.method in made):
         if job.keep:
-            keep_frames(job.frames.parents[1], job.method, case.name, made[job.method], task)
+            keep_frames(job.frames.parents[1], job.method, case.name, made[job.method])
         record = records[job.method] | facts[job.method] | {"fingerprint": job.fingerprint}
         write_json(job.record, record)
         outcomes[job.method] = record

@@ -45,10 +45,14 @@ def default_steps(path: Path) -> int:
     """Steps where no --steps are asked for: fewer for a scene of ours, fewest where its clip is only a render, which says nothing new."""
     from stages.reconstruct import STEPS, STEPS_OF_A_CLIP, STEPS_OF_A_PAIR
 
-    manifest = path / "generate" / "manifest.json"
-    if not manifest.is_file():
+    if not is_finished(path):
         return STEPS
-    return STEPS_OF_A_PAIR if read_manifest(manifest).get("student") is None else STEPS_OF_A_CLIP
+    return STEPS_OF_A_PAIR if read_manifest(path / "generate" / "manifest.json").get("student") is None else STEPS_OF_A_CLIP
+
+
+def is_finished(path: Path) -> bool:
+    """Whether a folder is a scene of ours with a finished clip, whatever else lies in it."""
+    return (path / "generate" / "manifest.json").is_file()
 
 
 def find_source(path: Path, cameras: Path | None, size: int, options: dict[str, Any], engine: Engine) -> Source:
@@ -60,18 +64,19 @@ def find_source(path: Path, cameras: Path | None, size: int, options: dict[str, 
         return _posed(files, lambda: _read_video(path, cameras), size, options, engine)
     if cameras is not None:
         raise InputError("bad usage", "--cameras is for a video", "leave it out: a folder has a transforms.json of its own")
-    if (path / TRANSFORMS).is_file():
-        from stages.files.transforms import read_transforms
+    if not is_finished(path):
+        if (path / TRANSFORMS).is_file():
+            from stages.files.transforms import read_transforms
 
-        names = read_transforms(path / TRANSFORMS)[1]
-        files = {"cameras": path / TRANSFORMS, **{f"photograph {index}": path / name for index, name in enumerate(names)}}
-        return _posed(files, lambda: _read_folder(path), size, options, engine)
-    photographs = sorted(file for file in path.glob("*") if file.suffix.lower() in PHOTOGRAPHS)
-    if photographs:
-        files = {f"photograph {index}": file for index, file in enumerate(photographs)}
-        return _posed(files, lambda: _find_cameras(photographs), size, options, engine)
+            names = read_transforms(path / TRANSFORMS)[1]
+            files = {"cameras": path / TRANSFORMS, **{f"photograph {index}": path / name for index, name in enumerate(names)}}
+            return _posed(files, lambda: _read_folder(path), size, options, engine)
+        photographs = sorted(file for file in path.glob("*") if file.suffix.lower() in PHOTOGRAPHS)
+        if photographs:
+            files = {f"photograph {index}": file for index, file in enumerate(photographs)}
+            return _posed(files, lambda: _find_cameras(photographs), size, options, engine)
     hint = f"videoscene generate {path}, or give a folder with a {TRANSFORMS}"
-    made = scenes.require_stage(path, "generate", hint)
+    made = scenes.require_clip(path, "generate", hint)
     prior = scenes.require_stage(path, "prior", hint)
     request = Request("reconstruct", {**options, "generate": made["fingerprint"], "prior": prior["fingerprint"]}, {})
     return Source(

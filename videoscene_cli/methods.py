@@ -122,7 +122,7 @@ def decides(name: str, engine: Engine, students: Students) -> tuple[dict[str, An
     options: dict[str, Any] = {"cameras": PROTOCOL} if asked.unposed else {}
     weights: dict[str, Mapping[str, str]] = {"prior": engine.weights.record()} if asked.base in WITH_PRIOR else {}
     if asked.base in OPTIMISED:
-        options["settings"] = asdict(_settings(engine.shared.seed))
+        options["settings"] = asdict(_settings(asked, engine.shared.seed))
     if asked.base in VIDEO_MODELS:
         options |= {"steps": asked.steps or VIDEO_MODELS[asked.base], "seed": engine.shared.seed}
     if asked.base in WITH_STUDENT:
@@ -145,11 +145,11 @@ def open_method(asked: Asked, setup: Setup) -> Opened:
     if name == "plane-sweep":
         return Opened(plane_sweep.plane_sweep(_ranges(setup)))
     if name == "photographs":
-        return Opened(photographs_only(_settings(seed), _ranges(setup)))
+        return Opened(photographs_only(_settings(asked, seed), _ranges(setup)))
     if name == "render":
         return Opened(render_prior(_prior(setup)))
     if name == "refined":
-        return Opened(refined_prior(_prior(setup), _settings(seed)))
+        return Opened(refined_prior(_prior(setup), _settings(asked, seed)))
     if name in VIDEO_MODELS:
         steps = asked.steps or VIDEO_MODELS[name]
         model = video_models.load(name, hub_cache(), engine.device, steps, seed)
@@ -157,13 +157,15 @@ def open_method(asked: Asked, setup: Setup) -> Opened:
     step, facts, frames = _student(asked, setup)
     if name == "generate":
         return Opened(repair_prior(_prior(setup), step, frames), facts)
-    return Opened(refined_prior(_prior(setup), _settings(seed), step), facts)
+    return Opened(refined_prior(_prior(setup), _settings(asked, seed), step), facts)
 
 
-def _settings(seed: int) -> Settings:
-    from stages.reconstruct import Settings
+def _settings(asked: Asked, seed: int) -> Settings:
+    """How long `reconstruct` would optimise what the method gives it."""
+    from stages.reconstruct import STEPS, STEPS_OF_A_CLIP, STEPS_OF_A_PAIR, Settings
 
-    return Settings(seed=seed)
+    steps = {"photographs": STEPS, "refined": STEPS_OF_A_PAIR, "reconstruct": STEPS_OF_A_CLIP}
+    return Settings(steps[asked.base], seed=seed)
 
 
 @functools.cache

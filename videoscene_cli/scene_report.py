@@ -11,7 +11,7 @@ from stages.files.publish import check_writable
 from videoscene_cli import scenes
 from videoscene_cli.artifact import Record, Request, is_current
 from videoscene_cli.engine import Engine
-from videoscene_cli.sources import Work, read_works, run_each, scene_name
+from videoscene_cli.sources import Work, read_works, require_apart, run_each, scene_name
 
 CLIPS = ("render", "generate")  # the stages of a scene that hold a clip
 SHOWN = ("temporal flickering", "mean flow", "verified", "epipolar error", "depth difference", "re-render psnr", "coverage")
@@ -25,6 +25,7 @@ def evaluate_scenes(arguments: Sequence[str], out: str | None, engine: Engine) -
         works = read_works(arguments, out, "scenes")
     else:
         works = [Work((Path(path),), None if out is None else str(Path(out) / scene_name(Path(path)))) for path in arguments]
+        require_apart(works)
     run_each(works, lambda work: _evaluate(work.scene, Path(work.out) if work.out else work.scene / "evaluate", engine), engine.report)
 
 
@@ -39,7 +40,7 @@ def _evaluate(scene: Path, target: Path, engine: Engine) -> None:
         raise InputError(f"nothing to evaluate in {scene}", "it has neither a finished render nor a finished generate", hint)
     used = ["prior", *clips, *(["reconstruct"] if (scene / "reconstruct" / "manifest.json").exists() else [])]
     for stage in used:
-        scenes.require_stage(scene, stage, hint)
+        (scenes.require_clip if stage in clips else scenes.require_stage)(scene, stage, hint)
     manifests = {stage: scene / stage / "manifest.json" for stage in used}
     request, manifest = Request("evaluate", {"protocol": PROTOCOL}, manifests), target / "manifest.json"
     current = is_current(request, manifest, target, engine.shared.force, touch=not engine.shared.dry_run)

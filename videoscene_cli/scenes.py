@@ -29,6 +29,22 @@ def require_stage(scene: Path, stage: str, hint: str) -> dict[str, Any]:
     return read_manifest(manifest)
 
 
+def require_clip(scene: Path, stage: str, hint: str) -> dict[str, Any]:
+    """The manifest of the scene's finished `render` or `generate`, made from the prior that the scene holds now; InputError otherwise."""
+    found = require_stage(scene, stage, hint)
+    render = found if stage == "render" else require_stage(scene, "render", hint)
+    prior = require_stage(scene, "prior", hint)
+    now = {output["path"]: output["sha256"] for output in prior["outputs"]}
+    then = {each["role"]: each["sha256"] for each in render["inputs"]}
+    if (then.get("gaussians"), then.get("cameras")) != (now.get("gaussians.ply"), now.get("transforms.json")):
+        raise InputError(f"the render of {scene} is of another prior", "the prior was replaced since", f"videoscene render {scene} --force")
+    if stage == "generate" and found["options"].get("render") != render["fingerprint"]:
+        raise InputError(
+            f"the clip of {scene} is of another render", "the render was replaced since", f"videoscene generate {scene} --force"
+        )
+    return found
+
+
 def check_inputs_folder(scene: Path) -> None:
     """Raise InputError when the scene's inputs folder holds files that are not ours and would be lost."""
     folder = scene / "inputs"

@@ -88,11 +88,16 @@ def read_works(arguments: Sequence[str], out: str | None, takes: str) -> list[Wo
         if work.is_pair and work.out is None:
             places = "-o SCENE, a folder to be made" + (", or -o out.mp4" if takes == "both" else "")
             raise InputError("no place for the result", "-o is missing", f"add {places}")
+    require_apart(works)
+    return works
+
+
+def require_apart(works: Sequence[Work]) -> None:
+    """Raise InputError when two results would go into one place."""
     targets = [work.out or str(work.paths[0]) for work in works]
     twice = {target for target in targets if targets.count(target) > 1}
     if twice:
-        raise InputError("two results in one place", f"{sorted(twice)[0]} is named twice", "give each line an out of its own")
-    return works
+        raise InputError("two results in one place", f"{sorted(twice)[0]} is named twice", "give each an out of its own, or one at a time")
 
 
 def _parse(line: str, number: int) -> Work:

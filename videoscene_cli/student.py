@@ -42,7 +42,7 @@ class VideoStudent:
         self._model: _Small | _CogVideoX | None = None
         if name != "none":
             ours = installed.SHIPPED.is_dir() and name in os.listdir(installed.SHIPPED)
-            folder = installed.SHIPPED / name if ours else Path(name)
+            folder = installed.SHIPPED / name if ours else hub_cache() / name if name == OFFICIAL else Path(name)
             small = ours or (folder / "config.yaml").is_file()
             self._model = (_Small if small else _CogVideoX)(name, folder, None if leap == AUTO else int(leap), steps, engine)
 
@@ -141,9 +141,8 @@ class _CogVideoX:
         from stages.video.checkpoint import find_files
         from stages.video.cogvideox import TRANSFORMER_5B
 
-        hub = hub_cache()
         self.name, self.leap, self.engine = name, leap, engine
-        self.files: StudentFiles = find_files(hub / name if name == OFFICIAL else folder, hub)
+        self.files: StudentFiles = find_files(folder, hub_cache())
         self.frames: int | None = TRANSFORMER_5B["sample_frames"]
         self.steps, policy = steps, folder / "policy.safetensors"
         self.policy = policy if leap is None and policy.is_file() else None

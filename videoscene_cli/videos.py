@@ -32,7 +32,8 @@ def make_video(out: str, request: Request, make: Callable[[Record], tuple[Clip, 
     """Make a video file unless it is there, or stream it to stdout for `-`."""
     if out == "-":
         return _stream(request, make, engine)
-    video, _, manifest = files(Path(out))
+    video, ply, manifest = files(Path(out))
+    is_current(request, manifest, ply, engine.shared.force, touch=False)  # Gaussians of someone else are not replaced either
     current = is_current(request, manifest, video, engine.shared.force, touch=not engine.shared.dry_run)
     if engine.shared.dry_run:
         return show_plan(engine, request, current, files(video))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ def view(folder: Path, report: Report, wait: Callable[[], None] | None = None) -
     try:
         fill(server, folder)
         report.note(f"the scene is at http://127.0.0.1:{server.get_port()} until you press Ctrl-C")
-        (wait or _forever)()
+        with suppress(KeyboardInterrupt):
+            (wait or _forever)()
     finally:
         server.stop()
 

@@ -20,9 +20,8 @@ from stages.files.clip import write_clip
 from stages.files.depth import read_depth
 from stages.files.images import read_image, write_png
 from stages.files.publish import publish
-from stages.render import near_plane
 from stages.scene import Clip
-from stages.splat import draw
+from stages.splat import draw, near_plane
 
 TRUTH = "truth"
 COLUMNS = 5  # targets on a sheet, evenly
@@ -31,8 +30,8 @@ ERROR_GAIN = 3.0  # errors are shown this many times
 RAMP = [(48, 18, 59), (40, 120, 230), (40, 210, 170), (190, 230, 50), (250, 170, 40), (180, 30, 10)]  # far to near
 
 
-def keep_frames(kept: Path, method: str, name: str, made: Made, task: Task) -> None:
-    """Write what a method made of a case, with its depth, and once a case what is true."""
+def keep_frames(kept: Path, method: str, name: str, made: Made) -> None:
+    """Write what a method made of a case, with its depth."""
     cameras = made.cameras[list(range(2, len(made.cameras)))]
     depth = None
     if made.gaussians is not None:
@@ -41,12 +40,15 @@ def keep_frames(kept: Path, method: str, name: str, made: Made, task: Task) -> N
         depth = torch.where(drawing.alpha >= SEEN, drawing.depth, 0)
     with publish(kept / method / name) as partial:
         write_clip(partial, Clip(made.frames[2:], cameras, depth=depth))
-    if not (kept / TRUTH / name).exists():
-        with publish(kept / TRUTH / name) as partial:
-            for index, image in enumerate(task.context.images):
-                write_png(partial / "inputs" / f"{index}.png", image)
-            for index, image in enumerate(task.truth):
-                write_png(partial / "frames" / f"{index:04d}.png", image)
+
+
+def keep_truth(kept: Path, name: str, task: Task) -> None:
+    """Write what is true of a case: the two photographs and the frames between them."""
+    with publish(kept / TRUTH / name) as partial:
+        for index, image in enumerate(task.context.images):
+            write_png(partial / "inputs" / f"{index}.png", image)
+        for index, image in enumerate(task.truth):
+            write_png(partial / "frames" / f"{index:04d}.png", image)
 
 
 def sheet(kept: Path, name: str, methods: list[str]) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from stages.evaluate.prior import Prior
 from stages.generate import Student, repair
 from stages.geometry import rays
 from stages.prior.gaussian_head import C0
-from stages.reconstruct import STEPS_OF_A_CLIP, STEPS_OF_A_PAIR, Settings, gather, reconstruct
+from stages.reconstruct import Settings, gather, reconstruct
 from stages.reconstruct.thin import distances
 from stages.render import render
 from stages.scene import Cameras, Clip, Gaussians, Views
@@ -47,8 +46,7 @@ def refined_prior(prior: Prior, settings: Settings, student: Student | None = No
         (a, b), (K_a, K_b) = context.cameras.c2w, context.cameras.K
         path = interpolate(a, b, K_a, K_b, context.cameras.size, frames)
         clip = repair(render(gaussians, path.to(gaussians.means), photographs=context.images), context, student)
-        own = replace(settings, steps=STEPS_OF_A_PAIR if student is None else STEPS_OF_A_CLIP)
-        refined = reconstruct(gaussians, gather(context, clip, student is not None), own).gaussians
+        refined = reconstruct(gaussians, gather(context, clip, student is not None), settings).gaussians
         return drawn(render(refined, cameras.to(refined.means), photographs=context.images), refined)
 
     return method

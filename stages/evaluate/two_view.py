@@ -123,12 +123,16 @@ def _mean(values: list[float] | str) -> float | str | None:
 
 
 def _split(made: Made, truth: Tensor) -> dict[str, float | None] | None:
-    """Coverage and PSNR of seen and of invented pixels, the targets of a case together; None if the method does not tell its coverage."""
+    """Coverage and PSNR of seen and of invented pixels, the targets of a case together, None where there are none or all are exact.
+
+    None if the method does not tell its coverage.
+    """
     if made.coverage is None:
         return None
     frames, seen = made.frames[2:], made.coverage[2:] >= SEEN
     share = float(seen.double().mean())
-    return {"seen": share, "psnr seen": psnr_of_part(frames, truth, seen), "psnr invented": psnr_of_part(frames, truth, ~seen)}
+    parts = {name: psnr_of_part(frames, truth, mask) for name, mask in (("psnr seen", seen), ("psnr invented", ~seen))}
+    return {"seen": share} | {name: value if value is not None and math.isfinite(value) else None for name, value in parts.items()}
 
 
 def _features(task: Task, made: Mapping[str, Made], instruments: Instruments) -> dict[str, list[float]] | None:

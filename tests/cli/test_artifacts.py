@@ -138,6 +138,48 @@ def test_a_changed_or_foreign_result_is_not_touched_without_force(videoscene: Ru
     assert len(read_mp4(video)) == 3
 
 
+def test_gaussians_of_someone_else_are_not_replaced_without_force(videoscene: Run, photos: Photos, tmp_path: Path) -> None:
+    foreign = tmp_path / "holiday.ply"
+    foreign.write_bytes(b"somebody's scene")
+    ended = videoscene("generate", *photos, "-o", tmp_path / "holiday.mp4", *SHORT)
+    assert ended.code == 2
+    assert "holiday.ply already exists" in ended.err
+    assert foreign.read_bytes() == b"somebody's scene"
+
+
+def test_a_result_that_was_removed_is_named(videoscene: Run, video: Path, photos: Photos) -> None:
+    video.with_suffix(".ply").unlink()
+    ended = videoscene("generate", *photos, "-o", video, *SHORT)
+    assert ended.code == 2
+    assert "out.ply is gone" in ended.err
+    assert "--force" in ended.err
+
+
+def test_a_render_of_an_earlier_prior_is_not_mixed_with_the_new_one(videoscene: Run, scene: Path, photos: Photos) -> None:
+    assert videoscene("prior", *reversed(photos), "-o", scene, "--size", 64, "--force").code == 0
+    for command in ("generate", "reconstruct", "evaluate"):
+        ended = videoscene(command, scene)
+        assert ended.code == 2
+        assert "of another prior" in ended.err
+    assert videoscene("render", scene, "--frames", 3, "--force").code == 0
+    assert "of another render" in videoscene("reconstruct", scene).err
+    assert videoscene("generate", scene, "--force").code == 0
+    assert videoscene("reconstruct", scene, "--dry-run").code == 0
+
+
+def test_photographs_beside_a_finished_scene_do_not_hide_it(videoscene: Run, scene: Path, photos: Photos) -> None:
+    shutil.copy(photos[0], scene / "left.png")
+    shutil.copy(photos[1], scene / "right.png")
+    assert videoscene("reconstruct", scene, "--dry-run").code == 0
+
+
+def test_two_scenes_of_one_name_are_not_evaluated_into_one_place(videoscene: Run, scene: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(scene, tmp_path / "more" / "scene")
+    ended = videoscene("evaluate", scene, other, "-o", tmp_path / "figures")
+    assert ended.code == 2
+    assert "two results in one place" in ended.err
+
+
 def test_the_photographs_may_not_be_lost_to_the_inputs_folder(videoscene: Run, photos: Photos, tmp_path: Path) -> None:
     (tmp_path / "scene" / "inputs").mkdir(parents=True)
     mine = Path(shutil.copy(photos[0], tmp_path / "scene" / "inputs" / "mine.png"))

@@ -72,6 +72,18 @@ def test_the_scene_and_its_cameras_are_shown(folder: Path, monkeypatch: pytest.M
     assert server.initial_camera.look_at == pytest.approx((0, 0, 0), abs=0.02)
 
 
+def test_ctrl_c_closes_the_viewer_and_is_no_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server, module = Server(), ModuleType("viser")
+    module.ViserServer = lambda **options: server  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "viser", module)
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    viewer.view(folder, Report(), wait=interrupted)
+    assert server.stopped
+
+
 def test_the_viewer_itself_takes_the_scene(folder: Path) -> None:
     viser = pytest.importorskip("viser")
     server = viser.ViserServer(host="127.0.0.1", port=0, verbose=False)

@@ -127,6 +127,17 @@ def test_keep(wall: Wall, run: Run, tmp_path: Path) -> None:
     assert len(list((kept / "frames").iterdir())) == 3
 
 
+def test_the_kept_truth_follows_the_scene(wall: Wall, run: Run, tmp_path: Path) -> None:
+    scene = wall()
+    command = ("--two-view", scene, "--method", "nearest", "--keep", "-o", tmp_path / "report")
+    assert run(*command).code == 0
+    truth = tmp_path / "report" / "frames" / "truth" / "wall-0000-0004" / "frames" / "0000.png"
+    before = truth.read_bytes()
+    (scene / "images" / "0001.png").write_bytes((scene / "images" / "0003.png").read_bytes())
+    assert run(*command, "--force").code == 0
+    assert truth.read_bytes() != before
+
+
 def test_a_bad_scene_does_not_stop_the_rest(wall: Wall, run: Run, tmp_path: Path) -> None:
     wall("a"), wall("b", pairs=[]), wall("c")
     (tmp_path / "scenes" / "c" / "images" / "0001.png").write_bytes(b"not an image")

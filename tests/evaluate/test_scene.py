@@ -108,9 +108,10 @@ def finished(tmp_path: Path, clip: Clip, views: Views) -> Path:
     write_views(scene / "prior", views)
     write_ply(scene / "prior" / "gaussians.ply", wall_gaussians(DEPTH), [])
     write_clip(scene / "render", clip)
-    for stage in ("prior", "render"):
+    prior = {"gaussians": scene / "prior" / "gaussians.ply", "cameras": scene / "prior" / "transforms.json"}
+    for stage, inputs in (("prior", {}), ("render", prior)):
         files = {str(path.relative_to(scene / stage)): path for path in (scene / stage).rglob("*") if path.is_file()}
-        Record().write_manifest(scene / stage / "manifest.json", Request(stage, {}, {}), files)
+        Record().write_manifest(scene / stage / "manifest.json", Request(stage, {}, inputs), files)
     return scene
 
 
