@@ -14,10 +14,9 @@ from torch import Tensor
 
 from stages.border import keep_border
 from stages.scene import Cameras, Clip, Gaussians
-from stages.splat import draw
+from stages.splat import draw, near_plane
 
 CHUNK = 7  # frames drawn between two progress reports
-NEAR = 0.01  # what is nearer to a camera than this share of the scene's median distance is not drawn
 
 
 def fill_holes(image: Tensor, alpha: Tensor) -> Tensor:
@@ -33,11 +32,6 @@ def fill_holes(image: Tensor, alpha: Tensor) -> Tensor:
     weight = (2 * known).clamp_max(1.0)
     behind = fill_holes(coarse[:, :3] / known * weight, weight[:, 0])
     return image + (1 - alpha[:, None]) * F.interpolate(behind, image.shape[-2:], mode="bilinear", align_corners=False)
-
-
-def near_plane(means: Tensor, cameras: Cameras) -> float:
-    """The near plane for Gaussians at `means` [G, 3], scene units. Given cameras come in units of any size, so it follows the scene."""
-    return NEAR * float((means - cameras.c2w[0, :3, 3].to(means)).norm(dim=-1).median())
 
 
 @torch.no_grad()

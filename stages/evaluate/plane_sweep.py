@@ -17,7 +17,7 @@ from stages.evaluate.baselines import Drawn, Method, crossfade
 from stages.geometry import rays, unproject
 from stages.prior.gaussian_head import C0
 from stages.scene import Cameras, Clip, Gaussians, Views
-from stages.splat import draw
+from stages.splat import draw, near_plane
 
 PLANES = 96
 ZNCC_WINDOW, COLOUR_WINDOW, WIDE_WINDOW = 7, 3, 9  # pixels
@@ -33,7 +33,7 @@ def plane_sweep(near_far: Callable[[Views], Tensor]) -> Method:
 
     def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
         gaussians = to_gaussians(context, near_far(context))
-        drawing = draw(gaussians, cameras.to(gaussians.means))
+        drawing = draw(gaussians, cameras.to(gaussians.means), near=near_plane(gaussians.means, cameras))
         behind = crossfade(context, cameras, times).frames
         return Drawn(drawing.image + (1 - drawing.alpha[:, None]) * behind, cameras, drawing.alpha, gaussians=gaussians)
 

@@ -16,7 +16,7 @@ from stages.metrics.geometry import epipolar_distance, triangulated_depth
 from stages.metrics.image import as_stored, psnr, ssim
 from stages.render import render
 from stages.scene import Cameras, Clip, Gaussians, Views
-from stages.splat import draw
+from stages.splat import draw, near_plane
 
 VIEWS = 7  # frames, evenly along the clip, that are matched each with the next, and the first with the last
 GOOD_PIXELS = 2.0  # px from the epipolar lines that a verified match may be off, for a short side of 256 px, in proportion for others
@@ -116,7 +116,7 @@ def _depth_difference(cameras: Cameras, prior: Gaussians, pairs: list[PairMatche
     """Median of |z / z_prior - 1| over verified matches where the prior knows the depth; None without any."""
     differences = []
     for pair in pairs:
-        drawing = draw(prior, cameras[[pair.frames[0]]])
+        drawing = draw(prior, cameras[[pair.frames[0]]], near=near_plane(prior.means, cameras))
         h, w = cameras.size
         x, y = pair.points_a[pair.good].long().unbind(1)
         x, y = x.clamp(0, w - 1), y.clamp(0, h - 1)

@@ -19,7 +19,7 @@ from stages.border import black_border
 from stages.prior.carve import visible_as_claimed
 from stages.prior.network import MULTIPLE, Features, MVSplat
 from stages.scene import Gaussians, Views
-from stages.splat import draw
+from stages.splat import draw, near_plane
 
 # Photographs and video frames often end in a dark or mixed row of pixels, which would stand as a seam in the middle of the scene.
 BORDER = 1
@@ -108,7 +108,8 @@ def disagreement(prediction: Prediction, views: Views) -> float:
     count = len(gaussians.means) // 2
     for view in (0, 1):
         half = gaussians[view * count : (view + 1) * count]
-        drawing = draw(half, views.cameras[[1 - view]].to(half.means))
+        camera = views.cameras[[1 - view]].to(half.means)
+        drawing = draw(half, camera, near=near_plane(half.means, camera))
         alpha = drawing.alpha[0]
         difference = (drawing.image[0] / alpha.clamp_min(1e-3) - views.images[1 - view].to(alpha)).abs().mean(0).clamp_max(CLAMP)
         errors.append(float((difference * alpha).sum() / alpha.sum()) if float(alpha.sum()) > 0 else 1.0)

@@ -76,7 +76,8 @@ def _given(paths: tuple[Path, Path], photos: tuple[Tensor, Tensor], cameras_file
                 f"it has {len(cameras)} frames and none is called {paths[picked.index(None)].name}",
                 "name the photographs in file_path, or give a file with exactly two frames",
             )
-        picked = [0, 1]
+        known = next((k for k in picked if k is not None), None)
+        picked = [0, 1] if known is None else [1 - known if k is None else k for k in picked]
     chosen = cameras[[k for k in picked if k is not None]]
     K = []
     for photo, intrinsics in zip(photos, chosen.K, strict=True):

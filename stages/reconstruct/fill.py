@@ -10,9 +10,9 @@ from torch import Tensor
 from stages.prior.gaussian_head import C0
 from stages.reconstruct.targets import Targets
 from stages.reconstruct.thin import distances, join
-from stages.render import NEAR, fill_holes
+from stages.render import fill_holes
 from stages.scene import Cameras, Gaussians
-from stages.splat import draw
+from stages.splat import NEAR, draw
 
 HOLE = 0.5  # a pixel with less coverage than this gets a Gaussian of its own
 VIEWS = 5  # looked at, evenly spread over the targets

@@ -18,9 +18,8 @@ from stages.reconstruct.moves import from_moves, moves, origins, to_moves
 from stages.reconstruct.state import State, new_state
 from stages.reconstruct.targets import Targets
 from stages.reconstruct.thin import distances, thin
-from stages.render import NEAR
 from stages.scene import Cameras, Gaussians
-from stages.splat import draw
+from stages.splat import NEAR, draw
 
 # Adam's learning rates (Kerbl et al. 2023); those of positions are twice sideways and once along the ray, in the units of moves.py.
 RATES = {

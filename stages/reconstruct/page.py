@@ -13,8 +13,8 @@ from torch import Tensor
 from stages.files.failures import writing
 from stages.prior.gaussian_head import C0
 from stages.reconstruct.thin import distances
-from stages.render import NEAR
 from stages.scene import Cameras, Gaussians
+from stages.splat import NEAR
 
 VIEWER = Path(__file__).with_name("viewer.html")
 

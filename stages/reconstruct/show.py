@@ -8,9 +8,8 @@ from torch import Tensor
 from stages.geometry import project
 from stages.prior.gaussian_head import C0
 from stages.reconstruct.thin import distances
-from stages.render import NEAR
 from stages.scene import Cameras, Gaussians
-from stages.splat import draw
+from stages.splat import NEAR, draw
 from stages.trajectory import orbit
 
 SOLID = 0.5  # opacity of a Gaussian that stands for a point of a surface

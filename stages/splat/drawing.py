@@ -12,6 +12,7 @@ from stages.splat.dispatch import rasterization
 
 # Without gradients a path is drawn in groups of this many cameras, which keeps the memory of long paths flat.
 GROUP = 4
+NEAR = 0.01  # what is nearer to a camera than this share of the scene's median distance is not drawn
 
 
 @dataclass(frozen=True)
@@ -59,3 +60,8 @@ def draw(gaussians: Gaussians, cameras: Cameras, background: Tensor | None = Non
         parts.append((image, alpha))
     image = torch.cat([p[0] for p in parts]).permute(0, 3, 1, 2)
     return Drawing(image[:, :3], torch.cat([p[1] for p in parts])[..., 0], image[:, 3])
+
+
+def near_plane(means: Tensor, cameras: Cameras) -> float:
+    """The near plane for Gaussians at `means` [G, 3], scene units. Given cameras come in units of any size, so it follows the scene."""
+    return NEAR * float((means - cameras.c2w[0, :3, 3].to(means)).norm(dim=-1).median())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -82,7 +82,7 @@ def student(model: CogVideoX, settings: StepSettings, choose: Choose | None = No
         if settings.fit == "crop":
             clip = crop_clip(clip, model.size)
         frames = repair_frames(model, clip.frames, _ends(clip, views, model.size, settings), settings, _of_clip(choose, clip.coverage))
-        return Clip(frames, clip.cameras, clip.coverage, clip.fps)
+        return replace(clip, frames=frames)
 
     return repair
 
@@ -120,7 +120,11 @@ def repair_frames(
         x0 = several_steps(model, latent, condition, t, noise, settings.steps)
     out = model.decode(x0)[0].transpose(0, 1).float().cpu()
     if not bool(torch.isfinite(out).all()):
-        raise RunError("the student's frames hold NaN or infinite values", "its weights or its precision", "try --dtype float32")
+        raise RunError(
+            "the student's frames hold NaN or infinite values",
+            "its weights or its precision",
+            "try --device cpu, in float32",
+        )
     return _resize((out / 2 + 0.5).clamp(0, 1), (frames.shape[-2], frames.shape[-1]))
 
 
@@ -148,12 +152,12 @@ def largest_crop(size: tuple[int, int], like: tuple[int, int]) -> tuple[int, int
 
 
 def crop_clip(clip: Clip, like: tuple[int, int]) -> Clip:
-    """The middle of a clip with the proportions of `like` (h, w): frames, coverage and cameras."""
+    """The middle of a clip with the proportions of `like` (h, w): frames, coverage, depth and cameras."""
     top, left, height, width = largest_crop(clip.cameras.size, like)
     rows, columns = slice(top, top + height), slice(left, left + width)
     cameras = Cameras(clip.cameras.c2w, crop_intrinsics(clip.cameras.K, left, top), (height, width))
-    coverage = None if clip.coverage is None else clip.coverage[:, rows, columns]
-    return Clip(clip.frames[:, :, rows, columns], cameras, coverage, clip.fps)
+    coverage, depth = (None if maps is None else maps[:, rows, columns] for maps in (clip.coverage, clip.depth))
+    return Clip(clip.frames[:, :, rows, columns], cameras, coverage, clip.fps, depth)
 
 
 def _ends(clip: Clip, views: Views, size: tuple[int, int], settings: StepSettings) -> Tensor:

@@ -97,6 +97,14 @@ def test_photographs_of_one_name_are_told_apart_by_their_folder(tmp_path: Path) 
     assert torch.allclose(prepared.views.cameras.c2w.double(), cameras.c2w, atol=1e-6)
 
 
+def test_one_name_of_two_tells_the_other_camera_too(tmp_path: Path) -> None:
+    left, right, cameras = _pair(tmp_path)
+    file = tmp_path / "transforms.json"
+    write_transforms(file, cameras, ["images/other.png", "images/left.png"])
+    prepared = prepare((left, right), short_side=64, cameras_file=file)
+    assert torch.allclose(prepared.views.cameras.c2w.double(), cameras.c2w[[1, 0]], atol=1e-6)
+
+
 def test_cameras_of_another_aspect_are_refused(tmp_path: Path) -> None:
     left, right, cameras = _pair(tmp_path)
     file = tmp_path / "transforms.json"

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from stages.errors import InputError
+from stages.geometry import crop_intrinsics
 from stages.reconstruct.fill import fill
 from stages.reconstruct.loss import picture_loss
 from stages.reconstruct.quality import doubted
@@ -116,6 +117,16 @@ def test_clips_of_another_size_are_refused() -> None:
     views = Views(torch.zeros(2, 3, 16, 16), Cameras(cameras(0.0, 1.0).c2w, cameras(0.0, 1.0).K, (16, 16)))
     with pytest.raises(InputError, match="do not fit"):
         gather(views, Clip(torch.ones(1, 3, *SIZE), cameras(0.5)))
+
+
+def test_photographs_are_cut_to_a_clip_of_their_middle() -> None:
+    h, w = SIZE
+    views = Views(torch.rand(2, 3, h, w), cameras(0.0, 0.4))
+    middle = Cameras(cameras(0.2).c2w, crop_intrinsics(cameras(0.2).K, 4, 2), (h - 4, w - 8))
+    targets = gather(views, Clip(torch.ones(1, 3, *middle.size), middle), repaired=True)
+    assert torch.equal(targets.images[:2], views.images[:, :, 2 : h - 2, 4 : w - 4])
+    assert torch.equal(targets.cameras.K[0].float(), middle.K[0].float())
+    assert targets.cameras.size == middle.size
 
 
 def test_frames_of_large_loss_are_doubted_photographs_never() -> None:
