@@ -60,19 +60,20 @@ class Setting:
 class Clips:
     """The clips of a phase: those it trains on, and those that it only looks at (the last tenth of the shards, if there are two or more).
 
-    names: the shards as the phase's first checkpoint recorded them, or None; so a set that grows does not change a run.
+    names: the shards as the phase's first checkpoint recorded them, see `shard_name`, or None; so a set that grows does not change a run.
     Raises InputError when there is no shard, or one of the recorded ones is gone.
     """
 
     def __init__(self, setting: Setting, names: Sequence[str] | None = None) -> None:
-        by_name = {str(path): path for path in setting.shards}
-        self.names = list(by_name) if names is None else list(names)
-        if not self.names:
-            raise InputError("no training clips", "no folder of clips holds a shard", "name one with --clips")
-        gone = next((name for name in self.names if name not in by_name), None)
+        here = {shard_name(path, setting.run): path for path in setting.shards}
+        by_name = {str(path): path for path in setting.shards} | here  # earlier versions recorded the path as it was given
+        gone = next((name for name in names or () if name not in by_name), None)
         if gone:
             raise InputError("cannot go on", f"the run was started with {gone}, which is gone", "put it back, or start over with --force")
-        self.setting, shards = setting, [by_name[name] for name in self.names]
+        shards = list(here.values()) if names is None else [by_name[name] for name in names]
+        if not shards:
+            raise InputError("no training clips", "no folder of clips holds a shard", "name one with --clips")
+        self.setting, self.names = setting, [shard_name(path, setting.run) for path in shards]
         kept = max(1, len(shards) // 10) if len(shards) > 1 else 0
         self.trained, self.held_out = shards[: len(shards) - kept], shards[len(shards) - kept :] or shards
 
@@ -88,6 +89,12 @@ class Clips:
         gs = [generator(self.setting.seed, "look", k) for k in range(LOOKED_AT)]
         batches = [self.draw(g, 1, held_out=True) for g in gs]
         return batches, [noise_like(batch.z_render, g) for batch, g in zip(batches, gs, strict=True)]
+
+
+def shard_name(shard: Path, run: Path) -> str:
+    """What a run records of a shard: its place in the run, or else its whole path, so that neither `cd` nor a moved run loses it."""
+    shard, run = shard.resolve(), run.resolve()
+    return str(shard.relative_to(run) if shard.is_relative_to(run) else shard)
 
 
 def noise_like(latent: Tensor, g: Generator) -> Tensor:
