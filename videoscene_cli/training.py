@@ -139,11 +139,13 @@ class Training:
         return Request("distill", {"phase": phase, **self.setting.identity(phase)}, {})
 
     def forget(self, phase: Phase) -> None:
-        """Remove what a phase left, for --force."""
+        """Remove what a phase left, and before that what came of it, for --force."""
+        from stages.distill.phases import descendants
         from stages.files.leftovers import remove
 
-        remove(self.weights(phase))
-        remove(self.run / "checkpoints" / phase)
+        for name in (*descendants(phase), phase):
+            remove(self.weights(name))
+            remove(self.run / "checkpoints" / name)
 
     def note_config(self) -> None:
         """Write config.yaml, the settings in full."""

@@ -30,6 +30,11 @@ BEFORE: dict[Phase, Phase | None] = {"teacher": None, "regression": "teacher", "
 LOOKED_AT = 3  # clips that are not trained on and measured at every checkpoint
 
 
+def descendants(phase: Phase) -> list[Phase]:
+    """The phases that start from what a phase leaves, however late; the last ones first."""
+    return [name for child, before in BEFORE.items() if before == phase for name in (*descendants(child), child)]
+
+
 @dataclass(frozen=True)
 class Setting:
     """What all phases of a run share.

@@ -97,6 +97,24 @@ def test_the_same_run_is_up_to_date_and_another_is_refused(whole: Path, material
     assert "--force" in ended.err
 
 
+@pytest.mark.parametrize(
+    ("phase", "kept", "policy_keeps"),
+    [("student", {"teacher", "regression", "student"}, False), ("regression", {"teacher", "regression", "student", "full"}, True)],
+)
+def test_force_starts_over_what_comes_of_a_phase_and_nothing_else(
+    whole: Path, material: tuple[Path, Path], videoscene: Run, tmp_path: Path, phase: str, kept: set[str], policy_keeps: bool
+) -> None:
+    """The policy is rewarded by the student it picks steps for."""
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    ended = videoscene(*command(material, out, "--phase", phase, "--force"))
+    assert ended.code == 0, ended.err
+    assert {path.name for path in (out / "weights").iterdir()} == kept
+    assert (out / "checkpoints" / "policy" / "rewards.json").exists() == policy_keeps
+    ended = videoscene(*command(material, out, "--json"))
+    assert [json.loads(line)["up_to_date"] for line in ended.out.splitlines()] == [True, True, True, policy_keeps]
+
+
 def test_a_run_is_laid_out_as_the_readme_says(whole: Path) -> None:
     assert {path.name for path in whole.iterdir()} == {"config.yaml", "log.jsonl", "samples", "checkpoints", "weights", "manifest.json"}
     manifest = read_manifest(whole / "manifest.json")
