@@ -75,12 +75,17 @@ class Clips:
         gone = next((name for name in names or () if name not in by_name), None)
         if gone:
             raise InputError("cannot go on", f"the run was started with {gone}, which is gone", "put it back, or start over with --force")
-        shards = list(here.values()) if names is None else [by_name[name] for name in names]
-        if not shards:
+        self.shards = here if names is None else {shard_name(by_name[name], setting.run): by_name[name] for name in names}
+        if not self.shards:
             raise InputError("no training clips", "no folder of clips holds a shard", "name one with --clips")
-        self.setting, self.names = setting, [shard_name(path, setting.run) for path in shards]
+        self.setting, shards = setting, list(self.shards.values())
         kept = max(1, len(shards) // 10) if len(shards) > 1 else 0
         self.trained, self.held_out = shards[: len(shards) - kept], shards[len(shards) - kept :] or shards
+
+    @property
+    def names(self) -> list[str]:
+        """The shards as a checkpoint records them."""
+        return list(self.shards)
 
     def draw(self, g: Generator, count: int, held_out: bool = False) -> Batch:
         """A random batch."""
@@ -94,6 +99,12 @@ class Clips:
         gs = [generator(self.setting.seed, "look", k) for k in range(LOOKED_AT)]
         batches = [self.draw(g, 1, held_out=True) for g in gs]
         return batches, [noise_like(batch.z_render, g) for batch, g in zip(batches, gs, strict=True)]
+
+
+def clips_of(setting: Setting, phase: Phase) -> Clips:
+    """The clips that a phase was started with, or those that it will be."""
+    checkpoint = newest(setting.run, phase)
+    return Clips(setting, None if checkpoint is None else read_facts(checkpoint).get("clips"))
 
 
 def shard_name(shard: Path, run: Path) -> str:
@@ -122,8 +133,7 @@ def train_phase(setting: Setting, phase: Phase, progress: Progress) -> None:
     """
     before, model = BEFORE[phase], setting.model
     checkpoint = newest(setting.run, phase)
-    facts = None if checkpoint is None else read_facts(checkpoint)
-    clips = Clips(setting, None if facts is None else facts.get("clips"))
+    clips = clips_of(setting, phase)
     start = {name: value.detach().clone() for name, value in model.weights.items()} if before is None else finished(setting, before)
     with torch.no_grad():
         for name, value in model.weights.items():
