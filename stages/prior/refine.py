@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stages.prior.two_view import cross_matrix, homogeneous
+from stages.geometry import cross_matrix, homogeneous, turned_by
 
 ITERATIONS = 30
 
@@ -130,7 +130,7 @@ def _linearised(
 
 
 def _moved(step: Tensor, rotation: Tensor, translation: Tensor, log_scale: Tensor, tangent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    rotation = torch.linalg.matrix_exp(cross_matrix(step[:3])) @ rotation
+    rotation = turned_by(step[:3]) @ rotation
     translation = translation + tangent @ step[3:5]
     return rotation, translation / translation.norm(), log_scale + step[5]
 
