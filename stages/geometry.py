@@ -1,4 +1,4 @@
-"""Pinhole geometry: pixel grids, projection, unprojection, relative pose, resizing of intrinsics.
+"""Pinhole geometry: pixel grids, projection, unprojection, two views, rotations, resizing of intrinsics.
 
 All functions are differentiable and keep dtype and device. Conventions: stages/scene.py.
 """
@@ -44,6 +44,46 @@ def project(points: Tensor, K: Tensor, c2w: Tensor) -> tuple[Tensor, Tensor]:
     z = camera[:, 2]
     pixels = camera @ K.mT
     return pixels[:, :2] / z[:, None], z
+
+
+def homogeneous(points: Tensor) -> Tensor:
+    """(x, y, 1) of points [M, 2]."""
+    return torch.cat([points, torch.ones_like(points[:, :1])], 1)
+
+
+def fundamental(rotation: Tensor, translation: Tensor, K: Tensor) -> Tensor:
+    """F = K_b^-T [t]x R K_a^-1, [3, 3], of two cameras with x_b = R x_a + t. K: [2, 3, 3], px."""
+    return torch.linalg.inv(K[1]).mT @ cross_matrix(translation) @ rotation @ torch.linalg.inv(K[0])
+
+
+def fundamental_of(c2w: Tensor, K: Tensor) -> Tensor:
+    """F of two cameras. c2w: [2, 4, 4].  K: [2, 3, 3], px."""
+    b_from_a = torch.linalg.inv(c2w[1]) @ c2w[0]
+    return fundamental(b_from_a[:3, :3], b_from_a[:3, 3], K)
+
+
+def cross_matrix(vectors: Tensor) -> Tensor:
+    """[v]x, the matrices [..., 3, 3] of the cross product with v [..., 3]."""
+    x, y, z = vectors.unbind(-1)
+    zero = torch.zeros_like(x)
+    rows = ((zero, -z, y), (z, zero, -x), (-y, x, zero))
+    return torch.stack([torch.stack(row, -1) for row in rows], -2)
+
+
+def turned_by(vectors: Tensor) -> Tensor:
+    """Rotations [..., 3, 3] by axis times angle, radians. vectors: [..., 3]."""
+    return torch.linalg.matrix_exp(cross_matrix(vectors))
+
+
+def rotations(quaternions: Tensor) -> Tensor:
+    """Rotation matrices [..., 3, 3] of quaternions wxyz [..., 4], of any length above 0."""
+    w, x, y, z = torch.nn.functional.normalize(quaternions, dim=-1).unbind(-1)
+    rows = (
+        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
+        (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
+        (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
+    )
+    return torch.stack([torch.stack(row, -1) for row in rows], -2)
 
 
 def resize_intrinsics(K: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:

@@ -161,7 +161,7 @@ class Record:
             "weights": dict(request.weights),
             "seconds": self.seconds,
             "peak_memory_bytes": peak_memory(),
-            "versions": {"videoscene-cli": __version__, "python": platform.python_version(), **_versions()},
+            "versions": {"videoscene-cli": __version__, **versions()},
             "device": self.device,
             **self.facts,
         }
@@ -173,8 +173,9 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _versions() -> dict[str, str]:
-    found = {}
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that results may depend on."""
+    found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)

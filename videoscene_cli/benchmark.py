@@ -6,7 +6,6 @@ weights and the reading of what the stage before left. A warm run is the stage a
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import time
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages.errors import InputError
 from videoscene_cli.allocator import keep_freed_memory
-from videoscene_cli.artifact import PACKAGES, Record, peak_memory
+from videoscene_cli.artifact import Record, peak_memory, versions
 from videoscene_cli.engine import Engine
 from videoscene_cli.methods import Setup
 from videoscene_cli.student import AUTO, VideoStudent
@@ -123,7 +122,7 @@ def machine(engine: Engine) -> dict[str, Any]:
         "system": platform.platform(),
         "device": torch.cuda.get_device_name(engine.device) if cuda else "cpu",
         "threads": torch.get_num_threads(),
-        "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": versions(),
     }
 
 

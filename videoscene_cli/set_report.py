@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import RunError
-from videoscene_cli.artifact import Record, Request
+from videoscene_cli.artifact import Request
 from videoscene_cli.engine import Engine
 from videoscene_cli.metric_networks import folder_of_networks
 
@@ -26,11 +26,11 @@ def evaluate_sets(real: Path, fake: Path, out: Path, engine: Engine) -> None:
     if engine.shared.dry_run:
         plan = {**{name: f"{len(found)} clips" for name, found in clips.items()}, "out": str(out)}
         return engine.report.data("\n".join(f"{key}: {value}" for key, value in plan.items()), plan)
-    network, run = I3D(load("i3d", folder_of_networks())), Record(device=str(engine.device))
+    network = I3D(load("i3d", folder_of_networks()))
     protocol = PROTOCOL | {"network": networks_at_hand(folder_of_networks())["i3d"]}
     measured: dict[str, dict[str, dict[str, Any]]] = {"real": {}, "fake": {}}
     failed: list[str] = []
-    with run.stage("clips"), engine.report.progress("clips") as advance:
+    with engine.report.progress("clips") as advance:
         total = len(clips["real"]) + len(clips["fake"])
         for name, clip in [("real", clip) for clip in clips["real"]] + [("fake", clip) for clip in clips["fake"]]:
             try:

@@ -139,11 +139,13 @@ class Training:
         return Request("distill", {"phase": phase, **self.setting.identity(phase)}, {})
 
     def forget(self, phase: Phase) -> None:
-        """Remove what a phase left, for --force."""
+        """Remove what a phase left, and before that what came of it, for --force."""
+        from stages.distill.phases import descendants
         from stages.files.leftovers import remove
 
-        remove(self.weights(phase))
-        remove(self.run / "checkpoints" / phase)
+        for name in (*descendants(phase), phase):
+            remove(self.weights(name))
+            remove(self.run / "checkpoints" / name)
 
     def note_config(self) -> None:
         """Write config.yaml, the settings in full."""
@@ -157,7 +159,7 @@ class Training:
     def train(self, phase: Phase, record: Record) -> None:
         """Train a phase to its end, from its newest checkpoint if there is one, and publish its weights."""
         from stages.distill.export import write_policy, write_weights
-        from stages.distill.phases import finished, train_phase
+        from stages.distill.phases import clips_of, finished, train_phase
         from stages.distill.train import newest
         from stages.files.publish import publish
 
@@ -179,7 +181,7 @@ class Training:
             files = write_weights(folder, self.config, finished(self.setting, "student" if phase == "policy" else phase), prefix, leap)
             files += [] if policy is None else [write_policy(folder, policy)]
             files += self._borrowed(folder)
-            record.facts["clips"] = {path.name: path.stat().st_size for path in self.shards}
+            record.facts["clips"] = {name: shard.stat().st_size for name, shard in clips_of(self.setting, phase).shards.items()}
             record.write_manifest(folder / "manifest.json", request, {file.name: file for file in files})
 
     def conclude(self) -> None:
@@ -193,7 +195,8 @@ class Training:
         if path.is_file() and read_json(path).get("fingerprint") == request.fingerprint:
             return
         outputs = [f"weights/{name}/{output['path']}" for name, made in done.items() for output in made["outputs"]]
-        record = Record(self.engine.shared.device, {phase: seconds for made in done.values() for phase, seconds in made["seconds"].items()})
+        devices = ", ".join(sorted({made["device"] for made in done.values()}))
+        record = Record(devices, {phase: seconds for made in done.values() for phase, seconds in made["seconds"].items()})
         with publish(path) as partial:
             record.write_manifest(partial, request, {name: self.run / name for name in outputs})
 

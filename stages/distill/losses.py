@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from stages.metrics.lpips import LPIPS
 
 MOTION, PERCEPTUAL = 0.5, 0.15  # weights beside the mean absolute difference
-LAYERS = 5
 
 
 def picture_loss(made: Tensor, truth: Tensor, perceptual: Callable[[Tensor, Tensor], Tensor] | None, weight: float = PERCEPTUAL) -> Tensor:
@@ -32,7 +30,6 @@ class Perceptual:
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         self.network = LPIPS("vgg", weights)
-        self.heads = [weights[f"NetLinLayer_{layer}.Conv_0.kernel"] for layer in range(LAYERS)]
 
     def __call__(self, made: Tensor, truth: Tensor) -> Tensor:
         """Mean distance of frames. made, truth: [N, 3, h, w] in about [0, 1]."""
@@ -42,8 +39,7 @@ class Perceptual:
         """LPIPS of two frames [3, h, w], a scalar."""
         with torch.no_grad():
             reference = self.network.features(truth)
-        layers = zip(self.network.features(made), reference, self.heads, strict=True)
-        return torch.stack([F.conv2d((a - b).square()[None], head).mean() for a, b, head in layers]).sum()
+        return self.network.distance(self.network.features(made), reference).float()
 
 
 def some_frames(distance: Callable[[Tensor, Tensor], Tensor], frames: int, generator: Generator) -> Callable[[Tensor, Tensor], Tensor]:

@@ -30,6 +30,11 @@ BEFORE: dict[Phase, Phase | None] = {"teacher": None, "regression": "teacher", "
 LOOKED_AT = 3  # clips that are not trained on and measured at every checkpoint
 
 
+def descendants(phase: Phase) -> list[Phase]:
+    """The phases that start from what a phase leaves, however late; the last ones first."""
+    return [name for child, before in BEFORE.items() if before == phase for name in (*descendants(child), child)]
+
+
 @dataclass(frozen=True)
 class Setting:
     """What all phases of a run share.
@@ -60,21 +65,27 @@ class Setting:
 class Clips:
     """The clips of a phase: those it trains on, and those that it only looks at (the last tenth of the shards, if there are two or more).
 
-    names: the shards as the phase's first checkpoint recorded them, or None; so a set that grows does not change a run.
+    names: the shards as the phase's first checkpoint recorded them, see `shard_name`, or None; so a set that grows does not change a run.
     Raises InputError when there is no shard, or one of the recorded ones is gone.
     """
 
     def __init__(self, setting: Setting, names: Sequence[str] | None = None) -> None:
-        by_name = {str(path): path for path in setting.shards}
-        self.names = list(by_name) if names is None else list(names)
-        if not self.names:
-            raise InputError("no training clips", "no folder of clips holds a shard", "name one with --clips")
-        gone = next((name for name in self.names if name not in by_name), None)
+        here = {shard_name(path, setting.run): path for path in setting.shards}
+        by_name = {str(path): path for path in setting.shards} | here  # earlier versions recorded the path as it was given
+        gone = next((name for name in names or () if name not in by_name), None)
         if gone:
             raise InputError("cannot go on", f"the run was started with {gone}, which is gone", "put it back, or start over with --force")
-        self.setting, shards = setting, [by_name[name] for name in self.names]
+        self.shards = here if names is None else {shard_name(by_name[name], setting.run): by_name[name] for name in names}
+        if not self.shards:
+            raise InputError("no training clips", "no folder of clips holds a shard", "name one with --clips")
+        self.setting, shards = setting, list(self.shards.values())
         kept = max(1, len(shards) // 10) if len(shards) > 1 else 0
         self.trained, self.held_out = shards[: len(shards) - kept], shards[len(shards) - kept :] or shards
+
+    @property
+    def names(self) -> list[str]:
+        """The shards as a checkpoint records them."""
+        return list(self.shards)
 
     def draw(self, g: Generator, count: int, held_out: bool = False) -> Batch:
         """A random batch."""
@@ -88,6 +99,18 @@ class Clips:
         gs = [generator(self.setting.seed, "look", k) for k in range(LOOKED_AT)]
         batches = [self.draw(g, 1, held_out=True) for g in gs]
         return batches, [noise_like(batch.z_render, g) for batch, g in zip(batches, gs, strict=True)]
+
+
+def clips_of(setting: Setting, phase: Phase) -> Clips:
+    """The clips that a phase was started with, or those that it will be."""
+    checkpoint = newest(setting.run, phase)
+    return Clips(setting, None if checkpoint is None else read_facts(checkpoint).get("clips"))
+
+
+def shard_name(shard: Path, run: Path) -> str:
+    """What a run records of a shard: its place in the run, or else its whole path, so that neither `cd` nor a moved run loses it."""
+    shard, run = shard.resolve(), run.resolve()
+    return str(shard.relative_to(run) if shard.is_relative_to(run) else shard)
 
 
 def noise_like(latent: Tensor, g: Generator) -> Tensor:
@@ -110,8 +133,7 @@ def train_phase(setting: Setting, phase: Phase, progress: Progress) -> None:
     """
     before, model = BEFORE[phase], setting.model
     checkpoint = newest(setting.run, phase)
-    facts = None if checkpoint is None else read_facts(checkpoint)
-    clips = Clips(setting, None if facts is None else facts.get("clips"))
+    clips = clips_of(setting, phase)
     start = {name: value.detach().clone() for name, value in model.weights.items()} if before is None else finished(setting, before)
     with torch.no_grad():
         for name, value in model.weights.items():

@@ -1,7 +1,7 @@
 """Checkpoints of a run: runs/NAME/checkpoints/PHASE/step-NNNNNN/, each published in one piece.
 
 state.safetensors   network.*, average.*, and optimiser.*.{step, exp_avg, exp_avg_sq} of every trained parameter
-state.json          step, identity (the settings that decide the weights), clips (the shards trained on), other facts of the phase
+state.json          step, identity (the settings that decide the weights), clips (the shards of the phase), other facts of the phase
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ frames of a video, "times" says where each target lies between the context frame
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from stages.errors import InputError
+from stages.files.documents import read_json
 from stages.files.images import read_image
 from stages.files.transforms import read_transforms
 from stages.scene import Cameras, Views
@@ -69,9 +69,9 @@ def read_cases(scene: Path) -> list[Case]:
     """The cases of a scene folder. Raises InputError if pairs.json is missing, malformed, or names frames that are not there."""
     path = scene / "pairs.json"
     try:
-        entries = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}", str(error), "a two-view scene has a pairs.json beside transforms.json") from error
+        entries = read_json(path)
+    except InputError as error:
+        raise InputError(error.what, error.why, "a two-view scene has a pairs.json beside transforms.json") from error
     count = len(read_transforms(scene / "transforms.json")[0])
     if not isinstance(entries, list) or not entries:
         raise InputError(f"cannot use {path}", "it is not a list of cases", 'list {"kind", "context", "target"} objects')

@@ -40,13 +40,12 @@ def _ssim(candidates: Tensor, truth: Tensor) -> Tensor:
 class Instruments:
     """Metrics of frames, in the order in which they are told.
 
-    metrics: name -> metric, or None where its network is not at hand, which is told as "n/a".  i3d: the network of the Frechet video
-    distance, or None.  networks: network -> hash of its weights, or "n/a"; part of the protocol.
+    metrics: name -> metric, or None where its network is not at hand, which is told as "n/a".
+    i3d: the network of the Frechet video distance, or None.
     """
 
     metrics: Mapping[str, Metric | None] = field(default_factory=lambda: {"psnr": _psnr, "ssim": _ssim} | dict.fromkeys(LPIPS_NETWORKS))
     i3d: I3D | None = None
-    networks: Mapping[str, str] = field(default_factory=lambda: dict.fromkeys(NETWORKS, NOT_AVAILABLE))
 
 
 def networks_at_hand(folder: Path) -> dict[str, str]:
@@ -62,4 +61,4 @@ def open_instruments(folder: Path) -> Instruments:
         available = networks[network] != NOT_AVAILABLE
         metrics[name] = LPIPS(network.removeprefix("lpips-"), load(network, folder)) if available else None
     i3d = None if networks["i3d"] == NOT_AVAILABLE else I3D(load("i3d", folder))
-    return Instruments(metrics, i3d, networks)
+    return Instruments(metrics, i3d)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from stages.evaluate.cases import Task
 from stages.evaluate.summary import mean
+from stages.geometry import turned_by
 from stages.prior.pose import estimate_cameras
 from stages.scene import Cameras, Views
 
@@ -73,14 +74,6 @@ def rotation_vector(rotation: Tensor) -> Tensor:
     axis = torch.stack([skew[2, 1], skew[0, 2], skew[1, 0]])
     sine, cosine = axis.norm(), (rotation.trace() - 1) / 2
     return axis * torch.atan2(sine, cosine) / sine.clamp_min(1e-12)
-
-
-def turned_by(vectors: Tensor) -> Tensor:
-    """Rotations [..., 3, 3] by axis times angle, radians. vectors: [..., 3]."""
-    x, y, z = vectors.unbind(-1)
-    zero = torch.zeros_like(x)
-    rows = (torch.stack([zero, -z, y], -1), torch.stack([z, zero, -x], -1), torch.stack([-y, x, zero], -1))
-    return torch.linalg.matrix_exp(torch.stack(rows, -2))
 
 
 def pose_error(true: Tensor, estimated: Tensor) -> dict[str, float]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from stages.errors import InputError, RunError
 from stages.files.colmap_binary import HINT, read_cameras, read_images, read_points
 from stages.files.failures import writing
+from stages.geometry import rotations
 from stages.scene import Cameras
 
 MODEL = Path("sparse", "0")  # where COLMAP puts the first model of a scene, and where 3DGS trainers look for it
@@ -115,7 +116,7 @@ def read_colmap(folder: Path) -> tuple[Cameras, list[str], Tensor]:
     quaternion = torch.tensor([image.quaternion for image in ordered], dtype=torch.float64)
     if not bool((quaternion.norm(dim=-1) > 0).all()):
         raise InputError(what, "a pose has a rotation of length 0, or NaN", "the file is damaged: write it again")
-    rotation = _rotations(quaternion)
+    rotation = rotations(quaternion)
     translation = torch.tensor([image.translation for image in ordered], dtype=torch.float64)
     c2w = torch.eye(4, dtype=torch.float64).repeat(len(ordered), 1, 1)
     c2w[:, :3, :3] = rotation.mT
@@ -126,14 +127,3 @@ def read_colmap(folder: Path) -> tuple[Cameras, list[str], Tensor]:
         return Cameras(c2w, K, used[0].size), [image.name for image in ordered], torch.from_numpy(points)
     except InputError as error:
         raise InputError(what, error.why, error.hint) from error
-
-
-def _rotations(quaternions: Tensor) -> Tensor:
-    """Rotation matrices [N, 3, 3] of quaternions [N, 4], wxyz, of any length above 0."""
-    w, x, y, z = torch.nn.functional.normalize(quaternions, dim=-1).unbind(-1)
-    rows = (
-        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
-        (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
-        (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
-    )
-    return torch.stack([torch.stack(row, -1) for row in rows], -2)

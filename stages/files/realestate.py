@@ -34,14 +34,13 @@ class Recording:
     """One scene of a chunk: a video whose N frames have cameras.
 
     key: its name.  intrinsics: [N, 4], fx, fy, cx, cy as shares of width and height.  c2w: [N, 4, 4], OpenCV camera-to-world.  Both are
-    float64.  encoded: N uint8 tensors, the bytes of a JPEG each.  url: of the video it was cut from, or "".
+    float64.  encoded: N uint8 tensors, the bytes of a JPEG each.
     """
 
     key: str
     intrinsics: Tensor
     c2w: Tensor
     encoded: list[Tensor]
-    url: str
 
     def __len__(self) -> int:
         return len(self.encoded)
@@ -105,5 +104,4 @@ def _recording(path: Path, scene: Any) -> Recording:
     w2c[:, :3] = rows[:, 6:].view(-1, 3, 4)
     if not bool((torch.linalg.det(w2c) > 0).all()):
         raise InputError(what, f"a camera of {key} has no pose", HINT)
-    url = scene.get("url", "")
-    return Recording(key, rows[:, :4], torch.linalg.inv(w2c), encoded, url if isinstance(url, str) else "")
+    return Recording(key, rows[:, :4], torch.linalg.inv(w2c), encoded)

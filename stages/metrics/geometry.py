@@ -7,6 +7,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from stages.geometry import fundamental_of, homogeneous
 from stages.scene import Cameras
 
 GOOD, DISCARDED = (40, 200, 60), (220, 50, 40)  # line colours
@@ -18,13 +19,9 @@ def epipolar_distance(points_a: Tensor, points_b: Tensor, cameras: Cameras) -> T
     points_a, points_b: [M, 2], px in the first and second camera.  Returns [M], float64: the mean of a match's two distances, each from
     the line of the other point (Hartley and Zisserman, sec. 11.4.3).
     """
-    a_to_b = torch.linalg.inv(cameras.c2w[1].double()) @ cameras.c2w[0].double()
-    x, y, z = a_to_b[:3, 3].tolist()
-    cross = torch.tensor([[0, -z, y], [z, 0, -x], [-y, x, 0]], dtype=torch.float64)
-    K_a, K_b = cameras.K.double()
-    fundamental = torch.linalg.inv(K_b).T @ cross @ a_to_b[:3, :3] @ torch.linalg.inv(K_a)
-    a, b = (torch.cat([p.double(), p.new_ones(len(p), 1).double()], 1) for p in (points_a, points_b))
-    lines_b, lines_a = a @ fundamental.T, b @ fundamental
+    F = fundamental_of(cameras.c2w.double(), cameras.K.double())
+    a, b = homogeneous(points_a.double()), homogeneous(points_b.double())
+    lines_b, lines_a = a @ F.T, b @ F
     residual = (b * lines_b).sum(1).abs()
     return (residual / lines_b[:, :2].norm(dim=1) + residual / lines_a[:, :2].norm(dim=1)) / 2
 
@@ -37,8 +34,7 @@ def triangulated_depth(points_a: Tensor, points_b: Tensor, cameras: Cameras) -> 
     K, c2w = cameras.K.double(), cameras.c2w.double()
     rays, centres = [], c2w[:, :3, 3]
     for points, k, pose in zip((points_a, points_b), K, c2w, strict=True):
-        pixels = torch.cat([points.double(), points.new_ones(len(points), 1).double()], 1)
-        rays.append(pixels @ torch.linalg.inv(k).T @ pose[:3, :3].T)
+        rays.append(homogeneous(points.double()) @ torch.linalg.inv(k).T @ pose[:3, :3].T)
     a, b = rays
     between = (centres[1] - centres[0]).expand_as(a)
     aa, ab, bb = (a * a).sum(1), (a * b).sum(1), (b * b).sum(1)

@@ -49,7 +49,7 @@ class LPIPS:
         """
         check_frames(candidates, truth.expand_as(candidates))
         reference = self.features(truth)
-        return torch.stack([self._distance(self.features(candidate), reference) for candidate in candidates])
+        return torch.stack([self.distance(self.features(candidate), reference) for candidate in candidates])
 
     def features(self, image: Tensor) -> list[Tensor]:
         """Unit-normalised feature maps of one image [3, h, w] in [0, 1], five of [C, h', w']."""
@@ -66,11 +66,12 @@ class LPIPS:
             maps.append((x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10))[0])
         return maps
 
+    def distance(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
+        """Distance of two images by their feature maps, a scalar, float64."""
+        layers = [F.conv2d((x - y).square()[None], head).double().mean() for x, y, head in zip(a, b, self._heads, strict=True)]
+        return torch.stack(layers).sum()
+
     def _pooled(self, x: Tensor) -> Tensor:
         if min(x.shape[-2:]) < self._pool[0]:
             raise InputError("LPIPS is not defined", "the frames are too small for its network", "give at least 32 pixels a side")
         return F.max_pool2d(x, *self._pool)
-
-    def _distance(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
-        layers = [F.conv2d((x - y).square()[None], head).double().mean() for x, y, head in zip(a, b, self._heads, strict=True)]
-        return torch.stack(layers).sum()

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from stages.errors import RunError
+from stages.geometry import fundamental, fundamental_of
 from stages.prior.matching import SHORT_SIDE, match
 from stages.prior.refine import FocalPrior, Refined, refine, scaled
-from stages.prior.two_view import RelativePose, fundamental, fundamental_of, ransac, sampson_error, triangulate, turn
+from stages.prior.two_view import RelativePose, ransac, sampson_error, triangulate, turn
 from stages.scene import Cameras
 
 INLIER, LOSS_SCALE = 2.0, 1.0  # working px: epipolar distance of an inlier in RANSAC, and noise of a good match

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stages.prior.two_view import cross_matrix, homogeneous
+from stages.geometry import cross_matrix, homogeneous, turned_by
 
 ITERATIONS = 30
 
@@ -31,12 +31,11 @@ class FocalPrior:
 
 @dataclass(frozen=True)
 class Refined:
-    """rotation [3, 3], translation [3] (unit), log_scale of the free focal lengths, its standard deviation, cost (px^2)."""
+    """rotation [3, 3], translation [3] (unit), log_scale of the free focal lengths, cost (px^2)."""
 
     rotation: Tensor
     translation: Tensor
     log_scale: float
-    deviation: float
     cost: float
 
 
@@ -90,8 +89,7 @@ def refine(
             damping *= 10
         if before - cost <= 1e-8 * before:
             break
-    deviation = float(loss_scale * torch.linalg.inv(hessian)[5, 5].sqrt()) if prior else 0.0
-    return Refined(state[0], state[1], float(state[2]), deviation, float(cost))
+    return Refined(state[0], state[1], float(state[2]), float(cost))
 
 
 def scaled(K: Tensor, log_scale: Tensor | float) -> Tensor:
@@ -132,7 +130,7 @@ def _linearised(
 
 
 def _moved(step: Tensor, rotation: Tensor, translation: Tensor, log_scale: Tensor, tangent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    rotation = torch.linalg.matrix_exp(cross_matrix(step[:3])) @ rotation
+    rotation = turned_by(step[:3]) @ rotation
     translation = translation + tangent @ step[3:5]
     return rotation, translation / translation.norm(), log_scale + step[5]
 

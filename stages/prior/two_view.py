@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from stages.geometry import homogeneous
+
 # RANSAC trials; the least is high because a wide pair may have a third of its matches right and a second, wrong model close behind.
 TRIALS = (1000, 20000)
 
@@ -50,29 +52,12 @@ def ransac(points_a: Tensor, points_b: Tensor, K: Tensor, threshold: float) -> R
     return RelativePose(pose[:, :3], pose[:, 3] / pose[:, 3].norm(), torch.from_numpy(found["inlier_mask"].copy()))
 
 
-def cross_matrix(t: Tensor) -> Tensor:
-    """[t]x, the matrix of the cross product with t [3]."""
-    zero = torch.zeros_like(t[0])
-    return torch.stack([zero, -t[2], t[1], t[2], zero, -t[0], -t[1], t[0], zero]).reshape(3, 3)
-
-
 def sampson_error(points_a: Tensor, points_b: Tensor, F: Tensor) -> Tensor:
     """Signed Sampson distance of each match to x_b^T F x_a = 0, px, [M] (Hartley and Zisserman, eq. 11.9, its square root)."""
     a, b = homogeneous(points_a), homogeneous(points_b)
     line_b, line_a = a @ F.mT, b @ F
     gradient = line_b[:, :2].square().sum(1) + line_a[:, :2].square().sum(1)
     return (b * line_b).sum(1) / gradient.clamp_min(1e-18).sqrt()
-
-
-def fundamental(rotation: Tensor, translation: Tensor, K: Tensor) -> Tensor:
-    """F = K_b^-T [t]x R K_a^-1, [3, 3]."""
-    return torch.linalg.inv(K[1]).mT @ cross_matrix(translation) @ rotation @ torch.linalg.inv(K[0])
-
-
-def fundamental_of(c2w: Tensor, K: Tensor) -> Tensor:
-    """F of two cameras. c2w: [2, 4, 4].  K: [2, 3, 3]."""
-    b_from_a = torch.linalg.inv(c2w[1]) @ c2w[0]
-    return fundamental(b_from_a[:3, :3], b_from_a[:3, 3], K)
 
 
 def triangulate(points_a: Tensor, points_b: Tensor, c2w: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,11 +92,6 @@ def turn(points_a: Tensor, points_b: Tensor, K: Tensor) -> tuple[Tensor, Tensor]
     turned = rays_a @ rotation.mT @ K[1].mT
     pixels = turned[:, :2] / turned[:, 2:].clamp_min(1e-6)
     return rotation, (pixels - points_b).norm(dim=1)
-
-
-def homogeneous(points: Tensor) -> Tensor:
-    """(x, y, 1) of points [M, 2]."""
-    return torch.cat([points, torch.ones_like(points[:, :1])], 1)
 
 
 def _unit(rays: Tensor) -> Tensor:

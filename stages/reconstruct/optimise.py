@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from stages.geometry import turned_by
 from stages.reconstruct.density import adapt_density
 from stages.reconstruct.fill import fill
 from stages.reconstruct.loss import picture_loss
@@ -197,10 +198,6 @@ def moved(cameras: Cameras, poses: Tensor, depth: float) -> Cameras:
     if not bool((poses != 0).any()) and not poses.requires_grad:
         return cameras
     poses = poses.to(cameras.c2w)
-    x, y, z = poses[:, :3].unbind(1)
-    zero = torch.zeros_like(x)
-    rows = ((zero, -z, y), (z, zero, -x), (-y, x, zero))
-    turn = torch.linalg.matrix_exp(torch.stack([torch.stack(row, -1) for row in rows], -2))
-    top = torch.cat([turn, depth * poses[:, 3:, None]], 2)
+    top = torch.cat([turned_by(poses[:, :3]), depth * poses[:, 3:, None]], 2)
     bottom = top.new_tensor([0.0, 0, 0, 1]).expand(len(top), 1, 4)
     return Cameras(cameras.c2w @ torch.cat([top, bottom], 1), cameras.K, cameras.size)

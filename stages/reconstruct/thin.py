@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from stages.errors import InputError
+from stages.geometry import rotations
 from stages.prior.gaussian_head import quaternions
 from stages.scene import Cameras, Gaussians
 
@@ -102,14 +103,3 @@ def _merge(g: Gaussians, cell: Tensor, count: int) -> tuple[Gaussians, Tensor]:
     for merged, kept in ((means, own.means), (scales, own.scales), (quats, own.quats), (opacities, own.opacities), (sh, own.sh)):
         merged[single] = kept.to(merged)
     return Gaussians(*(x.to(g.means) for x in (means, scales, quats, opacities, sh))), first
-
-
-def rotations(quats: Tensor) -> Tensor:
-    """Rotation matrices [G, 3, 3] of quaternions wxyz [G, 4], of any length above 0."""
-    w, x, y, z = torch.nn.functional.normalize(quats, dim=-1).unbind(-1)
-    rows = (
-        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
-        (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
-        (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
-    )
-    return torch.stack([torch.stack(row, -1) for row in rows], -2)

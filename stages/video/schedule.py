@@ -50,12 +50,6 @@ def add_noise(x0: Tensor, noise: Tensor, t: Tensor, rounded: bool = False) -> Te
     return (signal * x0 + sigma * noise).to(x0.dtype)
 
 
-def velocity(x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-    """v = sqrt(abar_t) noise - sqrt(1 - abar_t) x0: what the network is trained to predict."""
-    signal, sigma = levels(t, x0)
-    return (signal * noise - sigma * x0).to(x0.dtype)
-
-
 def x0_from_v(x_t: Tensor, v: Tensor, t: Tensor, rounded: bool = False) -> Tensor:
     """x0 = sqrt(abar_t) x_t - sqrt(1 - abar_t) v; at t = 999 that is -v. rounded: see `levels`."""
     signal, sigma = levels(t, x_t, rounded)
@@ -81,11 +75,3 @@ def ddim_step(x_t: Tensor, v: Tensor, t: Tensor, s: Tensor) -> Tensor:
     """
     signal, sigma = levels(s, x_t)
     return (signal * x0_from_v(x_t, v, t) + sigma * noise_from_v(x_t, v, t)).to(x_t.dtype)
-
-
-def trailing_grid(steps: int) -> list[int]:
-    """The timesteps of a sampler with `steps` steps, descending from 999, evenly spaced (spacing "trailing", Lin et al. 2024).
-
-    4 gives 999, 749, 499, 249. The step after the last goes to CLEAN.
-    """
-    return [round(STEPS * (steps - step) / steps) - 1 for step in range(steps)]

@@ -11,8 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Generator, Tensor
+from safetensors.torch import save_file
+from torch import Generator
 
 from stages.files.publish import publish
 from stages.worlds import Textures, draw_scene, expose
@@ -48,8 +48,3 @@ def write_shard(folder: Path, textures: Textures, seed: int, number: int, scenes
             {"images": torch.stack(images).contiguous(), "depth": torch.stack(depth), "c2w": torch.stack(c2w), "K": torch.stack(K)}, partial
         )
     return path
-
-
-def read_shard(path: Path) -> dict[str, Tensor]:
-    """The tensors of a shard, as written."""
-    return load_file(path)

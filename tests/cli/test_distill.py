@@ -97,6 +97,24 @@ def test_the_same_run_is_up_to_date_and_another_is_refused(whole: Path, material
     assert "--force" in ended.err
 
 
+@pytest.mark.parametrize(
+    ("phase", "kept", "policy_keeps"),
+    [("student", {"teacher", "regression", "student"}, False), ("regression", {"teacher", "regression", "student", "full"}, True)],
+)
+def test_force_starts_over_what_comes_of_a_phase_and_nothing_else(
+    whole: Path, material: tuple[Path, Path], videoscene: Run, tmp_path: Path, phase: str, kept: set[str], policy_keeps: bool
+) -> None:
+    """The policy is rewarded by the student it picks steps for."""
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    ended = videoscene(*command(material, out, "--phase", phase, "--force"))
+    assert ended.code == 0, ended.err
+    assert {path.name for path in (out / "weights").iterdir()} == kept
+    assert (out / "checkpoints" / "policy" / "rewards.json").exists() == policy_keeps
+    ended = videoscene(*command(material, out, "--json"))
+    assert [json.loads(line)["up_to_date"] for line in ended.out.splitlines()] == [True, True, True, policy_keeps]
+
+
 def test_a_run_is_laid_out_as_the_readme_says(whole: Path) -> None:
     assert {path.name for path in whole.iterdir()} == {"config.yaml", "log.jsonl", "samples", "checkpoints", "weights", "manifest.json"}
     manifest = read_manifest(whole / "manifest.json")
@@ -129,6 +147,24 @@ def test_clips_are_made_once(material: tuple[Path, Path], videoscene: Run, tmp_p
     assert made == ["world 3 0", "world 3 1", "recorded 3 0"]
     assert videoscene("distill", "-o", out, "--config", recipe, "--phase", "teacher", "--seed", 3).code == 0
     assert len(made) == 3
+    manifest = read_manifest(out / "weights" / "teacher" / "manifest.json")
+    size = (material[1] / "00000.safetensors").stat().st_size
+    assert manifest["clips"] == {f"clips/{name}.safetensors": size for name in ("worlds/00000", "worlds/00001", "recorded/00000")}
+    assert read_manifest(out / "manifest.json")["device"] == manifest["device"] != "auto"
+
+
+def test_the_manifest_lists_the_clips_that_were_trained_on(
+    whole: Path, material: tuple[Path, Path], videoscene: Run, tmp_path: Path
+) -> None:
+    """Not those that came since."""
+    out, more = tmp_path / "run", tmp_path / "more"
+    shutil.copytree(whole, out)
+    shutil.rmtree(out / "weights" / "full")
+    write_shards(more, shards=1)
+    ended = videoscene(*command(material, out, "--clips", more))
+    assert ended.code == 0, ended.err
+    told = {name: read_manifest(out / "weights" / name / "manifest.json")["clips"] for name in ("student", "full")}
+    assert told["full"] == told["student"] == {str(path.resolve()): path.stat().st_size for path in material[1].iterdir()}
 
 
 def test_the_plan_writes_nothing(material: tuple[Path, Path], videoscene: Run, tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from stages.distill.bandit import train_policy
+from stages.distill.bandit import Table, train_policy
 from stages.distill.phases import Clips, train_phase
-from stages.distill.state import checkpoints
+from stages.distill.state import checkpoints, read_facts
 from stages.distill.train import Trainer
 from stages.errors import InputError, WeightsError
 from tests.distill.tiny import CONFIG, setting, write_shards
@@ -100,6 +100,29 @@ def test_a_set_that_grows_does_not_change_a_run(trained: Path, shards: list[Path
     assert Clips(new, [str(path) for path in shards]).names == [str(path) for path in shards]
     with pytest.raises(InputError, match="is gone"):
         Clips(setting(trained, shards[:1]), [str(path) for path in shards])
+
+
+def test_a_run_knows_its_shards_from_another_folder_and_after_a_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint and a table of rewards that name them, from another folder with paths of another kind."""
+    away, inside = tmp_path / "away", tmp_path / "a" / "run" / "clips"
+    write_shards(inside, shards=1)
+    write_shards(away, shards=1)
+    monkeypatch.chdir(tmp_path)
+    relative = [*Path("a/run/clips").iterdir(), *Path("away").iterdir()]
+    first = setting(Path("a/run"), relative)
+    train_phase(first, "teacher", quiet)
+    names = Table(first).clips.names
+    assert names == ["clips/00000.safetensors", str(away.resolve() / "00000.safetensors")]
+    facts = read_facts(checkpoints(tmp_path / "a" / "run", "teacher")[-1])
+    assert facts["clips"] == names
+    assert Clips(first, [str(path) for path in relative]).names == names, "as earlier versions recorded them"
+
+    (tmp_path / "a" / "run").rename(tmp_path / "moved")
+    monkeypatch.chdir(away)
+    for folder, run in ((tmp_path, tmp_path / "moved"), (Path(".."), Path("../moved"))):
+        again = setting(run, [path for part in (run / "clips", folder / "away") for path in part.iterdir()])
+        train_phase(again, "teacher", quiet)
+        assert Clips(again, names).names == names
 
 
 def test_clips_that_are_looked_at_are_not_trained_on(trained: Path, shards: list[Path]) -> None:

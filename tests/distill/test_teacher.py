@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from stages.distill.teacher import teacher_loss, weight
-from stages.video.schedule import ALPHAS_CUMPROD, add_noise, v_from_x0, velocity
+from stages.video.schedule import ALPHAS_CUMPROD, add_noise, v_from_x0
+from tests.video.tiny import velocity
 
 SHAPE = (2, 3, 4, 2, 2)
 

@@ -64,6 +64,9 @@ def test_not_json(wall: Callable[..., Path]) -> None:
     (scene / "pairs.json").write_text("[{")
     with pytest.raises(InputError, match=r"pairs\.json"):
         read_cases(scene)
+    (scene / "pairs.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match="nested too deeply"):
+        read_cases(scene)
     (scene / "pairs.json").unlink()
     with pytest.raises(InputError, match=r"pairs\.json"):
         read_cases(scene)

@@ -1,7 +1,8 @@
 import torch
 
 from stages.video.one_step import draw_sigma, one_step, place_ends
-from stages.video.schedule import add_noise, velocity
+from stages.video.schedule import add_noise
+from tests.video.tiny import velocity
 
 
 def test_the_backbone_sees_the_noised_render_then_the_condition() -> None:

@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 
 from stages.scene import Cameras, Clip, Views
 from stages.video.cogvideox import TRANSFORMER_5B, VAE_5B, Memory, build
+from stages.video.schedule import levels
 
 TRANSFORMER: dict[str, Any] = TRANSFORMER_5B | {
     "num_attention_heads": 4,
@@ -51,3 +52,9 @@ def scene(frames: int = 9, size: tuple[int, int] = (64, 64)) -> tuple[Clip, View
     clip = torch.rand(frames, 3, *size, generator=generator)
     coverage = torch.rand(frames, *size, generator=generator)
     return Clip(clip, cameras(frames, size), coverage, 12.0), Views(torch.rand(2, 3, *size, generator=generator), cameras(2, size))
+
+
+def velocity(x0: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    """What a perfect network predicts: v = sqrt(abar_t) noise - sqrt(1 - abar_t) x0."""
+    signal, sigma = levels(t, x0)
+    return (signal * noise - sigma * x0).to(x0.dtype)

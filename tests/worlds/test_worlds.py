@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Generator, Tensor
 
 from stages.geometry import project, unproject
 from stages.worlds import draw_scene, load_textures
 from stages.worlds.motion import between
 from stages.worlds.primitives import BALL, BOX, CYLINDER, FAR, Primitives, intersect, surface
-from stages.worlds.shards import read_shard, write_shard
+from stages.worlds.shards import write_shard
 from stages.worlds.textures import TILE, Textures
 
 
@@ -102,11 +103,11 @@ def test_texture_sampling_is_bilinear_and_mirrors() -> None:
 
 def test_shard_round_trip(tmp_path: Path) -> None:
     textures = load_textures(None, Generator().manual_seed(0), procedural=3)
-    shard = read_shard(write_shard(tmp_path, textures, seed=0, number=0, scenes=2, size=(128, 192)))
+    shard = load_file(write_shard(tmp_path, textures, seed=0, number=0, scenes=2, size=(128, 192)))
     h, w = 128, 192
     assert shard["images"].shape == (2, 4, 3, h, w)
     assert shard["images"].dtype == torch.uint8
     assert shard["depth"].shape == (2, 4, h, w)
     assert bool((shard["depth"] > 0).all())
-    again = read_shard(write_shard(tmp_path, textures, seed=0, number=0, scenes=2, size=(128, 192)))
+    again = load_file(write_shard(tmp_path, textures, seed=0, number=0, scenes=2, size=(128, 192)))
     assert torch.equal(shard["images"], again["images"])

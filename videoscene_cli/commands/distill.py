@@ -46,7 +46,7 @@ def distill(
     to learn from are made first, with the prior that --weights names.
 
     Killed at any time, the same command goes on from the last checkpoint. runs/NAME/weights/full is what `generate --student` takes;
-    log.jsonl and samples/ show the training as it goes. --force starts the phases over.
+    log.jsonl and samples/ show the training as it goes. --force starts the phases over, and those that start from them.
     On several GPUs: accelerate launch $(command -v videoscene) distill ...
     """
     from stages.distill.config import find_config, read_config
