@@ -71,11 +71,10 @@ class Clips:
 
     def __init__(self, setting: Setting, names: Sequence[str] | None = None) -> None:
         here = {shard_name(path, setting.run): path for path in setting.shards}
-        by_name = {str(path): path for path in setting.shards} | here  # earlier versions recorded the path as it was given
-        gone = next((name for name in names or () if name not in by_name), None)
+        gone = next((name for name in names or () if name not in here), None)
         if gone:
             raise InputError("cannot go on", f"the run was started with {gone}, which is gone", "put it back, or start over with --force")
-        self.shards = here if names is None else {shard_name(by_name[name], setting.run): by_name[name] for name in names}
+        self.shards = here if names is None else {name: here[name] for name in names}
         if not self.shards:
             raise InputError("no training clips", "no folder of clips holds a shard", "name one with --clips")
         self.setting, shards = setting, list(self.shards.values())

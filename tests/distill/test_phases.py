@@ -115,7 +115,6 @@ def test_a_run_knows_its_shards_from_another_folder_and_after_a_move(tmp_path: P
     assert names == ["clips/00000.safetensors", str(away.resolve() / "00000.safetensors")]
     facts = read_facts(checkpoints(tmp_path / "a" / "run", "teacher")[-1])
     assert facts["clips"] == names
-    assert Clips(first, [str(path) for path in relative]).names == names, "as earlier versions recorded them"
 
     (tmp_path / "a" / "run").rename(tmp_path / "moved")
     monkeypatch.chdir(away)
