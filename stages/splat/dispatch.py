@@ -32,7 +32,7 @@ def _implementation(dtype: torch.dtype) -> ModuleType:
         cpu.kernel(dtype)
     except (build.CompileError, OSError) as error:
         reason = str(error).splitlines()[0]
-        lost = "rendering runs in torch: the same images, about 20 times slower"
+        lost = "rendering runs in torch: the same images, about 40 times slower"
         warnings.warn(f"{lost}; the C++ kernel is missing ({reason}), install a compiler such as g++", RuntimeWarning, stacklevel=3)
         return fallback
     return cpu

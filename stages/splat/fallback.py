@@ -1,4 +1,4 @@
-"""`cpu.py` in plain torch, for machines without a C++ compiler: the same three functions, the same results, some 20 times slower.
+"""`cpu.py` in plain torch, for machines without a C++ compiler: the same three functions, the same results, some 40 times slower.
 
 The formulas are gsplat 1.5.3's (Apache-2.0); kernel.cpp states the image model.
 """
