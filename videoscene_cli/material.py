@@ -76,8 +76,8 @@ def find_source(path: Path, cameras: Path | None, size: int, options: dict[str, 
             files = {f"photograph {index}": file for index, file in enumerate(photographs)}
             return _posed(files, lambda: _find_cameras(photographs), size, options, engine)
     hint = f"videoscene generate {path}, or give a folder with a {TRANSFORMS}"
-    made = scenes.require_clip(path, "generate", hint)
-    prior = scenes.require_stage(path, "prior", hint)
+    chain = scenes.require_chain(path, "generate", hint)
+    made, prior = chain["generate"], chain["prior"]
     request = Request("reconstruct", {**options, "generate": made["fingerprint"], "prior": prior["fingerprint"]}, {})
     return Source(
         request,

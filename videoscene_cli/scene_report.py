@@ -38,10 +38,11 @@ def _evaluate(scene: Path, target: Path, engine: Engine) -> None:
     clips = [stage for stage in CLIPS if (scene / stage / "manifest.json").exists()]
     if not clips:
         raise InputError(f"nothing to evaluate in {scene}", "it has neither a finished render nor a finished generate", hint)
-    used = ["prior", *clips, *(["reconstruct"] if (scene / "reconstruct" / "manifest.json").exists() else [])]
-    for stage in used:
-        (scenes.require_clip if stage in clips else scenes.require_stage)(scene, stage, hint)
-    manifests = {stage: scene / stage / "manifest.json" for stage in used}
+    refined = ["reconstruct"] if (scene / "reconstruct" / "manifest.json").exists() else []
+    scenes.require_chain(scene, clips[-1], hint)
+    for stage in refined:
+        scenes.require_stage(scene, stage, hint)
+    manifests = {stage: scene / stage / "manifest.json" for stage in ("prior", *clips, *refined)}
     request, manifest = Request("evaluate", {"protocol": PROTOCOL}, manifests), target / "manifest.json"
     current = is_current(request, manifest, target, engine.shared.force, touch=not engine.shared.dry_run)
     if engine.shared.dry_run:

@@ -29,20 +29,20 @@ def require_stage(scene: Path, stage: str, hint: str) -> dict[str, Any]:
     return read_manifest(manifest)
 
 
-def require_clip(scene: Path, stage: str, hint: str) -> dict[str, Any]:
-    """The manifest of the scene's finished `render` or `generate`, made from the prior that the scene holds now; InputError otherwise."""
-    found = require_stage(scene, stage, hint)
-    render = found if stage == "render" else require_stage(scene, "render", hint)
-    prior = require_stage(scene, "prior", hint)
-    now = {output["path"]: output["sha256"] for output in prior["outputs"]}
-    then = {each["role"]: each["sha256"] for each in render["inputs"]}
+def require_chain(scene: Path, last: str, hint: str) -> dict[str, dict[str, Any]]:
+    """The manifests of a scene's prior, render and, with `last` generate, its clip: finished, undamaged, each made from the one before.
+
+    InputError otherwise.
+    """
+    chain = {stage: require_stage(scene, stage, hint) for stage in (last, *(s for s in ("render", "prior") if s != last))}
+    now = {output["path"]: output["sha256"] for output in chain["prior"]["outputs"]}
+    then = {each["role"]: each["sha256"] for each in chain["render"]["inputs"]}
     if (then.get("gaussians"), then.get("cameras")) != (now.get("gaussians.ply"), now.get("transforms.json")):
         raise InputError(f"the render of {scene} is of another prior", "the prior was replaced since", f"videoscene render {scene} --force")
-    if stage == "generate" and found["options"].get("render") != render["fingerprint"]:
-        raise InputError(
-            f"the clip of {scene} is of another render", "the render was replaced since", f"videoscene generate {scene} --force"
-        )
-    return found
+    if last == "generate" and chain[last]["options"].get("render") != chain["render"]["fingerprint"]:
+        why, mend = "the render was replaced since", f"videoscene generate {scene} --force"
+        raise InputError(f"the clip of {scene} is of another render", why, mend)
+    return chain
 
 
 def check_inputs_folder(scene: Path) -> None:

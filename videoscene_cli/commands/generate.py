@@ -87,7 +87,7 @@ def from_photos(work: Work, prior: PriorSettings, path: PathSettings, student: V
 
 def from_scene(scene: Path, out: str | None, student: VideoStudent, engine: Engine) -> None:
     """Finish the render of a scene: in its folder, in a new scene folder, or as a video file."""
-    rendered = scenes.require_clip(scene, "render", f"videoscene render {scene}")
+    rendered = scenes.require_chain(scene, "render", f"videoscene render {scene}")["render"]
     request = Request("generate", {"render": rendered["fingerprint"]} | student.options(), {}, student.weights)
 
     def make(record: Record) -> tuple[Clip, Gaussians]:
