@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from stages.distill.config import PolicyRecipe
 from stages.distill.model import Batch, Weights
 from stages.distill.phases import Clips, Setting, finished, noise_like
-from stages.distill.policy import DDPNet, bandit_loss, report, rewards, spread
+from stages.distill.policy import DDPNet, bandit_loss, pooled, report, rewards, spread
 from stages.distill.state import read_facts, require_identity
 from stages.distill.train import Progress, Task, Trainer, generator, newest
 from stages.errors import WeightsError
@@ -86,16 +86,20 @@ def train_policy(setting: Setting, progress: Progress, rewarding: Progress) -> t
     scale = spread(known)
     torch.manual_seed(int(hashlib.sha256(f"{setting.seed}/policy".encode()).hexdigest()[:8], 16))
 
-    @functools.cache  # 300 steps look at each clip dozens of times
+    @functools.cache  # every clip is looked at many times; 2000 large ones, or their coverage in pixels, would fill a GPU
     def context(k: int) -> tuple[Tensor, Tensor]:
         batch, _ = table.batch(k)
-        return batch.z_render, batch.coverage
+        return batch.z_render.cpu(), pooled(batch.coverage, batch.z_render).cpu()
+
+    def logits_of(k: int) -> Tensor:
+        latent, coverage = context(k)
+        return network(latent.to(setting.device), coverage.to(setting.device))
 
     network = DDPNet(context(0)[0].shape[2], recipe.width, recipe.grid).to(setting.device)
 
     def loss(step: int, g: Generator, _: Weights) -> dict[str, Tensor]:
         chosen = torch.randint(len(known), (recipe.batch,), generator=g)
-        logits = torch.cat([network(*context(int(k))) for k in chosen])
+        logits = torch.cat([logits_of(int(k)) for k in chosen])
         reward = known[chosen].to(setting.device)
         loss = bandit_loss(logits, reward, scale[chosen].to(setting.device), recipe.entropy)
         return {"loss": loss, "reward": (logits.softmax(1) * reward).sum(1).mean()}
@@ -110,5 +114,5 @@ def train_policy(setting: Setting, progress: Progress, rewarding: Progress) -> t
     with torch.no_grad():
         for name, value in weights.items():
             value.copy_(average[name])
-        logits = torch.cat([network(*context(k)) for k in range(len(known), recipe.clips)]).cpu()
+        logits = torch.cat([logits_of(k) for k in range(len(known), recipe.clips)]).cpu()
     return network.state_dict(), report(logits, values[len(known) :], known, recipe.grid)

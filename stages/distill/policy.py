@@ -38,8 +38,7 @@ class DDPNet(nn.Module):
 
     def forward(self, latent: Tensor, coverage: Tensor) -> Tensor:
         """latent: the render's, [B, T, C, H, W].  coverage: [B, F, h, w] in [0, 1].  Returns logits, [B, len(grid)]."""
-        seen = F.adaptive_avg_pool3d(coverage[:, None].float(), (latent.shape[1], *latent.shape[3:]))
-        x = torch.cat([latent.float(), seen.transpose(1, 2)], 2).flatten(0, 1)
+        x = torch.cat([latent.float(), pooled(coverage, latent)[:, :, None]], 2).flatten(0, 1)
         for layer in self.layers[:-1]:
             x = F.silu(layer(x))
         return self.layers[-1](x).mean((2, 3)).unflatten(0, latent.shape[:2]).mean(1)
@@ -48,6 +47,11 @@ class DDPNet(nn.Module):
     def choose(self, latent: Tensor, coverage: Tensor) -> int:
         """The most probable leap step of one clip; arguments as of `forward` with B = 1."""
         return int(self.grid[int(self(latent, coverage)[0].argmax())])
+
+
+def pooled(coverage: Tensor, latent: Tensor) -> Tensor:
+    """The coverage [B, F, h, w], averaged over each value of a latent [B, T, C, H, W]: [B, T, H, W]; itself where it is that already."""
+    return F.adaptive_avg_pool3d(coverage[:, None].float(), (latent.shape[1], *latent.shape[3:]))[:, 0]
 
 
 def rewards(student: Backbone, z_render: Tensor, z_truth: Tensor, condition: Tensor, grid: Sequence[int], noise: Tensor) -> Tensor:
