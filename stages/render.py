@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.border import keep_border
-from stages.scene import Cameras, Clip, Gaussians
+from stages.layers import draw_layers
+from stages.scene import Cameras, Clip, Gaussians, Views
 from stages.splat import draw, near_plane
 
 CHUNK = 7  # frames drawn between two progress reports
@@ -40,20 +41,25 @@ def render(
     cameras: Cameras,
     fps: float = 8.0,
     progress: Callable[[int, int], None] | None = None,
-    photographs: Tensor | None = None,
+    views: Views | None = None,
 ) -> Clip:
     """Draw the scene at every camera.
 
-    progress(done, total) is called as frames are finished.  photographs: [2, 3, h, w], whose black border the frames keep.
+    progress(done, total) is called as frames are finished.  views: the two photographs, whose black border the frames keep; Gaussians
+    that know which of the two they come from are drawn by layers (see stages/layers.py).
     """
     near = near_plane(gaussians.means, cameras)
     frames, coverage, depth = [], [], []
     for start in range(0, len(cameras), CHUNK):
-        drawing = draw(gaussians, cameras[start : start + CHUNK], near=near)
+        part = cameras[start : start + CHUNK]
+        if views is None or gaussians.photograph is None:
+            drawing = draw(gaussians, part, near=near)
+        else:
+            drawing = draw_layers(gaussians, part, views.cameras, near)
         frames.append(fill_holes(drawing.image, drawing.alpha).clamp(0, 1))
         coverage.append(drawing.alpha.clamp(0, 1))
         depth.append(drawing.depth)
         if progress is not None:
             progress(min(start + CHUNK, len(cameras)), len(cameras))
     clip = Clip(torch.cat(frames), cameras, torch.cat(coverage), fps, torch.cat(depth))
-    return clip if photographs is None else keep_border(clip, photographs)
+    return clip if views is None else keep_border(clip, views.images)

@@ -10,8 +10,9 @@ Files of other conventions (nerfstudio, COLMAP) are converted in stages/files an
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -104,6 +105,7 @@ class Gaussians:
 
     means: [G, 3], scene units.  scales: [G, 3], linear standard deviations.  quats: [G, 4], wxyz.
     opacities: [G] in [0, 1].  sh: [G, K, 3], spherical harmonics (colour = 0.5 + C0 sh[:, 0] + ...), K = (degree + 1)^2.
+    photograph: [G], uint8, which of two photographs each comes from, 0 or 1; None once they have become one scene.
     """
 
     means: Tensor
@@ -111,6 +113,7 @@ class Gaussians:
     quats: Tensor
     opacities: Tensor
     sh: Tensor
+    photograph: Tensor | None = None
 
     def __post_init__(self) -> None:
         g = self.means.shape[0]
@@ -126,13 +129,22 @@ class Gaussians:
             f"sh has shape {tuple(self.sh.shape)}",
             "give [G, (degree + 1)^2, 3]",
         )
+        if self.photograph is not None:
+            why = f"photograph has shape {tuple(self.photograph.shape)} and type {self.photograph.dtype}"
+            _require(self.photograph.shape == (g,) and self.photograph.dtype == torch.uint8, "bad Gaussians", why, f"give {(g,)} of uint8")
 
     def __len__(self) -> int:
         return self.means.shape[0]
 
     def __getitem__(self, which: Tensor | slice) -> Gaussians:
         """Some of them, in their order. which: boolean [G], indices [K], or a slice."""
-        return Gaussians(**{f.name: getattr(self, f.name)[which] for f in fields(self)})
+        return Gaussians(**{name: value[which] for name, value in self._tensors()})
+
+    def of_photograph(self, photograph: int) -> Gaussians:
+        """Those of one of the two photographs. Raises InputError when they do not know theirs."""
+        if self.photograph is None:
+            raise InputError("cannot part the Gaussians", "they do not know their photograph", "take those that the prior predicts")
+        return self[self.photograph == photograph]
 
     @property
     def sh_degree(self) -> int:
@@ -141,7 +153,12 @@ class Gaussians:
 
     def to(self, *args: object) -> Gaussians:
         """Move or cast as torch.Tensor.to does."""
-        return Gaussians(**{f.name: getattr(self, f.name).to(*args) for f in fields(self)})
+        moved = {name: value.to(*args) for name, value in self._tensors() if name != "photograph"}
+        return Gaussians(**moved, photograph=None if self.photograph is None else self.photograph.to(moved["means"].device))
+
+    def _tensors(self) -> Iterator[tuple[str, Any]]:
+        values = ((f.name, getattr(self, f.name)) for f in fields(self))
+        return ((name, value) for name, value in values if value is not None)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ LAYERS = [
     {"trajectory", "splat", "files"},
     {"worlds", "metrics", "optimiser"},
     {"prior"},
+    {"layers"},
     {"render"},
     {"video"},
     {"generate"},

@@ -22,6 +22,7 @@ from videoscene_cli.allocator import keep_freed_memory
 from videoscene_cli.artifact import Record, peak_memory, versions
 from videoscene_cli.engine import Engine
 from videoscene_cli.methods import Setup
+from videoscene_cli.scenes import by_photograph, count_by_photograph
 from videoscene_cli.student import AUTO, VideoStudent
 
 if TYPE_CHECKING:
@@ -144,12 +145,14 @@ def _prior(photographs: list[Path], folder: Path, setup: Setup, workload: Worklo
     from stages.files.clip import read_views, write_views
     from stages.files.documents import read_json
     from stages.files.ply import write_ply
+    from stages.files.publish import write_json
     from stages.prior.predict import predict
 
     views, near_far = read_views(folder / "views"), torch.tensor(read_json(folder / "near_far.json"))
 
     def save(prediction: Prediction) -> None:
         write_ply(folder / "gaussians.ply", prediction.gaussians, comments=[])
+        write_json(folder / "gaussians.json", count_by_photograph(prediction.gaussians))
         write_views(folder / "prior", replace(views, depth=prediction.depth))
 
     return lambda: predict(views, near_far, engine.network), save
@@ -157,14 +160,16 @@ def _prior(photographs: list[Path], folder: Path, setup: Setup, workload: Worklo
 
 def _render(photographs: list[Path], folder: Path, setup: Setup, workload: Workload, engine: Engine) -> tuple[Run, Callable[[Any], None]]:
     from stages.files.clip import read_views, write_clip
+    from stages.files.documents import read_json
     from stages.files.ply import read_ply
     from stages.render import render
     from stages.trajectory import interpolate
 
-    gaussians, cameras = read_ply(folder / "gaussians.ply").to(engine.device), read_views(folder / "views").cameras
-    (a, b), (K_a, K_b) = cameras.c2w, cameras.K
-    path = interpolate(a, b, K_a, K_b, cameras.size, workload.frames)
-    return lambda: render(gaussians, path.to(engine.device)), lambda clip: write_clip(folder / "render", clip)
+    gaussians = by_photograph(read_ply(folder / "gaussians.ply"), read_json(folder / "gaussians.json")[0]).to(engine.device)
+    views = read_views(folder / "views")
+    (a, b), (K_a, K_b) = views.cameras.c2w, views.cameras.K
+    path = interpolate(a, b, K_a, K_b, views.cameras.size, workload.frames)
+    return lambda: render(gaussians, path.to(engine.device), views=views), lambda clip: write_clip(folder / "render", clip)
 
 
 def _generate(photographs: list[Path], folder: Path, setup: Setup, workload: Workload, engine: Engine) -> tuple[Run, Callable[[Any], None]]:

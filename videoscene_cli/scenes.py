@@ -67,7 +67,7 @@ def save_prior(scene: Path, views: Views, prediction: Prediction, request: Reque
             write_png(inputs / name, image)
         write_ply(folder / "gaussians.ply", prediction.gaussians, ply_comments(request))
         unit = write_depth_maps(folder, INPUTS, prediction.depth)
-        record.facts |= unit
+        record.facts |= unit | {"gaussians": count_by_photograph(prediction.gaussians)}
         write_transforms(folder / "transforms.json", views.cameras, [f"../inputs/{name}" for name in INPUTS], unit)
         outputs = {f"../inputs/{name}": inputs / name for name in INPUTS} | _files(folder)
         record.write_manifest(folder / "manifest.json", request, outputs)
@@ -81,11 +81,34 @@ def ply_comments(request: Request) -> list[str]:
 
 
 def load_prior(scene: Path) -> tuple[Gaussians, Views]:
-    """The Gaussians of a scene and its two photographs with their cameras."""
+    """The Gaussians of a scene, which know their photograph, and its two photographs with their cameras.
+
+    Raises InputError when the manifest does not say how many Gaussians, first ones first, come from each photograph.
+    """
     from stages.files.clip import read_views
+    from stages.files.documents import read_json
     from stages.files.ply import read_ply
 
-    return read_ply(scene / "prior" / "gaussians.ply"), read_views(scene / "prior")
+    gaussians, manifest = read_ply(scene / "prior" / "gaussians.ply"), scene / "prior" / "manifest.json"
+    match read_json(manifest):
+        case {"gaussians": [int(first), int(second)]} if min(first, second) >= 0 and first + second == len(gaussians):
+            return by_photograph(gaussians, first), read_views(scene / "prior")
+    why = "it does not say which Gaussians come from which photograph"
+    raise InputError(f"cannot use {manifest}", why, f"videoscene prior A B -o {scene} --force")
+
+
+def count_by_photograph(gaussians: Gaussians) -> list[int]:
+    """How many come from each of the two photographs, whose Gaussians the prior puts one after the other."""
+    return [len(gaussians.of_photograph(k)) for k in (0, 1)]
+
+
+def by_photograph(gaussians: Gaussians, first: int) -> Gaussians:
+    """Gaussians of which the first ones, `first` of them, come from the first photograph and the others from the second."""
+    from dataclasses import replace
+
+    import torch
+
+    return replace(gaussians, photograph=(torch.arange(len(gaussians)) >= first).to(torch.uint8))
 
 
 def load_render(scene: Path) -> Clip:

@@ -62,7 +62,7 @@ def world_clip(
 
 def finish(views: Views, truth: Tensor, cameras: Cameras, prediction: Prediction) -> Example:
     """The clip of two photographs whose truth is known, with the prior's render of it. truth: [F, 3, h, w] at `cameras`."""
-    clip = render(prediction.gaussians, cameras, photographs=views.images)
+    clip = render(prediction.gaussians, cameras, views=views)
     assert clip.coverage is not None
     assert clip.depth is not None
     warped = warp(replace(views, depth=prediction.depth), cameras, clip.depth)

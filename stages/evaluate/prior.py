@@ -47,7 +47,7 @@ def render_prior(prior: Prior) -> Method:
 
     def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
         gaussians, _ = prior(context)
-        return drawn(render(gaussians, cameras.to(gaussians.means), photographs=context.images), gaussians)
+        return drawn(render(gaussians, cameras.to(gaussians.means), views=context), gaussians)
 
     return method
 
@@ -63,7 +63,7 @@ def repair_prior(prior: Prior, student: Student, frames: int | None = None) -> M
         gaussians, context = prior(context)
         count = frames or max(FRAMES, 4 * math.ceil((len(times) + 1) / 4) + 1)
         path, shown = clip_through(context.cameras, cameras, times, count)
-        clip = render(gaussians, path.to(gaussians.means), photographs=context.images)
+        clip = render(gaussians, path.to(gaussians.means), views=context)
         whole = paste(repair(clip, context, student), clip)
         assert clip.coverage is not None, "a render knows it"
         return drawn(Clip(whole[shown], cameras, clip.coverage[shown]), gaussians)

@@ -30,7 +30,7 @@ def photographs_only(settings: Settings, ranges: Callable[[Views], Tensor]) -> M
         h, w = context.cameras.size
         scene = random_points(context, ranges(context), settings.seed, h * w // PIXELS_PER_POINT)
         refined = reconstruct(scene, gather(context, None), settings).gaussians
-        return drawn(render(refined, cameras.to(refined.means), photographs=context.images), refined)
+        return drawn(render(refined, cameras.to(refined.means), views=context), refined)
 
     return method
 
@@ -45,9 +45,9 @@ def refined_prior(prior: Prior, settings: Settings, student: Student | None = No
         gaussians, context = prior(context)
         (a, b), (K_a, K_b) = context.cameras.c2w, context.cameras.K
         path = interpolate(a, b, K_a, K_b, context.cameras.size, frames)
-        clip = repair(render(gaussians, path.to(gaussians.means), photographs=context.images), context, student)
+        clip = repair(render(gaussians, path.to(gaussians.means), views=context), context, student)
         refined = reconstruct(gaussians, gather(context, clip, student is not None), settings).gaussians
-        return drawn(render(refined, cameras.to(refined.means), photographs=context.images), refined)
+        return drawn(render(refined, cameras.to(refined.means), views=context), refined)
 
     return method
 

@@ -65,7 +65,8 @@ def picture_error(picture: Tensor, truth: Tensor) -> Tensor:
 
 
 def _ssim(a: Tensor, b: Tensor) -> Tensor:
-    blur = lambda x: F.avg_pool2d(x, 7, 1)  # noqa: E731
+    window = a.new_full((a.shape[1], 1, 7, 7), 1 / 49)
+    blur = lambda x: F.conv2d(x, window, groups=len(window))  # noqa: E731 -- half the time of avg_pool2d on a CPU
     mean_a, mean_b = blur(a), blur(b)
     var_a, var_b, cov = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2, blur(a * b) - mean_a * mean_b
     top = (2 * mean_a * mean_b + 0.01**2) * (2 * cov + 0.03**2)

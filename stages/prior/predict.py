@@ -17,6 +17,7 @@ from torch import Tensor
 
 from stages.border import black_border
 from stages.prior.carve import visible_as_claimed
+from stages.prior.fuse import fuse
 from stages.prior.network import MULTIPLE, Features, MVSplat
 from stages.scene import Gaussians, Views
 from stages.splat import draw, near_plane
@@ -82,13 +83,14 @@ def predict_in_range(views: Views, near_far: Tensor, network: MVSplat, features:
     images = _extended(views, network)
     c2w, K = views.cameras.c2w.to(images)[None], views.cameras.K.to(images)[None]
     out = network(images, c2w, K, near_far.to(images)[None], features)
-    scene, depth = out.scene(0), out.depth[0, :, :h, :w]
+    scene, depth = fuse(out.scene(0), out.confidence[0], views.cameras)
+    scene = replace(scene, photograph=torch.arange(2, dtype=torch.uint8, device=depth.device).repeat_interleave(depth[0].numel()))
     kept = torch.zeros(images.shape[1], *images.shape[-2:], dtype=torch.bool, device=images.device)
     kept[:, BORDER : h - BORDER, BORDER : w - BORDER] = True
     black = black_border(views.images)[None].float()
     kept[:, :h, :w] &= (F.max_pool2d(black, 2 * BLACK_BORDER + 1, 1, BLACK_BORDER) == 0).to(kept.device)
     kept = kept.flatten()
-    return Prediction(scene[kept].to("cpu"), depth.cpu(), near_far)
+    return Prediction(scene[kept].to("cpu"), depth[:, :h, :w].cpu(), near_far)
 
 
 def _extended(views: Views, network: MVSplat) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from stages.errors import InputError
 from stages.geometry import project, unproject
+from stages.layers import nearness
 from stages.scene import Cameras, Views
 
 BEHIND = 0.05  # a point that lies this share of its depth behind what a photograph shows there is hidden in it
@@ -45,8 +46,7 @@ def warp(views: Views, cameras: Cameras, depth: Tensor) -> Warped:
         raise InputError("cannot warp the photographs", "they have no depth", "predict it with this program: videoscene prior")
     f, (h, w), (height, width) = len(cameras), cameras.size, views.cameras.size
     points = unproject(depth, cameras.K.to(depth), cameras.c2w.to(depth)).reshape(-1, 3)
-    distance = torch.cdist(cameras.c2w[:, :3, 3].to(depth), views.cameras.c2w[:, :3, 3].to(depth))
-    nearness = 1 - distance / distance.sum(1, keepdim=True).clamp_min(1e-12)
+    near = nearness(cameras, views.cameras).to(depth)
     colours, weight = [], []
     for k in (0, 1):
         pixels, z = project(points, views.cameras.K[k].to(depth), views.cameras.c2w[k].to(depth))
@@ -57,7 +57,7 @@ def warp(views: Views, cameras: Cameras, depth: Tensor) -> Warped:
         inside = (grid.abs() < 1).all(-1).view(f, h, w) & (z > 0) & (depth > 0)
         shown = inside & (z < (1 + BEHIND) * surface)
         colours.append(seen.view(3, f, h, w).transpose(0, 1).clamp(0, 1))
-        weight.append(nearness[:, k, None, None] * shown)
+        weight.append(near[:, k, None, None] * shown)
     return Warped(torch.stack(colours, 1), torch.stack(weight, 1))
 
 

@@ -43,9 +43,9 @@ def fake_prior() -> dict[str, ModuleType]:
         means = unproject(depth, views.cameras.K, views.cameras.c2w)[0].reshape(-1, 3)
         colours = (views.images[0].reshape(3, -1).T - 0.5) / 0.28209479
         quats = torch.tensor([1.0, 0, 0, 0]).expand(len(means), 4)
-        scales = torch.full_like(means, 2.0 / views.cameras.size[1])
+        scales, first = torch.full_like(means, 2.0 / views.cameras.size[1]), torch.zeros(len(means), dtype=torch.uint8)
         return Result(
-            gaussians=Gaussians(means, scales, quats, torch.full((len(means),), 0.9), colours[:, None]),
+            gaussians=Gaussians(means, scales, quats, torch.full((len(means),), 0.9), colours[:, None], first),
             depth=depth,
             near_far=torch.tensor([[1.0, 10.0]] * 2),
         )

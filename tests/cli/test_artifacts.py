@@ -196,6 +196,20 @@ def test_a_damaged_scene_is_not_rendered(videoscene: Run, scene: Path) -> None:
     assert "0.png has changed" in ended.err
 
 
+@pytest.mark.parametrize("counts", [None, [1, 2], ["many", "more"], [-1, 6145], 6144])
+def test_a_prior_that_does_not_say_which_photograph_its_gaussians_come_from_is_not_rendered(
+    videoscene: Run, scene: Path, counts: object
+) -> None:
+    path = scene / "prior" / "manifest.json"
+    manifest = manifest_of(path)
+    assert manifest["gaussians"] == [64 * 96, 0]
+    path.write_text(json.dumps({**manifest, "gaussians": counts}))
+    ended = videoscene("render", scene, "--frames", 2, "--force")
+    assert ended.code == 2
+    assert "which photograph" in ended.err
+    assert "--force" in ended.err
+
+
 def test_render_into_a_new_scene_leaves_the_first_alone(videoscene: Run, scene: Path, tmp_path: Path) -> None:
     before = snapshot(scene)
     ended = videoscene("render", scene, "--path", "orbit", "--frames", 2, "--fps", 4, "-o", tmp_path / "around")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -109,9 +110,10 @@ def finished(tmp_path: Path, clip: Clip, views: Views) -> Path:
     write_ply(scene / "prior" / "gaussians.ply", wall_gaussians(DEPTH), [])
     write_clip(scene / "render", clip)
     prior = {"gaussians": scene / "prior" / "gaussians.ply", "cameras": scene / "prior" / "transforms.json"}
+    facts: dict[str, dict[str, Any]] = {"prior": {"gaussians": [len(wall_gaussians(DEPTH)), 0]}, "render": {}}
     for stage, inputs in (("prior", {}), ("render", prior)):
         files = {str(path.relative_to(scene / stage)): path for path in (scene / stage).rglob("*") if path.is_file()}
-        Record().write_manifest(scene / stage / "manifest.json", Request(stage, {}, inputs), files)
+        Record(facts=facts[stage]).write_manifest(scene / stage / "manifest.json", Request(stage, {}, inputs), files)
     return scene
 
 

@@ -135,6 +135,7 @@ def test_predict_takes_any_size() -> None:
     prediction = predict_in_range(views, near_far, network)
     inner = (40 - 2) * (52 - 2)  # without the outermost pixels
     assert len(prediction.gaussians) == 2 * inner
+    assert len(prediction.gaussians.of_photograph(0)) == len(prediction.gaussians.of_photograph(1)) == inner
     assert prediction.depth.shape == (2, 40, 52)
     # the Gaussians are the pixels': seen from their own camera they lie in their own pixel, or next to it
     pixels, _ = project(prediction.gaussians.means[:inner], K[0], c2w[0])

@@ -70,7 +70,7 @@ def render_along(settings: PathSettings, inputs: Views, gaussians: Gaussians, en
     with record.stage("render"), engine.report.progress("render") as advance:
         gaussians = gaussians.to(engine.device)
         cameras = cameras_along(settings, inputs.cameras, gaussians).to(gaussians.means)
-        clip = draw(gaussians, cameras, settings.fps, advance, inputs.images)
+        clip = draw(gaussians, cameras, settings.fps, advance, inputs)
     coverage = None if clip.coverage is None else clip.coverage.cpu()
     record.facts |= {"frames": len(cameras), "coverage": None if coverage is None else round(float(coverage.mean()), 4)}
     depth = None if clip.depth is None else clip.depth.cpu()
