@@ -19,7 +19,7 @@ READY := $(VENV)/ready-to-run
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 DEMO := $(OUT)/$(basename $(notdir $(A)))-$(basename $(notdir $(B))).mp4
 
-.PHONY: metrics demo test lint pairs bench measure-views measure-unposed measure-depth measure-pose measure-student measure-scenes train-prior train-student clean
+.PHONY: metrics demo test lint pairs bench measure-views measure-unposed measure-depth measure-errors measure-pose measure-student measure-scenes train-prior train-student clean
 .SECONDEXPANSION:
 .DELETE_ON_ERROR:
 
@@ -63,6 +63,9 @@ measure-unposed: $(READY)  ## the same for the render, with and without the true
 
 measure-depth: $(READY)  ## depth of the shipped prior in procedural worlds it never saw
 	$(BIN)/python tests/measure_depth.py $(if $(TEXTURES),--textures $(TEXTURES))
+
+measure-errors: $(READY)  ## what the prior's renders of the medium cases in DATA err by, cause by cause
+	$(BIN)/python -m tests.measure_errors $(DATA)
 
 measure-pose: $(READY)  ## estimated cameras against the true ones
 	$(BIN)/python tests/measure_pose.py
