@@ -4,6 +4,7 @@ Everything else is real. Run as a program, it hangs in the stage that $HANG_IN n
 """
 
 import os
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -65,6 +66,7 @@ def hang(stage: str) -> None:
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it starts in the background
     from videoscene_cli import app
 
     if "--help" not in sys.argv:
