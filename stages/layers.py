@@ -25,7 +25,7 @@ def draw_layers(gaussians: Gaussians, cameras: Cameras, photographs: Cameras, ne
 
 def nearness(cameras: Cameras, photographs: Cameras) -> Tensor:
     """How near cameras are to the one of two photographs rather than to the other, [N, 2], sums 1."""
-    distance = torch.cdist(cameras.c2w[:, :3, 3], photographs.c2w[:, :3, 3].to(cameras.c2w))
+    distance = (cameras.c2w[:, None, :3, 3] - photographs.c2w[:, :3, 3].to(cameras.c2w)).norm(dim=-1)  # cdist rounds small ones
     return 1 - distance / distance.sum(1, keepdim=True).clamp_min(1e-12)
 
 
