@@ -73,7 +73,7 @@ def main() -> None:
     share, error = torch.stack(rows).unbind(1)  # [cases, causes], of all pixels
     best = error[:, :1] / share[:, :1].clamp_min(1e-9)
     before = -10 * error.sum(1).log10()
-    print(f"mean PSNR of {len(rows)} cases: {float(before.mean()):.2f}")
+    print(f"mean PSNR of {len(rows)} cases, the frames of a case taken together: {float(before.mean()):.2f}")
     for k, name in enumerate(CAUSES):
         replaced = error.sum(1) - (error[:, k] - (best[:, 0] * share[:, k])).clamp_min(0)
         gain = float((-10 * replaced.log10() - before).mean())
