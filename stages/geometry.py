@@ -46,6 +46,17 @@ def project(points: Tensor, K: Tensor, c2w: Tensor) -> tuple[Tensor, Tensor]:
     return pixels[:, :2] / z[:, None], z
 
 
+def depth_of(points: Tensor, c2w: Tensor) -> Tensor:
+    """Camera z of world points. points: [..., P, 3].  c2w: [..., 4, 4].  Returns [..., P]."""
+    return ((points - c2w[..., None, :3, 3]) * c2w[..., None, :3, 2]).sum(-1)
+
+
+def sampling_grid(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Where `grid_sample` (align_corners=False) finds pixels [..., 2] of an image (h, w): inside it within (-1, 1), at most 2 outside."""
+    h, w = size
+    return (2 * pixels / pixels.new_tensor([w, h]) - 1).nan_to_num().clamp(-2, 2)
+
+
 def homogeneous(points: Tensor) -> Tensor:
     """(x, y, 1) of points [M, 2]."""
     return torch.cat([points, torch.ones_like(points[:, :1])], 1)

@@ -10,17 +10,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from stages.scene import Cameras, Gaussians
-from stages.splat import Drawing, draw
+from stages.scene import Cameras
+from stages.splat import Drawing
 
 BEHIND = 1.0  # relative depth behind the other surface, at which the weight has fallen to 1/e: a hint, as the nearer one may be wrong
 DRAWN = 0.3  # alpha from which a layer has a surface
-
-
-def draw_layers(gaussians: Gaussians, cameras: Cameras, photographs: Cameras, near: float) -> Drawing:
-    """Draw Gaussians that know their photograph. cameras: N.  photographs: their two cameras.  near: see `draw`."""
-    layers = [draw(gaussians.of_photograph(k), cameras, near=near) for k in (0, 1)]
-    return blend_layers(layers[0], layers[1], nearness(cameras, photographs))
 
 
 def nearness(cameras: Cameras, photographs: Cameras) -> Tensor:

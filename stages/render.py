@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.border import keep_border
-from stages.layers import draw_layers
+from stages.layers import blend_layers, nearness
 from stages.scene import Cameras, Clip, Gaussians, Views
 from stages.splat import draw, near_plane
 
@@ -49,13 +49,16 @@ def render(
     that know which of the two they come from are drawn by layers (see stages/layers.py).
     """
     near = near_plane(gaussians.means, cameras)
+    # Parted once: it takes as long as to draw a frame.
+    layers = None if views is None or gaussians.photograph is None else (gaussians.of_photograph(0), gaussians.of_photograph(1))
     frames, coverage, depth = [], [], []
     for start in range(0, len(cameras), CHUNK):
         part = cameras[start : start + CHUNK]
-        if views is None or gaussians.photograph is None:
+        if views is None or layers is None:
             drawing = draw(gaussians, part, near=near)
         else:
-            drawing = draw_layers(gaussians, part, views.cameras, near)
+            first, second = (draw(layer, part, near=near) for layer in layers)
+            drawing = blend_layers(first, second, nearness(part, views.cameras))
         frames.append(fill_holes(drawing.image, drawing.alpha).clamp(0, 1))
         coverage.append(drawing.alpha.clamp(0, 1))
         depth.append(drawing.depth)

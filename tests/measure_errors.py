@@ -1,4 +1,4 @@
-"""Where the prior's renders err, on the two-view protocol: make measure-errors, with DATA naming the folder of posed scenes.
+"""Where the prior's renders err, on the medium cases of the two-view protocol: make measure-errors DATA=folder_of_scenes.
 
 Every pixel of a target frame has one cause: how the render came by it. Prints for each the share of pixels and of squared error, the
 PSNR there, and what the mean PSNR of the cases would gain if it were as good as what both photographs show alike, with texture.
@@ -15,13 +15,14 @@ from torch import Tensor
 
 from stages.evaluate.cases import find_scenes, load_task, read_cases
 from stages.evaluate.prior import depth_ranges, open_prior
-from stages.geometry import project, unproject
+from stages.geometry import project, sampling_grid, unproject
 from stages.metrics.image import as_stored
 from stages.prior.load import load_prior
 from stages.render import render
 from stages.scene import Clip, Views
 from tests.measure_depth import textureless
 
+PRIOR = Path("stages/weights/small/prior.safetensors")
 COVERED = 0.5  # coverage from which the Gaussians explain a pixel
 SAME = 0.05  # relative difference of depth up to which a photograph shows the pixel's surface
 CAUSES = ("both show it alike", "the same, without texture", "one shows it, the other looks elsewhere", "they disagree, or one is hidden",
@@ -33,12 +34,12 @@ def causes(clip: Clip, views: Views) -> Tensor:
     assert clip.depth is not None
     assert clip.coverage is not None
     assert views.depth is not None
-    (h, w), K, c2w = clip.cameras.size, views.cameras.K.float(), views.cameras.c2w.float()
+    K, c2w = views.cameras.K.float(), views.cameras.c2w.float()
     points = unproject(clip.depth, clip.cameras.K.float(), clip.cameras.c2w.float()).reshape(-1, 3)
     inside, shown, flat = [], [], []
     for k in (0, 1):
         pixels, z = project(points, K[k], c2w[k])
-        grid = (2 * pixels / pixels.new_tensor([w, h]) - 1).nan_to_num(2.0).clamp(-2, 2)[None, None]
+        grid = sampling_grid(pixels, views.cameras.size)[None, None]
         maps = torch.stack([views.depth[k], textureless(views.images[[k]])[0].float()])[None]
         depth, plain = F.grid_sample(maps, grid, mode="nearest", align_corners=False)[0, :, 0]
         inside.append((z > 0) & (grid[0, 0].abs() < 1).all(-1))
@@ -56,12 +57,10 @@ def causes(clip: Clip, views: Views) -> Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path, help="folder of scenes")
-    parser.add_argument("--kind", default="medium", help="which cases: medium or wide")
-    parser.add_argument("--weights", type=Path, default=Path("stages/weights/small/prior.safetensors"))
     options = parser.parse_args()
-    prior = open_prior(load_prior(options.weights, torch.device("cpu")), depth_ranges())
+    prior = open_prior(load_prior(PRIOR, torch.device("cpu")), depth_ranges())
     rows = []
-    for case in (case for scene in find_scenes([options.data]) for case in read_cases(scene) if case.kind == options.kind):
+    for case in (case for scene in find_scenes([options.data]) for case in read_cases(scene) if case.kind == "medium"):
         task = load_task(case)
         gaussians, views = prior(task.context)
         clip = render(gaussians, task.cameras.to(gaussians.means), views=views)

@@ -1,31 +1,19 @@
 """What any method must beat: methods that know nothing of the scene.
 
 A method is a function (context, cameras, times) -> clip: context, the two photographs with their cameras; cameras, the T target
-cameras; times [T], where each target lies between the photographs (Task.times). The clip has coverage if the method knows what it saw.
+cameras; times [T], where each target lies between the photographs (Task.times). The clip has coverage and depth if the method
+knows what it saw.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from torch import Tensor
 
-from stages.scene import Cameras, Clip, Gaussians, Views
+from stages.scene import Cameras, Clip, Views
 
 Method = Callable[[Views, Cameras, Tensor], Clip]
-
-
-@dataclass(frozen=True)
-class Drawn(Clip):
-    """A clip that was drawn from Gaussians, together with them: they know its depth."""
-
-    gaussians: Gaussians | None = None
-
-
-def drawn(clip: Clip, gaussians: Gaussians) -> Drawn:
-    """A clip with the Gaussians that it shows."""
-    return Drawn(clip.frames, clip.cameras, clip.coverage, clip.fps, clip.depth, gaussians)
 
 
 def crossfade(context: Views, cameras: Cameras, times: Tensor) -> Clip:

@@ -21,7 +21,6 @@ from stages.files.depth import read_depth
 from stages.files.images import read_image, write_png
 from stages.files.publish import publish
 from stages.scene import Clip
-from stages.splat import draw, near_plane
 
 TRUTH = "truth"
 COLUMNS = 5  # targets on a sheet, evenly
@@ -33,11 +32,9 @@ RAMP = [(48, 18, 59), (40, 120, 230), (40, 210, 170), (190, 230, 50), (250, 170,
 def keep_frames(kept: Path, method: str, name: str, made: Made) -> None:
     """Write what a method made of a case, with its depth."""
     cameras = made.cameras[list(range(2, len(made.cameras)))]
-    depth = None
-    if made.gaussians is not None:
-        means = made.gaussians.means
-        drawing = draw(made.gaussians, cameras.to(means), near=near_plane(means, cameras))
-        depth = torch.where(drawing.alpha >= SEEN, drawing.depth, 0)
+    depth = made.depth
+    if depth is not None and made.coverage is not None:
+        depth = torch.where(made.coverage >= SEEN, depth, 0)[2:]
     with publish(kept / method / name) as partial:
         write_clip(partial, Clip(made.frames[2:], cameras, depth=depth))
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.evaluate.baselines import Drawn, Method, crossfade
+from stages.evaluate.baselines import Method, crossfade
 from stages.geometry import rays, unproject
 from stages.prior.gaussian_head import C0
 from stages.scene import Cameras, Clip, Gaussians, Views
@@ -35,7 +35,7 @@ def plane_sweep(near_far: Callable[[Views], Tensor]) -> Method:
         gaussians = to_gaussians(context, near_far(context))
         drawing = draw(gaussians, cameras.to(gaussians.means), near=near_plane(gaussians.means, cameras))
         behind = crossfade(context, cameras, times).frames
-        return Drawn(drawing.image + (1 - drawing.alpha[:, None]) * behind, cameras, drawing.alpha, gaussians=gaussians)
+        return Clip(drawing.image + (1 - drawing.alpha[:, None]) * behind, cameras, drawing.alpha, depth=drawing.depth)
 
     return method
 

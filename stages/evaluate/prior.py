@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stages.errors import InputError
-from stages.evaluate.baselines import Method, drawn
+from stages.evaluate.baselines import Method
 from stages.evaluate.shared import Last
 from stages.generate import Student, repair
 from stages.prior.network import MVSplat
@@ -47,7 +47,7 @@ def render_prior(prior: Prior) -> Method:
 
     def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
         gaussians, _ = prior(context)
-        return drawn(render(gaussians, cameras.to(gaussians.means), views=context), gaussians)
+        return render(gaussians, cameras.to(gaussians.means), views=context)
 
     return method
 
@@ -66,7 +66,8 @@ def repair_prior(prior: Prior, student: Student, frames: int | None = None) -> M
         clip = render(gaussians, path.to(gaussians.means), views=context)
         whole = paste(repair(clip, context, student), clip)
         assert clip.coverage is not None, "a render knows it"
-        return drawn(Clip(whole[shown], cameras, clip.coverage[shown]), gaussians)
+        assert clip.depth is not None, "a render knows it"
+        return Clip(whole[shown], cameras, clip.coverage[shown], depth=clip.depth[shown])
 
     return method
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from stages.evaluate.baselines import Method, drawn
+from stages.evaluate.baselines import Method
 from stages.evaluate.prior import Prior
 from stages.generate import Student, repair
 from stages.geometry import rays
@@ -30,7 +30,7 @@ def photographs_only(settings: Settings, ranges: Callable[[Views], Tensor]) -> M
         h, w = context.cameras.size
         scene = random_points(context, ranges(context), settings.seed, h * w // PIXELS_PER_POINT)
         refined = reconstruct(scene, gather(context, None), settings).gaussians
-        return drawn(render(refined, cameras.to(refined.means), views=context), refined)
+        return render(refined, cameras.to(refined.means), views=context)
 
     return method
 
@@ -47,7 +47,7 @@ def refined_prior(prior: Prior, settings: Settings, student: Student | None = No
         path = interpolate(a, b, K_a, K_b, context.cameras.size, frames)
         clip = repair(render(gaussians, path.to(gaussians.means), views=context), context, student)
         refined = reconstruct(gaussians, gather(context, clip, student is not None), settings).gaussians
-        return drawn(render(refined, cameras.to(refined.means), views=context), refined)
+        return render(refined, cameras.to(refined.means), views=context)
 
     return method
 

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from stages.errors import RunError
-from stages.evaluate.baselines import Drawn, Method
+from stages.evaluate.baselines import Method
 from stages.evaluate.cases import Case, Task
 from stages.evaluate.instruments import NOT_AVAILABLE, Instruments
 from stages.metrics.fvd import clip_features
 from stages.metrics.image import as_stored, psnr, psnr_of_part
-from stages.scene import Cameras, Gaussians
+from stages.scene import Cameras
 
 FVD_FRAMES = 11  # of a clip: two context frames and nine targets between them, the length of most cases
 SEEN = 0.5  # coverage from which a pixel counts as seen
@@ -48,15 +48,15 @@ PROTOCOL = {
 class Made:
     """What a method made of a case.
 
-    frames: [2 + T, 3, h, w], 8-bit values, at the context cameras and then the targets.  coverage: [2 + T, h, w] or None.
-    cameras: the 2 + T that the method was given.  gaussians: what it drew, if it drew Gaussians.
+    frames: [2 + T, 3, h, w], 8-bit values, at the context cameras and then the targets.  cameras: the 2 + T that the method was given.
+    coverage, depth: [2 + T, h, w] as of a Clip, or None.
     """
 
     frames: Tensor
     coverage: Tensor | None
     seconds: float
     cameras: Cameras
-    gaussians: Gaussians | None = None
+    depth: Tensor | None
 
 
 def make(task: Task, method: Method) -> Made:
@@ -72,8 +72,7 @@ def make(task: Task, method: Method) -> Made:
         raise RunError("the method failed", f"it made {tuple(clip.frames.shape)} frames for {wanted}", "report this")
     if not torch.isfinite(clip.frames).all():
         raise RunError("the method failed", "its frames hold NaN or infinite values", "report this")
-    gaussians = clip.gaussians if isinstance(clip, Drawn) else None
-    return Made(as_stored(clip.frames), clip.coverage, seconds, cameras, gaussians)
+    return Made(as_stored(clip.frames), clip.coverage, seconds, cameras, clip.depth)
 
 
 def compare(case: Case, task: Task, made: Mapping[str, Made], instruments: Instruments) -> dict[str, dict[str, Any]]:

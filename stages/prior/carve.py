@@ -22,22 +22,21 @@ OTHER_COLOUR = 0.1  # mean absolute difference over the channels, to the most si
 def visible_as_claimed(gaussians: Gaussians, depth: Tensor, views: Views) -> Tensor:
     """Which Gaussians the other photograph does not contradict, [G], boolean.
 
-    gaussians: view by view, as many of each; their first harmonics are their colours.  depth: [2, h, w], camera z of each view.
+    gaussians: view by view, knowing their photograph; first harmonics are colours.  depth: [2, h, w], camera z of each view.
     views: the two photographs. What differs between their exposures is taken off: the median difference where both see one surface.
     """
     h, w = views.cameras.size
-    count = len(gaussians.means) // 2
     kept = []
     for view in (0, 1):
-        other, own = 1 - view, slice(view * count, (view + 1) * count)
+        other, own = 1 - view, gaussians.of_photograph(view)
         camera = views.cameras[[other]]
-        pixels, z = project(gaussians.means[own], camera.K[0].to(gaussians.means), camera.c2w[0].to(gaussians.means))
+        pixels, z = project(own.means, camera.K[0].to(own.means), camera.c2w[0].to(own.means))
         x, y = pixels.unbind(-1)
         inside = (z > 0) & (x >= 1) & (x < w - 1) & (y >= 1) & (y < h - 1)
         column, row = x.clamp(1, w - 2).long(), y.clamp(1, h - 2).long()
         surface = depth[other].to(z)[row, column]
         photograph = views.images[other].to(z)
-        colour = 0.5 + C0 * gaussians.sh[own, 0]
+        colour = 0.5 + C0 * own.sh[:, 0]
         same = inside & ((z / surface - 1).abs() < SAME)
         if bool(same.any()):
             colour = colour + (photograph[:, row, column].T - colour)[same].median(0).values

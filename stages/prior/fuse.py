@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.geometry import project
+from stages.geometry import depth_of, project, sampling_grid
 from stages.scene import Cameras, Gaussians
 
 AGREE = 0.1  # relative difference of depth up to which two views see one surface
@@ -26,34 +26,27 @@ def fuse(gaussians: Gaussians, confidence: Tensor, cameras: Cameras) -> tuple[Ga
     Returns Gaussians in the same order, and depth [2, h, w], camera z, scene units.
     """
     K, c2w = cameras.K.to(gaussians.means), cameras.c2w.to(gaussians.means)
-    centre = c2w[:, None, :3, 3]
+    centre, own = c2w[:, None, :3, 3], confidence.flatten(1) ** 2
     means, scales = gaussians.means.unflatten(0, (2, -1)), gaussians.scales.unflatten(0, (2, -1))
+    depth = depth_of(means, c2w)
     for _ in range(PASSES):
-        depth = _depth(means, c2w)
-        other = [_of_other(means[v], depth.view_as(confidence), confidence, K, c2w, v) for v in (0, 1)]
-        agreeing = torch.stack([weight for _, weight in other])
-        own = confidence.flatten(1) ** 2
-        inverse = (own / depth + agreeing * torch.stack([inverse for inverse, _ in other])) / (own + agreeing)
-        factor = (1 / (inverse * depth))[..., None]
-        means, scales = centre + (means - centre) * factor, scales * factor
-    fused = replace(gaussians, means=means.flatten(0, 1), scales=scales.flatten(0, 1))
-    return fused, _depth(means, c2w).view_as(confidence)
-
-
-def _depth(means: Tensor, c2w: Tensor) -> Tensor:
-    """Camera z of each view's points, [2, P]."""
-    return ((means - c2w[:, None, :3, 3]) * c2w[:, None, :3, 2]).sum(-1)
+        there = [_of_other(means[v], depth.view_as(confidence), confidence, K, c2w, v) for v in (0, 1)]
+        inverse, weight = (torch.stack(each) for each in zip(*there, strict=True))
+        fused = (own + weight) / (own / depth + weight * inverse)
+        factor = (fused / depth)[..., None]
+        means, scales, depth = centre + (means - centre) * factor, scales * factor, fused
+    return replace(gaussians, means=means.flatten(0, 1), scales=scales.flatten(0, 1)), depth.view_as(confidence)
 
 
 def _of_other(means: Tensor, depth: Tensor, confidence: Tensor, K: Tensor, c2w: Tensor, view: int) -> tuple[Tensor, Tensor]:
     """What the other view says of the points [P, 3] of `view`: their inverse depth in `view`, and its weight, 0 where it disagrees."""
-    other, (h, w) = 1 - view, confidence.shape[-2:]
+    other = 1 - view
     pixels, z = project(means, K[other], c2w[other])
-    grid = (2 * pixels / pixels.new_tensor([w, h]) - 1).nan_to_num(2.0).clamp(-2, 2)
+    grid = sampling_grid(pixels, (confidence.shape[-2], confidence.shape[-1]))
     maps = torch.stack([1 / depth[other], confidence[other]])
     inverse, trust = F.grid_sample(maps[None], grid[None, None], padding_mode="border", align_corners=False)[0, :, 0]
     # The other view's surface on the line from its centre through the point, seen from `view` again.
     surface = c2w[other, :3, 3] + (means - c2w[other, :3, 3]) / (inverse * z)[:, None]
-    there, here = ((points - c2w[view, :3, 3]) @ c2w[view, :3, 2] for points in (surface, means))
+    there, here = (depth_of(points, c2w[view]) for points in (surface, means))
     agrees = (z > 0) & (grid.abs() < 1).all(-1) & ((there / here - 1).abs() < AGREE)
     return torch.where(agrees, 1 / there, 0.0), torch.where(agrees, trust**2, 0.0)

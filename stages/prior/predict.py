@@ -106,12 +106,11 @@ def disagreement(prediction: Prediction, views: Views) -> float:
 
     1 when those of a photograph cover nothing of the other.
     """
-    gaussians, errors = prediction.gaussians, []
-    count = len(gaussians.means) // 2
+    errors = []
     for view in (0, 1):
-        half = gaussians[view * count : (view + 1) * count]
-        camera = views.cameras[[1 - view]].to(half.means)
-        drawing = draw(half, camera, near=near_plane(half.means, camera))
+        own = prediction.gaussians.of_photograph(view)
+        camera = views.cameras[[1 - view]].to(own.means)
+        drawing = draw(own, camera, near=near_plane(own.means, camera))
         alpha = drawing.alpha[0]
         difference = (drawing.image[0] / alpha.clamp_min(1e-3) - views.images[1 - view].to(alpha)).abs().mean(0).clamp_max(CLAMP)
         errors.append(float((difference * alpha).sum() / alpha.sum()) if float(alpha.sum()) > 0 else 1.0)

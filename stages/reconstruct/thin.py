@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stages.errors import InputError
-from stages.geometry import rotations
+from stages.geometry import depth_of, rotations
 from stages.prior.gaussian_head import quaternions
 from stages.scene import Cameras, Gaussians
 
@@ -58,8 +58,7 @@ def join(a: Gaussians, b: Gaussians) -> Gaussians:
 
 
 def _in_front(means: Tensor, cameras: Cameras) -> Tensor:
-    c2w = cameras.c2w.to(means)
-    return ((means[None] - c2w[:, None, :3, 3]) * c2w[:, None, :3, 2]).sum(-1).amax(0) > 0
+    return depth_of(means, cameras.c2w.to(means)).amax(0) > 0
 
 
 def _cells(means: Tensor, pixel: Tensor, size: float) -> tuple[Tensor, int]:

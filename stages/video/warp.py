@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.errors import InputError
-from stages.geometry import project, unproject
+from stages.geometry import project, sampling_grid, unproject
 from stages.layers import nearness
 from stages.scene import Cameras, Views
 
@@ -44,13 +44,13 @@ def warp(views: Views, cameras: Cameras, depth: Tensor) -> Warped:
     """
     if views.depth is None:
         raise InputError("cannot warp the photographs", "they have no depth", "predict it with this program: videoscene prior")
-    f, (h, w), (height, width) = len(cameras), cameras.size, views.cameras.size
+    f, (h, w) = len(cameras), cameras.size
     points = unproject(depth, cameras.K.to(depth), cameras.c2w.to(depth)).reshape(-1, 3)
     near = nearness(cameras, views.cameras).to(depth)
     colours, weight = [], []
     for k in (0, 1):
         pixels, z = project(points, views.cameras.K[k].to(depth), views.cameras.c2w[k].to(depth))
-        grid = (2 * pixels / pixels.new_tensor([width, height]) - 1).nan_to_num().clamp(-2, 2).view(1, f * h, w, 2)
+        grid = sampling_grid(pixels, views.cameras.size).view(1, f * h, w, 2)
         seen = F.grid_sample(views.images[k][None].to(depth), grid, mode="bicubic", padding_mode="border", align_corners=False)[0]
         surface = F.grid_sample(views.depth[k][None, None].to(depth), grid, padding_mode="border", align_corners=False).view(f, h, w)
         z = z.view(f, h, w)

@@ -1,5 +1,7 @@
 """Carving: a point that would hide the other photograph's surface in another colour goes, all others stay."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -24,8 +26,9 @@ def scene(shift: float = 0.0) -> tuple[Gaussians, Tensor, Views]:
     g = len(points)
     colours = images.permute(0, 2, 3, 1).reshape(g, 1, 3)
     gaussians = Gaussians(
-        points, torch.full((g, 3), 0.02), torch.tensor([1.0, 0, 0, 0]).expand(g, 4), torch.full((g,), 0.9), (colours - 0.5) / C0
-    )
+        points, torch.full((g, 3), 0.02), torch.tensor([1.0, 0, 0, 0]).expand(g, 4), torch.full((g,), 0.9), (colours - 0.5) / C0,
+        torch.arange(2, dtype=torch.uint8).repeat_interleave(g // 2),
+    )  # fmt: skip
     return gaussians, depth, Views(images, Cameras(c2w, K, SIZE))
 
 
@@ -34,7 +37,7 @@ def moved(gaussians: Gaussians, index: int, z: float, colour: float) -> Gaussian
     means, sh = gaussians.means.clone(), gaussians.sh.clone()
     means[index] *= z / WALL
     sh[index] = (colour - 0.5) / C0
-    return Gaussians(means, gaussians.scales, gaussians.quats, gaussians.opacities, sh)
+    return replace(gaussians, means=means, sh=sh)
 
 
 MIDDLE = 12 * SIZE[1] + 20

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from stages.geometry import unproject
+from stages.geometry import depth_of, unproject
 from stages.prior.fuse import AGREE, PASSES, fuse
 from stages.scene import Cameras, Gaussians
 
@@ -55,14 +55,9 @@ def test_points_move_along_their_rays_and_sizes_follow() -> None:
     given = scene(wall(views) * (1 + 0.02 * torch.randn(2, *SIZE, generator=g)), views)
     fused, depth = fuse(given, torch.rand(2, *SIZE, generator=g), views)
     assert torch.allclose(fused.means, scene(depth, views).means, atol=1e-5)
-    factor = (depth.flatten() / scene_depth(given, views))[:, None]
+    factor = (depth.flatten() / depth_of(given.means.unflatten(0, (2, -1)), views.c2w).flatten())[:, None]
     assert torch.allclose(fused.scales, given.scales * factor, rtol=1e-4)
     assert float((factor - 1).abs().max()) > 0.005
-
-
-def scene_depth(gaussians: Gaussians, views: Cameras) -> Tensor:
-    means = gaussians.means.unflatten(0, (2, -1)) - views.c2w[:, None, :3, 3]
-    return (means * views.c2w[:, None, :3, 2]).sum(-1).flatten()
 
 
 def test_views_that_disagree_or_do_not_overlap_keep_their_depth() -> None:
@@ -84,7 +79,7 @@ def test_the_surer_view_counts_for_more() -> None:
 
 @pytest.mark.parametrize("view", [0, 1])
 def test_a_pixel_is_fused_as_the_formula_says(view: int) -> None:
-    """One pass on a pixel whose line meets the other view at the centre of a pixel of the same depth all around."""
+    """On a pixel whose line meets the other view at the centre of a pixel of the same depth all around."""
     views = Cameras(torch.eye(4).repeat(2, 1, 1), cameras().K, SIZE)
     views.c2w[1, 0, 3] = 3 * 4 / 30  # four pixels at depth 3
     depth = torch.full((2, *SIZE), 3.0)

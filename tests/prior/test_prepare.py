@@ -158,8 +158,9 @@ def test_the_range_that_the_photographs_bear_out_is_swept(monkeypatch: pytest.Mo
         colours = views.images.permute(0, 2, 3, 1).reshape(-1, 1, 3)
         g = len(points)
         gaussians = Gaussians(
-            points, torch.full((g, 3), 0.02), torch.tensor([1.0, 0, 0, 0]).expand(g, 4), torch.full((g,), 0.95), (colours - 0.5) / C0
-        )
+            points, torch.full((g, 3), 0.02), torch.tensor([1.0, 0, 0, 0]).expand(g, 4), torch.full((g,), 0.95), (colours - 0.5) / C0,
+            torch.arange(2, dtype=torch.uint8).repeat_interleave(g // 2),
+        )  # fmt: skip
         return Prediction(gaussians, z[:, None, None].expand(2, *size), near_far)
 
     monkeypatch.setattr("stages.prior.predict.predict_in_range", at_near)
