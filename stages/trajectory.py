@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from stages.errors import InputError
+from stages.geometry import turned_by
 from stages.scene import Cameras
 
 # Look vectors whose |cosine| is this close to 1 count as parallel (upstream's value).
@@ -169,9 +170,8 @@ def orbit(cameras: Cameras, depth: float, frames: int = 49) -> Cameras:
     axis = middle[:3, 1]
     if sideways.norm() > 1e-6 * depth:  # otherwise the inputs lie behind one another and any axis serves
         axis = torch.linalg.cross(sideways / sideways.norm(), middle[:3, 2])
-    skew = torch.linalg.cross(torch.eye(3, dtype=axis.dtype, device=axis.device), axis.expand(3, 3)).T.neg()
     angle = amplitude * torch.sin(2 * math.pi * eased_times(frames)).to(axis.device)
-    turn = torch.linalg.matrix_exp(angle[:, None, None] * skew)
+    turn = turned_by(angle[:, None] * axis)
     return _path(turn @ middle[:3, :3], pivot + turn @ (middle[:3, 3] - pivot), K, cameras)
 
 

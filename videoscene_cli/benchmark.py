@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import torch
 
     from stages.prior.predict import Prediction
+    from stages.scene import Gaussians
 
 Run = Callable[[], Any]
 WARM = 2  # runs after the cold one; the faster counts
@@ -158,14 +159,19 @@ def _prior(photographs: list[Path], folder: Path, setup: Setup, workload: Worklo
     return lambda: predict(views, near_far, engine.network), save
 
 
-def _render(photographs: list[Path], folder: Path, setup: Setup, workload: Workload, engine: Engine) -> tuple[Run, Callable[[Any], None]]:
-    from stages.files.clip import read_views, write_clip
+def _gaussians(folder: Path, engine: Engine) -> Gaussians:
     from stages.files.documents import read_json
     from stages.files.ply import read_ply
+
+    return by_photograph(read_ply(folder / "gaussians.ply"), read_json(folder / "gaussians.json")[0]).to(engine.device)
+
+
+def _render(photographs: list[Path], folder: Path, setup: Setup, workload: Workload, engine: Engine) -> tuple[Run, Callable[[Any], None]]:
+    from stages.files.clip import read_views, write_clip
     from stages.render import render
     from stages.trajectory import interpolate
 
-    gaussians = by_photograph(read_ply(folder / "gaussians.ply"), read_json(folder / "gaussians.json")[0]).to(engine.device)
+    gaussians = _gaussians(folder, engine)
     views = read_views(folder / "views")
     (a, b), (K_a, K_b) = views.cameras.c2w, views.cameras.K
     path = interpolate(a, b, K_a, K_b, views.cameras.size, workload.frames)
@@ -184,12 +190,11 @@ def _reconstruct(
     photographs: list[Path], folder: Path, setup: Setup, workload: Workload, engine: Engine
 ) -> tuple[Run, Callable[[Any], None]]:
     from stages.files.clip import read_clip, read_views
-    from stages.files.ply import read_ply
     from stages.reconstruct import Settings, gather, reconstruct
 
     repaired = (folder / "generate").is_dir()
     clip = read_clip(folder / ("generate" if repaired else "render"))
-    gaussians, targets = read_ply(folder / "gaussians.ply").to(engine.device), gather(read_views(folder / "views"), clip, repaired)
+    gaussians, targets = _gaussians(folder, engine), gather(read_views(folder / "views"), clip, repaired)
     settings = Settings(steps=workload.steps, seed=setup.shared.seed)
     return lambda: reconstruct(gaussians, targets, settings), lambda result: None
 

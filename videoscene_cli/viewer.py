@@ -39,12 +39,12 @@ def view(folder: Path, report: Report, wait: Callable[[], None] | None = None) -
 
 def fill(server: Any, folder: Path) -> None:
     """Put the scene on a server, and look at it through its first camera. server: viser's."""
-    from stages.files.clip import read_views
     from stages.files.ply import read_ply
+    from stages.files.transforms import read_transforms
     from stages.prior.gaussian_head import C0, quaternions
     from stages.splat.reference import covariance
 
-    g, cameras = read_ply(folder / "gaussians.ply"), read_views(folder).cameras
+    g, cameras = read_ply(folder / "gaussians.ply"), read_transforms(folder / "transforms.json")[0]
     colours = (0.5 + C0 * g.sh[:, 0]).clamp(0, 1)
     server.scene.set_up_direction("-y")
     server.scene.add_gaussian_splats(

@@ -1,9 +1,12 @@
 """Files in and out: the only place where axes flip and the only place that knows a file format.
 
-images      photographs, PNG, depth PNG           publish     atomic results, JSON, hashes
-video       H.264 mp4                             transforms  nerfstudio cameras (OpenGL camera-to-world)
-ply         Gaussians, as 3DGS viewers read them  colmap      COLMAP models (world-to-camera)
+images      photographs, PNG                      publish     atomic results
+depth       depth as 16-bit PNG                   documents   JSON, YAML, hashes
+exif        focal lengths of photographs          transforms  nerfstudio cameras (OpenGL camera-to-world)
+video       H.264 mp4                             colmap      COLMAP models (world-to-camera)
+ply         Gaussians, as 3DGS viewers read them  realestate  chunks of RealEstate10K and ACID
 clip        folders of frames or photographs with their cameras
+tensors     weights of networks, nothing in them executed
 
 Cameras read from transforms.json or COLMAP are float64, as written there; Views and Clips read from a folder are float32.
 """

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from stages.errors import InputError
 from stages.files.depth import depth_unit, read_depth, write_depth
+from stages.files.documents import read_json
 from stages.files.failures import writing
 from stages.files.images import read_gray, read_image, write_gray_png, write_png
-from stages.files.publish import read_json
 from stages.files.transforms import read_transforms, write_transforms
 from stages.files.video import write_mp4
 from stages.scene import Cameras, Clip, Views

@@ -16,12 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import InputError, RunError
-from stages.files.documents import read_json, sha256_file
 from stages.files.exchange import exchange
 from stages.files.failures import OUT_OF_SPACE, write_failure, writing
 from stages.files.leftovers import recover, remove, sibling
-
-__all__ = ["check_writable", "flush", "publish", "read_json", "sha256_file", "write_json"]
 
 DONE = "manifest.json"  # written last into every result folder
 HINT = "name another output with -o"

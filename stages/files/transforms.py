@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from stages.errors import InputError
-from stages.files.publish import read_json, write_json
+from stages.files.documents import read_json
+from stages.files.publish import write_json
 from stages.scene import Cameras
 
 OPENGL = torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64)  # scales the columns of a camera-to-world matrix, either way

@@ -81,7 +81,7 @@ def estimate_cameras(
     a, b = matches.points_a.double() * zoom[0], matches.points_b.double() * zoom[1]
     guess, free, source = _intrinsics(sizes, focals, K)
     working = guess * _zoom(zoom)
-    pose, working, source = _solve(a, b, working, free, source, len(matches))
+    pose, working = _solve(a, b, working, free, len(matches))
     _refuse_without_baseline(a[pose.inliers], b[pose.inliers], working, free, len(matches))
     return _finish(a[pose.inliers], b[pose.inliers], pose, working, zoom, len(matches), source)
 
@@ -126,10 +126,10 @@ def _intrinsics(
     return torch.stack(guess), (focals[0] is None, focals[1] is None), "exif" if known else "matches"
 
 
-def _solve(a: Tensor, b: Tensor, K: Tensor, free: tuple[bool, bool], source: str, matches: int) -> tuple[RelativePose, Tensor, str]:
-    """The refined pose, the intrinsics with their focal lengths found, and where these came from; working px."""
+def _solve(a: Tensor, b: Tensor, K: Tensor, free: tuple[bool, bool], matches: int) -> tuple[RelativePose, Tensor]:
+    """The refined pose, and the intrinsics with their focal lengths found; working px."""
     best: Refined | None = None
-    prior = FocalPrior(free, 0.0, FOCAL_DEVIATION) if any(free) else None
+    prior = FocalPrior(free, FOCAL_DEVIATION) if any(free) else None
     scales = [math.log(0.5 / math.tan(math.radians(fov) / 2) / FOCAL_MEAN) for fov in FIELDS_OF_VIEW] if prior else [0.0]
     for log_scale in scales:
         start = torch.stack([scaled(k, log_scale) if f else k for k, f in zip(K, free, strict=True)])
@@ -147,7 +147,7 @@ def _solve(a: Tensor, b: Tensor, K: Tensor, free: tuple[bool, bool], source: str
     inliers &= (triangulate(a, b, pose.c2w, K)[1] > 0).all(0)
     if int(inliers.sum()) < LEAST_INLIERS:
         raise _too_few(matches, int(inliers.sum()))
-    return pose, K, source
+    return pose, K
 
 
 def _finish(a: Tensor, b: Tensor, pose: RelativePose, K: Tensor, zoom: Tensor, matches: int, source: str) -> PairGeometry:

@@ -19,13 +19,12 @@ ITERATIONS = 30
 
 @dataclass(frozen=True)
 class FocalPrior:
-    """What is known of the focal lengths before any match: log(scale) is normal with this mean and deviation.
+    """What is known of the focal lengths before any match: log(scale) is normal with mean 0 and this deviation.
 
     free: which of the two views has an unknown focal length; both, when free, move by one common factor.
     """
 
     free: tuple[bool, bool]
-    mean: float
     deviation: float
 
 
@@ -60,10 +59,9 @@ def refine(
 
     def cost_of(error: Tensor, log_scale: Tensor) -> Tensor:
         cost = loss_scale**2 / 2 * torch.log1p((error / loss_scale) ** 2).sum()
-        return cost + stiffness / 2 * (log_scale - mean) ** 2
+        return cost + stiffness / 2 * log_scale**2
 
     stiffness = loss_scale**2 / prior.deviation**2 if prior else 0.0
-    mean = prior.mean if prior else 0.0
     damping, tangent = 1e-3, _tangent(state[1])
     error, jacobian = _linearised(points_a, points_b, K, free, *state, tangent)
     cost = cost_of(error, state[2])
@@ -72,7 +70,7 @@ def refine(
         hessian, gradient = jacobian[:, :count].mT @ (weight[:, None] * jacobian[:, :count]), jacobian[:, :count].mT @ (weight * error)
         if prior:
             hessian[5, 5] += stiffness
-            gradient[5] += stiffness * (state[2] - mean)
+            gradient[5] += stiffness * state[2]
         before = cost
         while damping < 1e6:
             step = torch.zeros(6, dtype=points_a.dtype)

@@ -11,48 +11,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from stages.geometry import project
-from stages.scene import Cameras
+from stages.scene import Cameras, Gaussians
 
 LONGEST = 0.1  # of the distance: a pixel of parallax is more where the photographs are close together
-OUTSIDE = 1.0  # px by which a Gaussian may be off the photograph that it was seen on
-BACK = 0.3  # of a picture's height, by which the row falls at least between two photographs
 
 
-def origins(means: Tensor, photographs: Cameras) -> Tensor:
-    """From where each Gaussian was seen, [G, 3]: the camera of its photograph.
-
-    A prior lists the Gaussians of the first photograph row by row, then those of the second, and each lies in the picture of its own.
-    Where the Gaussians do not look like that, or the photographs are not two, the nearest camera is taken.
-    """
-    centres = photographs.c2w[:, :3, 3].to(means)
-    first = _of_first(means, photographs) if len(photographs) == 2 else None
-    if first is None:
-        return centres[torch.cdist(means, centres).argmin(1)]
-    return centres.repeat_interleave(torch.tensor([first, len(means) - first], device=means.device), 0)
-
-
-def _of_first(means: Tensor, photographs: Cameras) -> int | None:
-    """How many Gaussians, from the first on, are of the first of two photographs; None where they are not in the order of a prior.
-
-    After its last one the row in the first photograph falls from the bottom to the top.
-    """
-    (pixels, inside), (_, inside_second) = (_in_picture(means, photographs, view) for view in (0, 1))
-    most = len(means) if bool(inside.all()) else int((~inside).nonzero()[0])
-    least = 0 if bool(inside_second.all()) else int((~inside_second).nonzero()[-1]) + 1
-    low, high = max(1, least), min(most, len(means) - 1)
-    if low > high:
-        return None
-    fall = pixels[low - 1 : high, 1] - pixels[low : high + 1, 1]
-    place = int(fall.argmax())
-    return low + place if float(fall[place]) > photographs.size[0] * BACK else None
-
-
-def _in_picture(means: Tensor, photographs: Cameras, view: int) -> tuple[Tensor, Tensor]:
-    """Pixels [G, 2] in a photograph, and which of them are in it, [G]."""
-    pixels, z = project(means, photographs.K[view].to(means), photographs.c2w[view].to(means))
-    height, width = photographs.size
-    return pixels, (pixels > -OUTSIDE).all(1) & (pixels < pixels.new_tensor([width + OUTSIDE, height + OUTSIDE])).all(1) & (z > 0)
+def origins(gaussians: Gaussians, photographs: Cameras) -> Tensor:
+    """From where each Gaussian was seen, [G, 3]: the camera of its photograph, or the nearest one where that is not known."""
+    centres = photographs.c2w[:, :3, 3].to(gaussians.means)
+    if gaussians.photograph is None or len(photographs) != 2:
+        return centres[torch.cdist(gaussians.means, centres).argmin(1)]
+    return centres[gaussians.photograph.long()]
 
 
 def moves(means: Tensor, seen_from: Tensor, photographs: Cameras) -> Tensor:

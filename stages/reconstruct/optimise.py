@@ -104,8 +104,8 @@ def start(gaussians: Gaussians, targets: Targets, budget: int) -> State:
     photographs = targets.cameras[: targets.photographs]
     thinned, of = thin(gaussians, targets.cameras, int(0.8 * budget))
     scene = fill(thinned, targets, budget)
-    added = origins(scene.means[len(thinned) :], photographs)
-    seen_from = torch.cat([origins(gaussians.means, photographs)[of], added])
+    added = origins(scene[len(thinned) :], photographs)
+    seen_from = torch.cat([origins(gaussians, photographs)[of], added])
     return new_state(scene, distances(scene.means, targets.cameras), moves(scene.means, seen_from, photographs), len(targets))
 
 

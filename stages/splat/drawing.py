@@ -24,16 +24,14 @@ class Drawing:
     depth: Tensor
 
 
-def draw(gaussians: Gaussians, cameras: Cameras, background: Tensor | None = None, near: float = 0.01) -> Drawing:
+def draw(gaussians: Gaussians, cameras: Cameras, near: float = 0.01) -> Drawing:
     """Render `gaussians` from every camera in one call.
 
-    background: colour behind the Gaussians, [3] or [N, 3]; black by default.  near: Gaussians closer than this are left out, scene units.
-    Differentiable in the Gaussians, the poses and the background.
+    near: Gaussians closer than this are left out, scene units.  Differentiable in the Gaussians and the poses.
     """
-    tensors = (gaussians.means, gaussians.scales, gaussians.quats, gaussians.opacities, gaussians.sh, cameras.c2w, background)
-    with_gradient = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    tensors = (gaussians.means, gaussians.scales, gaussians.quats, gaussians.opacities, gaussians.sh, cameras.c2w)
+    with_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
     n = len(cameras)
-    behind = None if background is None else background.expand(n, 3)
     # Poses are kept in float64 and inverted there; the kernel works in the Gaussians' type.
     views, intrinsics = cameras.w2c.to(gaussians.means), cameras.K.to(gaussians.means)
     height, width = cameras.size
@@ -54,7 +52,6 @@ def draw(gaussians: Gaussians, cameras: Cameras, background: Tensor | None = Non
             near_plane=near,
             sh_degree=gaussians.sh_degree,
             packed=False,
-            backgrounds=None if behind is None else behind[first:last],
             render_mode="RGB+ED",
         )
         parts.append((image, alpha))

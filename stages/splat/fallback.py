@@ -6,9 +6,9 @@ The formulas are gsplat 1.5.3's (Apache-2.0); kernel.cpp states the image model.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from stages.geometry import rotations
 from stages.splat.fallback_composite import ALPHA_MIN, composite
 from stages.splat.harmonics import basis
 
@@ -68,7 +68,7 @@ def _project_one(
     slopes = points[:, :2] / z
     margin = MARGIN * 0.5 * limits / focal
     clamped = torch.minimum(torch.maximum(slopes, -centre / focal - margin), (limits - centre) / focal + margin)
-    root = rotation @ (_rotations(quats) * scales[:, None, :])
+    root = rotation @ (rotations(quats) * scales[:, None, :])
     rows = (focal / z)[..., None] * (root[:, :2] - clamped[..., None] * root[:, 2:])  # J M, [N, 2, 3]
     a, b = rows.unbind(1)
     aa, ab, bb = (a * a).sum(-1), (a * b).sum(-1), (b * b).sum(-1)
@@ -93,24 +93,13 @@ def _project_one(
     return radii, means2d, depths, factors, compensations
 
 
-def _rotations(quats: Tensor) -> Tensor:
-    """Rotation matrices [N, 3, 3] of quaternions wxyz [N, 4] of any length."""
-    w, x, y, z = F.normalize(quats, dim=-1).unbind(-1)
-    entries = [
-        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
-    ]  # fmt: skip
-    return torch.stack(entries, -1).reshape(-1, 3, 3)
-
-
 def harmonics(degree: int, means: Tensor, centres: Tensor, coefficients: Tensor, radii: Tensor) -> Tensor:
     """As cpu.harmonics."""
     visible = (radii > 0).all(-1)
     colours = []
     for centre, mask in zip(centres, visible, strict=True):
         index = mask.nonzero()[:, 0]
-        directions = F.normalize(means[index] - centre, dim=-1)
+        directions = torch.nn.functional.normalize(means[index] - centre, dim=-1)
         colour = torch.einsum("nk,nkc->nc", basis(degree, directions), coefficients[index, : (degree + 1) ** 2])
         colours.append(means.new_zeros(len(means), 3).index_copy(0, index, (colour + 0.5).clamp_min(0)))
     return torch.stack(colours)

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from stages.errors import InputError
-from stages.files.publish import read_json, sha256_file, write_json
+from stages.files.documents import read_json, sha256_file
+from stages.files.publish import write_json
 
 
 def test_json_round_trip_and_hash(tmp_path: Path) -> None:

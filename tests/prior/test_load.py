@@ -10,8 +10,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from stages.errors import WeightsError
+from stages.files.tensors import compare_keys
 from stages.prior.config import RE10K, SMALL
-from stages.prior.load import compare, load_prior
+from stages.prior.load import load_prior
 from stages.prior.network import MVSplat
 
 
@@ -58,7 +59,7 @@ Change = Callable[[dict[str, Tensor]], object]
 CHANGES: dict[str, tuple[Change, str]] = {
     "missing": (lambda t: t.pop("backbone.backbone.conv2.bias"), "backbone.backbone.conv2.bias is missing"),
     "unexpected": (lambda t: t.update(extra=torch.zeros(1)), "extra is unexpected"),
-    "reshaped": (lambda t: t.update({"depth_predictor.proj_feature.bias": torch.zeros(5)}), "proj_feature.bias has shape (5,), not (16,)"),
+    "reshaped": (lambda t: t.update({"depth_predictor.proj_feature.bias": torch.zeros(5)}), "proj_feature.bias is (5,), not (16,)"),
     "not finite": (lambda t: t["depth_predictor.proj_feature.bias"].fill_(float("nan")), "proj_feature.bias holds NaN"),
 }
 
@@ -80,7 +81,7 @@ def test_the_report_counts_every_key(small: MVSplat) -> None:
     total = len(changed)
     changed["other"] = changed.pop("depth_predictor.match_scale")
     changed["depth_predictor.proj_feature.bias"] = torch.zeros(5)
-    report = compare(small, changed)
+    report = compare_keys(small.state_dict(), changed)
     assert str(report) == f"{total - 2} keys match, 1 missing, 1 unexpected, 1 of another shape"
     assert report.missing == ("depth_predictor.match_scale",)
     assert report.unexpected == ("other",)

@@ -5,7 +5,7 @@ import torch
 
 from stages.geometry import project, unproject
 from stages.reconstruct.moves import from_moves, moves, origins, to_moves
-from stages.scene import Cameras
+from stages.scene import Cameras, Gaussians
 
 SIZE = (24, 32)
 
@@ -22,27 +22,34 @@ def seen(cameras: Cameras) -> torch.Tensor:
     return unproject(depth, cameras.K, cameras.c2w).reshape(-1, 3)
 
 
-def test_a_prior_lists_its_gaussians_photograph_by_photograph() -> None:
+def scene(means: torch.Tensor, photograph: torch.Tensor | None = None) -> Gaussians:
+    g = len(means)
+    return Gaussians(means, torch.ones(g, 3), torch.tensor([1.0, 0, 0, 0]).expand(g, 4), torch.ones(g), torch.zeros(g, 1, 3), photograph)
+
+
+def known(means: torch.Tensor) -> Gaussians:
+    """Those of `seen`, which know their photograph."""
+    return scene(means, torch.arange(2, dtype=torch.uint8).repeat_interleave(len(means) // 2))
+
+
+def test_a_gaussian_was_seen_from_its_photograph_or_else_the_nearest_camera() -> None:
     cameras = photographs(0.5)
     means = seen(cameras)
-    half = len(means) // 2
-    assert torch.equal(origins(means, cameras), cameras.c2w[:, :3, 3].repeat_interleave(half, 0))
-    some = torch.rand(len(means), generator=torch.Generator().manual_seed(3)) < torch.cat(
-        [torch.full((half,), 0.6), torch.full((half,), 0.9)]
-    )
-    own = cameras.c2w[:, :3, 3].repeat_interleave(half, 0)
-    assert torch.equal(origins(means[some], cameras), own[some])  # a prior carves more from one photograph than from the other
-    shuffled = means[torch.randperm(len(means), generator=torch.Generator().manual_seed(1))]
-    nearest = torch.cdist(shuffled, cameras.c2w[:, :3, 3]).argmin(1)
-    assert torch.equal(origins(shuffled, cameras), cameras.c2w[nearest, :3, 3])
-    assert len(origins(means[:0], cameras)) == 0
+    of = torch.arange(2, dtype=torch.uint8).repeat_interleave(len(means) // 2)
+    order = torch.randperm(len(means), generator=torch.Generator().manual_seed(1))
+    assert torch.equal(origins(scene(means[order], of[order]), cameras), cameras.c2w[of[order].long(), :3, 3])
+    nearest = torch.cdist(means, cameras.c2w[:, :3, 3]).argmin(1)
+    assert torch.equal(origins(scene(means), cameras), cameras.c2w[nearest, :3, 3])
+    assert not torch.equal(nearest, of.long())
+    three = Cameras(cameras.c2w[[0, 1, 1]], cameras.K[[0, 1, 1]], SIZE)
+    assert torch.equal(origins(scene(means, of), three), cameras.c2w[nearest, :3, 3]), "of a pair among them, which is not known"
 
 
 @pytest.mark.parametrize("unit", [1.0, 1e-3])
 def test_a_step_along_the_ray_is_a_pixel_in_the_other_photograph_and_none_in_its_own(unit: float) -> None:
     cameras = photographs(1.0 * unit)
     means = seen(photographs(1.0)) * unit
-    came = origins(means, cameras)
+    came = origins(known(means), cameras)
     steps = moves(means, came, cameras)
     assert steps.shape == (len(means), 3, 3)
     half = len(means) // 2
@@ -59,14 +66,14 @@ def test_a_step_along_the_ray_is_a_pixel_in_the_other_photograph_and_none_in_its
 def test_without_a_baseline_steps_stay_finite() -> None:
     cameras = photographs(0.0)
     means = seen(cameras)
-    steps = moves(means, origins(means, cameras), cameras)
+    steps = moves(means, origins(known(means), cameras), cameras)
     assert torch.allclose(steps[:, :, 2].norm(dim=1), 0.1 * means.norm(dim=1), rtol=1e-3)
 
 
 def test_a_move_keeps_the_size_that_it_was_seen_with_and_its_gradient_is_that_of_the_move() -> None:
     cameras = photographs(1.0)
     means = seen(cameras).double()
-    came = origins(means, cameras)
+    came = origins(known(means), cameras)
     steps = moves(means, came, cameras)
     g = torch.Generator().manual_seed(2)
     weights = [torch.randn(len(means), 3, generator=g, dtype=torch.float64) for _ in range(2)]

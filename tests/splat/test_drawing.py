@@ -47,9 +47,9 @@ def test_a_plane_has_its_depth(render: Callable[..., Any]) -> None:
 def test_a_path_equals_its_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     gaussians, cameras = objects(3)
     monkeypatch.setattr(drawing, "GROUP", 2)
-    path = draw(gaussians, cameras, torch.tensor([1.0, 0.5, 0.0]))
+    path = draw(gaussians, cameras)
     for i in range(3):
-        frame = draw(gaussians, cameras[i : i + 1], torch.tensor([1.0, 0.5, 0.0]))
+        frame = draw(gaussians, cameras[i : i + 1])
         for whole, part in zip((path.image, path.alpha, path.depth), (frame.image, frame.alpha, frame.depth), strict=True):
             assert torch.equal(whole[i], part[0])
 
@@ -59,14 +59,14 @@ def test_near(render: Callable[..., Any]) -> None:
     assert draw(gaussians, cameras, near=100.0).alpha.max() == 0
 
 
-def test_gradients_reach_poses_and_background(render: Callable[..., Any]) -> None:
+def test_gradients_reach_poses_and_means(render: Callable[..., Any]) -> None:
     gaussians, cameras = objects(2)
-    c2w, background = cameras.c2w.clone().requires_grad_(), torch.rand(3, requires_grad=True)
+    c2w = cameras.c2w.clone().requires_grad_()
     means = gaussians.means.clone().requires_grad_()
     leaves = Gaussians(means, gaussians.scales, gaussians.quats, gaussians.opacities, gaussians.sh)
-    drawn = draw(leaves, Cameras(c2w, cameras.K, cameras.size), background)
+    drawn = draw(leaves, Cameras(c2w, cameras.K, cameras.size))
     (drawn.image.square().mean() + drawn.depth.mean()).backward()
-    for leaf in (c2w, background, means):
+    for leaf in (c2w, means):
         assert leaf.grad is not None
         assert leaf.grad.isfinite().all()
         assert leaf.grad.abs().max() > 0
