@@ -106,8 +106,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
 def is_current(request: Request, manifest: Path, result: Path, force: bool, touch: bool = True) -> bool:
     """True when `result` already holds this very request (its manifest is then touched, for Make), False when it has to be made.
 
-    Raises InputError, naming --force, when something else is there: another request, a changed file, or a result of someone else.
+    Raises InputError, naming --force, when something else is there: another request, a changed file, or a result of someone else; with
+    `force` only what publishing would refuse to replace after the work.
     """
+    if force:
+        _require_replaceable(result, manifest)
     if force or not (result.exists() or manifest.exists()) or _left_by_a_killed_run(result, manifest):
         return False
     if not manifest.exists():
@@ -119,6 +122,18 @@ def is_current(request: Request, manifest: Path, result: Path, force: bool, touc
         return True
     why = "; ".join(request.differences(found)) or "its fingerprint differs"
     raise InputError(f"{result} holds another result", why, REPLACE)
+
+
+def _require_replaceable(result: Path, manifest: Path) -> None:
+    """Refuse before the work what stages/files/publish.py refuses after it. A result is a folder if its manifest lies inside."""
+    is_folder = manifest.parent == result
+    if result.exists() and result.is_dir() != is_folder:
+        why = f"a {'file' if is_folder else 'folder'} is in the way"
+        raise InputError(f"cannot write {result}", why, "choose another -o, or remove it")
+    held = next(iter(sorted(result.iterdir())), None) if is_folder and result.is_dir() and not manifest.exists() else None
+    if held is not None:
+        why = f"the folder holds {held.name} and no {manifest.name}, so it is not an earlier result"
+        raise InputError(f"cannot write {result}", why, "choose another -o, or remove that folder")
 
 
 def _left_by_a_killed_run(result: Path, manifest: Path) -> bool:

@@ -54,13 +54,13 @@ class Job:
 
     def is_done(self) -> bool:
         """Whether the record is there. Raises InputError, naming --force, when it is of another request."""
-        if self.setup.shared.force or not self.record.exists() or (self.keep and not self.frames.exists()):
+        if self.setup.shared.force or not self.record.exists():
             return False
         found = read_json(self.record)
         if not isinstance(found, dict) or found.get("fingerprint") != self.fingerprint:
             why = "its scene, weights, metric networks or program version were others"
             raise InputError(f"{self.record} holds another result", why, REPLACE)
-        return True
+        return not self.keep or self.frames.exists()
 
 
 def make_job(case: Case, method: str, out: Path, keep: bool, setup: Setup, engine: Engine, students: Students) -> Job:
@@ -128,6 +128,7 @@ def _make_and_measure(jobs: Sequence[Job]) -> dict[str, Outcome]:
     from stages.evaluate.cases import load_task
     from stages.evaluate.kept import keep_frames, keep_truth
     from stages.evaluate.two_view import compare
+    from stages.files.leftovers import remove
     from stages.files.publish import write_json
 
     case, task = jobs[0].case, load_task(jobs[0].case)
@@ -147,6 +148,8 @@ def _make_and_measure(jobs: Sequence[Job]) -> dict[str, Outcome]:
     for job in (job for job in jobs if job.method in made):
         if job.keep:
             keep_frames(job.frames.parents[1], job.method, case.name, made[job.method])
+        else:
+            remove(job.frames)  # those of another run would stand beside these figures
         record = records[job.method] | facts[job.method] | {"fingerprint": job.fingerprint}
         write_json(job.record, record)
         outcomes[job.method] = record

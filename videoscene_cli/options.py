@@ -90,7 +90,7 @@ CamerasFile = Annotated[
 ]
 CameraPath = Annotated[str, typer.Option("--path", metavar="interp|orbit|spiral|dolly|FILE.json", help="The camera path.")]
 Frames = Annotated[int, typer.Option(metavar="N", min=1, help="Frames along the path; a FILE.json path brings its own number.")]
-Fps = Annotated[float, typer.Option(metavar="RATE", min=0.1, help="Frames a second of the video.")]
+Fps = Annotated[float, typer.Option(metavar="RATE", min=0.1, max=1000, help="Frames a second of the video.")]
 StudentName = Annotated[
     str,
     typer.Option("--student", metavar="none|small|cogvideox-5b|FOLDER", help="What repairs the render: nothing, or these weights."),

@@ -56,7 +56,7 @@ def cameras_along(settings: PathSettings, inputs: Cameras, gaussians: Gaussians)
     """
     from stages import trajectory
     from stages.files.transforms import read_transforms
-    from stages.geometry import crop_intrinsics, project
+    from stages.geometry import crop_intrinsics, depth_of
     from stages.scene import Cameras
 
     if settings.file is not None:
@@ -68,7 +68,7 @@ def cameras_along(settings: PathSettings, inputs: Cameras, gaussians: Gaussians)
     (a, b), (K_a, K_b) = inputs.c2w, inputs.K
     if settings.path == "interp":
         return trajectory.interpolate(a, b, K_a, K_b, inputs.size, settings.frames)
-    _, z = project(gaussians.means, K_a, a)
+    z = depth_of(gaussians.means, a.to(gaussians.means))
     if not bool((z > 0).any()):
         raise InputError("no camera path", "no Gaussian is in front of the first camera", "make the prior of the scene again")
     depth = float(z[z > 0].median())

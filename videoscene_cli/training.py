@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from stages.distill.workers import Workers
 
 FOLDERS = {"teacher": "teacher", "regression": "regression", "student": "student", "policy": "full"}  # in runs/NAME/weights
-LEAP = 459  # of students without a policy: the step of the released code
 
 
 @dataclass(frozen=True)
@@ -138,6 +137,16 @@ class Training:
         """What decides the weights of a phase, but for the clips."""
         return Request("distill", {"phase": phase, **self.setting.identity(phase)}, {})
 
+    def require_start(self, phases: Sequence[Phase]) -> None:
+        """Refuse, before --force forgets anything, what would be refused later: no clips, no device, an unfinished phase before."""
+        from stages.distill.phases import BEFORE, finished
+
+        before = BEFORE[phases[0]]
+        if before is None:
+            self.request(phases[0])
+        else:
+            finished(self.setting, before)
+
     def forget(self, phase: Phase) -> None:
         """Remove what a phase left, and before that what came of it, for --force."""
         from stages.distill.phases import descendants
@@ -160,6 +169,7 @@ class Training:
         """Train a phase to its end, from its newest checkpoint if there is one, and publish its weights."""
         from stages.distill.export import write_policy, write_weights
         from stages.distill.phases import clips_of, finished, train_phase
+        from stages.distill.policy import RELEASED
         from stages.distill.train import newest
         from stages.files.publish import publish
 
@@ -167,7 +177,7 @@ class Training:
         checkpoint = newest(self.run, phase)
         if checkpoint is not None:
             self.engine.report.note(f"{phase}: going on from step {int(checkpoint.name[5:])} of {steps}")
-        policy, leap = None, LEAP
+        policy, leap = None, RELEASED
         with record.stage(phase), self.engine.report.progress(phase) as advance:
             if phase == "policy":
                 policy, leap = self._train_policy(advance, record)

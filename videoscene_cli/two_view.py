@@ -33,7 +33,9 @@ def evaluate_two_view(
         return
     jobs, errors = _plan(scenes, methods, out, keep, setup, engine)
     errors = unread | errors
-    done = [job for job in jobs if job.is_done()]
+    done, left = list[Job](), list[Job]()
+    for job in jobs:
+        (done if job.is_done() else left).append(job)
     if engine.shared.dry_run:
         plan = {"methods": list(methods), "cases": len(jobs), "done": len(done), "out": str(out)}
         return engine.report.data("\n".join(f"{key}: {value}" for key, value in plan.items()), plan)
@@ -42,7 +44,7 @@ def evaluate_two_view(
         _print(result["case"], result, engine)
     run = Record(device=str(engine.device))
     with run.stage("cases"), engine.report.progress("cases") as advance:
-        for job, outcome in run_jobs([job for job in jobs if job not in done], processes):
+        for job, outcome in run_jobs(left, processes):
             if isinstance(outcome, Exception):
                 engine.report.error(outcome)
                 errors[f"{job.case.name} {job.method}"] = outcome
@@ -55,7 +57,7 @@ def evaluate_two_view(
         why = f"{len(errors)} failed, the messages are above: {', '.join(errors)}"
         raise RunError("not every case was measured", why, "mend those and run the same command again")
     _write_manifest(jobs, out, run)
-    engine.report.done(str(out / "metrics.json"), len(done) == len(jobs), command="evaluate")
+    engine.report.done(str(out / "metrics.json"), not left, command="evaluate")
 
 
 def _plan(

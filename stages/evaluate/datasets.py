@@ -5,6 +5,7 @@ A scene is unpacked into the folder that stages/evaluate/cases.py reads, with th
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from stages.errors import InputError
 from stages.files.colmap import MODEL, read_colmap
-from stages.files.documents import read_json
+from stages.files.documents import read_json, sha256_file
 from stages.files.images import fit, read_image, write_png
 from stages.files.publish import publish
 from stages.files.realestate import Recording
@@ -28,6 +29,7 @@ from stages.scene import Cameras
 
 SQUARE = 256  # px: pixelSplat's and MVSplat's size for RealEstate10K and ACID
 SHORT_SIDE = 256  # px, of COLMAP scenes
+SOURCE = "source.json"  # in an unpacked scene: what it was made of
 STRIDE, CASES = 8, 3  # without an index: the photographs are test images (every 8th, as Mip-NeRF 360 holds them out) that follow each other
 
 PROTOCOL = {
@@ -97,7 +99,10 @@ def unpack_recording(recording: Recording, entry: Entry, kind: str, folder: Path
             Ks.append(K)
         return images, Ks, recording.c2w[frames]
 
-    _unpack(recording.key, len(recording), [entry], kind, folder, load)
+    def content(frame: int) -> bytes:
+        return b"".join(part[frame].numpy().tobytes() for part in (recording.encoded, recording.intrinsics, recording.c2w))
+
+    _unpack(recording.key, len(recording), [entry], kind, folder, load, content)
 
 
 def unpack_colmap(scene: Path, entries: list[Entry] | None, kind: str, folder: Path) -> None:
@@ -123,7 +128,11 @@ def unpack_colmap(scene: Path, entries: list[Entry] | None, kind: str, folder: P
             Ks.append(fitted)
         return images, Ks, cameras.c2w[[order[frame] for frame in frames]]
 
-    _unpack(scene.name, len(names), entries, kind, folder, load)
+    def content(frame: int) -> bytes:
+        camera = [part[order[frame]].numpy().tobytes() for part in (cameras.K, cameras.c2w)]
+        return b"".join([sha256_file(source / names[order[frame]]).encode(), *camera])
+
+    _unpack(scene.name, len(names), entries, kind, folder, load, content)
 
 
 def held_out_pairs(count: int) -> list[Entry]:
@@ -165,12 +174,17 @@ def cover(image: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
 Load = Callable[[list[int]], tuple[list[Tensor], list[Tensor], Tensor]]
 
 
-def _unpack(name: str, count: int, entries: list[Entry], kind: str, folder: Path, load: Load) -> None:
+def _unpack(name: str, count: int, entries: list[Entry], kind: str, folder: Path, load: Load, content: Callable[[int], bytes]) -> None:
+    """Write the frames of the entries, unless they are there. content: what a frame is made of, image and camera."""
     frames = sorted({frame for entry in entries for frame in entry.frames})
     if frames[-1] >= count:
         raise InputError(f"cannot use {name}", f"its case names frame {frames[-1]}, it has {count}", "give the index of this set")
     pairs = json.dumps([entry.case(kind, frames) for entry in entries], indent=1)
-    if (folder / "pairs.json").is_file() and (folder / "pairs.json").read_text() == pairs:
+    made_of = hashlib.sha256(pairs.encode())
+    for frame in frames:
+        made_of.update(content(frame))
+    source = json.dumps({"protocol": PROTOCOL, "sha256": made_of.hexdigest()})
+    if (folder / SOURCE).is_file() and (folder / SOURCE).read_text() == source:
         return
     images, Ks, c2w = load(frames)
     if len({image.shape for image in images}) > 1:
@@ -182,3 +196,4 @@ def _unpack(name: str, count: int, entries: list[Entry], kind: str, folder: Path
         cameras = Cameras(c2w, torch.stack(Ks), (images[0].shape[1], images[0].shape[2]))
         write_transforms(partial / "transforms.json", cameras, paths)
         (partial / "pairs.json").write_text(pairs)
+        (partial / SOURCE).write_text(source)

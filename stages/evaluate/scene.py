@@ -21,14 +21,15 @@ from stages.splat import draw, near_plane
 VIEWS = 7  # frames, evenly along the clip, that are matched each with the next, and the first with the last
 GOOD_PIXELS = 2.0  # px from the epipolar lines that a verified match may be off, for a short side of 256 px, in proportion for others
 SAME_POSE = 1e-4  # in every entry of the pose: the frame is taken from where the photograph was
+MOVED = 0.01  # of the clip's extent: frames taken nearer to one another have no epipolar lines to speak of
 KNOWN_DEPTH = 0.5  # coverage from which the prior says a depth
 
 PROTOCOL = {
     "name": "scene",
-    "version": 1,
+    "version": 2,
     "truth": "none; the photographs, the cameras and the prior's Gaussians are what the clip is compared with",
     "photographs": "frames within 1e-4 of a photograph's pose against it, PSNR (dB) and SSIM as in the two-view protocol",
-    "matches": f"XFeat and LighterGlue, {VIEWS} frames evenly along the clip, each with the next, and the first with the last",
+    "matches": f"XFeat and LighterGlue, {VIEWS} frames evenly along the clip, each with the next, first with last, if the camera moved",
     "verified": f"within {GOOD_PIXELS} px (at a short side of 256) of the epipolar lines of the clip's cameras",
     "epipolar error": "median over all matches, px at the size of the clip, mean of the two distances of a match",
     "depth difference": "median over verified matches of |triangulated z / prior's z - 1|",
@@ -61,13 +62,18 @@ class PairMatches:
 def match_clip(clip: Clip, match: Callable[[Tensor, Tensor], Correspondences]) -> list[PairMatches]:
     """Match frames along the clip, each with the next and the first with the last, and verify them by the clip's cameras.
 
-    match: two images [3, h, w] to their matches, such as stages.prior.matching.Matcher.
+    match: two images [3, h, w] to their matches, such as stages.prior.matching.Matcher. Pairs from one place, such as the ends of a closed
+    path, are left out: of their matches the cameras say nothing.
     """
     picked = torch.linspace(0, len(clip.frames) - 1, min(VIEWS, len(clip.frames))).round().long().tolist()
     pairs = [*pairwise(picked), *([(picked[0], picked[-1])] if len(picked) > 2 else [])]
+    centres = clip.cameras.c2w[:, :3, 3].double()
+    apart = torch.cdist(centres, centres)
     limit = GOOD_PIXELS * min(clip.cameras.size) / 256
     found = []
     for i, j in pairs:
+        if apart[i, j] <= MOVED * apart.max():
+            continue
         matches = match(clip.frames[i], clip.frames[j])
         distance = epipolar_distance(matches.points_a, matches.points_b, clip.cameras[[i, j]])
         found.append(PairMatches((i, j), matches.points_a, matches.points_b, distance, distance < limit))
@@ -83,7 +89,8 @@ def measure_scene(clip: Clip, views: Views, prior: Gaussians | None, refined: Ga
     frames = as_stored(clip.frames)
     flicker, flow = temporal.flickering(frames), temporal.mean_flow(frames)
     photographs = [_photograph(frames, clip.cameras, image, k, views.cameras) for k, image in enumerate(views.images)]
-    distance, good = (torch.cat([getattr(pair, name) for pair in pairs]) for name in ("distance", "good"))
+    distance = torch.cat([pair.distance for pair in pairs]) if pairs else torch.empty(0)
+    good = torch.cat([pair.good for pair in pairs]) if pairs else torch.empty(0, dtype=torch.bool)
     again = None if refined is None else psnr(as_stored(render(refined, clip.cameras).frames), frames)
     scene = {
         "photographs": photographs,

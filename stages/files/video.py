@@ -41,7 +41,7 @@ def write_mp4(target: Path | BinaryIO, frames: Tensor, fps: float) -> None:
     if count == 0 or height % 2 or width % 2 or min(height, width) < 2:
         raise InputError(what, f"{count} frames of {width} x {height} pixels", "give at least one frame with even sides")
     if not 0 < fps <= 1000:
-        raise InputError(what, f"{fps} frames a second", "give a rate above 0")
+        raise InputError(what, f"{fps} frames a second", "give a rate above 0, at most 1000")
     rate = str(Fraction(fps).limit_denominator(1001))
     command = [_ffmpeg(what), "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", rate]
     command += ["-i", "pipe:0", "-an", "-c:v", "libx264", "-crf", str(CRF), "-vf", COLOURS, "-fflags", "+bitexact", "-f", "mp4"]
@@ -134,7 +134,9 @@ def read_mp4(path: Path) -> Tensor:
     frames: list[Tensor] = []
     # Only this container and local files: a playlist dressed up as mp4 could name other files or hosts.
     source = ["-protocol_whitelist", "file", "-f", "mov"]
-    reader = imageio_ffmpeg.read_frames(f"file:{path}", pix_fmt="rgb24", input_params=source, output_params=["-sws_flags", ROUNDING])
+    # Each frame once, whatever its duration: by default those of a variable rate are repeated.
+    output = ["-fps_mode", "passthrough", "-sws_flags", ROUNDING]
+    reader = imageio_ffmpeg.read_frames(f"file:{path}", pix_fmt="rgb24", input_params=source, output_params=output)
     try:
         width, height = next(reader)["size"]
         for data in reader:

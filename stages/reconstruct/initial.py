@@ -41,7 +41,7 @@ def resize(images: Tensor, cameras: Cameras, short_side: int) -> Views:
 def predict_pairs(views: Views, network: MVSplat) -> Gaussians:
     """The prior's Gaussians of up to PAIRS pairs of neighbours, spread over all photographs.
 
-    Raises InputError for a single photograph, RunError when a pair does not overlap.
+    Pairs taken from one place are left out. Raises InputError for a single photograph, RunError when no pair is left.
     """
     count = len(views.cameras)
     if count < 2:
@@ -53,9 +53,11 @@ def predict_pairs(views: Views, network: MVSplat) -> Gaussians:
         pair = Views(views.images[[first, first + gap]], views.cameras[[first, first + gap]])
         try:
             near_far = near_far_from_cameras(list(pair.images), pair.cameras)
-        except RunError as error:
-            raise RunError(f"frames {first} and {first + gap} do not help", error.why, "give more frames, nearer to one another") from error
+        except RunError:
+            continue
         gaussians = predict(pair, near_far, network).gaussians
         scene = gaussians if scene is None else join(scene, gaussians)
-    assert scene is not None
+    if scene is None:
+        why = "the cameras of each pair are at the same place, which shows no depth"
+        raise RunError("cannot make a first scene", why, "give photographs taken from different places")
     return scene

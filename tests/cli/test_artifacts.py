@@ -138,6 +138,23 @@ def test_a_changed_or_foreign_result_is_not_touched_without_force(videoscene: Ru
     assert len(read_mp4(video)) == 3
 
 
+def test_force_says_what_is_in_the_way_before_the_work(
+    videoscene: Run, scene: Path, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stages.render.render", lambda *_, **__: pytest.fail("work was done"))
+    (tmp_path / "folder.mp4").mkdir()
+    ended = videoscene("generate", *photos, "-o", tmp_path / "folder.mp4", *SHORT, "--force")
+    assert ended.code == 2
+    assert "a folder is in the way" in ended.err
+    (scene / "render" / "manifest.json").unlink()
+    (scene / "render" / "notes.txt").write_text("mine")
+    ended = videoscene("render", scene, "--frames", 3, "--force")
+    assert ended.code == 2
+    assert "no manifest.json" in ended.err
+    assert (scene / "render" / "notes.txt").read_text() == "mine"
+    assert videoscene("generate", *photos, "-o", tmp_path / "fast.mp4", *SHORT, "--fps", 2000).code == 2
+
+
 def test_gaussians_of_someone_else_are_not_replaced_without_force(videoscene: Run, photos: Photos, tmp_path: Path) -> None:
     foreign = tmp_path / "holiday.ply"
     foreign.write_bytes(b"somebody's scene")

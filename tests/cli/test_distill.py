@@ -115,6 +115,22 @@ def test_force_starts_over_what_comes_of_a_phase_and_nothing_else(
     assert [json.loads(line)["up_to_date"] for line in ended.out.splitlines()] == [True, True, True, policy_keeps]
 
 
+def test_force_keeps_what_it_cannot_train_again(whole: Path, material: tuple[Path, Path], videoscene: Run, tmp_path: Path) -> None:
+    """A mistyped folder of clips, or a phase before that is not finished, costs no weights."""
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    before = sorted(path.relative_to(out) for path in out.rglob("*"))
+    ended = videoscene("distill", "-o", out, "--config", material[0], "--clips", tmp_path / "typo", "--device", "cpu", "--force")
+    assert ended.code == 2
+    assert "no training clips" in ended.err
+    assert sorted(path.relative_to(out) for path in out.rglob("*")) == before
+    shutil.rmtree(out / "checkpoints" / "teacher")
+    ended = videoscene(*command(material, out, "--phase", "student", "--force"))
+    assert ended.code == 2
+    assert "the teacher of" in ended.err
+    assert (out / "weights" / "student" / "student.safetensors").is_file()
+
+
 def test_a_run_is_laid_out_as_the_readme_says(whole: Path) -> None:
     assert {path.name for path in whole.iterdir()} == {"config.yaml", "log.jsonl", "samples", "checkpoints", "weights", "manifest.json"}
     manifest = read_manifest(whole / "manifest.json")

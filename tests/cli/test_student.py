@@ -33,6 +33,13 @@ def test_missing_files_are_named(
     assert not out.exists()
 
 
+@pytest.mark.parametrize("option", ["--leap", "--steps"])
+def test_without_a_student_its_options_are_refused(videoscene: Run, photos: Photos, tmp_path: Path, option: str) -> None:
+    ended = videoscene("generate", *photos, "-o", tmp_path / "out.mp4", "--student", "none", option, 4)
+    assert ended.code == 2
+    assert f"{option} does nothing without a student" in ended.err
+
+
 def test_the_leap_is_a_step_of_the_schedule(videoscene: Run, photos: Photos, tmp_path: Path) -> None:
     assert videoscene("generate", *photos, "-o", tmp_path / "out.mp4", "--leap", 1000).code == 2
     assert not (tmp_path / "out.mp4").exists()

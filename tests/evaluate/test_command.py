@@ -138,6 +138,20 @@ def test_the_kept_truth_follows_the_scene(wall: Wall, run: Run, tmp_path: Path) 
     assert truth.read_bytes() != before
 
 
+def test_kept_frames_are_of_the_figures_beside_them(wall: Wall, run: Run, tmp_path: Path) -> None:
+    scene = wall()
+    command = ("--two-view", scene, "--method", "nearest", "-o", tmp_path / "report")
+    frames = tmp_path / "report" / "frames" / "nearest" / "wall-0000-0004"
+    assert run(*command, "--keep").code == 0
+    (scene / "images" / "0001.png").write_bytes((scene / "images" / "0003.png").read_bytes())
+    assert run(*command, "--force").code == 0
+    assert not frames.exists(), "they were of the scene as it was"
+    (scene / "images" / "0001.png").write_bytes((scene / "images" / "0002.png").read_bytes())
+    ended = run(*command, "--keep")
+    assert ended.code == 2, "the record is of another request, whether frames are there or not"
+    assert "--force" in ended.err
+
+
 def test_a_bad_scene_does_not_stop_the_rest(wall: Wall, run: Run, tmp_path: Path) -> None:
     wall("a"), wall("b", pairs=[]), wall("c")
     (tmp_path / "scenes" / "c" / "images" / "0001.png").write_bytes(b"not an image")
@@ -212,6 +226,10 @@ def test_a_worker_that_is_killed_costs_its_own_case_alone(wall: Wall, tmp_path: 
         (("--two-view", "scene"), 2, "-o is missing"),
         (("--two-view", "scene", "--method", "magic", "-o", "x"), 2, "'magic' is no method"),
         (("--two-view", "scene", "--weights", "nothing", "-o", "x"), 3, "nothing"),
+        (("--two-view", "scene", "--benchmark", "-o", "x"), 2, "--two-view and --benchmark are different reports"),
+        (("--report", "scene", "--real", "x"), 2, "are different reports"),
+        (("scene", "--method", "nearest", "--keep", "-o", "x"), 2, "--keep does nothing for a report of a scene"),
+        (("--report", "x", "scene"), 2, "scene does nothing for --report"),
     ],
 )
 def test_bad_usage(wall: Wall, run: Run, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], code: int, told: str) -> None:

@@ -92,6 +92,26 @@ def test_chunks_with_an_index(chunks: Path, index: Path, run: Run, tmp_path: Pat
     assert run(chunks, index, "-o", out)[0] == 0
 
 
+def test_a_scene_that_changed_is_unpacked_again(tmp_path: Path) -> None:
+    """Of the same name and as many images."""
+    cameras, images = wall_cameras(10), F.interpolate(wall_images(10), scale_factor=6, mode="bilinear")
+    large = Cameras(cameras.c2w, torch.cat([cameras.K[:, :2] * 16, cameras.K[:, 2:]], 1), (48 * 16, 64 * 16))
+    names, out = [f"{index:04d}.png" for index in range(10)], tmp_path / "out"
+    for folder, shown in (("a", images), ("b", 1 - images)):
+        write_colmap(tmp_path / folder / "room", large, names)
+        for name, image in zip(names, shown, strict=True):
+            write_png(tmp_path / folder / "room" / "images" / name, image)
+    means = []
+    for folder in ("a", "b"):
+        unpack_colmap(tmp_path / folder / "room", None, "colmap", out)
+        means.append(float(load_task(read_cases(out)[0]).truth.mean()))
+    assert means[1] == pytest.approx(1 - means[0], abs=0.01)
+    write_colmap(tmp_path / "b" / "room", Cameras(large.c2w, large.K * torch.tensor([[1.1], [1.1], [1]]), large.size), names)
+    before = load_task(read_cases(out)[0]).cameras.K[0, 0, 0]
+    unpack_colmap(tmp_path / "b" / "room", None, "colmap", out)
+    assert float(load_task(read_cases(out)[0]).cameras.K[0, 0, 0] / before) == pytest.approx(1.1, rel=0.01)
+
+
 def test_bad_scenes_of_an_index_do_not_stop_the_rest(chunks: Path, index: Path, run: Run, tmp_path: Path) -> None:
     entries = json.loads(index.read_text())
     entries |= {"d": entries["a"], "e": entries["a"], "b": {"context": [0, 40], "target": [3]}}

@@ -99,6 +99,20 @@ def test_a_clip_without_matches_away_from_the_photographs(clip: Clip, views: Vie
     assert scene["depth difference"] == scene["coverage"] == "n/a"
 
 
+def test_frames_from_one_place_are_not_matched(clip: Clip, views: Views) -> None:
+    """The ends of a closed path; a camera that only turns."""
+    there_and_back = [*range(COUNT), *range(COUNT - 2, -1, -1)]
+    closed = Clip(clip.frames[there_and_back], clip.cameras[there_and_back])
+    pairs = match_clip(closed, true_matches)
+    assert len(pairs) == 6
+    assert (0, len(there_and_back) - 1) not in [pair.frames for pair in pairs]
+    still = Clip(clip.frames[[3, 3, 3]], clip.cameras[[3, 3, 3]])
+    measured = measure_scene(still, views, wall_gaussians(DEPTH), None, match_clip(still, true_matches))
+    assert measured["scene"]["matches"] == 0
+    assert measured["scene"]["epipolar error"] is None
+    json.dumps(measured, allow_nan=False)
+
+
 @pytest.fixture
 def finished(tmp_path: Path, clip: Clip, views: Views) -> Path:
     """A scene folder with the stages that the command reads."""
@@ -148,6 +162,20 @@ def test_the_command(finished: Path, evaluate: Callable[..., tuple[int, list[str
     touched = (finished / "evaluate" / "manifest.json").stat().st_mtime_ns
     assert evaluate(finished, "--dry-run")[0] == 0
     assert (finished / "evaluate" / "manifest.json").stat().st_mtime_ns == touched
+
+
+def test_the_report_follows_the_scene(finished: Path, clip: Clip, evaluate: Callable[..., tuple[int, list[str], str]]) -> None:
+    from stages.files.clip import write_clip
+
+    assert evaluate(finished)[0] == 0
+    write_clip(finished / "generate", clip)
+    made = json.loads((finished / "render" / "manifest.json").read_text())["fingerprint"]
+    files = {str(path.relative_to(finished / "generate")): path for path in (finished / "generate").rglob("*") if path.is_file()}
+    request = Request("generate", {"render": made}, {})
+    Record().write_manifest(finished / "generate" / "manifest.json", request, files)
+    code, lines, err = evaluate(finished)
+    assert code == 0, err
+    assert [line.split()[1] for line in lines[:2]] == ["render", "generate"]
 
 
 def test_a_scene_that_is_not_finished(finished: Path, evaluate: Callable[..., tuple[int, list[str], str]], tmp_path: Path) -> None:

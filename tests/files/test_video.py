@@ -51,6 +51,16 @@ def test_frames_stay_in_order_and_every_one_is_kept(tmp_path: Path) -> None:
     assert "29.97 fps" in described(tmp_path / "a.mp4")
 
 
+def test_frames_of_a_variable_rate_are_read_once_each(tmp_path: Path, moving: torch.Tensor) -> None:
+    write_mp4(tmp_path / "even.mp4", moving, 8.0)
+    uneven = ["-vf", "setpts='N*N/40/TB'", "-fps_mode", "vfr", "-c:v", "libx264", "-crf", "10", str(tmp_path / "uneven.mp4")]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-i", str(tmp_path / "even.mp4"), *uneven]
+    subprocess.run(command, check=True)
+    frames = read_mp4(tmp_path / "uneven.mp4")
+    assert len(frames) == len(moving)
+    assert psnr(frames, moving) > 34
+
+
 def test_stream_is_fragmented_and_needs_no_seeking(tmp_path: Path, moving: torch.Tensor) -> None:
     read_end, write_end = os.pipe()
     with subprocess.Popen(["cat"], stdin=read_end, stdout=subprocess.PIPE) as cat:

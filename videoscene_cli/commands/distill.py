@@ -61,6 +61,8 @@ def distill(
     check_writable(training.run / "manifest.json")
     if shared.dry_run:
         return _show_plan(training, phases, report)
+    if shared.force:
+        training.require_start(phases)
     first = training.workers.rank == 0
     for name in phases if first and shared.force else ():
         training.forget(name)

@@ -11,7 +11,7 @@ from stages.errors import InputError
 from videoscene_cli.benchmark import benchmark as time_stages
 from videoscene_cli.engine import Engine
 from videoscene_cli.methods import METHODS, Setup, with_unposed
-from videoscene_cli.options import STUDENT, Shared, StudentName, with_shared
+from videoscene_cli.options import STUDENT, Shared, StudentName, given, with_shared
 from videoscene_cli.report import Report
 from videoscene_cli.scene_report import evaluate_scenes
 from videoscene_cli.set_report import evaluate_sets
@@ -44,11 +44,13 @@ Tables = Annotated[
 Benchmark = Annotated[bool, typer.Option("--benchmark", help="Time every stage, cold and warm, on two photographs.")]
 Jobs = Annotated[int, typer.Option(metavar="N", min=1, help="Cases at a time, each in a process of its own.")]
 
+OPTIONS = {"--two-view": {"method", "keep", "jobs", "student", "unposed"}, "--benchmark": {"student"}}  # that do nothing for other reports
+
 
 @with_shared
 def evaluate(
-    shared: Shared, report: Report, scenes: Scenes = None, two_view: TwoView = False, method: Methods = None, keep: Keep = False,
-    jobs: Jobs = 1, real: Real = None, fake: Fake = None, tables: Tables = None, student: StudentName = STUDENT,
+    context: typer.Context, shared: Shared, report: Report, scenes: Scenes = None, two_view: TwoView = False, method: Methods = None,
+    keep: Keep = False, jobs: Jobs = 1, real: Real = None, fake: Fake = None, tables: Tables = None, student: StudentName = STUDENT,
     unposed: Unposed = False, benchmark: Benchmark = False,
     ) -> None:  # fmt: skip
     """\b
@@ -63,6 +65,8 @@ def evaluate(
     stopped goes on where it was; a bad scene does not stop the rest. --real, --fake: the Frechet and kernel video distance of two sets.
     """
     require_folder(shared.out)
+    kinds = {"--two-view": two_view, "--real, --fake": bool(real or fake), "--report": tables is not None, "--benchmark": benchmark}
+    _require_one_report([kind for kind, asked in kinds.items() if asked], given(context, *OPTIONS["--two-view"]), scenes)
     engine, methods = Engine(shared, report), list(dict.fromkeys(method or ["render"]))
     if tables is not None:
         return write_tables(tables, engine)
@@ -84,3 +88,15 @@ def evaluate(
         raise InputError("bad usage", "-o is missing", usage)
     methods = with_unposed(methods) if unposed else methods
     evaluate_two_view([Path(scene) for scene in scenes], methods, Path(shared.out), keep, jobs, setup, engine)
+
+
+def _require_one_report(kinds: list[str], options: list[str], scenes: list[str] | None) -> None:
+    """Refuse two kinds of report at once, and what would be left aside: options of another kind, scenes where none are read."""
+    if len(kinds) > 1:
+        raise InputError("bad usage", f"{' and '.join(kinds)} are different reports", "ask for one at a time")
+    kind = kinds[0] if kinds else "a report of a scene"
+    useless = sorted(set(options) - OPTIONS.get(kind, set()))
+    if useless:
+        raise InputError("bad usage", f"--{useless[0]} does nothing for {kind}", "leave it out, or add --two-view")
+    if scenes and kind in ("--real, --fake", "--report"):
+        raise InputError("bad usage", f"{scenes[0]} does nothing for {kind}", "leave it out")

@@ -52,6 +52,9 @@ def generate(
     if early and not all(work.is_pair for work in works):
         why = f"--{early[0]} does nothing to a scene that is rendered already"
         raise InputError("bad usage", why, "leave it out, or give it to prior or render")
+    late = given(context, "leap", "steps")
+    if late and student == "none":
+        raise InputError("bad usage", f"--{late[0]} does nothing without a student", "leave it out, or name a --student")
     prior, camera_path, video = PriorSettings(size, cameras), PathSettings(path, frames, fps), VideoStudent(student, leap, engine, steps)
 
     def run(work: Work) -> None:
