@@ -1,4 +1,4 @@
-"""How the shipped `small` prior was trained: two phases, each with worlds of its own. Plain numbers."""
+"""How the shipped `small` prior was trained: three phases, each with worlds of its own. Plain numbers."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class Phase:
     recipe: Recipe
 
 
-def phases(seed: int = 0) -> tuple[Phase, Phase]:
-    """Matching is learnt on many small pictures; then, near the size of use, also what only one photograph shows."""
+def phases(seed: int = 0) -> tuple[Phase, Phase, Phase]:
+    """Matching is learnt on many small pictures; then, near the size of use, also what only one photograph shows, twice over."""
     small = ((128, 192), (160, 160), (128, 224), (192, 128), (128, 192), (144, 208), (160, 160), (192, 288))
     large = ((192, 288), (256, 256), (192, 336), (160, 240), (288, 192), (256, 384), (192, 256), (224, 224))
     first = Recipe(seed=seed)
@@ -59,4 +59,5 @@ def phases(seed: int = 0) -> tuple[Phase, Phase]:
     return (
         Phase("matching", Worlds(0, 24, 64, small, seed), first),
         Phase("whole", Worlds(24, 64, 32, large, seed + 1), second),
+        Phase("again", Worlds(24, 64, 32, large, seed + 2), replace(second, seed=seed + 2)),
     )
