@@ -70,7 +70,7 @@ measure-errors: $(READY)  ## what the prior's renders of the medium cases in DAT
 measure-pose: $(READY)  ## estimated cameras against the true ones
 	$(BIN)/python tests/measure_pose.py
 
-# About six hours on one core; TEXTURES is a folder of texture images (stages/weights/small/README.md names the one used).
+# About five and a half hours on one core; TEXTURES is a folder of texture images (stages/weights/small/README.md names the one used).
 train-prior: $(READY)  ## worlds, then the small prior; resumes
 	$(BIN)/python -m videoscene_cli.train_prior $(RUN) $(if $(TEXTURES),--textures $(TEXTURES))
 
