@@ -49,7 +49,7 @@ def render(
     that know which of the two they come from are drawn by layers (see stages/layers.py).
     """
     near = near_plane(gaussians.means, cameras)
-    # Parted once: it takes as long as to draw a frame.
+    # Parted once, not for every chunk of frames.
     layers = None if views is None or gaussians.photograph is None else (gaussians.of_photograph(0), gaussians.of_photograph(1))
     frames, coverage, depth = [], [], []
     for start in range(0, len(cameras), CHUNK):

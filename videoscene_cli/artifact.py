@@ -24,6 +24,7 @@ from typing import Any
 
 from stages.errors import InputError
 from stages.files.documents import read_json, sha256_file
+from stages.files.publish import require_replaceable
 from videoscene_cli import __version__
 
 SCHEMA = 1
@@ -103,14 +104,14 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def is_current(request: Request, manifest: Path, result: Path, force: bool, touch: bool = True) -> bool:
+def is_current(request: Request, manifest: Path, result: Path, force: bool, touch: bool = True, follow: bool = False) -> bool:
     """True when `result` already holds this very request (its manifest is then touched, for Make), False when it has to be made.
 
     Raises InputError, naming --force, when something else is there: another request, a changed file, or a result of someone else; with
-    `force` only what publishing would refuse to replace after the work.
+    `force` only what publishing would refuse to replace after the work. follow: another request of the same command is replaced instead.
     """
     if force:
-        _require_replaceable(result, manifest)
+        require_replaceable(result, is_folder=manifest.parent == result)
     if force or not (result.exists() or manifest.exists()) or _left_by_a_killed_run(result, manifest):
         return False
     if not manifest.exists():
@@ -120,20 +121,10 @@ def is_current(request: Request, manifest: Path, result: Path, force: bool, touc
         if touch:
             os.utime(manifest)
         return True
+    if follow and found["command"] == request.command:
+        return False
     why = "; ".join(request.differences(found)) or "its fingerprint differs"
     raise InputError(f"{result} holds another result", why, REPLACE)
-
-
-def _require_replaceable(result: Path, manifest: Path) -> None:
-    """Refuse before the work what stages/files/publish.py refuses after it. A result is a folder if its manifest lies inside."""
-    is_folder = manifest.parent == result
-    if result.exists() and result.is_dir() != is_folder:
-        why = f"a {'file' if is_folder else 'folder'} is in the way"
-        raise InputError(f"cannot write {result}", why, "choose another -o, or remove it")
-    held = next(iter(sorted(result.iterdir())), None) if is_folder and result.is_dir() and not manifest.exists() else None
-    if held is not None:
-        why = f"the folder holds {held.name} and no {manifest.name}, so it is not an earlier result"
-        raise InputError(f"cannot write {result}", why, "choose another -o, or remove that folder")
 
 
 def _left_by_a_killed_run(result: Path, manifest: Path) -> bool:

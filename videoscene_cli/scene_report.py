@@ -9,7 +9,7 @@ from typing import Any
 from stages.errors import InputError
 from stages.files.publish import check_writable
 from videoscene_cli import scenes
-from videoscene_cli.artifact import Record, Request, is_current, read_manifest
+from videoscene_cli.artifact import Record, Request, is_current
 from videoscene_cli.engine import Engine
 from videoscene_cli.sources import Work, read_works, require_apart, run_each, scene_name
 
@@ -44,8 +44,7 @@ def _evaluate(scene: Path, target: Path, engine: Engine) -> None:
         scenes.require_stage(scene, stage, hint)
     manifests = {stage: scene / stage / "manifest.json" for stage in ("prior", *clips, *refined)}
     request, manifest = Request("evaluate", {"protocol": PROTOCOL}, manifests), target / "manifest.json"
-    again = engine.shared.force or _is_of_earlier_clips(manifest, request)
-    current = is_current(request, manifest, target, again, touch=not engine.shared.dry_run)
+    current = is_current(request, manifest, target, engine.shared.force, touch=not engine.shared.dry_run, follow=True)
     if engine.shared.dry_run:
         plan = {"scene": str(scene), "clips": clips, "state": "up to date" if current else "to be made", "out": str(target)}
         return engine.report.data("\n".join(f"{key}: {value}" for key, value in plan.items()), plan)
@@ -82,18 +81,11 @@ def _measure(scene: Path, stage: str, folder: Path, record: Record) -> dict[str,
         pairs = match_clip(clip, load_matcher())
     with record.stage("measure"):
         figures = measure_scene(clip, views, prior, gaussians, pairs)
-    for last in pairs[-1:]:
+    if pairs:
+        last = pairs[-1]
         image_a, image_b = clip.frames[list(last.frames)]
         write_png(folder / f"matches-{stage}.png", draw_matches(image_a, image_b, last.points_a, last.points_b, last.good))
     return figures
-
-
-def _is_of_earlier_clips(manifest: Path, request: Request) -> bool:
-    """Whether a report is there whose scene has changed since: it is made again, as other reports are."""
-    if not manifest.exists():
-        return False
-    found = read_manifest(manifest)
-    return found["command"] == request.command and found["fingerprint"] != request.fingerprint
 
 
 def _print(scene: Path, stage: str, figures: dict[str, Any], engine: Engine) -> None:

@@ -141,11 +141,9 @@ class Training:
         """Refuse, before --force forgets anything, what would be refused later: no clips, no device, an unfinished phase before."""
         from stages.distill.phases import BEFORE, finished
 
-        before = BEFORE[phases[0]]
-        if before is None:
-            self.request(phases[0])
-        else:
-            finished(self.setting, before)
+        setting, before = self.setting, BEFORE[phases[0]]
+        if before is not None:
+            finished(setting, before)
 
     def forget(self, phase: Phase) -> None:
         """Remove what a phase left, and before that what came of it, for --force."""

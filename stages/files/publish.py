@@ -10,7 +10,7 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -91,20 +91,24 @@ def write_json(path: Path, document: Any) -> None:
 
 def _replace(partial: Path, target: Path) -> None:
     """Put `partial` at `target`, over what is there."""
+    is_folder = partial.is_dir()
+    require_replaceable(target, is_folder, {entry.name for entry in partial.iterdir()} if is_folder else ())
     if not target.exists():
         partial.rename(target)
-    elif partial.is_dir() != target.is_dir():
-        raise InputError(f"cannot write {target}", f"a {'folder' if target.is_dir() else 'file'} is in the way", f"remove it or {HINT}")
-    elif target.is_file():
+    elif not is_folder:
         partial.replace(target)
     else:
-        _require_replaceable(partial, target)
         _replace_folder(partial, target)
 
 
-def _require_replaceable(partial: Path, target: Path) -> None:
-    """`-o ~/photos` must not cost anybody the photographs."""
-    foreign = {entry.name for entry in target.iterdir()} - {entry.name for entry in partial.iterdir()}
+def require_replaceable(target: Path, is_folder: bool, names: Collection[str] = ()) -> None:
+    """Raise InputError when a result, a file or a folder that holds `names`, may not replace what is at `target`.
+
+    `-o ~/photos` must not cost anybody the photographs.
+    """
+    if target.exists() and target.is_dir() != is_folder:
+        raise InputError(f"cannot write {target}", f"a {'file' if is_folder else 'folder'} is in the way", f"remove it or {HINT}")
+    foreign = {entry.name for entry in target.iterdir()} - set(names) if is_folder and target.exists() else set[str]()
     if foreign and not (target / DONE).exists():
         why = f"the folder holds {min(foreign)} and no {DONE}, so it is not an earlier result"
         raise InputError(f"cannot write {target}", why, "name a new folder with -o")

@@ -97,6 +97,6 @@ def _require_one_report(kinds: list[str], options: list[str], scenes: list[str] 
     kind = kinds[0] if kinds else "a report of a scene"
     useless = sorted(set(options) - OPTIONS.get(kind, set()))
     if useless:
-        raise InputError("bad usage", f"--{useless[0]} does nothing for {kind}", "leave it out, or add --two-view")
+        raise InputError("bad usage", f"--{useless[0]} does nothing for {kind}", "leave it out; --two-view takes it")
     if scenes and kind in ("--real, --fake", "--report"):
         raise InputError("bad usage", f"{scenes[0]} does nothing for {kind}", "leave it out")
