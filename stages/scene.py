@@ -24,6 +24,8 @@ T = TypeVar("T", "Cameras", "Gaussians")
 # A rotation read from six-digit text is orthonormal to about 1e-5; anything worse than this is not a rotation.
 ROTATION_TOLERANCE = 1e-3
 
+C0 = 0.28209479177387814  # value of the constant spherical harmonic, 1 / (2 sqrt(pi)): colour = 0.5 + C0 * coefficient
+
 
 def _require(condition: bool, what: str, why: str, hint: str) -> None:
     if not condition:
@@ -156,9 +158,26 @@ class Gaussians:
         moved = {name: value.to(*args) for name, value in self._tensors() if name != "photograph"}
         return Gaussians(**moved, photograph=None if self.photograph is None else self.photograph.to(moved["means"].device))
 
+    @property
+    def colours(self) -> Tensor:
+        """The colour of each without what depends on the direction of view, sRGB, [G, 3]; values may lie outside [0, 1]."""
+        return 0.5 + C0 * self.sh[:, 0]
+
+    def joined(self, other: Gaussians) -> Gaussians:
+        """These and then the others; harmonics of the lower degree are extended by zeros. They no longer know their photograph."""
+        bands = max(self.sh.shape[1], other.sh.shape[1])
+        sh = [torch.cat([g.sh, g.sh.new_zeros(len(g), bands - g.sh.shape[1], 3)], 1) for g in (self, other)]
+        names = ("means", "scales", "quats", "opacities")
+        return Gaussians(**{name: torch.cat([getattr(self, name), getattr(other, name)]) for name in names}, sh=torch.cat(sh))
+
     def _tensors(self) -> Iterator[tuple[str, Any]]:
         values = ((f.name, getattr(self, f.name)) for f in fields(self))
         return ((name, value) for name, value in values if value is not None)
+
+
+def colours_to_sh(colours: Tensor) -> Tensor:
+    """Spherical harmonics of degree 0, [G, 1, 3], that show sRGB colours [G, 3] from every side; the inverse of `Gaussians.colours`."""
+    return ((colours - 0.5) / C0)[:, None]
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,10 @@ EVERYTHING = [*STAGES, *CLI, *sorted((ROOT / "tests").rglob("*.py")), ROOT / "se
 LAYERS = [
     {"errors"},
     {"scene"},
-    {"geometry", "border"},
+    {"geometry", "black_border"},
     {"trajectory", "splat", "files"},
-    {"worlds", "metrics", "optimiser"},
+    {"worlds", "metrics", "training"},
     {"prior"},
-    {"layers"},
     {"render"},
     {"video"},
     {"generate"},
@@ -27,6 +26,18 @@ LAYERS = [
     {"evaluate"},
     {"distill"},
 ]
+# The same for the rooms of the command line.
+ROOMS = [
+    {"__init__"},
+    {"terminal"},
+    {"models"},
+    {"results"},
+    {"reconstruction", "evaluation", "training"},
+    {"commands"},
+    {"app"},
+]
+UPWARD = {("models", "results")}  # until a student returns what it did instead of writing it into a record
+MOST_ARROWS = 25  # from room to room
 SLOW_OR_LOUD = {"gsplat", "diffusers", "pycolmap", "imageio_ffmpeg", "kornia"}
 LONGEST = 350
 
@@ -36,8 +47,8 @@ def name(path: Path) -> str:
 
 
 def part(path: Path) -> str:
-    """`prior` for stages/prior/network.py, `scene` for stages/scene.py."""
-    return path.relative_to(ROOT / "stages").parts[0].removesuffix(".py")
+    """`prior` for stages/prior/network.py, `scene` for stages/scene.py, `results` for videoscene_cli/results/manifest.py."""
+    return path.relative_to(ROOT).parts[1].removesuffix(".py")
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
@@ -48,7 +59,7 @@ def imports(tree: ast.AST) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
             module = node.module or ""
-            yield from (f"{module}.{alias.name}" for alias in node.names) if module == "stages" else [module]
+            yield from (f"{module}.{alias.name}" for alias in node.names) if module in ("stages", "videoscene_cli") else [module]
 
 
 def imports_at_once(node: ast.AST) -> Iterator[str]:
@@ -77,6 +88,22 @@ def test_a_stage_imports_only_what_comes_before_it(path: Path) -> None:
     allowed = set().union(*LAYERS[:level], {own})
     used = {module.split(".")[1] for module in imports(ast.parse(path.read_text())) if module.startswith("stages.")}
     assert used <= allowed
+
+
+def arrows() -> set[tuple[str, str]]:
+    """(room, room that it imports) of the command line; what the package itself holds is its version."""
+    used = {(part(path), module) for path in CLI for module in imports(ast.parse(path.read_text()))}
+    pairs = {(room, module.split(".")[1]) for room, module in used if module.startswith("videoscene_cli.")}
+    return {(room, other) for room, other in pairs if room != other and not other.startswith("__")}
+
+
+def test_a_room_of_the_command_line_imports_only_rooms_before_it() -> None:
+    level = {room: index for index, rooms in enumerate(ROOMS) for room in rooms}
+    assert not {(room, other) for room, other in arrows() - UPWARD if level[other] >= level[room]}
+
+
+def test_few_arrows_join_the_rooms_of_the_command_line() -> None:
+    assert len(arrows()) <= MOST_ARROWS
 
 
 @pytest.mark.parametrize("path", [*STAGES, *CLI], ids=name)

@@ -11,14 +11,14 @@ from typing import Annotated
 import typer
 
 from videoscene_cli import __version__
-from videoscene_cli.allocator import keep_freed_memory
 from videoscene_cli.commands.distill import distill
 from videoscene_cli.commands.evaluate import evaluate
 from videoscene_cli.commands.generate import generate
 from videoscene_cli.commands.prior import prior
 from videoscene_cli.commands.reconstruct import reconstruct
 from videoscene_cli.commands.render import render
-from videoscene_cli.report import ExitCode, Report
+from videoscene_cli.models.allocator import keep_freed_memory
+from videoscene_cli.terminal.report import ExitCode, Report
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 app.command(short_help="Two photographs -> coarse 3D Gaussians.")(prior)

@@ -11,15 +11,15 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
-from stages.distill.data import Example, draw
+from stages.distill.clip_shards import Example, draw
 from stages.errors import InputError
-from stages.video import codec, conditions
+from stages.video import small_codec, small_condition
 from stages.video.one_step import Backbone, draw_sigma, place_ends
 from stages.video.warp import Warped
 
 if TYPE_CHECKING:
-    from stages.video.cogvideox import CogVideoX
-    from stages.video.small import SmallVideo
+    from stages.video.cogvideox_network import CogVideoX
+    from stages.video.small_network import SmallVideo
 
 Weights = dict[str, Tensor]
 
@@ -85,10 +85,10 @@ def small_model(network: SmallVideo, precision: torch.dtype | None = None) -> Mo
     """`small`: every parameter is trained, nothing in its codec or its condition is random."""
 
     def condition(latent: Tensor, known: Example, _: Generator) -> Tensor:
-        return conditions.condition(latent, known.coverage, known.photographs, Warped(known.warped, known.weight))
+        return small_condition.condition(latent, known.coverage, known.photographs, Warped(known.warped, known.weight))
 
     trained = tuple(name for name, _ in network.named_parameters())
-    return Model(network, trained, codec.encode, codec.decode, condition, precision=precision)
+    return Model(network, trained, small_codec.encode, small_codec.decode, condition, precision=precision)
 
 
 def cogvideox_model(model: CogVideoX) -> Model:

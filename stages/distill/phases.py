@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from stages.distill.config import Config, Phase, RegressionRecipe, StudentRecipe
+from stages.distill.checkpoints import checkpoints, load_state, read_facts, require_identity
 from stages.distill.leap_flow import earlier, leap, leap_flow_loss
-from stages.distill.look import look
-from stages.distill.losses import picture_loss, some_frames
 from stages.distill.model import Batch, Model, Weights, draw_batch
+from stages.distill.pixel_losses import picture_loss, some_frames
+from stages.distill.preview import look
+from stages.distill.recipe_file import Config, Phase, RegressionRecipe, StudentRecipe
 from stages.distill.regression import truth_loss
-from stages.distill.state import checkpoints, load_state, read_facts, require_identity
 from stages.distill.teacher import teacher_loss
-from stages.distill.train import Progress, Task, Trainer, generator, newest
+from stages.distill.training_loop import Progress, Task, Trainer, generator, newest
 from stages.distill.workers import Workers
 from stages.errors import InputError
 from stages.video.schedule import STEPS, x0_from_v

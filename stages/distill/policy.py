@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stages.errors import WeightsError
-from stages.files.tensors import read_safetensors, require_keys
+from stages.files.weight_tensors import read_safetensors, require_keys
 from stages.video.one_step import Backbone, one_step
 
 RELEASED = 459  # the constant step of the released code

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from stages.distill.leap_flow import huber
-from stages.distill.losses import picture_loss
+from stages.distill.pixel_losses import picture_loss
 
 Perceptual = Callable[[Tensor, Tensor], Tensor]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from stages.evaluate.instruments import NOT_AVAILABLE
+from stages.evaluate.frame_metrics import NOT_AVAILABLE
 from stages.metrics.fvd import frechet_distance, kernel_distance
 
 Figure = float | str | None

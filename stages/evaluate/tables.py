@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stages.evaluate import paper
-from stages.evaluate.instruments import NOT_AVAILABLE, VBENCH
+from stages.evaluate import paper_figures
+from stages.evaluate.frame_metrics import NOT_AVAILABLE, VBENCH
 
 QUOTED, OURS = "quoted", "ours"
 ABSENT = "n/a: " + ", ".join(
@@ -49,7 +49,7 @@ def comparison(reports: Mapping[str, Mapping[str, Any]]) -> Table:
     reports: the metrics.json of the two-view protocol, by name.
     """
     names = ("fvd", "psnr", "ssim", "lpips vgg")
-    rows = [[name, QUOTED, "1", NOT_AVAILABLE, _cell("fvd", row[0]), *[NOT_AVAILABLE] * 3] for name, row in paper.TABLE_3.items()]
+    rows = [[name, QUOTED, "1", NOT_AVAILABLE, _cell("fvd", row[0]), *[NOT_AVAILABLE] * 3] for name, row in paper_figures.TABLE_3.items()]
     for report, metrics in reports.items():
         steps = _steps(metrics)
         for method, kinds in metrics["summary"].items():
@@ -95,7 +95,8 @@ def _unposed(cost: Mapping[str, Any]) -> Table:
 
 
 def _videos(summary: Mapping[str, Any], steps: Mapping[str, str]) -> Table:
-    quoted = [[name, QUOTED, str(number), *_vbench(row)] for name, by_steps in paper.TABLE_1.items() for number, row in by_steps.items()]
+    numbers = paper_figures.TABLE_1.items()
+    quoted = [[name, QUOTED, str(number), *_vbench(row)] for name, by_steps in numbers for number, row in by_steps.items()]
     ours = [[method, OURS, steps.get(method, NOT_AVAILABLE), *_our_video(kinds)] for method, kinds in summary.items()]
     theirs = "the paper's: RealEstate10K, FVD by features that it does not state"
     title = f"Table 1: video quality (ours: the cases of this report; {theirs}; {ABSENT})"
@@ -103,12 +104,13 @@ def _videos(summary: Mapping[str, Any], steps: Mapping[str, str]) -> Table:
 
 
 def _acid() -> Table:
-    rows = [[name, QUOTED, str(steps), *_vbench(row)] for name, by_steps in paper.TABLE_2.items() for steps, row in by_steps.items()]
+    numbers = paper_figures.TABLE_2.items()
+    rows = [[name, QUOTED, str(steps), *_vbench(row)] for name, by_steps in numbers for steps, row in by_steps.items()]
     return Table("table2", "Table 2: ACID", ["method", "source", "steps", "FVD", "aesthetic", "subject", "background"], rows)
 
 
 def _ablation(summary: Mapping[str, Any]) -> Table:
-    rows = [[name, QUOTED, *_vbench(row)] for name, row in paper.TABLE_3.items()]
+    rows = [[name, QUOTED, *_vbench(row)] for name, row in paper_figures.TABLE_3.items()]
     ours = {"render": "base render", "generate": "full"}
     rows += [[variant, OURS, *_our_video(summary[method])] for method, variant in ours.items() if method in summary]
     title = f"Table 3: ablation (ours: the cases of this report; {ABSENT})"
@@ -118,7 +120,7 @@ def _ablation(summary: Mapping[str, Any]) -> Table:
 def _views(summary: Mapping[str, Any]) -> Table:
     quoted = [
         [name, QUOTED, data, *(_cell(metric, value) for metric, value in zip(("psnr", "ssim", "lpips"), row, strict=True))]
-        for name, both in paper.TABLE_4.items()
+        for name, both in paper_figures.TABLE_4.items()
         for data, row in zip(("Mip-NeRF 360", "Tanks and Temples"), both, strict=True)
     ]
     ours = [
@@ -136,7 +138,7 @@ def _views(summary: Mapping[str, Any]) -> Table:
 
 
 def _seconds(summary: Mapping[str, Any]) -> Table:
-    quoted = [[name, QUOTED, f"{seconds:.2f}", str(frames)] for name, (seconds, frames) in paper.TABLE_6.items()]
+    quoted = [[name, QUOTED, f"{seconds:.2f}", str(frames)] for name, (seconds, frames) in paper_figures.TABLE_6.items()]
     ours = [[method, OURS, _cell("seconds", kinds["all"]["seconds"]), "one case"] for method, kinds in summary.items()]
     title = "Table 6: seconds (ours on the machine of this report, the paper's on its own)"
     return Table("table6", title, ["method", "source", "seconds", "frames"], quoted + ours)
@@ -147,11 +149,11 @@ def benchmark_tables(benchmark: Mapping[str, Any]) -> list[Table]:
     machine, stages, frames = benchmark["machine"], benchmark["stages"], str(benchmark["workload"]["frames"])
     place = f"{machine['processor']}, {machine['cores']} cores, {machine['device']}"
     clip = [figures for stage, figures in stages.items() if stage != "reconstruct"]
-    rows = [[name, QUOTED, NOT_AVAILABLE, f"{seconds:.2f}", str(count)] for name, (seconds, count) in paper.TABLE_6.items()]
+    rows = [[name, QUOTED, NOT_AVAILABLE, f"{seconds:.2f}", str(count)] for name, (seconds, count) in paper_figures.TABLE_6.items()]
     rows += [[stage, OURS, *(f"{figures[kind]:.2f}" for kind in ("cold", "warm")), frames] for stage, figures in stages.items()]
     rows.append(["two photographs to a video", OURS, *(f"{sum(each[kind] for each in clip):.2f}" for kind in ("cold", "warm")), frames])
     seconds = Table("table6-benchmark", f"Table 6: seconds (ours on {place})", ["method", "source", "cold", "warm", "frames"], rows)
-    quoted = [[part, QUOTED, f"{gigabytes:g}"] for part, gigabytes in paper.TABLE_7.items()]
+    quoted = [[part, QUOTED, f"{gigabytes:g}"] for part, gigabytes in paper_figures.TABLE_7.items()]
     ours = [[stage, OURS, f"{figures['peak_memory_bytes'] / 1e9:.2f}"] for stage, figures in stages.items()]
     title = f"Table 7: memory in GB (the paper's to train, on one A100; ours to run, on {place})"
     return [seconds, Table("table7-benchmark", title, ["part", "source", "peak GB"], quoted + ours)]

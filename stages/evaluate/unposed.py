@@ -86,7 +86,7 @@ def pose_error(true: Tensor, estimated: Tensor) -> dict[str, float]:
 
 
 def against_posed(unposed: Sequence[Mapping[str, Any]], posed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What it costs a method to have no cameras. unposed, posed: its records, see `stages.evaluate.two_view.compare`.
+    """What it costs a method to have no cameras. unposed, posed: its records, see `stages.evaluate.protocol.compare`.
 
     Returns kind -> {"cases", "found": number with cameras, "not found": names, "all": {"unposed", "posed"} -> means over every case, those
     without cameras as crossfade, "both": the same over cases that have both, "off": medians of the pose errors}.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stages.errors import InputError, RunError
 from stages.files.colmap_binary import HINT, read_cameras, read_images, read_points
-from stages.files.failures import writing
+from stages.files.os_errors import writing
 from stages.geometry import rotations
 from stages.scene import Cameras
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.errors import InputError
-from stages.files.failures import require_file
+from stages.files.os_errors import require_file
 
 HINT = "give the folder of a binary COLMAP model, sparse/0"
 

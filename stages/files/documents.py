@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from stages.errors import InputError
-from stages.files.failures import require_file
+from stages.files.os_errors import require_file
 
 MAX_JSON_BYTES = 64 * 2**20  # a transforms.json of 100,000 frames
 

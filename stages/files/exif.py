@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL.ExifTags import IFD, Base
 
-from stages.files.decode import opened
+from stages.files.image_decoding import opened
 
 FILM_DIAGONAL = math.hypot(36.0, 24.0)  # mm
 UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 1e-3}  # FocalPlaneResolutionUnit

@@ -14,9 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from stages.errors import InputError, RunError
-from stages.files.decode import MAX_PIXELS, decode
 from stages.files.exif import read_focal
-from stages.files.failures import writing
+from stages.files.image_decoding import MAX_PIXELS, decode
+from stages.files.os_errors import writing
 from stages.geometry import crop_intrinsics, resize_intrinsics
 
 __all__ = [

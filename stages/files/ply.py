@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from stages.errors import InputError
-from stages.files.failures import writing
+from stages.files.os_errors import writing
 from stages.files.ply_header import read_header
 from stages.scene import Gaussians
 

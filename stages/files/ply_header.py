@@ -9,7 +9,7 @@ from typing import NoReturn
 import numpy as np
 
 from stages.errors import InputError
-from stages.files.failures import require_file
+from stages.files.os_errors import require_file
 
 MAX_HEADER_BYTES = 64 * 2**10
 TYPES = {

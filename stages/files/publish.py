@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import InputError, RunError
-from stages.files.exchange import exchange
-from stages.files.failures import OUT_OF_SPACE, write_failure, writing
 from stages.files.leftovers import recover, remove, sibling
+from stages.files.os_errors import OUT_OF_SPACE, write_failure, writing
+from stages.files.swap_paths import exchange
 
 DONE = "manifest.json"  # written last into every result folder
 HINT = "name another output with -o"

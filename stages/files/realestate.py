@@ -18,9 +18,9 @@ from PIL import Image
 from torch import Tensor
 
 from stages.errors import InputError
-from stages.files.decode import MAX_PIXELS
 from stages.files.documents import read_json
-from stages.files.failures import require_file
+from stages.files.image_decoding import MAX_PIXELS
+from stages.files.os_errors import require_file
 from stages.scene import Cameras
 
 INDEX = "index.json"

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from stages.errors import InputError, RunError, StageError
-from stages.files.failures import require_file, write_failure, writing
 from stages.files.images import to_bytes
+from stages.files.os_errors import require_file, write_failure, writing
 
 CRF = 17  # x264's constant quality, 0 lossless to 51; differences from the frames are not visible here
 MAX_VIDEO_PIXELS = 400_000_000  # of all frames read; as float32 they take 4.8 GB

@@ -1,1 +1,1 @@
-"""How good are the frames: against the truth (image, lpips, fvd on i3d), in time (temporal), in space (geometry)."""
+"""How good are the frames: against the truth (image, lpips, fvd on i3d), in time (temporal), in space (camera_consistency)."""

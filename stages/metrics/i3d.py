@@ -1,7 +1,7 @@
 """I3D RGB, the action-recognition network of the Frechet video distance (Carreira and Zisserman 2017), trained on Kinetics-400.
 
 Inflated Inception v1: 3D convolutions with TensorFlow's "SAME" padding, batch normalisation without scale. Weights:
-stages/metrics/weights.py.
+stages/metrics/network_files.py.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BLOCKS_3, BLOCKS_4, BLOCKS_5 = ("3b", "3c"), ("4b", "4c", "4d", "4e", "4f"), ("5
 
 
 class I3D:
-    """The network as a function of clips. weights: as stages.metrics.weights.load gives them."""
+    """The network as a function of clips. weights: as stages.metrics.network_files.load gives them."""
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         # Batch normalisation is folded into the convolution before it: one pass less over every feature map.

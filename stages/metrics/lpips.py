@@ -1,7 +1,7 @@
 """LPIPS 0.1, the learned perceptual distance (Zhang et al. 2018), on VGG16 or AlexNet features.
 
 The distance of two images is the weighted squared difference of their unit-normalised features, averaged over pixels, summed over five
-layers. Weights: stages/metrics/weights.py. The figures equal those of the official `lpips` package (tests/metrics/test_lpips.py).
+layers. Weights: stages/metrics/network_files.py. The figures equal those of the official `lpips` package (tests/metrics/test_lpips.py).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ POOL = {"vgg": (2, 2), "alex": (3, 2)}  # window and stride
 class LPIPS:
     """The distance with one of the two networks.
 
-    network: "vgg" or "alex".  weights: as stages.metrics.weights.load gives them.
+    network: "vgg" or "alex".  weights: as stages.metrics.network_files.load gives them.
     """
 
     def __init__(self, network: str, weights: Mapping[str, Tensor]) -> None:

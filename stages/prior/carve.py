@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from stages.geometry import project
-from stages.prior.gaussian_head import C0
 from stages.scene import Gaussians, Views
 
 BEFORE = 0.98  # of the surface's depth: a point nearer than this stands before it
@@ -36,7 +35,7 @@ def visible_as_claimed(gaussians: Gaussians, depth: Tensor, views: Views) -> Ten
         column, row = x.clamp(1, w - 2).long(), y.clamp(1, h - 2).long()
         surface = depth[other].to(z)[row, column]
         photograph = views.images[other].to(z)
-        colour = 0.5 + C0 * own.sh[:, 0]
+        colour = own.colours
         same = inside & ((z / surface - 1).abs() < SAME)
         if bool(same.any()):
             colour = colour + (photograph[:, row, column].T - colour)[same].median(0).values

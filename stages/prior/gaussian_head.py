@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from stages.geometry import pixel_centres
+from stages.geometry import pixel_centres, quaternion_product, quaternions
 from stages.prior.config import PriorConfig
-from stages.prior.harmonics import rotate
+from stages.prior.rotate_harmonics import rotate
+from stages.scene import C0
 
-C0 = 0.28209479177387814  # the constant harmonic: colour = 0.5 + C0 * coefficient
 FOOTPRINT = 0.1  # a unit of scale is this part of the pixel's width plus its height: a fifth of a square pixel
 DAMPING = 0.25  # each further degree of the harmonics is damped by this, from 0.1 on
 START_PIXELS = 0.6  # standard deviation in pixels before any training, where the network starts from its pixels
@@ -22,7 +22,7 @@ class WorldGaussians:
     """G = V * H * W Gaussians per scene, view by view, rows first.
 
     means, scales: [B, G, 3].  quats: [B, G, 4], wxyz, world.  opacities: [B, G].
-    harmonics: [B, G, (degree + 1)^2, 3], upstream's basis in world axes (see harmonics.py).
+    harmonics: [B, G, (degree + 1)^2, 3], upstream's basis in world axes (see rotate_harmonics.py).
     """
 
     means: Tensor
@@ -30,42 +30,6 @@ class WorldGaussians:
     quats: Tensor
     opacities: Tensor
     harmonics: Tensor
-
-
-def quaternions(rotation: Tensor) -> Tensor:
-    """Unit quaternions wxyz of rotation matrices, [..., 3, 3] -> [..., 4]; differentiable for every rotation.
-
-    Each row of the 4 x 4 candidates is the quaternion times one of its own components; the longest is the safest to normalise.
-    """
-    m = rotation
-    xx, yy, zz = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
-    wx, wy, wz = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
-    xy, xz, yz = m[..., 0, 1] + m[..., 1, 0], m[..., 0, 2] + m[..., 2, 0], m[..., 1, 2] + m[..., 2, 1]
-    rows = [
-        torch.stack([1 + xx + yy + zz, wx, wy, wz], -1),
-        torch.stack([wx, 1 + xx - yy - zz, xy, xz], -1),
-        torch.stack([wy, xy, 1 - xx + yy - zz, yz], -1),
-        torch.stack([wz, xz, yz, 1 - xx - yy + zz], -1),
-    ]
-    candidates = torch.stack(rows, -2)
-    best = candidates.diagonal(dim1=-2, dim2=-1).argmax(-1)
-    chosen = torch.take_along_dim(candidates, best[..., None, None], -2)[..., 0, :]
-    return chosen / chosen.norm(dim=-1, keepdim=True)
-
-
-def quaternion_product(a: Tensor, b: Tensor) -> Tensor:
-    """Rotation b, then a; wxyz, [..., 4]."""
-    aw, ax, ay, az = a.unbind(-1)
-    bw, bx, by, bz = b.unbind(-1)
-    return torch.stack(
-        [
-            aw * bw - ax * bx - ay * by - az * bz,
-            aw * bx + ax * bw + ay * bz - az * by,
-            aw * by - ax * bz + ay * bw + az * bx,
-            aw * bz + ax * by - ay * bx + az * bw,
-        ],
-        -1,
-    )
 
 
 class GaussianAdapter(nn.Module):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from stages.errors import WeightsError
-from stages.files.tensors import read_pickled, read_safetensors, require_keys
+from stages.files.weight_tensors import read_pickled, read_safetensors, require_keys
 from stages.prior.config import RE10K, SMALL
 from stages.prior.network import MVSplat
 

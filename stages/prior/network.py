@@ -15,8 +15,8 @@ from stages.prior.config import PriorConfig
 from stages.prior.depth import DepthPredictor, expected
 from stages.prior.features import FeatureCNN
 from stages.prior.gaussian_head import GaussianAdapter
-from stages.prior.harmonics import to_standard_basis
 from stages.prior.plane_sweep import inverse_depths
+from stages.prior.rotate_harmonics import to_standard_basis
 from stages.prior.transformer import MultiViewTransformer
 from stages.scene import Gaussians
 

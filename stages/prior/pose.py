@@ -1,6 +1,6 @@
 """Cameras of two photographs that come without any: relative pose, focal lengths, and how near and far the scene is.
 
-Matches (matching.py) -> a pose by RANSAC for each of several focal lengths, or for the known one (two_view.py) -> joint refinement
+Matches (matching.py) -> a pose by RANSAC for each of several focal lengths, or for the known one (epipolar.py) -> joint refinement
 (refine.py) -> triangulated points -> near and far.  All geometry happens in working pixels, in which the short side of an image is 512,
 so that thresholds mean the same for any size of photograph.
 """
@@ -16,9 +16,9 @@ from torch import Tensor
 
 from stages.errors import RunError
 from stages.geometry import fundamental, fundamental_of
+from stages.prior.epipolar import RelativePose, ransac, sampson_error, triangulate, turn
 from stages.prior.matching import SHORT_SIDE, match
 from stages.prior.refine import FocalPrior, Refined, refine, scaled
-from stages.prior.two_view import RelativePose, ransac, sampson_error, triangulate, turn
 from stages.scene import Cameras
 
 INLIER, LOSS_SCALE = 2.0, 1.0  # working px: epipolar distance of an inlier in RANSAC, and noise of a good match

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.border import black_border
+from stages.black_border import black_border
 from stages.prior.carve import visible_as_claimed
 from stages.prior.fuse import fuse
 from stages.prior.network import MULTIPLE, Features, MVSplat

@@ -1,6 +1,6 @@
 """Train the `small` prior on procedural worlds: exact depth plus the pictures of its Gaussians between and beyond the pair.
 
-Run by `make train-prior` (videoscene_cli/train_prior.py). A step is a pure function of weights, optimiser state and step number: a
+Run by `make train-prior` (videoscene_cli/training/prior.py). A step is a pure function of weights, optimiser state and step number: a
 run killed at any time resumes from its last checkpoint and ends with the same weights.
 """
 
@@ -18,13 +18,13 @@ from torch import Generator, Tensor
 
 from stages.errors import InputError
 from stages.files.publish import publish
-from stages.optimiser import adamw, average_decay, learning_rate
 from stages.prior.config import SMALL
 from stages.prior.loss import covisible, inverse_depth_error, picture_error, plane_cross_entropy
 from stages.prior.network import MVSplat, PriorOutput
 from stages.prior.recipe import Recipe
 from stages.scene import Cameras
 from stages.splat import draw
+from stages.training import adamw, average_decay, learning_rate
 
 
 @dataclass(frozen=True)

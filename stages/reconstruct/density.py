@@ -7,7 +7,7 @@ import math
 import torch
 
 from stages.geometry import rotations
-from stages.reconstruct.state import GROUPS, State
+from stages.reconstruct.checkpoint import GROUPS, State
 
 PRUNE_BELOW = 0.005  # opacity (Kerbl et al. 2023)
 SHRINK = 1.6  # the parts of a split Gaussian are smaller by this (Kerbl et al. 2023)

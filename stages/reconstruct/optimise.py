@@ -11,18 +11,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stages.geometry import turned_by
+from stages.geometry import distance_to_cameras, turned_by
+from stages.reconstruct.checkpoint import State, new_state
 from stages.reconstruct.density import adapt_density
-from stages.reconstruct.fill import fill
-from stages.reconstruct.loss import picture_loss
-from stages.reconstruct.moves import from_moves, moves, origins, to_moves
-from stages.reconstruct.state import State, new_state
+from stages.reconstruct.fill_gaps import fill
+from stages.reconstruct.merge import thin
+from stages.reconstruct.picture_loss import picture_loss
+from stages.reconstruct.position_steps import from_moves, moves, origins, to_moves
 from stages.reconstruct.targets import Targets
-from stages.reconstruct.thin import distances, thin
 from stages.scene import Cameras, Gaussians
 from stages.splat import NEAR, draw
 
-# Adam's learning rates (Kerbl et al. 2023); those of positions are twice sideways and once along the ray, in the units of moves.py.
+# Adam's learning rates (Kerbl et al. 2023); those of positions are twice sideways and once along the ray, in units of position_steps.py.
 RATES = {
     "means": (1.6e-4, 1.6e-4, 0.2),
     "quats": 1e-3,
@@ -106,7 +106,7 @@ def start(gaussians: Gaussians, targets: Targets, budget: int) -> State:
     scene = fill(thinned, targets, budget)
     added = origins(scene[len(thinned) :], photographs)
     seen_from = torch.cat([origins(gaussians, photographs)[of], added])
-    return new_state(scene, distances(scene.means, targets.cameras), moves(scene.means, seen_from, photographs), len(targets))
+    return new_state(scene, distance_to_cameras(scene.means, targets.cameras), moves(scene.means, seen_from, photographs), len(targets))
 
 
 def take_step(state: State, targets: Targets, settings: Settings) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from stages.border import black_border
+from stages.black_border import black_border
 from stages.errors import InputError
 from stages.geometry import crop_intrinsics
 from stages.scene import Cameras, Clip, Views

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from stages.geometry import fundamental_of
+from stages.prior.epipolar import sampson_error, triangulate
 from stages.prior.matching import SHORT_SIDE, load_matcher
-from stages.prior.two_view import sampson_error, triangulate
 from stages.scene import Views
 
 INLIER = 2.0  # epipolar distance of a match that fits the cameras, px at the matcher's short side

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from stages.geometry import covariances
+
 ALPHA_MIN, ALPHA_MAX, TRANSMITTANCE_MIN = 1.0 / 255.0, 0.999, 1e-4
 
 
@@ -53,7 +55,7 @@ def rasterization(
         kept = kept[torch.sort(z[kept].detach().float(), stable=True).indices]  # front to back
 
         point = means[kept] @ view[:3, :3].mT + view[:3, 3]
-        sharp = image_covariance(point, covariance(quats[kept], scales[kept]), view, K, width, height)
+        sharp = image_covariance(point, covariances(quats[kept], scales[kept]), view, K, width, height)
         blurred = sharp + eps2d * torch.eye(2, dtype=sharp.dtype)
         opacity = opacities[kept]
         if rasterize_mode == "antialiased":
@@ -79,18 +81,6 @@ def rasterization(
         alphas.append(alpha)
         margins.append(margin)
     return Rendering(torch.stack(images), torch.stack(alphas), torch.stack(margins))
-
-
-def covariance(quats: Tensor, scales: Tensor) -> Tensor:
-    """R S S R^T, [N, 3, 3], of quaternions wxyz [N, 4] and standard deviations [N, 3]."""
-    w, x, y, z = torch.nn.functional.normalize(quats, dim=-1).unbind(-1)
-    rows = [
-        torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)], -1),
-        torch.stack([2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)], -1),
-        torch.stack([2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)], -1),
-    ]
-    root = torch.stack(rows, -2) * scales[:, None, :]
-    return root @ root.mT
 
 
 def image_covariance(point: Tensor, covariance: Tensor, view: Tensor, K: Tensor, width: int, height: int) -> Tensor:

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from stages.errors import InputError, WeightsError
 from stages.files.documents import read_yaml
-from stages.files.tensors import read_safetensors, require_keys
+from stages.files.weight_tensors import read_safetensors, require_keys
 from stages.video.schedule import STEPS
-from stages.video.small import SmallVideo, SmallVideoConfig
+from stages.video.small_network import SmallVideo, SmallVideoConfig
 
 OURS = "give a folder of weights that `videoscene distill` made"
 WIDEST = 4096  # of any number in a config

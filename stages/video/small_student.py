@@ -11,10 +11,10 @@ from torch import Tensor
 
 from stages.errors import InputError, RunError
 from stages.scene import Clip, Views
-from stages.video.codec import FRAMES, decode, encode
-from stages.video.conditions import condition
 from stages.video.one_step import Backbone, several_steps
 from stages.video.schedule import STEPS
+from stages.video.small_codec import FRAMES, decode, encode
+from stages.video.small_condition import condition
 from stages.video.warp import Warped, warp
 
 MULTIPLE = 16  # sides are extended to multiples of this

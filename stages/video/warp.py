@@ -15,7 +15,7 @@ from torch import Tensor
 
 from stages.errors import InputError
 from stages.geometry import project, sampling_grid, unproject
-from stages.layers import nearness
+from stages.render import nearness
 from stages.scene import Cameras, Views
 
 BEHIND = 0.05  # a point that lies this share of its depth behind what a photograph shows there is hidden in it

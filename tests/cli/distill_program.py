@@ -5,15 +5,15 @@ import signal
 import sys
 from typing import Any
 
-from stages.distill import state, train
+from stages.distill import checkpoints, training_loop
 from videoscene_cli import app
 
 
 def run(arguments: list[str], phase: str, place: str) -> None:
     """Run a command line, killed as by `kill -9` in the third step of a phase, or while that phase's second checkpoint is written."""
-    step, save = train.Trainer._step, state.write_json
+    step, save = training_loop.Trainer._step, checkpoints.write_json
 
-    def dying_step(self: train.Trainer) -> dict[str, float]:
+    def dying_step(self: training_loop.Trainer) -> dict[str, float]:
         told = step(self)
         if place == "step" and self.task.phase == phase and self.step == 3:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -24,6 +24,6 @@ def run(arguments: list[str], phase: str, place: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         save(path, document)
 
-    train.Trainer._step = dying_step  # type: ignore[method-assign]
-    state.write_json = dying_save
+    training_loop.Trainer._step = dying_step  # type: ignore[method-assign]
+    checkpoints.write_json = dying_save
     sys.exit(app.run(arguments))

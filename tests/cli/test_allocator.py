@@ -8,7 +8,7 @@ import pytest
 
 FAULTS = """
 import resource, sys
-from videoscene_cli.allocator import keep_freed_memory
+from videoscene_cli.models.allocator import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 import torch

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from stages.reconstruct import STEPS_OF_A_CLIP
-from videoscene_cli import app, benchmark
-from videoscene_cli.methods import Setup
-from videoscene_cli.options import Shared
+from videoscene_cli import app
+from videoscene_cli.evaluation import benchmark
+from videoscene_cli.evaluation.methods import Setup
+from videoscene_cli.terminal.options import Shared
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 ROOM = [EXAMPLES / "room_0.png", EXAMPLES / "room_1.png"]
@@ -25,7 +26,7 @@ def test_every_stage_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     monkeypatch.setattr(benchmark, "apart", here)
     monkeypatch.setattr(benchmark, "WARM", 1)
     setup = Setup(Shared(out=str(tmp_path)))
-    benchmark.benchmark(ROOM, tmp_path, setup, setup.engine(), benchmark.Workload(size=64, frames=3, steps=2))
+    benchmark.benchmark(ROOM, tmp_path, setup, setup.session(), benchmark.Workload(size=64, frames=3, steps=2))
     found = json.loads((tmp_path / "benchmark.json").read_text())
     assert list(found["stages"]) == ["cameras", "prior", "render", "write the video", "reconstruct"], "there is no student to time"
     assert all(stage["warm"] > 0 and stage["cold"] > 0 for stage in found["stages"].values())

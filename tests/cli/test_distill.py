@@ -13,15 +13,15 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from stages.distill import clips, posed
-from stages.files.clip import read_clip
-from stages.video.checkpoint import find_files, load_cogvideox
-from stages.video.cogvideox import Memory
+from stages.distill import clips_of_recordings, clips_of_worlds
+from stages.files.clip_folder import read_clip
+from stages.video.cogvideox_files import find_files, load_cogvideox
+from stages.video.cogvideox_network import Memory
 from tests.cli.conftest import Ended
 from tests.cli.distill_program import run as run_and_die
 from tests.distill.tiny import NETWORK, write_shards
 from tests.video.tiny import TRANSFORMER, VAE, save_student
-from videoscene_cli.artifact import read_manifest
+from videoscene_cli.results.manifest import read_manifest
 
 Run = Callable[..., Ended]
 Photos = tuple[Path, Path]
@@ -152,9 +152,9 @@ def test_clips_are_made_once(material: tuple[Path, Path], videoscene: Run, tmp_p
 
         return make
 
-    monkeypatch.setattr(clips, "write_shard", maker("world"))
-    monkeypatch.setattr(posed, "write_shard", maker("recorded"))
-    monkeypatch.setattr(posed, "find_recordings", lambda source: [source])
+    monkeypatch.setattr(clips_of_worlds, "write_shard", maker("world"))
+    monkeypatch.setattr(clips_of_recordings, "write_shard", maker("recorded"))
+    monkeypatch.setattr(clips_of_recordings, "find_recordings", lambda source: [source])
     recipe, out = tmp_path / "recipe.yaml", tmp_path / "run"
     data = {**RECIPE["data"], "worlds": 2, "recordings": ["somewhere"], "recorded": 1}  # type: ignore[dict-item]
     recipe.write_text(yaml.safe_dump(RECIPE | {"data": data}))
@@ -287,7 +287,7 @@ def test_generate_refuses_other_weights(whole: Path, videoscene: Run, photos: Ph
 def test_cogvideox_from_recipe_to_weights(videoscene: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousandfold smaller: the weights lie beside links to the base, so that `generate` finds all it needs in one folder."""
     tiny = functools.partial(load_cogvideox, transformer_config=TRANSFORMER, vae_config=VAE)
-    monkeypatch.setattr("stages.video.checkpoint.load_cogvideox", tiny)
+    monkeypatch.setattr("stages.video.cogvideox_files.load_cogvideox", tiny)
     save_student(tmp_path / "base")
     write_shards(tmp_path / "clips", (32, 48))
     phase = {"steps": 1, "warmup": 0}

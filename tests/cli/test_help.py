@@ -11,7 +11,7 @@ import pytest
 
 from tests.cli.conftest import Ended
 from videoscene_cli import __version__
-from videoscene_cli.options import Shared
+from videoscene_cli.terminal.options import Shared
 
 COMMANDS = ("prior", "render", "generate", "reconstruct", "evaluate")
 Run = Callable[..., Ended]

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from videoscene_cli.report import Report
+from videoscene_cli.terminal.report import Report
 
 
 class Terminal(io.StringIO):

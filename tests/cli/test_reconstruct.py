@@ -18,8 +18,8 @@ from stages.errors import InputError
 from stages.files.ply import read_ply
 from stages.files.transforms import read_transforms, write_transforms
 from stages.files.video import read_mp4, write_mp4
-from stages.reconstruct.export import FORMATS
-from stages.reconstruct.thin import thin
+from stages.reconstruct.merge import thin
+from stages.reconstruct.viewer_formats import FORMATS
 from stages.scene import Gaussians, Views
 from tests.cli.conftest import Ended
 from tests.cli.program import fake_prior
@@ -122,7 +122,7 @@ def posed_folder(scene: Path, folder: Path) -> Path:
 
 def flat_prior(monkeypatch: pytest.MonkeyPatch) -> None:
     """Photographs without Gaussians start from the prior of tests/cli/program.py."""
-    import stages.reconstruct.initial as initial
+    import stages.reconstruct.initial_gaussians as initial
 
     def predict(views: Views, near_far: None, network: None) -> Any:
         return fake_prior()["stages.prior.predict"].predict(Views(views.images, views.cameras.to(torch.float32)), near_far, network)

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from stages.files.clip import write_views
+from stages.files.clip_folder import write_views
 from stages.files.ply import write_ply
 from stages.scene import Cameras, Gaussians, Views
-from videoscene_cli import app, viewer
-from videoscene_cli.report import Report
+from videoscene_cli import app
+from videoscene_cli.reconstruction import viewer
+from videoscene_cli.terminal.report import Report
 
 
 class Server:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-import videoscene_cli.weights as weights
+import videoscene_cli.models.weights_file as weights
 from stages.errors import WeightsError
-from videoscene_cli.report import Report
+from videoscene_cli.terminal.report import Report
 
 CONTENT = b"tensors"
 HASH = hashlib.sha256(CONTENT).hexdigest()

@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from stages.distill.bandit import train_policy
-from stages.distill.config import Config, Data, PolicyRecipe, StudentRecipe, TeacherRecipe
-from stages.distill.export import write_weights
 from stages.distill.model import Model, cogvideox_model, draw_batch
 from stages.distill.phases import finished, train_phase
-from stages.distill.train import generator
+from stages.distill.policy_training import train_policy
+from stages.distill.recipe_file import Config, Data, PolicyRecipe, StudentRecipe, TeacherRecipe
+from stages.distill.training_loop import generator
+from stages.distill.weights_folder import write_weights
 from stages.errors import InputError
-from stages.files.tensors import read_safetensors
-from stages.video.checkpoint import StudentFiles, load_cogvideox
-from stages.video.cogvideox import Memory
-from stages.video.student import StepSettings, student
+from stages.files.weight_tensors import read_safetensors
+from stages.video.cogvideox_files import StudentFiles, load_cogvideox
+from stages.video.cogvideox_network import Memory
+from stages.video.cogvideox_student import StepSettings, student
 from tests.distill.tiny import COMMON, setting, write_shards
 from tests.video.tiny import TRANSFORMER, VAE, save_student, scene
 

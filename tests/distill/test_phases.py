@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from stages.distill.bandit import Table, train_policy
+from stages.distill.checkpoints import checkpoints, read_facts
 from stages.distill.phases import Clips, train_phase
-from stages.distill.state import checkpoints, read_facts
-from stages.distill.train import Trainer
+from stages.distill.policy_training import Table, train_policy
+from stages.distill.training_loop import Trainer
 from stages.errors import InputError, WeightsError
 from tests.distill.tiny import CONFIG, setting, write_shards
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import torch
 
-from stages.distill.config import Config, Data, PolicyRecipe, RegressionRecipe, StudentRecipe, TeacherRecipe, parse
-from stages.distill.data import Example, write_clips
+from stages.distill.clip_shards import Example, write_clips
 from stages.distill.model import Model, small_model
 from stages.distill.phases import Setting
+from stages.distill.recipe_file import Config, Data, PolicyRecipe, RegressionRecipe, StudentRecipe, TeacherRecipe, parse
 from stages.distill.workers import Workers
-from stages.video.small import SmallVideo, SmallVideoConfig
+from stages.video.small_network import SmallVideo, SmallVideoConfig
 from stages.worlds.shards import shard_path
 
 NETWORK = {"channels": [16, 16, 32], "encoder": [1, 1], "middle": 1, "decoder": [1, 1], "heads": 2, "time_channels": 16}

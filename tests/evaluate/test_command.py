@@ -13,35 +13,36 @@ from typing import NamedTuple
 
 import pytest
 
-from videoscene_cli import app, jobs
+from videoscene_cli import app
+from videoscene_cli.evaluation import jobs
 
 Wall = Callable[..., Path]
 ROOT = Path(__file__).resolve().parents[2]
 # The program, killed in the middle of its third case.
 DIES = """
 import os, signal, sys
-from stages.evaluate import two_view
+from stages.evaluate import protocol
 from videoscene_cli import app
-compare, calls = two_view.compare, []
+compare, calls = protocol.compare, []
 def dying(*arguments):
     calls.append(1)
     if len(calls) == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     return compare(*arguments)
-two_view.compare = dying
+protocol.compare = dying
 sys.exit(app.run(sys.argv[1:]))
 """
 # The program, whose workers are killed at one of the cases.
 KILLS_A_WORKER = """
 import os, signal, sys
-from stages.evaluate import two_view
+from stages.evaluate import protocol
 from videoscene_cli import app
-compare = two_view.compare
+compare = protocol.compare
 def dying(case, *arguments):
     if case.name == "a-0000-0004":
         os.kill(os.getpid(), signal.SIGKILL)
     return compare(case, *arguments)
-two_view.compare = dying
+protocol.compare = dying
 if __name__ == "__main__":
     sys.exit(app.run(sys.argv[1:]))
 """

@@ -120,7 +120,7 @@ def test_the_command(wall: Wall, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (cost["cases"], cost["found"], cost["not found"]) == (2, 1, ["wall-0000-0002"])
     assert cost["both"]["unposed"]["psnr"] == solved["mean"]["psnr"]
     assert cost["all"]["unposed"]["psnr"] == pytest.approx((solved["mean"]["psnr"] + lost["mean"]["psnr"]) / 2)
-    monkeypatch.setattr("videoscene_cli.jobs.run_case", lambda group: pytest.fail("it was done"))
+    monkeypatch.setattr("videoscene_cli.evaluation.jobs.run_case", lambda group: pytest.fail("it was done"))
     assert app.run(command) == 0
     assert app.run(["evaluate", "--report", str(out)]) == 0
     assert "| plane-sweep | medium | 0 of 1 |" in (out / "tables.md").read_text()

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from stages.errors import InputError, RunError
-from stages.files.decode import MAX_PIXELS
+from stages.files.image_decoding import MAX_PIXELS
 from stages.files.images import fit, read_gray, read_image, write_gray_png, write_png
 from stages.geometry import project
 

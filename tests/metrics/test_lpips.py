@@ -9,7 +9,7 @@ import torch
 
 from stages.errors import InputError
 from stages.metrics.lpips import LPIPS
-from stages.metrics.weights import load
+from stages.metrics.network_files import load
 from tests.metrics.conftest import Pair
 
 CASES = [(0, (3, 64, 64), 0.1), (1, (3, 48, 80), 0.5), (2, (3, 67, 71), 1.0)]

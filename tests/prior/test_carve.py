@@ -7,8 +7,7 @@ from torch import Tensor
 
 from stages.geometry import unproject
 from stages.prior.carve import visible_as_claimed
-from stages.prior.gaussian_head import C0
-from stages.scene import Cameras, Gaussians, Views
+from stages.scene import C0, Cameras, Gaussians, Views
 
 SIZE = (24, 40)
 K = torch.tensor([[40.0, 0, 20], [0, 40, 12], [0, 0, 1]]).expand(2, 3, 3)

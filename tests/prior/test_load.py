@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from stages.errors import WeightsError
-from stages.files.tensors import compare_keys
+from stages.files.weight_tensors import compare_keys
 from stages.prior.config import RE10K, SMALL
 from stages.prior.load import load_prior
 from stages.prior.network import MVSplat

@@ -8,9 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.errors import InputError
-from stages.geometry import project, rays, unproject
+from stages.geometry import project, quaternion_product, quaternions, rays, unproject
 from stages.prior.config import RE10K, SMALL
-from stages.prior.gaussian_head import quaternion_product, quaternions
 from stages.prior.network import MVSplat, PriorOutput
 from tests.prior.test_plane_sweep import pose
 

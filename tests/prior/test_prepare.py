@@ -11,11 +11,10 @@ from stages.files.images import write_png
 from stages.files.transforms import write_transforms
 from stages.geometry import project, unproject
 from stages.prior.config import SMALL
-from stages.prior.gaussian_head import C0
 from stages.prior.network import MVSplat
 from stages.prior.predict import NEAR_SCALES, Prediction, predict, predict_in_range
 from stages.prior.prepare import cover, prepare
-from stages.scene import Cameras, Gaussians, Views
+from stages.scene import C0, Cameras, Gaussians, Views
 
 
 def _pair(folder: Path, size: tuple[int, int] = (120, 200)) -> tuple[Path, Path, Cameras]:

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from stages.reconstruct import Settings, State, Targets, gather, load_checkpoint, reconstruct, save_checkpoint
-from stages.reconstruct.loss import picture_loss, ssim_map
 from stages.reconstruct.optimise import choose, moved, start, take_step
+from stages.reconstruct.picture_loss import picture_loss, ssim_map
 from stages.scene import Cameras, Clip, Gaussians, Views
 from stages.splat import draw
 

@@ -8,7 +8,7 @@ import torch
 from stages.files.colmap import write_colmap
 from stages.reconstruct.tracks import find_tracks
 from stages.scene import Views
-from tests.reconstruct.test_poses import cameras, photographs
+from tests.reconstruct.test_find_cameras import cameras, photographs
 
 
 def test_matched_points_reproject_within_a_pixel(tmp_path: Path) -> None:

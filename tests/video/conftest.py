@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from stages.video.checkpoint import StudentFiles
-from stages.video.cogvideox import CogVideoX, build
+from stages.video.cogvideox_files import StudentFiles
+from stages.video.cogvideox_network import CogVideoX, build
 from tests.video.tiny import FULL, TRANSFORMER, VAE, save_student
 
 

@@ -8,7 +8,7 @@ from stages.generate import repair
 from stages.scene import Cameras, Clip, Views
 from stages.video.one_step import sampler_grid
 from stages.video.schedule import CLEAN
-from stages.video.small import SmallVideo, SmallVideoConfig
+from stages.video.small_network import SmallVideo, SmallVideoConfig
 from stages.video.small_student import extend, small_student
 
 TINY = SmallVideoConfig(channels=(16, 16, 32), encoder=(1, 1), middle=1, decoder=(1, 1), heads=2, time_channels=16)

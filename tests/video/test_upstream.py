@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from stages.video import student
-from stages.video.cogvideox import CogVideoX, Memory, build
-from stages.video.student import StepSettings, repair_frames
+from stages.video import cogvideox_student
+from stages.video.cogvideox_network import CogVideoX, Memory, build
+from stages.video.cogvideox_student import StepSettings, repair_frames
 
 SEED, TOLERANCE = 20250402, 1e-4
 
@@ -53,7 +53,7 @@ def test_the_video_is_encoded_as_upstream_encodes_it(model: CogVideoX, golden: d
 def test_the_step_from_the_seed_on(model: CogVideoX, golden: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
     """Both photographs, their noise, the condition, the noise of the diffusion, v and x0; the stored latents stand for the video's."""
     seen: dict[str, torch.Tensor] = {}
-    encode, one_step = model.encode, student.one_step
+    encode, one_step = model.encode, cogvideox_student.one_step
 
     def stored(video: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
         if video.shape[2] == 1:
@@ -72,7 +72,7 @@ def test_the_step_from_the_seed_on(model: CogVideoX, golden: dict[str, torch.Ten
 
     monkeypatch.setattr(model, "encode", stored)
     monkeypatch.setattr(model, "decode", lambda latent: torch.zeros(1, 3, 49, 480, 720))
-    monkeypatch.setattr(student, "one_step", spied)
+    monkeypatch.setattr(cogvideox_student, "one_step", spied)
     settings = StepSettings(549, SEED, fit="stretch")
     repair_frames(model, torch.zeros(1, 3, 480, 720).expand(49, 3, 480, 720), upstream_pair(), settings)
     assert torch.equal(seen["t"], golden["timestep"])

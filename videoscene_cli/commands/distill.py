@@ -10,14 +10,14 @@ import typer
 
 from stages.errors import InputError
 from stages.files.publish import check_writable
-from videoscene_cli.artifact import Record, is_current
-from videoscene_cli.engine import Engine
-from videoscene_cli.options import Shared, with_shared
-from videoscene_cli.report import Report
-from videoscene_cli.training import Training
+from videoscene_cli.models.session import Session
+from videoscene_cli.results.manifest import Record, is_current
+from videoscene_cli.terminal.options import Shared, with_shared
+from videoscene_cli.terminal.report import Report
+from videoscene_cli.training.distill_run import Training
 
 if TYPE_CHECKING:
-    from stages.distill.config import Config, Phase
+    from stages.distill.recipe_file import Config, Phase
 
 Recipe = Annotated[str, typer.Option("--config", metavar="NAME|FILE.yaml", help="The recipe: small, cogvideox-5b, or a file like those.")]
 Clips = Annotated[
@@ -49,14 +49,14 @@ def distill(
     log.jsonl and samples/ show the training as it goes. --force starts the phases over, and those that start from them.
     On several GPUs: accelerate launch $(command -v videoscene) distill ...
     """
-    from stages.distill.config import find_config, read_config
+    from stages.distill.recipe_file import find_config, read_config
 
     if shared.out is None:
         raise InputError("bad usage", "no place for the run is given", "add -o runs/NAME")
     settings = read_config(find_config(config))
     if textures is not None:
         settings = replace(settings, data=replace(settings.data, textures=textures))
-    training = Training(Path(shared.out), settings, tuple(clips or ()), Engine(shared, report))
+    training = Training(Path(shared.out), settings, tuple(clips or ()), Session(shared, report))
     phases = _phases(settings, phase)
     check_writable(training.run / "manifest.json")
     if shared.dry_run:
@@ -81,7 +81,7 @@ def distill(
 
 def _phases(config: Config, phase: str) -> list[Phase]:
     """The phases to train, in order. Raises InputError when one of them has no steps."""
-    from stages.distill.config import PHASES
+    from stages.distill.recipe_file import PHASES
 
     having = [name for name in PHASES if getattr(config, name).steps]
     if phase != "all" and phase not in having:
@@ -97,7 +97,7 @@ def _show_plan(training: Training, phases: list[Phase], report: Report) -> None:
         "command": "distill",
         "run": str(training.run),
         "clips": training.planned_clips(),
-        "device": str(training.engine.device),
+        "device": str(training.session.device),
         "phases": {name: f"{getattr(config, name).steps} steps" for name in phases},
         "outputs": [str(training.weights(name)) for name in phases],
         "config": config.to_dict(),

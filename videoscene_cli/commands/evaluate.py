@@ -8,16 +8,16 @@ from typing import Annotated
 import typer
 
 from stages.errors import InputError
-from videoscene_cli.benchmark import benchmark as time_stages
-from videoscene_cli.engine import Engine
-from videoscene_cli.methods import METHODS, Setup, with_unposed
-from videoscene_cli.options import STUDENT, Shared, StudentName, given, with_shared
-from videoscene_cli.report import Report
-from videoscene_cli.scene_report import evaluate_scenes
-from videoscene_cli.set_report import evaluate_sets
-from videoscene_cli.sources import require_folder
-from videoscene_cli.tables import write_tables
-from videoscene_cli.two_view import evaluate_two_view
+from videoscene_cli.evaluation.benchmark import benchmark as time_stages
+from videoscene_cli.evaluation.methods import METHODS, Setup, with_unposed
+from videoscene_cli.evaluation.report_files import write_tables
+from videoscene_cli.evaluation.scene_report import evaluate_scenes
+from videoscene_cli.evaluation.set_report import evaluate_sets
+from videoscene_cli.evaluation.two_view_report import evaluate_two_view
+from videoscene_cli.models.session import Session
+from videoscene_cli.terminal.options import STUDENT, Shared, StudentName, given, with_shared
+from videoscene_cli.terminal.report import Report
+from videoscene_cli.terminal.work_list import require_folder
 
 Scenes = Annotated[
     list[str] | None,
@@ -67,27 +67,27 @@ def evaluate(
     require_folder(shared.out)
     kinds = {"--two-view": two_view, "--real, --fake": bool(real or fake), "--report": tables is not None, "--benchmark": benchmark}
     _require_one_report([kind for kind, asked in kinds.items() if asked], given(context, *OPTIONS["--two-view"]), scenes)
-    engine, methods = Engine(shared, report), list(dict.fromkeys(method or ["render"]))
+    session, methods = Session(shared, report), list(dict.fromkeys(method or ["render"]))
     if tables is not None:
-        return write_tables(tables, engine)
+        return write_tables(tables, session)
     if real is not None or fake is not None:
         if real is None or fake is None or shared.out is None:
             raise InputError("bad usage", "--real, --fake and -o go together", "videoscene evaluate --real DIR --fake DIR -o FOLDER")
-        return evaluate_sets(real, fake, Path(shared.out), engine)
+        return evaluate_sets(real, fake, Path(shared.out), session)
     if not scenes:
         raise InputError("bad usage", "no scene was given", "videoscene evaluate SCENE..., or --two-view DIR... -o FOLDER")
     setup = Setup(shared, student)
     if benchmark:
         if shared.out is None:
             raise InputError("bad usage", "-o is missing", "videoscene evaluate --benchmark left.jpg right.jpg -o FOLDER")
-        return time_stages([Path(photograph) for photograph in scenes], Path(shared.out), setup, engine)
+        return time_stages([Path(photograph) for photograph in scenes], Path(shared.out), setup, session)
     if not two_view:
-        return evaluate_scenes(scenes, shared.out, engine)
+        return evaluate_scenes(scenes, shared.out, session)
     usage = f"videoscene evaluate --two-view DIR... --method {'|'.join(METHODS)} -o FOLDER"
     if shared.out is None:
         raise InputError("bad usage", "-o is missing", usage)
     methods = with_unposed(methods) if unposed else methods
-    evaluate_two_view([Path(scene) for scene in scenes], methods, Path(shared.out), keep, jobs, setup, engine)
+    evaluate_two_view([Path(scene) for scene in scenes], methods, Path(shared.out), keep, jobs, setup, session)
 
 
 def _require_one_report(kinds: list[str], options: list[str], scenes: list[str] | None) -> None:

@@ -8,16 +8,17 @@ from typing import Annotated
 import typer
 
 from stages.files.publish import check_writable
-from videoscene_cli import scenes, viewer
-from videoscene_cli.artifact import Record, is_current
-from videoscene_cli.engine import Engine
-from videoscene_cli.exports import check_formats, save_reconstruction
-from videoscene_cli.material import default_steps, find_source
-from videoscene_cli.options import CamerasFile, Shared, Size, with_shared
-from videoscene_cli.plan import show_plan
-from videoscene_cli.refinement import Refinement, refine
-from videoscene_cli.report import Report
-from videoscene_cli.sources import Work, read_works, run_each
+from videoscene_cli.models.session import Session
+from videoscene_cli.reconstruction import viewer
+from videoscene_cli.reconstruction.inputs import default_steps, find_source
+from videoscene_cli.reconstruction.optimisation import Refinement, refine
+from videoscene_cli.reconstruction.outputs import check_formats, save_reconstruction
+from videoscene_cli.results import scene_folder
+from videoscene_cli.results.dry_run import show_plan
+from videoscene_cli.results.manifest import Record, is_current
+from videoscene_cli.terminal.options import CamerasFile, Shared, Size, with_shared
+from videoscene_cli.terminal.report import Report
+from videoscene_cli.terminal.work_list import Work, read_works, run_each
 
 Scene = Annotated[
     str, typer.Argument(metavar="SCENE | FOLDER | VIDEO | -", show_default=False, help="A finished scene, or posed frames; - for a list.")
@@ -61,12 +62,12 @@ def reconstruct(
     check_formats(export or [])
     if view:
         viewer.check_viewer()
-    works, engine = read_works([scene], shared.out, "scenes"), Engine(shared, report)
+    works, session = read_works([scene], shared.out, "scenes"), Session(shared, report)
     exports = tuple(sorted(set(export or [])))
 
     def one(work: Work) -> None:
         settings = Refinement(default_steps(work.scene) if steps is None else steps, gaussians, refine_poses, exports)
-        _one(work, settings, cameras, size, engine)
+        _one(work, settings, cameras, size, session)
 
     run_each(works, one, report)
     if view and not shared.dry_run:
@@ -74,24 +75,24 @@ def reconstruct(
             viewer.view(_target(work) / "reconstruct", report)
 
 
-def _one(work: Work, settings: Refinement, cameras: Path | None, size: int, engine: Engine) -> None:
-    source = find_source(work.scene, cameras, size, settings.options(engine.shared.seed), engine)
+def _one(work: Work, settings: Refinement, cameras: Path | None, size: int, session: Session) -> None:
+    source = find_source(work.scene, cameras, size, settings.options(session.shared.seed), session)
     target = _target(work)
     manifest = target / "reconstruct" / "manifest.json"
-    current = is_current(source.request, manifest, manifest.parent, engine.shared.force, touch=not engine.shared.dry_run)
+    current = is_current(source.request, manifest, manifest.parent, session.shared.force, touch=not session.shared.dry_run)
     if not current:
-        scenes.check_copies(work.scene, target, source.copied, engine.shared.force)
-    if engine.shared.dry_run:
-        return show_plan(engine, source.request, current, [manifest.parent])
+        scene_folder.check_copies(work.scene, target, source.copied, session.shared.force)
+    if session.shared.dry_run:
+        return show_plan(session, source.request, current, [manifest.parent])
     record = Record()
     if not current:
         check_writable(manifest)
         checkpoint = target / ".reconstruct.checkpoint"
-        material, result = refine(source, settings, checkpoint, engine, record)
-        scenes.copy_stages(work.scene, target, source.copied)
+        material, result = refine(source, settings, checkpoint, session, record)
+        scene_folder.copy_stages(work.scene, target, source.copied)
         save_reconstruction(manifest.parent, result, material, settings.exports, source.request, record)
         checkpoint.unlink(missing_ok=True)
-    engine.report.done(str(target), current, command="reconstruct", manifest=str(manifest), seconds=record.seconds)
+    session.report.done(str(target), current, command="reconstruct", manifest=str(manifest), seconds=record.seconds)
 
 
 def _target(work: Work) -> Path:

@@ -1,0 +1,146 @@
+"""Training clips of real recordings with known cameras: folders with a transforms.json, and chunks of RealEstate10K.
+
+The truth is a run of recorded frames, the photographs are its first and last, the render is what the prior makes of these two.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Generator, Tensor
+
+from stages.distill.clip_shards import Example, write_clips
+from stages.distill.clips_of_worlds import finish
+from stages.errors import InputError, RunError
+from stages.files.images import fit, read_image
+from stages.files.realestate import read_chunk
+from stages.files.transforms import read_transforms
+from stages.geometry import crop_intrinsics
+from stages.prior.network import MVSplat
+from stages.prior.pose import near_far_from_cameras
+from stages.prior.predict import predict
+from stages.scene import Cameras, Views
+from stages.worlds.shards import shard_generator, shard_path
+
+TRIES = 50  # drawn runs, for each clip of a shard, before the recordings are given up as unusable
+WIDEST = 4  # frames skipped between two that are used, at most
+
+
+class Recording(Protocol):
+    """A video whose frames have cameras: `PosedFolder`, or `stages.files.realestate.Recording`."""
+
+    def __len__(self) -> int: ...
+
+    def image(self, index: int) -> Tensor:
+        """A frame, [3, h, w] in [0, 1]."""
+
+    def cameras(self, indices: list[int], size: tuple[int, int]) -> Cameras:
+        """The cameras of some frames, for images of `size` (h, w)."""
+
+
+@dataclass(frozen=True)
+class PosedFolder:
+    """Frames in the order of a transforms.json. own: their cameras.  paths: their images."""
+
+    own: Cameras
+    paths: list[Path]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def image(self, index: int) -> Tensor:
+        """A frame, [3, h, w] in [0, 1]. Raises InputError when it is missing, no image, or of another size than its camera."""
+        image = read_image(self.paths[index])
+        if image.shape[1:] != self.own.size:
+            why = f"{self.paths[index].name} is {tuple(image.shape[1:])}, its camera {self.own.size}"
+            raise InputError(f"cannot use {self.paths[index].parent}", why, "give the images that belong to transforms.json")
+        return image
+
+    def cameras(self, indices: list[int], size: tuple[int, int]) -> Cameras:
+        """The cameras of some frames; `size` is that of the images."""
+        return self.own[indices]
+
+
+def find_recordings(source: Path) -> list[Recording]:
+    """The recordings of a source: a scene folder, a folder of scene folders, or a .torch chunk or a folder of chunks.
+
+    Raises InputError when it is none of these. The images stay where they are until asked for.
+    """
+    chunks = [source] if source.suffix == ".torch" else sorted(source.glob("*.torch"))
+    if chunks:
+        return [recording for chunk in chunks for recording in read_chunk(chunk)]
+    transforms = [source / "transforms.json"] if (source / "transforms.json").is_file() else sorted(source.glob("*/transforms.json"))
+    if not transforms:
+        raise InputError(f"no recordings in {source}", "it holds neither transforms.json nor .torch chunks", "give posed scenes")
+    return [posed_folder(path) for path in transforms]
+
+
+def posed_folder(transforms: Path) -> PosedFolder:
+    """The scene of a transforms.json."""
+    cameras, names = read_transforms(transforms)
+    return PosedFolder(cameras, [transforms.parent / name for name in names])
+
+
+def write_shard(
+    folder: Path,
+    recordings: Sequence[Recording],
+    network: MVSplat,
+    seed: int,
+    number: int,
+    size: tuple[int, int],
+    frames: int,
+    clips: int,
+) -> Path:
+    """Make shard `number` of the set `seed` from runs of `frames` frames of random recordings, cut to `size` (h, w); returns its path.
+
+    Raises InputError when no recording is long and large enough.
+    """
+    generator = shard_generator(seed, number)
+    made: list[Example] = []
+    for _ in range(TRIES * clips):
+        recording = recordings[int(torch.randint(len(recordings), (), generator=generator))]
+        clip = recorded_clip(recording, network, generator, size, frames)
+        made += [clip] if clip is not None else []
+        if len(made) == clips:
+            path = shard_path(folder, number)
+            write_clips(path, made)
+            return path
+    why = f"{len(made)} of {clips} clips came of {TRIES * clips} tries at {frames} frames of {size[1]} x {size[0]}"
+    raise InputError("cannot make training clips", why, "give longer recordings that move, or make smaller clips")
+
+
+def recorded_clip(recording: Recording, network: MVSplat, generator: Generator, size: tuple[int, int], frames: int) -> Example | None:
+    """A clip of consecutive frames, or of every second to fourth. None if the recording is too short, or stands still there."""
+    widest = min(WIDEST, (len(recording) - 1) // (frames - 1))
+    if widest < 1:
+        return None
+    stride = int(torch.randint(1, widest + 1, (), generator=generator))
+    start = int(torch.randint(len(recording) - stride * (frames - 1), (), generator=generator))
+    truth, cameras = cut(recording, list(range(start, start + stride * frames, stride)), size)
+    views = Views(truth[[0, -1]], cameras[[0, -1]])
+    try:
+        near_far = near_far_from_cameras(list(views.images), views.cameras)
+    except RunError:  # no baseline
+        return None
+    return finish(views, truth, cameras, predict(views, near_far, network))
+
+
+def cut(recording: Recording, indices: list[int], size: tuple[int, int]) -> tuple[Tensor, Cameras]:
+    """Some frames, resized to just cover `size` (h, w), their middle: [F, 3, h, w] and their cameras, float32."""
+    images, poses, intrinsics = [], [], []
+    for index in indices:
+        image = recording.image(index)
+        h, w = image.shape[-2:]
+        camera = recording.cameras([index], (h, w))
+        image, K = fit(image, camera.K[0], math.ceil(min(h, w) * max(size[0] / h, size[1] / w)), 1)
+        assert K is not None
+        top, left = ((have - want) // 2 for have, want in zip(image.shape[-2:], size, strict=True))
+        images.append(image[:, top : top + size[0], left : left + size[1]])
+        intrinsics.append(crop_intrinsics(K, left, top))
+        poses.append(camera.c2w[0])
+    return torch.stack(images), Cameras(torch.stack(poses).float(), torch.stack(intrinsics).float(), size)

@@ -1,0 +1,239 @@
+"""The settings of a distillation run: a YAML file of one section a phase (stages/distill/recipes/), checked key by key."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from stages.errors import InputError
+from stages.files.documents import read_yaml
+from stages.video.schedule import STEPS
+
+S = TypeVar("S")
+RECIPES = Path(__file__).with_name("recipes")
+PHASES = ("teacher", "regression", "student", "policy")
+Phase = Literal["teacher", "regression", "student", "policy"]
+
+
+def _require(condition: bool, rule: str) -> None:
+    if not condition:
+        raise ValueError(rule)
+
+
+def _require_timesteps(*steps: int) -> None:
+    _require(all(0 <= t < STEPS for t in steps), f"timesteps are 0 to {STEPS - 1}")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a phase is optimised: AdamW, gradients clipped in norm, the weights averaged.
+
+    steps: of the optimiser.  batch: clips at a time.  accumulate: batches a step.  learning_rate: the peak, after a linear warm-up of
+    `warmup` steps.  decay: a cosine to 2 % of the peak, or none.  ema: decay of the averaged weights.  every: steps between checkpoints.
+    """
+
+    steps: int = 0
+    batch: int = 1
+    accumulate: int = 1
+    learning_rate: float = 2e-4
+    warmup: int = 50
+    decay: Literal["cosine", "constant"] = "cosine"
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    ema: float = 0.999
+    every: int = 100
+
+    def __post_init__(self) -> None:
+        _require(min(self.batch, self.accumulate, self.every) >= 1, "batch, accumulate and every are at least 1")
+        _require(min(self.steps, self.warmup) >= 0, "steps and warmup are not negative")
+        _require(self.learning_rate > 0 and self.clip_norm > 0, "learning_rate and clip_norm are above 0")
+        _require(0 <= self.ema < 1, "ema is from 0 to below 1")
+
+
+@dataclass(frozen=True)
+class TeacherRecipe(Recipe):
+    """renders: share of the steps, the last ones, that start from noised renders instead of the truth.  leap_max: T' of those steps.
+    cap: no timestep counts more than this often, see `teacher.weight`; null for the plain loss on v.  picture: weight of the pixels' loss.
+    """
+
+    renders: float = 0.5
+    leap_max: int = 599
+    cap: float | None = 5.0
+    picture: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(0 <= self.renders <= 1, "renders is a share, 0 to 1")
+        _require_timesteps(self.leap_max - 1, self.leap_max)
+
+
+@dataclass(frozen=True)
+class RegressionRecipe(Recipe):
+    """t: the leap steps trained, one drawn a clip.  latent, picture: weights of the two losses against the truth."""
+
+    t: tuple[int, ...] = (459,)
+    latent: float = 1.0
+    picture: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_timesteps(*self.t)
+
+
+@dataclass(frozen=True)
+class StudentRecipe(Recipe):
+    """leap_max: T'.  consistency: weight of the leap flow loss.  huber: its constant.
+    gap: least t - s.  gap_share: t - s at the start, as a share of t.  gap_halvings: how often that share halves over the run.
+    near: timesteps between which the truth counts too.  latent, picture: weights of its two losses.
+    """
+
+    leap_max: int = 599
+    consistency: float = 1.0
+    huber: float = 0.001
+    gap: int = 20
+    gap_share: float = 1.0
+    gap_halvings: int = 5
+    near: tuple[int, int] = (0, 599)
+    latent: float = 1.0
+    picture: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_timesteps(self.leap_max - 1, self.leap_max, *self.near)
+        _require(self.gap >= 1 and self.gap_halvings >= 0 and 0 <= self.gap_share <= 1, "gap is at least 1, gap_share from 0 to 1")
+        _require(self.huber > 0, "huber is above 0")
+
+
+@dataclass(frozen=True)
+class PolicyRecipe(Recipe):
+    """grid: the leap steps to choose from, 2 at least.  clips: how many are rewarded.  held_out: share of them kept for the report.
+    width: channels of the policy.  entropy: weight of the entropy that keeps it exploring.
+    """
+
+    grid: tuple[int, ...] = (39, 119, 199, 279, 359, 459, 549, 599)
+    clips: int = 64
+    held_out: float = 0.25
+    width: int = 64
+    entropy: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_timesteps(*self.grid)
+        _require(len(set(self.grid)) == len(self.grid) >= 2, "grid holds two or more different timesteps")
+        _require(0 < self.held_out < 1 and self.clips * min(self.held_out, 1 - self.held_out) >= 1, "some clips are held out, some not")
+
+
+@dataclass(frozen=True)
+class Data:
+    """clips: folders of shards (stages/distill/clip_shards.py).  frames: 4k + 1, size: (h, w), the most that a training clip keeps.
+    worlds: shards of procedural worlds to make, with the texture images of the folder `textures`.
+    recordings: scene folders with transforms.json, folders of those, or RealEstate10K chunks.  recorded: shards to make of them.
+    """
+
+    clips: tuple[str, ...] = ()
+    frames: int = 49
+    size: tuple[int, int] = (256, 256)
+    worlds: int = 0
+    textures: str | None = None
+    recordings: tuple[str, ...] = ()
+    recorded: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.frames % 4 == 1 and self.frames > 4, "frames is 4k + 1, such as 17 or 49")
+        _require(all(side > 0 and side % 16 == 0 for side in self.size), "the sides of size are multiples of 16")
+        _require(min(self.worlds, self.recorded) >= 0, "worlds and recorded are not negative")
+        _require(not self.recorded or bool(self.recordings), "recorded shards need recordings")
+
+
+@dataclass(frozen=True)
+class Config:
+    """model: `small`, or `cogvideox-5b` over the weights in the folder `base`.  network: sizes of `small` other than the shipped ones.
+    start: weights that the teacher starts from, a file.  precision: of matrix products; losses are float32.
+    perceptual_frames: frames a clip whose LPIPS counts in the loss on pixels, 0 for none.  perceptual_weight: beside the mean difference.
+    """
+
+    model: Literal["small", "cogvideox-5b"] = "small"
+    base: str | None = None
+    network: Mapping[str, Any] = field(default_factory=dict)
+    start: str | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
+    perceptual_frames: int = 0
+    perceptual_weight: float = 0.15
+    data: Data = Data()
+    teacher: TeacherRecipe = TeacherRecipe()
+    regression: RegressionRecipe = RegressionRecipe()
+    student: StudentRecipe = StudentRecipe()
+    policy: PolicyRecipe = PolicyRecipe()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, tuples as lists, as they stand in the file."""
+        return _plain(asdict(self))
+
+
+def find_config(name: str) -> Path:
+    """A recipe that ships, by name, or the path of a file. Raises InputError when it is neither."""
+    shipped = RECIPES / f"{name}.yaml"
+    path = shipped if shipped.is_file() else Path(name)
+    if not path.is_file():
+        known = ", ".join(sorted(recipe.stem for recipe in RECIPES.glob("*.yaml")))
+        raise InputError(f"no recipe {name!r}", "it is neither a known name nor a file", f"known names: {known}; or a path")
+    return path
+
+
+def read_config(path: Path) -> Config:
+    """Read a file of settings. Raises InputError, which names the key and those that are known, for anything that is not understood."""
+    values = read_yaml(path, "give a YAML file with a section a phase")
+    return parse(Config, values if values is not None else {}, str(path))
+
+
+def parse(kind: type[S], values: Any, where: str) -> S:
+    """A frozen dataclass from a mapping, nested ones too. where: for messages. Raises InputError."""
+    if not isinstance(values, Mapping):
+        raise InputError(f"bad value in {where}", f"it is {values!r}, not a mapping", "write key: value lines")
+    hints = get_type_hints(kind)
+    for key in values:
+        if key not in hints:
+            raise InputError(f"unknown key in {where}", f"{key!r} is no setting", f"known: {', '.join(sorted(hints))}")
+    read = {key: _value(hints[key], value, f"{where}: {key}") for key, value in values.items()}
+    try:
+        return kind(**read)
+    except ValueError as error:
+        raise InputError(f"bad value in {where}", str(error), "correct the file") from error
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    if is_dataclass(hint):
+        return parse(hint, value, where)  # type: ignore[arg-type]
+    if get_origin(hint) is tuple and isinstance(value, (list, tuple)):
+        kinds = get_args(hint)
+        kinds = (kinds[0],) * len(value) if kinds[-1] is ... else kinds
+        if len(kinds) == len(value):
+            return tuple(_value(kind, item, where) for kind, item in zip(kinds, value, strict=True))
+    elif get_origin(hint) is Literal:
+        if value in get_args(hint):
+            return value
+    elif get_origin(hint) in (UnionType, typing.Union):
+        return None if value is None else _value(get_args(hint)[0], value, where)
+    elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    elif get_origin(hint) is Mapping and isinstance(value, Mapping):
+        return dict(value)
+    elif hint in (int, str) and type(value) is hint:
+        return value
+    raise InputError(f"bad value in {where}", f"{value!r} does not fit", f"give {_words(hint)}")
+
+
+def _words(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(map(str, get_args(hint)))
+    return {int: "a whole number", float: "a number", str: "a text"}.get(hint, str(hint).replace("typing.", ""))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

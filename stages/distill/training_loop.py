@@ -1,0 +1,173 @@
+"""The loop of every phase: optimiser, averaged weights, checkpoints, log.
+
+A step is a pure function of weights, optimiser state and step number, so that a run that is killed at any time resumes from its last
+checkpoint and ends, on a CPU bit for bit, with the weights of an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from stages.distill.checkpoints import State, checkpoints, load_state, require_identity, save_state
+from stages.distill.recipe_file import Recipe
+from stages.distill.workers import Workers
+from stages.files.images import write_png
+from stages.files.publish import publish
+from stages.training import adamw, average_decay, learning_rate
+
+LOG_EVERY = 10  # steps
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one phase trains.
+
+    weights: the parameters that are trained, by name.  loss: (step, generator of everything random, averaged weights) -> terms by name, of
+    which "loss" is minimised.  sample: (averaged weights) -> a picture [3, h, w] to look at, and figures for the log.
+    identity: the settings that decide the result.  facts: what else the checkpoint records; those of the first one stay.
+    """
+
+    phase: str
+    recipe: Recipe
+    weights: dict[str, Tensor]
+    loss: Callable[[int, Generator, dict[str, Tensor]], dict[str, Tensor]]
+    sample: Callable[[dict[str, Tensor]], tuple[Tensor | None, dict[str, float]]]
+    identity: Mapping[str, Any]
+    facts: Mapping[str, Any]
+
+
+def generator(seed: int, *place: object) -> Generator:
+    """The random numbers of one place in a run: phase, step, batch, process."""
+    digest = hashlib.sha256("/".join(map(str, (seed, *place))).encode()).digest()
+    return Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+class Trainer:
+    """One phase of a run: goes on from its newest checkpoint, or starts.
+
+    run: the run's folder.  seed: of everything random.  Raises InputError when the checkpoint is of other settings, WeightsError when it is
+    damaged.
+    """
+
+    def __init__(self, task: Task, run: Path, seed: int, workers: Workers) -> None:
+        self.task, self.run, self.seed, self.workers = task, run, seed, workers
+        for value in task.weights.values():
+            value.requires_grad_(True)
+        self.average = {name: value.detach().clone() for name, value in task.weights.items()}
+        self.optimiser = adamw(task.weights.values(), task.recipe.learning_rate, task.recipe.weight_decay)
+        self.step, self.facts = 0, {"identity": dict(task.identity), **task.facts}
+
+    def resume(self, checkpoint: Path) -> None:
+        """Take up the state of a checkpoint."""
+        state = load_state(checkpoint, self.task.weights)
+        require_identity(checkpoint, state.facts, self.task.identity)
+        self.step, self.facts = state.step, {key: value for key, value in state.facts.items() if key != "step"}
+        with torch.no_grad():
+            for name, value in self.task.weights.items():
+                value.copy_(state.network[name])
+                self.average[name].copy_(state.average[name])
+        for name, moments in state.moments.items():
+            value = self.task.weights[name]
+            self.optimiser.state[value] = {m: x.clone() if m == "step" else x.to(value) for m, x in moments.items()}
+
+    def train(self, progress: Progress) -> dict[str, Tensor]:
+        """Run to the end of the recipe; returns the averaged weights. progress: called with (steps done, steps)."""
+        recipe, sums, since, counted = self.task.recipe, dict[str, float](), time.monotonic(), 0
+        self._trim_log()
+        progress(self.step, recipe.steps)
+        while self.step < recipe.steps:
+            for name, value in self._step().items():
+                sums[name] = sums.get(name, 0.0) + value
+            counted += 1
+            progress(self.step, recipe.steps)
+            last = self.step == recipe.steps
+            if self.step % LOG_EVERY == 0 or last:
+                seconds = (time.monotonic() - since) / counted
+                self._log({name: value / counted for name, value in sums.items()}, seconds)
+                sums, since, counted = {}, time.monotonic(), 0
+            if self.step % recipe.every == 0 or last:
+                self._save()
+        return self.average
+
+    def _step(self) -> dict[str, float]:
+        task, recipe = self.task, self.task.recipe
+        for group in self.optimiser.param_groups:
+            group["lr"] = _learning_rate(recipe, self.step)
+        self.optimiser.zero_grad(set_to_none=True)
+        told: dict[str, float] = {}
+        for k in range(recipe.accumulate):
+            terms = task.loss(self.step, generator(self.seed, task.phase, self.step, k, self.workers.rank), self.average)
+            (terms["loss"] / recipe.accumulate).backward()
+            for name, value in terms.items():
+                told[name] = told.get(name, 0.0) + float(value.detach()) / recipe.accumulate
+        for value in task.weights.values():
+            value.grad = torch.zeros_like(value) if value.grad is None else value.grad
+        self.workers.mean(value.grad for value in task.weights.values() if value.grad is not None)
+        norm = nn.utils.clip_grad_norm_(list(task.weights.values()), recipe.clip_norm)
+        if finite := bool(torch.isfinite(norm)):  # a step whose gradient overflowed teaches nothing
+            self.optimiser.step()
+        self.step += 1
+        decay = average_decay(recipe.ema, self.step)
+        for name, value in task.weights.items():
+            self.average[name].lerp_(value.detach(), 1 - decay)
+        return told | {"gradient": float(norm) if finite else 0.0, "skipped": float(not finite)}
+
+    def _log(self, means: Mapping[str, float], seconds: float) -> None:
+        left = int(seconds * (self.task.recipe.steps - self.step))
+        row: dict[str, object] = {"phase": self.task.phase, "step": self.step, "of": self.task.recipe.steps}
+        row |= {name: float(f"{value:.5g}") for name, value in means.items()}
+        row |= {"learning_rate": float(f"{_learning_rate(self.task.recipe, self.step - 1):.3g}"), "seconds_per_step": round(seconds, 3)}
+        self._write_log(row | {"left": f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"})
+
+    def _write_log(self, row: Mapping[str, object]) -> None:
+        if self.workers.rank == 0:
+            with (self.run / "log.jsonl").open("a", encoding="utf-8") as log:
+                log.write(json.dumps(row) + "\n")
+
+    def _trim_log(self) -> None:
+        """Forget the rows of steps that are to be done again, and one that was cut off."""
+        path = self.run / "log.jsonl"
+        if self.workers.rank or not path.is_file():
+            return
+        kept = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if row["phase"] != self.task.phase or row["step"] <= self.step:
+                kept.append(line + "\n")
+        with publish(path) as partial:
+            partial.write_text("".join(kept), encoding="utf-8")
+
+    def _save(self) -> None:
+        if self.workers.rank == 0:
+            picture, figures = self.task.sample(self.average)
+            if picture is not None:
+                write_png(self.run / "samples" / f"{self.task.phase}-{self.step:06d}.png", picture)
+            if figures:
+                rounded = {name: float(f"{value:.5g}") for name, value in figures.items()}
+                self._write_log({"phase": self.task.phase, "step": self.step, "held_out": rounded})
+            moments = {name: dict(self.optimiser.state[value]) for name, value in self.task.weights.items() if self.optimiser.state[value]}
+            state = State(self.step, dict(self.facts), dict(self.task.weights), self.average, moments)
+            save_state(self.run, self.task.phase, state)
+        self.workers.wait()
+
+
+def _learning_rate(recipe: Recipe, step: int) -> float:
+    return learning_rate(step, recipe.steps, recipe.learning_rate, recipe.warmup, cosine=recipe.decay == "cosine")
+
+
+def newest(run: Path, phase: str) -> Path | None:
+    """The checkpoint that a phase goes on from."""
+    return next(reversed(checkpoints(run, phase)), None)

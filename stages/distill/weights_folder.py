@@ -1,0 +1,55 @@
+"""What a phase trained, as a folder of weights that `generate --student` takes: runs/NAME/weights/PHASE/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from stages.distill.model import Weights
+from stages.distill.policy import RELEASED
+from stages.distill.recipe_file import Config
+from stages.errors import InputError, WeightsError
+from stages.files.publish import publish
+from stages.video.small_files import config_text, network_config
+from stages.video.small_network import SMALL_VIDEO, SmallVideoConfig
+
+
+def small_config(config: Config) -> SmallVideoConfig:
+    """The sizes of `small` that a run trains. Raises InputError when they are none."""
+    if not config.network:
+        return SMALL_VIDEO
+    try:
+        return network_config(config.network, "cannot train `small`")
+    except WeightsError as error:
+        raise InputError(error.what, error.why, "correct the config") from error
+
+
+def write_weights(folder: Path, config: Config, weights: Weights, prefix: str, leap: int = RELEASED) -> list[Path]:
+    """Write weights: of `small` in float16 with config.yaml, of `cogvideox-5b` in bfloat16, the trained attention alone.
+
+    prefix: what to take off the names.  leap: the step to leap to where no policy chooses.  Returns the files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    small = config.model == "small"
+    path = folder / ("student.safetensors" if small else "model.safetensors")
+    _save(path, {name.removeprefix(prefix): value for name, value in weights.items()}, torch.float16 if small else torch.bfloat16)
+    if not small:
+        return [path]
+    with publish(folder / "config.yaml") as partial:
+        partial.write_text(config_text(small_config(config), leap), encoding="utf-8")
+    return [path, folder / "config.yaml"]
+
+
+def write_policy(folder: Path, weights: Weights) -> Path:
+    """Write DDPNet beside the student it was trained for."""
+    path = folder / "policy.safetensors"
+    _save(path, weights, torch.float32)
+    return path
+
+
+def _save(path: Path, tensors: dict[str, Tensor], dtype: torch.dtype) -> None:
+    with publish(path) as partial:
+        save_file({name: value.detach().to("cpu", dtype).contiguous() for name, value in tensors.items()}, partial)

@@ -1,0 +1,74 @@
+"""Methods of the paper's Table 4, for the two-view protocol: a scene optimised from two views, drawn where neither view was taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from stages.evaluate.method_baselines import Method
+from stages.evaluate.method_prior import Prior
+from stages.generate import Student, repair
+from stages.geometry import distance_to_cameras, rays
+from stages.reconstruct import Settings, gather, reconstruct
+from stages.render import render
+from stages.scene import Cameras, Clip, Gaussians, Views, colours_to_sh
+from stages.trajectory import interpolate
+
+PIXELS_PER_POINT = 4
+RANDOM_OPACITY = 0.1  # what 3DGS starts with
+FRAMES = 49
+
+
+def photographs_only(settings: Settings, ranges: Callable[[Views], Tensor]) -> Method:
+    """3DGS from the two photographs alone: random points in front of both cameras, then optimisation (Kerbl et al. 2023, sec. 7.1)."""
+
+    def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
+        h, w = context.cameras.size
+        scene = random_points(context, ranges(context), settings.seed, h * w // PIXELS_PER_POINT)
+        refined = reconstruct(scene, gather(context, None), settings).gaussians
+        return render(refined, cameras.to(refined.means), views=context)
+
+    return method
+
+
+def refined_prior(prior: Prior, settings: Settings, student: Student | None = None, frames: int = FRAMES) -> Method:
+    """The prior's Gaussians, refined on the photographs and on the clip between them; without a student the clip is the prior's render.
+
+    What `videoscene prior`, `render`, `generate` and `reconstruct` make, with the true cameras.
+    """
+
+    def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
+        gaussians, context = prior(context)
+        (a, b), (K_a, K_b) = context.cameras.c2w, context.cameras.K
+        path = interpolate(a, b, K_a, K_b, context.cameras.size, frames)
+        clip = repair(render(gaussians, path.to(gaussians.means), views=context), context, student)
+        refined = reconstruct(gaussians, gather(context, clip, student is not None), settings).gaussians
+        return render(refined, cameras.to(refined.means), views=context)
+
+    return method
+
+
+def random_points(context: Views, near_far: Tensor, seed: int, count: int) -> Gaussians:
+    """Points on random pixels of each photograph, in their colour, at random inverse depths; faint, as 3DGS starts.
+
+    near_far: [2, 2], camera z range of each photograph, scene units.  count: points a photograph.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    h, w = context.cameras.size
+    means, colours = [], []
+    for view in range(len(context.cameras)):
+        pixel = torch.randint(h * w, (count,), generator=generator)
+        near, far = near_far[view].tolist()
+        z = 1 / (1 / far + torch.rand(count, 1, generator=generator) * (1 / near - 1 / far))
+        c2w = context.cameras.c2w[view].float()
+        points = rays(context.cameras.K[view].float(), (h, w)).reshape(-1, 3)[pixel] * z
+        means.append(points @ c2w[:3, :3].T + c2w[:3, 3])
+        colours.append(context.images[view].reshape(3, -1).T[pixel])
+    mean = torch.cat(means)
+    # Each covers its share of a photograph: sqrt(h w / count) pixels.
+    pixels = (h * w / count) ** 0.5 / float(context.cameras.K[:, 0, 0].mean())
+    scales = (distance_to_cameras(mean, context.cameras) * pixels)[:, None].expand(-1, 3)
+    quats = mean.new_tensor([1.0, 0, 0, 0]).repeat(len(mean), 1)
+    return Gaussians(mean, scales, quats, mean.new_full((len(mean),), RANDOM_OPACITY), colours_to_sh(torch.cat(colours)))

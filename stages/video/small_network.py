@@ -1,0 +1,232 @@
+"""The backbone of `small`: a UNet over latent frames that predicts what the render and the warped photographs lack.
+
+    x_t, render, coverage, photographs -> features at 1/4 of the picture's sides -> 1/8 -> 1/16 -> and back -> belief, residual
+    x0_hat = blend(render, warped photographs, belief) + residual
+
+Blocks are 2-D, the fastest way on a CPU, and see the latent frames before and after through a temporal shift (Lin et al. 2019: some
+channels come from the neighbour, at no cost). At the coarsest level every token of every frame attends to all others and to the
+tokens of both photographs. The last layer starts at zero, so that an untrained network returns the blend of
+the render and the warped photographs (stages/video/warp.py).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stages.video.schedule import v_from_x0
+from stages.video.small_codec import CHANNELS, SIDE, STILL, encode
+from stages.video.small_condition import CONDITION_CHANNELS, PIXELS, fold_maps, photographs_of, pixels_of, render_of, unfold_maps
+from stages.video.warp import blend, difference
+
+MULTIPLE = 4  # latent sides are extended to multiples of this
+FEATURES = 2 * CHANNELS + CONDITION_CHANNELS + 3 * PIXELS  # what the network sees of a token
+CONTRAST = 5.0  # of the differences between the render and the warped photographs, so that they are about 1
+MOST = 4.0  # of the belief in a warped pixel
+SHIFTED = 8  # one channel of so many comes from the frame before, as many from the one after
+LOWEST, OTHERS = 0.15, 0.5  # what the blend gets wrong of the lowest bands and of the others, in their standard deviations
+WIDER = 2  # of a block's inner features
+PATH = 4.0  # the way from one photograph to the other, in units of rotary position
+
+
+@dataclass(frozen=True)
+class SmallVideoConfig:
+    """channels: widths at 1/4, 1/8 and 1/16 of the picture's sides.  encoder, decoder: blocks at 1/4 and 1/8.  middle: blocks at 1/16.
+    heads: of the attention.  time_channels: width of the timestep's embedding.
+    """
+
+    channels: tuple[int, int, int]
+    encoder: tuple[int, int]
+    middle: int
+    decoder: tuple[int, int]
+    heads: int
+    time_channels: int
+
+
+SMALL_VIDEO = SmallVideoConfig(channels=(192, 256, 256), encoder=(3, 3), middle=3, decoder=(4, 3), heads=4, time_channels=128)
+
+
+class SmallVideo(nn.Module):
+    """A `Backbone`: v of a noised latent beside its condition (stages/video/small_condition.py)."""
+
+    scale: Tensor  # of the residual, [192, 1, 1]
+
+    def __init__(self, config: SmallVideoConfig = SMALL_VIDEO) -> None:
+        super().__init__()
+        self.config = config
+        fine, half, coarse = config.channels
+        time = config.time_channels
+        self.time = nn.Sequential(nn.Linear(time, time), nn.SiLU(), nn.Linear(time, time), nn.SiLU())
+        self.stem = nn.Conv2d(FEATURES, fine, 1)
+        self.photographs = nn.Conv2d(STILL, coarse, MULTIPLE, stride=MULTIPLE)
+        self.encoder_fine = nn.ModuleList(Block(fine, time) for _ in range(config.encoder[0]))
+        self.down_half = nn.Conv2d(fine, half, 2, stride=2)
+        self.encoder_half = nn.ModuleList(Block(half, time) for _ in range(config.encoder[1]))
+        self.down_coarse = nn.Conv2d(half, coarse, 2, stride=2)
+        self.middle = nn.ModuleList(Block(coarse, time) for _ in range(config.middle))
+        self.attention = nn.ModuleList(Attention(coarse, config.heads) for _ in range(config.middle))
+        self.up_half = nn.Conv2d(coarse, 4 * half, 1)
+        self.decoder_half = nn.ModuleList(Block(half, time) for _ in range(config.decoder[1]))
+        self.up_fine = nn.Conv2d(half, 4 * fine, 1)
+        self.decoder_fine = nn.ModuleList(Block(fine, time) for _ in range(config.decoder[0]))
+        self.head = nn.Conv2d(fine, CHANNELS + 2 * PIXELS, 3, padding=1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        with torch.no_grad():  # the noised latent comes in by training: mixed into every feature at random it would be noise in the way
+            self.stem.weight[:, :CHANNELS] = 0
+        scale = torch.full((CHANNELS, 1, 1), OTHERS)
+        scale[[0, SIDE * SIDE, 2 * SIDE * SIDE]] = LOWEST
+        self.register_buffer("scale", scale, persistent=False)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """x: noised latent and condition side by side, [B, T, 192 + CONDITION_CHANNELS, H, W], T at least 2.  t: [B], 0 to 999.
+
+        Returns v, [B, T, 192, H, W], float32 or wider.
+        """
+        h, w = x.shape[-2:]
+        x_t, condition = x[:, :, :CHANNELS], x[:, :, CHANNELS:]
+        frames, warped = pixels_of(condition)
+        blended = encode(blend(frames, warped.colours, warped.weight)) - render_of(condition)
+        a, b = warped.colours.unbind(2)
+        differences = torch.stack([difference(a, frames), difference(b, frames), difference(a, b)], 2)
+        seen = torch.cat([x, blended, CONTRAST * fold_maps(differences)], 2)
+        out = self.features(_extend(seen), photographs_of(_extend(condition)), t)[..., :h, :w].to(
+            torch.promote_types(x.dtype, torch.float32)
+        )
+        residual, belief = out[:, :, :CHANNELS], MOST * (unfold_maps(out[:, :, CHANNELS:]) / MOST).tanh()
+        x0 = encode(blend(frames, warped.colours, warped.weight, belief)) + self.scale * residual
+        return v_from_x0(x_t.to(x0), x0, t)
+
+    def features(self, x: Tensor, photographs: Tensor, t: Tensor) -> Tensor:
+        """The belief in the warped pixels, and what the clean latent has beyond the blend in units of `scale`.
+
+        x: [B, T, FEATURES, H, W], H, W multiples of 4.  photographs: [B, 2, STILL, H, W].  Returns [B, T, 192 + 128, H, W].
+        """
+        frames = x.shape[1]
+        time = self.time(sinusoids(t, self.config.time_channels).to(self.head.weight.dtype))
+        time = time.repeat_interleave(frames, 0)
+        fine = self.stem(x.flatten(0, 1).contiguous(memory_format=torch.channels_last))
+        for block in self.encoder_fine:
+            fine = block(fine, time, frames)
+        half = self.down_half(fine)
+        for block in self.encoder_half:
+            half = block(half, time, frames)
+        coarse = self.down_coarse(half)
+        photographs = self.photographs(photographs.flatten(0, 1).contiguous(memory_format=torch.channels_last))
+        angles = rotary_angles(frames, (coarse.shape[-2], coarse.shape[-1]), self.config.channels[2] // self.config.heads, x.device)
+        for block, attention in zip(self.middle, self.attention, strict=True):
+            coarse = attention(block(coarse, time, frames), photographs, frames, angles)
+        half = half + F.pixel_shuffle(self.up_half(coarse), 2)
+        for block in self.decoder_half:
+            half = block(half, time, frames)
+        fine = fine + F.pixel_shuffle(self.up_fine(half), 2)
+        for block in self.decoder_fine:
+            fine = block(fine, time, frames)
+        return self.head(F.silu(fine)).unflatten(0, x.shape[:2])
+
+
+def _extend(x: Tensor) -> Tensor:
+    """Repeat the last row and column up to multiples of MULTIPLE. x: [B, T, C, H, W]."""
+    below, right = -x.shape[-2] % MULTIPLE, -x.shape[-1] % MULTIPLE
+    if below == right == 0:
+        return x
+    return F.pad(x.flatten(0, 1), (0, right, 0, below), mode="replicate").unflatten(0, x.shape[:2])
+
+
+class Block(nn.Module):
+    """Features made wider, convolved channel by channel, and made narrow again, around a shortcut (after NAFNet, Chen et al. 2022).
+
+    The timestep scales and shifts what goes in. Two dense convolutions of 128 channels cost as much and fit a clip half as fast.
+    """
+
+    def __init__(self, channels: int, time_channels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.time = nn.Linear(time_channels, 2 * channels)
+        self.widen = nn.Linear(channels, WIDER * channels)
+        self.convolve = nn.Conv2d(WIDER * channels, WIDER * channels, 3, padding=1, groups=WIDER * channels)
+        self.narrow = nn.Linear(WIDER * channels, channels)
+        nn.init.zeros_(self.narrow.weight)
+        nn.init.zeros_(self.narrow.bias)
+
+    def forward(self, x: Tensor, time: Tensor, frames: int) -> Tensor:
+        """x: [B T, C, H, W], channels last in memory.  time: [B T, time_channels].  frames: T."""
+        scale, shift = self.time(time)[:, None, None].chunk(2, -1)
+        inner = self.norm(x.permute(0, 2, 3, 1)) * (1 + scale) + shift
+        wide = self.widen(shift_in_time(inner, frames)).permute(0, 3, 1, 2)
+        return x + self.narrow(F.silu(self.convolve(wide)).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def shift_in_time(x: Tensor, frames: int) -> Tensor:
+    """Take some channels from the frame before and some from the frame after, zeros beyond the ends. x: [B T, H, W, C]."""
+    video = x.unflatten(0, (-1, frames))
+    k = x.shape[-1] // SHIFTED
+    nothing = torch.zeros_like(video[:, :1, ..., :k])
+    before = torch.cat([nothing, video[:, :-1, ..., :k]], 1)
+    after = torch.cat([video[:, 1:, ..., k : 2 * k], nothing], 1)
+    return torch.cat([before, after, video[..., 2 * k :]], -1).flatten(0, 1)
+
+
+class Attention(nn.Module):
+    """Every token of the clip attends to all tokens of the clip and of both photographs, then passes a feed-forward network."""
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm, self.norm_photographs, self.norm_out = nn.LayerNorm(channels), nn.LayerNorm(channels), nn.LayerNorm(channels)
+        self.query = nn.Linear(channels, channels)
+        self.key_value = nn.Linear(channels, 2 * channels)
+        self.out = nn.Linear(channels, channels)
+        self.feed_forward = nn.Sequential(nn.Linear(channels, 2 * channels), nn.GELU("tanh"), nn.Linear(2 * channels, channels))
+
+    def forward(self, x: Tensor, photographs: Tensor, frames: int, angles: Tensor) -> Tensor:
+        """x: [B T, C, H, W].  photographs: [2 B, C, H, W].  angles: see `rotary_angles`.  Returns [B T, C, H, W]."""
+        shape = x.shape
+        tokens = x.permute(0, 2, 3, 1).reshape(shape[0] // frames, -1, shape[1])
+        seen = photographs.permute(0, 2, 3, 1).reshape(len(tokens), -1, shape[1])
+        inner = self.norm(tokens)
+        query = self._split(self.query(inner))
+        key, value = (self._split(part) for part in self.key_value(torch.cat([inner, self.norm_photographs(seen)], 1)).chunk(2, -1))
+        query, key = turn(query, angles[: tokens.shape[1]]), turn(key, angles)
+        mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        tokens = tokens + self.out(mixed)
+        tokens = tokens + self.feed_forward(self.norm_out(tokens))
+        return tokens.reshape(shape[0], shape[2], shape[3], shape[1]).permute(0, 3, 1, 2)
+
+    def _split(self, tokens: Tensor) -> Tensor:
+        """[B, N, C] -> [B, heads, N, C / heads]."""
+        return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+def rotary_angles(frames: int, size: tuple[int, int], width: int, device: torch.device) -> Tensor:
+    """Angles of the rotary position (Su et al. 2021) of the clip's tokens, then the photographs', [(T + 2) H W, width / 2].
+
+    A quarter of a head's pairs turn with the place on the path, the others with row and column.
+    """
+    pairs = width // 2
+    of_time = pairs // 4
+    of_row = (pairs - of_time) // 2
+    counts = (of_time, of_row, pairs - of_time - of_row)
+    path = torch.linspace(0, PATH, frames)
+    axes = (torch.cat([path, path[[0, -1]]]), torch.arange(size[0]).float(), torch.arange(size[1]).float())
+    grid = torch.meshgrid(*axes, indexing="ij")
+    angles = [place.reshape(-1, 1) * math.pi / 2 * 0.5 ** torch.arange(n) for place, n in zip(grid, counts, strict=True)]
+    return torch.cat(angles, -1).to(device)
+
+
+def turn(x: Tensor, angles: Tensor) -> Tensor:
+    """Rotate pairs of channels. x: [B, heads, N, width].  angles: [N, width / 2]."""
+    a, b = x.chunk(2, -1)
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+
+
+def sinusoids(t: Tensor, width: int) -> Tensor:
+    """Embedding of a timestep (Vaswani et al. 2017). t: [B].  Returns [B, width], float32."""
+    frequencies = torch.exp(-math.log(10_000) * torch.arange(width // 2, device=t.device) / (width // 2))
+    angles = t[:, None].float() * frequencies
+    return torch.cat([angles.cos(), angles.sin()], -1)

@@ -1,0 +1,97 @@
+"""Gaussians of two photographs are drawn apart and blended: the nearer photograph counts for more, what is alone is shown as it is."""
+
+import math
+
+import pytest
+import torch
+from torch import Generator, Tensor
+
+from stages.errors import InputError
+from stages.render import BEHIND, DRAWN, blend_layers, nearness, render
+from stages.scene import Cameras, Gaussians, Views
+from stages.splat import Drawing
+
+SIZE = (24, 32)
+RED, BLUE = torch.tensor([0.9, 0.2, 0.1]), torch.tensor([0.1, 0.3, 0.8])
+
+
+def cameras(*shifts: float) -> Cameras:
+    c2w = torch.eye(4).repeat(len(shifts), 1, 1)
+    c2w[:, 0, 3] = torch.tensor(shifts)
+    K = torch.tensor([[30.0, 0, 16], [0, 30, 12], [0, 0, 1]]).expand(len(shifts), 3, 3)
+    return Cameras(c2w, K, SIZE)
+
+
+def wall(colour: Tensor, photograph: int, depth: float = 2.0) -> Gaussians:
+    y, x = torch.meshgrid(torch.linspace(-1.5, 1.5, 60), torch.linspace(-2.5, 2.5, 90), indexing="ij")
+    means = torch.stack([x, y, torch.full_like(x, depth)], -1).reshape(-1, 3)
+    g, index = len(means), torch.full((means.shape[0],), photograph, dtype=torch.uint8)
+    sh = ((colour - 0.5) / 0.28209479177387814).expand(g, 1, 3)
+    return Gaussians(means, torch.full((g, 3), 0.05), torch.tensor([1.0, 0, 0, 0]).expand(g, 4), torch.full((g,), 0.98), sh, index)
+
+
+def both(a: Gaussians, b: Gaussians) -> Gaussians:
+    return Gaussians(*(torch.cat(pair) for pair in zip(vars(a).values(), vars(b).values(), strict=True)))
+
+
+PHOTOGRAPHS = Views(torch.rand(2, 3, *SIZE, generator=Generator().manual_seed(0)), cameras(0.0, 0.4))
+
+
+def drawing(seed: int) -> Drawing:
+    g = Generator().manual_seed(seed)
+    alpha = torch.rand(2, 4, 5, generator=g) * (torch.rand(2, 4, 5, generator=g) < 0.8)
+    return Drawing(torch.rand(2, 3, 4, 5, generator=g) * alpha[:, None], alpha, (1 + torch.rand(2, 4, 5, generator=g)) * (alpha > 0))
+
+
+def test_nearness_is_that_of_the_camera_centres() -> None:
+    found = nearness(cameras(0.0, 0.1, 0.4), PHOTOGRAPHS.cameras)
+    assert torch.allclose(found, torch.tensor([[1.0, 0.0], [0.75, 0.25], [0.0, 1.0]]), atol=1e-6)
+
+
+def test_a_surface_of_both_is_mixed_by_nearness() -> None:
+    scene = both(wall(RED, 0), wall(BLUE, 1))
+    frames = render(scene, cameras(0.0, 0.1, 0.4), views=PHOTOGRAPHS).frames[:, :, 12, 16]
+    for frame, share in zip(frames, (1.0, 0.75, 0.0), strict=True):
+        assert torch.allclose(frame, share * RED + (1 - share) * BLUE, atol=0.01)
+
+
+def test_what_one_photograph_alone_shows_is_shown_as_it_is() -> None:
+    alone = wall(RED, 0)
+    layered = render(both(alone, wall(BLUE, 1)[:0]), cameras(0.3), views=PHOTOGRAPHS)
+    plain = render(Gaussians(alone.means, alone.scales, alone.quats, alone.opacities, alone.sh), cameras(0.3))
+    assert layered.coverage is not None
+    assert layered.depth is not None
+    assert plain.coverage is not None
+    assert plain.depth is not None
+    assert torch.allclose(layered.frames, plain.frames, atol=1e-4)
+    assert torch.allclose(layered.coverage, plain.coverage, atol=1e-5)
+    assert torch.allclose(layered.depth, plain.depth, atol=1e-4)
+
+
+def test_blend_equals_the_loop_over_pixels() -> None:
+    layers, near = (drawing(1), drawing(2)), torch.tensor([[0.3, 0.7], [1.0, 0.0]])
+    found = blend_layers(*layers, near)
+    for n in range(2):
+        for y in range(4):
+            for x in range(5):
+                alphas = [float(layer.alpha[n, y, x]) for layer in layers]
+                depths = [float(layer.depth[n, y, x]) for layer in layers]
+                surfaces = [depth for depth, alpha in zip(depths, alphas, strict=True) if alpha > DRAWN] or [max(depths)]
+                weights = [
+                    alpha * (float(near[n, k]) * math.exp(-((max(0.0, depth / max(min(surfaces), 1e-12) - 1) / BEHIND) ** 2)) + 1e-6)
+                    for k, (alpha, depth) in enumerate(zip(alphas, depths, strict=True))
+                ]
+                total = max(sum(weights), 1e-12)
+                alpha = 1 - (1 - alphas[0]) * (1 - alphas[1])
+                colour = sum(
+                    w / total * layer.image[n, :, y, x] / max(a, 1e-3) for w, layer, a in zip(weights, layers, alphas, strict=True)
+                )
+                assert torch.allclose(found.image[n, :, y, x], colour * alpha, atol=1e-5)
+                assert float(found.alpha[n, y, x]) == pytest.approx(alpha, abs=1e-6)
+                assert float(found.depth[n, y, x]) == pytest.approx(min(surfaces), abs=1e-6)
+
+
+def test_gaussians_that_do_not_know_their_photograph_are_not_parted() -> None:
+    scene = wall(RED, 0)
+    with pytest.raises(InputError, match="photograph"):
+        Gaussians(scene.means, scene.scales, scene.quats, scene.opacities, scene.sh).of_photograph(0)

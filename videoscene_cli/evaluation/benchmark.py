@@ -1,0 +1,241 @@
+"""`evaluate --benchmark A B -o OUT`: seconds and peak memory of each stage on two photographs, on this machine (Tables 6 and 7).
+
+Each stage runs in a process of its own, so that its memory is its own, and a cold run finds nothing loaded: it counts the imports, the
+weights and the reading of what the stage before left. A warm run is the stage alone.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from stages.errors import InputError
+from videoscene_cli.evaluation.methods import Setup
+from videoscene_cli.models.allocator import keep_freed_memory
+from videoscene_cli.models.session import Session
+from videoscene_cli.models.video_student import AUTO, VideoStudent
+from videoscene_cli.results.manifest import Record, peak_memory, versions
+from videoscene_cli.results.scene_folder import by_photograph, count_by_photograph
+
+if TYPE_CHECKING:
+    import torch
+
+    from stages.prior.predict import Prediction
+    from stages.scene import Gaussians
+
+Run = Callable[[], Any]
+WARM = 2  # runs after the cold one; the faster counts
+
+PROTOCOL = {
+    "name": "benchmark",
+    "version": 1,
+    "cold": "seconds of the first run in a new process: imports, weights, reading its input, the stage",
+    "warm": f"seconds of the stage alone, the faster of {WARM} runs after the cold one",
+    "peak memory": "most resident memory of the process of the stage, all runs; on CUDA also the most that torch allocated there",
+    "total": "sum over the stages",
+}
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is timed: the short side in px, the frames of the clip, the steps of reconstruct (those that a repaired clip gets)."""
+
+    size: int = 256
+    frames: int = 49
+    steps: int = 100
+
+
+def benchmark(photographs: list[Path], out: Path, setup: Setup, session: Session, workload: Workload | None = None) -> None:
+    """Time every stage and write OUT/benchmark.json; prints a line a stage. Raises InputError unless two photographs are given."""
+    from stages.files.publish import write_json
+
+    workload = workload or Workload()
+    if len(photographs) != 2:
+        usage = "videoscene evaluate --benchmark left.jpg right.jpg -o FOLDER"
+        raise InputError("bad usage", f"{len(photographs)} photographs for --benchmark, which takes two", usage)
+    stages = [stage for stage in STAGES if stage != "generate" or setup.student != "none"]
+    if session.shared.dry_run:
+        plan = {"stages": stages, **asdict(workload), "out": str(out)}
+        return session.report.data("\n".join(f"{key}: {value}" for key, value in plan.items()), plan)
+    figures: dict[str, dict[str, Any]] = {}
+    with TemporaryDirectory() as folder, session.report.progress("benchmark") as advance:
+        for done, stage in enumerate(stages):
+            figures[stage] = apart(time_stage, stage, photographs, Path(folder), setup, workload)
+            _print(stage, figures[stage], session)
+            advance(done + 1, len(stages))
+    total = {kind: round(sum(stage[kind] for stage in figures.values()), 3) for kind in ("cold", "warm")}
+    total["peak_memory_bytes"] = max(stage["peak_memory_bytes"] for stage in figures.values())
+    _print("total", total, session)
+    document = {"protocol": PROTOCOL, "machine": machine(session), "workload": asdict(workload), "stages": figures, "total": total}
+    write_json(out / "benchmark.json", document)
+    session.report.done(str(out / "benchmark.json"), False, command="evaluate")
+
+
+def apart(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a new process."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def time_stage(name: str, photographs: list[Path], folder: Path, setup: Setup, workload: Workload) -> dict[str, Any]:
+    """Seconds of one stage, cold and warm, and the peak memory of this process. folder: where stages leave their results."""
+    start = time.perf_counter()
+    keep_freed_memory()
+    session = setup.session()
+    run, save = STAGES[name](photographs, folder, setup, workload, session)
+    result, seconds = run(), []
+    _wait(session.device)
+    cold = time.perf_counter() - start
+    for _ in range(WARM):
+        start = time.perf_counter()
+        run()
+        _wait(session.device)
+        seconds.append(time.perf_counter() - start)
+    memory = {"peak_memory_bytes": peak_memory()}  # before saving, which is no part of the stage
+    if session.device.type == "cuda":
+        import torch
+
+        memory["peak_cuda_bytes"] = torch.cuda.max_memory_allocated(session.device)
+    save(result)
+    return {"cold": round(cold, 3), "warm": round(min(seconds), 3), **memory}
+
+
+def machine(session: Session) -> dict[str, Any]:
+    """What the figures are of: processor, cores, memory, device, versions."""
+    import torch
+
+    cpu = Path("/proc/cpuinfo")
+    names = (
+        [line.split(":", 1)[1].strip() for line in cpu.read_text().splitlines() if line.startswith("model name")] if cpu.exists() else []
+    )
+    cuda = session.device.type == "cuda"
+    return {
+        "processor": names[0] if names else platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "system": platform.platform(),
+        "device": torch.cuda.get_device_name(session.device) if cuda else "cpu",
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+    }
+
+
+def _cameras(
+    photographs: list[Path], folder: Path, setup: Setup, workload: Workload, session: Session
+) -> tuple[Run, Callable[[Any], None]]:
+    from stages.files.clip_folder import write_views
+    from stages.files.publish import write_json
+    from stages.prior.prepare import prepare
+
+    def save(prepared: Any) -> None:
+        write_views(folder / "views", prepared.views)
+        write_json(folder / "near_far.json", prepared.near_far.tolist())
+
+    return lambda: prepare((photographs[0], photographs[1]), workload.size, None), save
+
+
+def _prior(
+    photographs: list[Path], folder: Path, setup: Setup, workload: Workload, session: Session
+) -> tuple[Run, Callable[[Any], None]]:
+    import torch
+
+    from stages.files.clip_folder import read_views, write_views
+    from stages.files.documents import read_json
+    from stages.files.ply import write_ply
+    from stages.files.publish import write_json
+    from stages.prior.predict import predict
+
+    views, near_far = read_views(folder / "views"), torch.tensor(read_json(folder / "near_far.json"))
+
+    def save(prediction: Prediction) -> None:
+        write_ply(folder / "gaussians.ply", prediction.gaussians, comments=[])
+        write_json(folder / "gaussians.json", count_by_photograph(prediction.gaussians))
+        write_views(folder / "prior", replace(views, depth=prediction.depth))
+
+    return lambda: predict(views, near_far, session.network), save
+
+
+def _gaussians(folder: Path, session: Session) -> Gaussians:
+    from stages.files.documents import read_json
+    from stages.files.ply import read_ply
+
+    return by_photograph(read_ply(folder / "gaussians.ply"), read_json(folder / "gaussians.json")[0]).to(session.device)
+
+
+def _render(
+    photographs: list[Path], folder: Path, setup: Setup, workload: Workload, session: Session
+) -> tuple[Run, Callable[[Any], None]]:
+    from stages.files.clip_folder import read_views, write_clip
+    from stages.render import render
+    from stages.trajectory import interpolate
+
+    gaussians = _gaussians(folder, session)
+    views = read_views(folder / "views")
+    (a, b), (K_a, K_b) = views.cameras.c2w, views.cameras.K
+    path = interpolate(a, b, K_a, K_b, views.cameras.size, workload.frames)
+    return lambda: render(gaussians, path.to(session.device), views=views), lambda clip: write_clip(folder / "render", clip)
+
+
+def _generate(
+    photographs: list[Path], folder: Path, setup: Setup, workload: Workload, session: Session
+) -> tuple[Run, Callable[[Any], None]]:
+    from stages.files.clip_folder import read_clip, read_views, write_clip
+
+    clip, views = read_clip(folder / "render"), read_views(folder / "prior")
+    student = VideoStudent(setup.student, AUTO, session)
+    return lambda: student.repair(clip, views, Record()), lambda clip: write_clip(folder / "generate", clip)
+
+
+def _reconstruct(
+    photographs: list[Path], folder: Path, setup: Setup, workload: Workload, session: Session
+) -> tuple[Run, Callable[[Any], None]]:
+    from stages.files.clip_folder import read_clip, read_views
+    from stages.reconstruct import Settings, gather, reconstruct
+
+    repaired = (folder / "generate").is_dir()
+    clip = read_clip(folder / ("generate" if repaired else "render"))
+    gaussians, targets = _gaussians(folder, session), gather(read_views(folder / "views"), clip, repaired)
+    settings = Settings(steps=workload.steps, seed=setup.shared.seed)
+    return lambda: reconstruct(gaussians, targets, settings), lambda result: None
+
+
+def _video(
+    photographs: list[Path], folder: Path, setup: Setup, workload: Workload, session: Session
+) -> tuple[Run, Callable[[Any], None]]:
+    from stages.files.clip_folder import read_clip
+    from stages.files.video import write_mp4
+
+    frames = read_clip(folder / "render").frames
+    return lambda: write_mp4(folder / "video.mp4", frames, 8.0), lambda result: None
+
+
+STAGES = {
+    "cameras": _cameras,
+    "prior": _prior,
+    "render": _render,
+    "generate": _generate,
+    "write the video": _video,
+    "reconstruct": _reconstruct,
+}
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.synchronize(device)
+
+
+def _print(stage: str, figures: dict[str, Any], session: Session) -> None:
+    memory = figures["peak_memory_bytes"] / 2**20
+    session.report.data(
+        f"{stage:16s} cold {figures['cold']:8.2f} s  warm {figures['warm']:8.2f} s  {memory:6.0f} MiB", {"stage": stage, **figures}
+    )

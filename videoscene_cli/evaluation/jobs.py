@@ -1,0 +1,200 @@
+"""Methods on one two-view case, as a piece of work that can be resumed and handed to another process.
+
+A job is done when OUT/cases/METHOD/CASE.json exists, which is published in one piece; so a run that is killed goes on where it was,
+loses no case and counts none twice.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.errors import DeviceError, InputError, RunError, StageError, WeightsError
+from stages.files.documents import read_json
+from videoscene_cli.evaluation.methods import Setup, Students, decides, open_method, read_method
+from videoscene_cli.models.allocator import keep_freed_memory
+from videoscene_cli.models.metric_networks import folder_of_networks
+from videoscene_cli.models.session import Session
+from videoscene_cli.results.manifest import REPLACE, Request
+
+if TYPE_CHECKING:
+    from stages.evaluate.cases import Case, Task
+    from stages.evaluate.frame_metrics import Instruments
+    from stages.evaluate.protocol import Made
+
+Outcome = dict[str, Any] | Exception
+
+
+@dataclass(frozen=True)
+class Job:
+    """One method on one case: where its record goes, and with `keep` its frames."""
+
+    case: Case
+    method: str
+    out: Path
+    keep: bool
+    setup: Setup
+    fingerprint: str
+
+    @property
+    def record(self) -> Path:
+        return self.out / "cases" / self.method / f"{self.case.name}.json"
+
+    @property
+    def frames(self) -> Path:
+        return self.out / "frames" / self.method / self.case.name
+
+    def is_done(self) -> bool:
+        """Whether the record is there. Raises InputError, naming --force, when it is of another request."""
+        if self.setup.shared.force or not self.record.exists():
+            return False
+        found = read_json(self.record)
+        if not isinstance(found, dict) or found.get("fingerprint") != self.fingerprint:
+            why = "its scene, weights, metric networks or program version were others"
+            raise InputError(f"{self.record} holds another result", why, REPLACE)
+        return not self.keep or self.frames.exists()
+
+
+def make_job(case: Case, method: str, out: Path, keep: bool, setup: Setup, session: Session, students: Students) -> Job:
+    """Fingerprint a job: everything that decides the figures of a method on a case. Raises InputError when a file is missing."""
+    from stages.evaluate.frame_metrics import networks_at_hand
+    from stages.evaluate.protocol import PROTOCOL
+    from stages.files.transforms import read_transforms
+
+    transforms = case.scene / "transforms.json"
+    names = read_transforms(transforms)[1]
+    used = {f"frame {index}": case.scene / names[index] for index in (*case.context, *case.targets)}
+    options = {"method": method, "kind": case.kind, "protocol": PROTOCOL, "context": list(case.context), "target": list(case.targets)}
+    if case.times is not None:
+        options["times"] = list(case.times)
+    options["networks"] = networks_at_hand(folder_of_networks())
+    more, weights = decides(method, session, students)
+    request = Request("evaluate --two-view", options | more, {"transforms": transforms, **used}, weights)
+    return Job(case, method, out, keep, setup, request.fingerprint)
+
+
+def run_jobs(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, Outcome]]:
+    """Run jobs here or in several processes, the methods of a case together; yields each with its record, or the error it met."""
+    cases = [list(group) for _, group in itertools.groupby(jobs, lambda job: job.case)]
+    if processes == 1:
+        for group in cases:
+            yield from zip(group, run_case(group), strict=True)
+        return
+    with ProcessPoolExecutor(processes, get_context("spawn"), _start_worker, (processes,)) as pool:
+        pending = {pool.submit(_run_case_elsewhere, group): group for group in cases}
+        cut_off = []
+        for future in as_completed(pending):
+            group = pending[future]
+            if isinstance(future.exception(), BrokenProcessPool):
+                cut_off.append(group)
+            else:
+                yield from zip(group, future.result(), strict=True)
+    for group in cut_off:  # a worker that is killed takes the others with it: alone, each shows whether it was the cause
+        yield from zip(group, _run_alone(group), strict=True)
+
+
+def _run_alone(jobs: Sequence[Job]) -> list[Outcome]:
+    try:
+        with ProcessPoolExecutor(1, get_context("spawn"), _start_worker, (1,)) as pool:
+            return pool.submit(_run_case_elsewhere, jobs).result()
+    except BrokenProcessPool:
+        why = "its process was killed, most often for want of memory"
+        return [RunError("a case was cut off", why, "free some memory, or run it again with fewer --jobs")] * len(jobs)
+
+
+def run_case(jobs: Sequence[Job]) -> list[Outcome]:
+    """Run methods on one case, measure them together, publish the frames that are to be kept and then the records.
+
+    What goes wrong with a method or with the case is an outcome like another; missing weights and devices are raised.
+    """
+    try:
+        outcomes = _make_and_measure(jobs)
+    except (WeightsError, DeviceError):
+        raise
+    except Exception as error:
+        return [error] * len(jobs)
+    return [outcomes[job.method] for job in jobs]
+
+
+def _make_and_measure(jobs: Sequence[Job]) -> dict[str, Outcome]:
+    from stages.evaluate.cases import load_task
+    from stages.evaluate.kept_frames import keep_frames, keep_truth
+    from stages.evaluate.protocol import compare
+    from stages.files.leftovers import remove
+    from stages.files.publish import write_json
+
+    case, task = jobs[0].case, load_task(jobs[0].case)
+    outcomes: dict[str, Outcome] = {}
+    made: dict[str, Made] = {}
+    facts: dict[str, dict[str, Any]] = {}
+    for job in jobs:
+        try:
+            made[job.method], facts[job.method] = _make(job, task)
+        except (WeightsError, DeviceError):
+            raise
+        except Exception as error:
+            outcomes[job.method] = error
+    records = compare(case, task, made, _instruments()) if made else {}
+    if any(job.keep for job in jobs):
+        keep_truth(jobs[0].frames.parents[1], case.name, task)
+    for job in (job for job in jobs if job.method in made):
+        if job.keep:
+            keep_frames(job.frames.parents[1], job.method, case.name, made[job.method])
+        else:
+            remove(job.frames)  # those of another run would stand beside these figures
+        record = records[job.method] | facts[job.method] | {"fingerprint": job.fingerprint}
+        write_json(job.record, record)
+        outcomes[job.method] = record
+    return outcomes
+
+
+def _make(job: Job, task: Task) -> tuple[Made, dict[str, Any]]:
+    """Run the method of a job; facts are what its record holds beside the figures."""
+    from stages.evaluate.method_baselines import crossfade
+    from stages.evaluate.protocol import make
+    from stages.evaluate.unposed import unpose
+
+    asked, facts = read_method(job.method), dict[str, Any]()
+    opened = open_method(replace(asked, unposed=False), job.setup)
+    if asked.unposed:
+        try:
+            task, off = unpose(task)
+        except RunError as error:
+            return make(task, crossfade), {"cameras": {"found": False, "why": str(error)}}
+        facts["cameras"] = {"found": True, **off}
+    made = make(task, opened.method)
+    return made, facts | opened.facts
+
+
+@functools.cache
+def _instruments() -> Instruments:
+    from stages.evaluate.frame_metrics import open_instruments
+
+    return open_instruments(folder_of_networks())
+
+
+def _start_worker(processes: int) -> None:
+    """Share the cores."""
+    import torch
+
+    keep_freed_memory()
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
+
+
+def _run_case_elsewhere(jobs: Sequence[Job]) -> list[Outcome]:
+    """`run_case` in a worker; of an unexpected error only its text crosses to the parent."""
+
+    def portable(outcome: Outcome) -> Outcome:
+        if isinstance(outcome, Exception) and not isinstance(outcome, StageError):
+            return RunError("unexpected failure", f"{type(outcome).__name__}: {outcome}", "run again with -v and without --jobs")
+        return outcome
+
+    return [portable(outcome) for outcome in run_case(jobs)]

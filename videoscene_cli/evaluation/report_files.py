@@ -1,0 +1,99 @@
+"""`evaluate --report OUT`: the results in OUT as Markdown and CSV tables, and as pictures where frames were kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.errors import InputError
+from stages.files.documents import read_json
+from stages.files.publish import publish
+from videoscene_cli.models.session import Session
+
+if TYPE_CHECKING:
+    from stages.evaluate.tables import Table
+
+
+def write_tables(out: Path, session: Session) -> None:
+    """Write what the results in OUT allow: tables.md and tables/*.csv of metrics.json, benchmark.md of benchmark.json, of kept frames
+    sheets.md with sheets/CASE.png, of a student plots/leaps.png, of several numbers of steps plots/steps.png; where folders in OUT hold
+    metrics.json, comparison.md.
+
+    Prints the paths, with --dry-run nothing else. Raises InputError if OUT holds no such results.
+    """
+    from stages.evaluate.tables import benchmark_tables, comparison, tables
+
+    if (out / "benchmark.json").is_file():
+        _write_all(out, "benchmark.md", benchmark_tables(read_json(out / "benchmark.json")), session)
+        if not (out / "metrics.json").is_file():
+            return
+    inside = sorted(path.parent for path in out.glob("*/metrics.json"))
+    if inside and not (out / "metrics.json").is_file():
+        return _write_all(out, "comparison.md", [comparison({folder.name: _read(folder) for folder in inside})], session)
+    metrics = _read(out)
+    _write_all(out, "tables.md", tables(metrics), session)
+    if (out / "frames").is_dir():
+        _write_sheets(out, metrics, session)
+    _write_plots(out / "plots", metrics, session)
+
+
+def _read(out: Path) -> dict[str, Any]:
+    """OUT/metrics.json. Raises InputError unless it is of the two-view protocol."""
+    metrics = read_json(out / "metrics.json")
+    if not isinstance(metrics, dict) or metrics.get("protocol", {}).get("name") != "two-view" or not metrics.get("summary"):
+        hint = f"videoscene evaluate --two-view DIR... -o {out}"
+        raise InputError(f"no tables from {out}", "its metrics.json is not of the two-view protocol", hint)
+    return metrics
+
+
+def _write_all(out: Path, page: str, made: Sequence[Table], session: Session) -> None:
+    _write(out / page, "\n".join(table.markdown() for table in made), session)
+    for table in made:
+        _write(out / "tables" / f"{table.name}.csv", table.csv(), session)
+
+
+def _write(path: Path, text: str, session: Session) -> None:
+    if not session.shared.dry_run:
+        with publish(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+    session.report.data(str(path), {"path": str(path)})
+
+
+def _write_plots(folder: Path, metrics: Mapping[str, Any], session: Session) -> None:
+    """Quality over steps and histograms of t*, where there are any."""
+    from stages.evaluate.plots import curves, draw_curves, draw_leaps, leaps
+
+    steps, chosen = curves(metrics), leaps(metrics["cases"])
+    plots: dict[str, Callable[[Path], None]] = {"steps.png": lambda path: draw_curves(path, steps)} if steps else {}
+    plots |= {"leaps.png": lambda path: draw_leaps(path, chosen)} if chosen else {}
+    for name, draw in plots.items():
+        if not session.shared.dry_run:
+            with publish(folder / name) as partial:
+                draw(partial)
+        session.report.data(str(folder / name), {"path": str(folder / name)})
+
+
+def _write_sheets(out: Path, metrics: Mapping[str, Any], session: Session) -> None:
+    """One picture a case, and a page that shows them all."""
+    from stages.evaluate.kept_frames import TRUTH, sheet
+    from stages.files.images import write_png
+
+    figures: dict[str, dict[str, str]] = {}
+    kinds = {case["case"]: case["kind"] for case in metrics["cases"]}
+    for case in metrics["cases"]:
+        if all((out / "frames" / kept / case["case"]).is_dir() for kept in (case["method"], TRUTH)):
+            psnr = case["mean"]["psnr"]
+            figures.setdefault(case["case"], {})[case["method"]] = "inf" if psnr is None else f"{psnr:.2f}"
+    page = ["# Every case: photographs, truth, frames, errors, depth\n"]
+    with session.report.progress("sheets") as advance:
+        for done, (name, methods) in enumerate(sorted(figures.items())):
+            path = out / "sheets" / f"{name}.png"
+            if not session.shared.dry_run:
+                picture = sheet(out / "frames", name, list(methods))
+                with publish(path) as partial:
+                    write_png(partial, picture)
+            told = ", ".join(f"{method} {psnr} dB" for method, psnr in methods.items())
+            page.append(f"## {name} ({kinds[name]})\n\n{told}\n\n![{name}](sheets/{name}.png)\n")
+            advance(done + 1, len(figures))
+    _write(out / "sheets.md", "\n".join(page), session)

@@ -1,0 +1,95 @@
+"""Figures of finished scenes that have no truth: SCENE -> SCENE/evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from stages.errors import InputError
+from stages.files.publish import check_writable
+from videoscene_cli.models.session import Session
+from videoscene_cli.results import scene_folder
+from videoscene_cli.results.manifest import Record, Request, is_current
+from videoscene_cli.terminal.work_list import Work, read_works, require_apart, run_each, scene_name
+
+CLIPS = ("render", "generate")  # the stages of a scene that hold a clip
+SHOWN = ("temporal flickering", "mean flow", "verified", "epipolar error", "depth difference", "re-render psnr", "coverage")
+
+
+def evaluate_scenes(arguments: Sequence[str], out: str | None, session: Session) -> None:
+    """Measure the clips of each scene. arguments: scene folders, or - for a list on stdin.  out: folder for the results, by default in
+    each scene. Prints a line a clip and the path of metrics.json; one failure does not stop the rest.
+    """
+    if list(arguments) == ["-"]:
+        works = read_works(arguments, out, "scenes")
+    else:
+        works = [Work((Path(path),), None if out is None else str(Path(out) / scene_name(Path(path)))) for path in arguments]
+        require_apart(works)
+    run_each(works, lambda work: _evaluate(work.scene, Path(work.out) if work.out else work.scene / "evaluate", session), session.report)
+
+
+def _evaluate(scene: Path, target: Path, session: Session) -> None:
+    from stages.evaluate.without_truth import PROTOCOL
+    from stages.files.documents import read_json
+    from stages.files.publish import publish, write_json
+
+    hint = f"videoscene generate A B -o {scene}"
+    clips = [stage for stage in CLIPS if (scene / stage / "manifest.json").exists()]
+    if not clips:
+        raise InputError(f"nothing to evaluate in {scene}", "it has neither a finished render nor a finished generate", hint)
+    refined = ["reconstruct"] if (scene / "reconstruct" / "manifest.json").exists() else []
+    scene_folder.require_chain(scene, clips[-1], hint)
+    for stage in refined:
+        scene_folder.require_stage(scene, stage, hint)
+    manifests = {stage: scene / stage / "manifest.json" for stage in ("prior", *clips, *refined)}
+    request, manifest = Request("evaluate", {"protocol": PROTOCOL}, manifests), target / "manifest.json"
+    current = is_current(request, manifest, target, session.shared.force, touch=not session.shared.dry_run, follow=True)
+    if session.shared.dry_run:
+        plan = {"scene": str(scene), "clips": clips, "state": "up to date" if current else "to be made", "out": str(target)}
+        return session.report.data("\n".join(f"{key}: {value}" for key, value in plan.items()), plan)
+    if not current:
+        check_writable(manifest)
+        record = Record()
+        with publish(target) as partial:
+            measured = {stage: _measure(scene, stage, partial, record) for stage in clips}
+            document = {"protocol": PROTOCOL} | {
+                part: {stage: figures[part] for stage, figures in measured.items()} for part in ("scene", "frames")
+            }
+            write_json(partial / "metrics.json", document)
+            made = {path.name: path for path in partial.iterdir()}
+            record.write_manifest(partial / "manifest.json", request, made)
+    for stage, figures in read_json(target / "metrics.json")["scene"].items():
+        _print(scene, stage, figures, session)
+    session.report.done(str(target / "metrics.json"), current, command="evaluate", manifest=str(manifest))
+
+
+def _measure(scene: Path, stage: str, folder: Path, record: Record) -> dict[str, Any]:
+    """The figures of one clip; its matches are drawn into `folder`."""
+    from stages.evaluate.without_truth import match_clip, measure_scene
+    from stages.files.clip_folder import read_clip
+    from stages.files.images import write_png
+    from stages.files.ply import read_ply
+    from stages.metrics.camera_consistency import draw_matches
+    from stages.prior.matching import load_matcher
+
+    with record.stage("start"):
+        clip, (prior, views) = read_clip(scene / stage), scene_folder.load_prior(scene)
+        refined = scene / "reconstruct" / "gaussians.ply"
+        gaussians = read_ply(refined) if refined.exists() else None
+    with record.stage("matches"):
+        pairs = match_clip(clip, load_matcher())
+    with record.stage("measure"):
+        figures = measure_scene(clip, views, prior, gaussians, pairs)
+    if pairs:
+        last = pairs[-1]
+        image_a, image_b = clip.frames[list(last.frames)]
+        write_png(folder / f"matches-{stage}.png", draw_matches(image_a, image_b, last.points_a, last.points_b, last.good))
+    return figures
+
+
+def _print(scene: Path, stage: str, figures: dict[str, Any], session: Session) -> None:
+    ends = [photograph["psnr"] for photograph in figures["photographs"] if photograph]
+    shown = {"psnr at the photographs": min(ends) if ends and None not in ends else "n/a", **{name: figures[name] for name in SHOWN}}
+    text = "  ".join(f"{name} {format(value, '.4g') if isinstance(value, float) else value or 'none'}" for name, value in shown.items())
+    session.report.data(f"{scene.name:24s} {stage:9s} {text}", {"scene": str(scene), "clip": stage, **figures})

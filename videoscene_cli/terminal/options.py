@@ -1,0 +1,141 @@
+"""The options that commands share, declared once, and where their values come from: flag, environment, --config, default."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import re
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from stages.errors import InputError
+from stages.files.documents import read_yaml
+from videoscene_cli.terminal.report import Report
+
+
+def _read_config(context: typer.Context, path: Path | None) -> Path | None:
+    """Make the values of a YAML file the command's defaults. Raises InputError for an unreadable file or an unknown key."""
+    if path is None:
+        return None
+    values = read_yaml(path, "give a YAML file of option: value lines")
+    if not isinstance(values, dict):
+        raise InputError(f"cannot use {path}", "it is not a mapping", "write option: value lines, such as size: 256")
+    options = {p.name: p for p in context.command.params if p.param_type_name == "option" and p.name not in ("config", "help")}
+    settings = {str(key).replace("-", "_"): value for key, value in values.items()}
+    for key, value in settings.items():
+        if key not in options:
+            why, hint = f"{key!r} is no option of {context.command_path}", f"known: {', '.join(sorted(options))}"
+            raise InputError(f"unknown key in {path}", why, hint)
+        if isinstance(value, dict) or (isinstance(value, list) and not options[key].multiple):
+            raise InputError(f"bad value in {path}", f"{key} is a {type(value).__name__}", "give one number, word or true/false")
+    context.default_map = settings
+    return path
+
+
+def _check_device(name: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise typer.BadParameter(f"{name!r} is not one of auto, cpu, cuda, cuda:0, cuda:1, ...")
+    return name
+
+
+def _check_size(size: int) -> int:
+    if size % 16:
+        raise typer.BadParameter(f"{size} is not a multiple of 16, such as 256, 384, 480")
+    return size
+
+
+def _check_leap(leap: str) -> str:
+    if leap != "auto" and not (re.fullmatch(r"\d+", leap) and int(leap) < 1000):
+        raise typer.BadParameter(f"{leap!r} is not auto or 0 to 999")
+    return leap
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The options of every command, as the user gave them."""
+
+    out: Annotated[str | None, typer.Option("-o", "--out", metavar="PATH", help="Where the result goes.")] = None
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of everything random.")] = 0
+    device: Annotated[
+        str, typer.Option(envvar="VIDEOSCENE_DEVICE", metavar="auto|cpu|cuda[:n]", callback=_check_device, help="Where to compute.")
+    ] = "auto"
+    weights: Annotated[
+        str, typer.Option(envvar="VIDEOSCENE_WEIGHTS", metavar="NAME|PATH", help="Which weights: a known name, a file or a folder.")
+    ] = "small"
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE.yaml", is_eager=True, callback=_read_config, help="Read options from a file.")
+    ] = None
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing result.")] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")] = False
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per result.")] = False
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but warnings and errors.")] = False
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more, with tracebacks.")] = False
+
+    def report(self) -> Report:
+        """The voice these options ask for."""
+        return Report(self.json, self.quiet, self.verbose)
+
+
+# Options of more than one command, not of all.
+Size = Annotated[int, typer.Option(metavar="PX", min=64, callback=_check_size, help="Short side of the result, a multiple of 16.")]
+CamerasFile = Annotated[
+    Path | None, typer.Option("--cameras", metavar="FILE.json", help="Known cameras (nerfstudio transforms.json), not estimated ones.")
+]
+CameraPath = Annotated[str, typer.Option("--path", metavar="interp|orbit|spiral|dolly|FILE.json", help="The camera path.")]
+Frames = Annotated[int, typer.Option(metavar="N", min=1, help="Frames along the path; a FILE.json path brings its own number.")]
+Fps = Annotated[float, typer.Option(metavar="RATE", min=0.1, max=1000, help="Frames a second of the video.")]
+StudentName = Annotated[
+    str,
+    typer.Option("--student", metavar="none|small|cogvideox-5b|FOLDER", help="What repairs the render: nothing, or these weights."),
+]
+STUDENT = "small"  # the student of commands that are given none
+Leap = Annotated[
+    str, typer.Option("--leap", metavar="auto|T", callback=_check_leap, help="Noise step that the student leaps to; auto: its policy.")
+]
+Steps = Annotated[int, typer.Option("--steps", metavar="N", min=1, help="Steps of the student's sampler; it was trained for one.")]
+
+
+def given(context: typer.Context, *names: str) -> list[str]:
+    """Those of the options `names` that the user set by flag, environment or --config."""
+    sources = {name: context.get_parameter_source(name) for name in names}
+    return [name for name, source in sources.items() if source is not None and source.name != "DEFAULT"]
+
+
+def with_shared(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the shared options: its arguments `shared: Shared` and `report: Report` are made from them.
+
+    An argument of the command takes the place of a shared option of its name.
+
+    Errors become three lines on stderr and an exit code. While the command runs, whatever libraries print goes to stderr, and
+    warnings are one plain line each, because stdout is for results.
+    """
+    hints = get_type_hints(Shared, include_extras=True)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name not in ("shared", "report")]
+    taken = {p.name for p in own}
+    names = [field for field in fields(Shared) if field.name not in taken]
+    common = [inspect.Parameter(field.name, keyword, default=field.default, annotation=hints[field.name]) for field in names]
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        shared = Shared(**{parameter.name: values.pop(parameter.name) for parameter in common})
+        report = shared.report()
+        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: report.warn(str(message))
+            try:
+                command(**values, shared=shared, report=report)
+            except (typer.Exit, BrokenPipeError):
+                raise
+            except (Exception, KeyboardInterrupt) as error:
+                raise typer.Exit(report.error(error)) from error
+
+    run.__signature__ = inspect.Signature(own + common)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in own + common}
+    return run

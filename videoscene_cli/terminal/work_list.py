@@ -1,0 +1,141 @@
+"""What a command works on: two photographs, a scene folder, or a list of either on stdin."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.errors import DeviceError, InputError, RunError, WeightsError
+from videoscene_cli.terminal.report import Report
+
+Photos = tuple[Path, Path]
+
+LIST_HINT = "lines of a.png<TAB>b.png[<TAB>out], of scene folders, or JSON objects with images or path"
+
+
+@dataclass(frozen=True)
+class Work:
+    """One thing to do: `paths` is a pair of photographs or one scene folder, `out` where the user wants the result, if they said."""
+
+    paths: tuple[Path, ...]
+    out: str | None
+
+    @property
+    def pair(self) -> Photos:
+        return self.paths[0], self.paths[1]
+
+    @property
+    def scene(self) -> Path:
+        return self.paths[0]
+
+    @property
+    def is_pair(self) -> bool:
+        return len(self.paths) == 2
+
+    @property
+    def name(self) -> str:
+        """A folder name: the scene's, or `room` for room_0.png and room_1.png, or the two names joined."""
+        if not self.is_pair:
+            return scene_name(self.scene)
+        stems = [path.stem for path in self.paths]
+        shared = {re.sub(r"[_-][0-9]$", "", stem) for stem in stems}
+        return shared.pop() if len(shared) == 1 and shared != {""} else "-".join(stems)
+
+
+def scene_name(path: Path) -> str:
+    """The name of a scene's folder, also when it is given as `.`; of a video without its ending."""
+    return path.stem if path.is_file() else Path(os.path.abspath(path)).name
+
+
+def is_video(out: str | None) -> bool:
+    """True when -o asks for one video, a file or stdout, and not for a folder."""
+    return out is not None and (out == "-" or out.lower().endswith(".mp4"))
+
+
+def require_folder(out: str | None) -> None:
+    """Raise InputError when -o names a video, or stdout, where a command makes a folder."""
+    if is_video(out):
+        raise InputError("bad usage", f"-o {out} asks for a video, and the result is a folder", "give -o FOLDER")
+
+
+def read_works(arguments: Sequence[str], out: str | None, takes: str) -> list[Work]:
+    """The work that the arguments name, or for `-` the lines of stdin; with a list, `out` is the folder that results go into.
+
+    takes: "pairs", "scenes" or "both".  Raises InputError for anything malformed and for an empty list.
+    """
+    if list(arguments) == ["-"]:
+        try:
+            works = [_parse(line, number) for number, line in enumerate(sys.stdin, 1) if line.strip()]
+        except UnicodeDecodeError as error:
+            raise InputError("cannot read the list on stdin", f"it is not UTF-8: {error.reason}", f"give {LIST_HINT}") from error
+        if not works:
+            raise InputError("nothing to do", "the list on stdin is empty", f"give {LIST_HINT}")
+        if out == "-":
+            raise InputError("bad usage", "-o - holds one video, and a list makes several", "give -o FOLDER")
+        require_folder(out)
+        if out is not None:
+            works = [Work(work.paths, work.out or str(Path(out) / work.name)) for work in works]
+    else:
+        works = [Work(tuple(map(Path, arguments)), out)]
+    for work in works:
+        if takes != "both":
+            require_folder(work.out)
+        if len(work.paths) not in {"pairs": (2,), "scenes": (1,), "both": (1, 2)}[takes]:
+            wanted = {"pairs": "two photographs", "scenes": "one scene folder", "both": "two photographs or one scene folder"}[takes]
+            why = f"{' '.join(map(str, work.paths))} where {wanted} should be"
+            raise InputError("bad usage", why, f"give {wanted}, or -")
+        if work.is_pair and work.out is None:
+            places = "-o SCENE, a folder to be made" + (", or -o out.mp4" if takes == "both" else "")
+            raise InputError("no place for the result", "-o is missing", f"add {places}")
+    require_apart(works)
+    return works
+
+
+def require_apart(works: Sequence[Work]) -> None:
+    """Raise InputError when two results would go into one place."""
+    targets = [work.out or str(work.paths[0]) for work in works]
+    twice = {target for target in targets if targets.count(target) > 1}
+    if twice:
+        raise InputError("two results in one place", f"{sorted(twice)[0]} is named twice", "give each an out of its own, or one at a time")
+
+
+def _parse(line: str, number: int) -> Work:
+    line = line.rstrip("\r\n")
+    if not line.lstrip().startswith("{"):
+        paths, out = line.split("\t")[:2], line.split("\t")[2:]
+        if len(out) > 1 or not all([*paths, *out]):
+            raise InputError(f"bad line {number} on stdin", f"{line!r} has an empty or a fourth column", f"give {LIST_HINT}")
+        return Work(tuple(map(Path, paths)), out[0] if out else None)
+    try:
+        record = json.loads(line)
+        paths, out = record["images"] if "images" in record else [record["path"]], record.get("out")
+        if not isinstance(paths, list) or ("images" in record and len(paths) != 2):
+            raise TypeError("images is a list of two")
+        if not all(isinstance(text, str) and text for text in [*paths, *([] if out is None else [out])]):
+            raise TypeError("images, path and out are text")
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"bad line {number} on stdin", f"{type(error).__name__}: {error}", f"give {LIST_HINT}") from error
+    return Work(tuple(map(Path, paths)), out)
+
+
+def run_each(works: Sequence[Work], run: Callable[[Work], None], report: Report) -> None:
+    """Do all the work. One failure in a list is reported and does not stop the rest; then RunError says how many failed."""
+    if len(works) == 1:
+        return run(works[0])
+    failed = 0
+    for work in works:
+        try:
+            run(work)
+        except (WeightsError, DeviceError, BrokenPipeError):
+            raise  # the rest would fail in the same way
+        except Exception as error:
+            report.error(error)
+            failed += 1
+    if failed:
+        why = f"{failed} of {len(works)} failed, the messages are above"
+        raise RunError("not all of the list was done", why, "mend those lines and run the list again")

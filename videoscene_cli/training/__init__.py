@@ -1,0 +1,1 @@
+"""The runs that train: `distill`, and the prior's `make train-prior`."""

@@ -1,0 +1,59 @@
+"""The clips that a recipe asks for, made in runs/NAME/clips: shard by shard, those that are there already are kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from videoscene_cli.models.session import Session
+
+if TYPE_CHECKING:
+    from stages.distill.recipe_file import Data
+
+RECORDED_CLIPS = 8  # of a shard
+
+
+def planned_folders(data: Data, folder: Path) -> list[Path]:
+    """The folders that `make_clips` fills."""
+    return [folder / kind for kind, count in (("worlds", data.worlds), ("recorded", data.recorded)) if count]
+
+
+def make_clips(data: Data, folder: Path, session: Session) -> None:
+    """Make the shards of worlds and of recordings that are missing. A shard is a function of the prior, --seed and its number.
+
+    Raises InputError when the recordings or the textures cannot be used, WeightsError when the prior cannot.
+    """
+    from stages.worlds.shards import shard_path
+
+    worlds, recorded = folder / "worlds", folder / "recorded"
+    missing = [k for k in range(data.worlds) if not shard_path(worlds, k).exists()]
+    missing_recorded = [k for k in range(data.recorded) if not shard_path(recorded, k).exists()]
+    if missing:
+        _make_worlds(data, worlds, missing, session)
+    if missing_recorded:
+        _make_recorded(data, recorded, missing_recorded, session)
+
+
+def _make_worlds(data: Data, folder: Path, missing: list[int], session: Session) -> None:
+    import torch
+
+    from stages.distill.clips_of_worlds import write_shard
+    from stages.prior.recipe import PHOTOS, PROCEDURAL, TEXTURE_SEED
+    from stages.worlds.textures import load_textures
+
+    textures = None if data.textures is None else Path(data.textures)
+    with session.report.progress("worlds") as advance:
+        atlas = load_textures(textures, torch.Generator().manual_seed(TEXTURE_SEED), PHOTOS, PROCEDURAL)
+        for done, k in enumerate(missing):
+            advance(done, len(missing))
+            write_shard(folder, atlas, session.network, session.shared.seed, k)
+
+
+def _make_recorded(data: Data, folder: Path, missing: list[int], session: Session) -> None:
+    from stages.distill.clips_of_recordings import find_recordings, write_shard
+
+    with session.report.progress("recordings") as advance:
+        recordings = [recording for source in data.recordings for recording in find_recordings(Path(source))]
+        for done, k in enumerate(missing):
+            advance(done, len(missing))
+            write_shard(folder, recordings, session.network, session.shared.seed, k, data.size, data.frames, RECORDED_CLIPS)

@@ -1,0 +1,230 @@
+"""A distillation run: from its config to trained weights in runs/NAME, phase by phase."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.errors import InputError
+from stages.files.documents import sha256_file
+from videoscene_cli.models.metric_networks import folder_of_networks
+from videoscene_cli.models.session import Session
+from videoscene_cli.models.weights_file import hub_cache
+from videoscene_cli.results.manifest import Record, Request
+from videoscene_cli.training.clips import make_clips, planned_folders
+
+if TYPE_CHECKING:
+    from stages.distill.model import Model, Weights
+    from stages.distill.phases import Setting
+    from stages.distill.pixel_losses import Perceptual
+    from stages.distill.recipe_file import Config, Phase
+    from stages.distill.workers import Workers
+
+FOLDERS = {"teacher": "teacher", "regression": "regression", "student": "student", "policy": "full"}  # in runs/NAME/weights
+
+
+@dataclass(frozen=True)
+class Training:
+    """One run of `distill`. run: its folder.  clips: folders of shards, those of the config when empty."""
+
+    run: Path
+    config: Config
+    clips: tuple[str, ...]
+    session: Session
+
+    @cached_property
+    def shards(self) -> tuple[Path, ...]:
+        """Every shard, folder by folder; those that the recipe asks for are made first, unless --clips names others.
+
+        Raises InputError when a folder is missing or holds none.
+        """
+        folders = [Path(folder) for folder in self.clips or self.config.data.clips]
+        if not self.clips:
+            if self.workers.rank == 0:
+                make_clips(self.config.data, self.run / "clips", self.session)
+            self.workers.wait()
+            folders += planned_folders(self.config.data, self.run / "clips")
+        found: list[Path] = []
+        for folder in folders:
+            shards = sorted(folder.glob("*.safetensors"))
+            if not shards:
+                raise InputError(f"no training clips in {folder}", "it holds no shard (*.safetensors)", "name another --clips")
+            found += shards
+        if not found:
+            raise InputError("no training clips", "the recipe makes none, and --clips names no folder", "name one with --clips")
+        return tuple(found)
+
+    def planned_clips(self) -> list[str]:
+        """The folders of clips, in words."""
+        data = self.config.data
+        folders = [f"{folder}: {len(list(Path(folder).glob('*.safetensors')))} shards" for folder in self.clips or data.clips]
+        made = {} if self.clips else {"worlds": data.worlds, "recorded": data.recorded}
+        return folders + [f"{self.run / 'clips' / kind}: {count} shards to be made, or there" for kind, count in made.items() if count]
+
+    @cached_property
+    def workers(self) -> Workers:
+        """This process, and those beside it when `accelerate launch` or torchrun started several."""
+        from stages.distill.workers import Workers, accelerated
+
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            return Workers()
+        return accelerated(cpu=self.session.shared.device == "cpu")
+
+    @cached_property
+    def setting(self) -> Setting:
+        """The network, its data and where it computes. Raises InputError, WeightsError, DeviceError."""
+        from stages.distill.phases import Setting
+
+        device = self.workers.device or self.session.device
+        model, started = self._model(device)
+        return Setting(
+            self.config, model, self.run, self.shards, self.session.shared.seed, started, self._perceptual(device), device, self.workers
+        )
+
+    def _model(self, device: Any) -> tuple[Model, str]:
+        """The model with the weights that the teacher starts from, and what these are."""
+        import torch
+
+        from stages.distill.model import cogvideox_model, small_model
+        from stages.distill.weights_folder import small_config
+        from stages.video.small_files import read_weights
+        from stages.video.small_network import SmallVideo
+
+        precision = torch.bfloat16 if self.config.precision == "bfloat16" else None
+        start = None if self.config.start is None else Path(self.config.start)
+        started = "random" if start is None else sha256_file(start)[:16]
+        if self.config.model == "small":
+            torch.manual_seed(self.session.shared.seed)
+            network = SmallVideo(small_config(self.config))
+            if start is not None:
+                network.load_state_dict(read_weights(start, network.state_dict()))
+            return small_model(network.to(device), precision), started
+        from stages.video.cogvideox_files import load_cogvideox
+        from stages.video.cogvideox_network import Memory
+
+        files = self._base()
+        backbone, _ = load_cogvideox(files, device, Memory(precision or torch.float32), precision)
+        return cogvideox_model(backbone), files.overlay.name if files.overlay else "base"
+
+    def _base(self) -> Any:
+        """The files of CogVideoX that training starts from."""
+        from stages.video.cogvideox_files import find_files
+
+        if self.config.base is None:
+            why = "cogvideox-5b starts from weights"
+            raise InputError("no base", why, "copy the recipe and write base: FOLDER, with transformer/, vae/ and prompt_embeds.pt")
+        return find_files(Path(self.config.base), hub_cache())
+
+    def _perceptual(self, device: Any) -> Perceptual | None:
+        """LPIPS, when the config asks for it. Raises WeightsError when it is not installed."""
+        if not self.config.perceptual_frames:
+            return None
+        from stages.distill.pixel_losses import Perceptual
+        from stages.metrics.network_files import load
+
+        return Perceptual({name: tensor.to(device) for name, tensor in load("lpips-vgg", folder_of_networks()).items()})
+
+    def weights(self, phase: Phase) -> Path:
+        """The folder of weights that a phase leaves; that of the policy holds the student too."""
+        return self.run / "weights" / FOLDERS[phase]
+
+    def request(self, phase: Phase) -> Request:
+        """What decides the weights of a phase, but for the clips."""
+        return Request("distill", {"phase": phase, **self.setting.identity(phase)}, {})
+
+    def require_start(self, phases: Sequence[Phase]) -> None:
+        """Refuse, before --force forgets anything, what would be refused later: no clips, no device, an unfinished phase before."""
+        from stages.distill.phases import BEFORE, finished
+
+        setting, before = self.setting, BEFORE[phases[0]]
+        if before is not None:
+            finished(setting, before)
+
+    def forget(self, phase: Phase) -> None:
+        """Remove what a phase left, and before that what came of it, for --force."""
+        from stages.distill.phases import descendants
+        from stages.files.leftovers import remove
+
+        for name in (*descendants(phase), phase):
+            remove(self.weights(name))
+            remove(self.run / "checkpoints" / name)
+
+    def note_config(self) -> None:
+        """Write config.yaml, the settings in full."""
+        import yaml
+
+        from stages.files.publish import publish
+
+        with publish(self.run / "config.yaml") as partial:
+            partial.write_text(yaml.safe_dump(self.config.to_dict(), sort_keys=False), encoding="utf-8")
+
+    def train(self, phase: Phase, record: Record) -> None:
+        """Train a phase to its end, from its newest checkpoint if there is one, and publish its weights."""
+        from stages.distill.phases import clips_of, finished, train_phase
+        from stages.distill.policy import RELEASED
+        from stages.distill.training_loop import newest
+        from stages.distill.weights_folder import write_policy, write_weights
+        from stages.files.publish import publish
+
+        record.device, steps = str(self.setting.device), getattr(self.config, phase).steps
+        checkpoint = newest(self.run, phase)
+        if checkpoint is not None:
+            self.session.report.note(f"{phase}: going on from step {int(checkpoint.name[5:])} of {steps}")
+        policy, leap = None, RELEASED
+        with record.stage(phase), self.session.report.progress(phase) as advance:
+            if phase == "policy":
+                policy, leap = self._train_policy(advance, record)
+            else:
+                train_phase(self.setting, phase, advance)
+        if self.workers.rank:
+            return
+        request = self.request(phase)
+        with publish(self.weights(phase)) as folder:
+            prefix = self.setting.model.prefix
+            files = write_weights(folder, self.config, finished(self.setting, "student" if phase == "policy" else phase), prefix, leap)
+            files += [] if policy is None else [write_policy(folder, policy)]
+            files += self._borrowed(folder)
+            record.facts["clips"] = {name: shard.stat().st_size for name, shard in clips_of(self.setting, phase).shards.items()}
+            record.write_manifest(folder / "manifest.json", request, {file.name: file for file in files})
+
+    def conclude(self) -> None:
+        """Write the run's manifest.json: the phases that are done, and their weights. Unless it says so already."""
+        from stages.files.documents import read_json
+        from stages.files.publish import publish
+
+        done = {name: read_json(path / "manifest.json") for name in FOLDERS.values() if (path := self.run / "weights" / name).is_dir()}
+        request = Request("distill", {"seed": self.session.shared.seed, **{name: made["fingerprint"] for name, made in done.items()}}, {})
+        path = self.run / "manifest.json"
+        if path.is_file() and read_json(path).get("fingerprint") == request.fingerprint:
+            return
+        outputs = [f"weights/{name}/{output['path']}" for name, made in done.items() for output in made["outputs"]]
+        devices = ", ".join(sorted({made["device"] for made in done.values()}))
+        record = Record(devices, {phase: seconds for made in done.values() for phase, seconds in made["seconds"].items()})
+        with publish(path) as partial:
+            record.write_manifest(partial, request, {name: self.run / name for name in outputs})
+
+    def _train_policy(self, advance: Callable[[int, int], None], record: Record) -> tuple[Weights, int]:
+        """DDPNet, and the best fixed step for who wants no policy."""
+        from stages.distill.policy_training import train_policy
+
+        policy, report = train_policy(self.setting, advance, advance)
+        record.facts["policy"] = report
+        figures = {key: report[key] for key in ("policy", "best fixed", "released", "oracle")}
+        told = ", ".join(f"{key} {value:.5f}" for key, value in figures.items())
+        self.session.report.note(f"policy: mean reward on {report['clips']} held-out clips: {told}; chosen {report['chosen']}")
+        return policy, int(str(report["best fixed t"]))
+
+    def _borrowed(self, folder: Path) -> list[Path]:
+        """What else `generate` needs of cogvideox-5b: the text's embedding, and links to the base."""
+        if self.config.model == "small":
+            return []
+        files = self._base()
+        for name, source in (("vae", files.vae), ("transformer", files.transformer)):
+            if source is not None:
+                (folder / name).symlink_to(source.resolve())
+        return [Path(shutil.copy(files.prompt, folder / files.prompt.name))]
