@@ -152,7 +152,7 @@ def test_posed_photographs_of_others_are_reconstructed(
 
 def test_photographs_without_cameras_are_reconstructed(videoscene: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from stages.files.images import write_png
-    from tests.reconstruct.test_poses import photographs
+    from tests.reconstruct.test_find_cameras import photographs
 
     flat_prior(monkeypatch)
     folder = tmp_path / "wall"
