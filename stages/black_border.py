@@ -1,6 +1,7 @@
-"""The black border that undistortion and letterboxing leave around photographs: part of the image, not of the place.
+"""The black border that undistortion and letterboxing leave around photographs.
 
-It stands still in every frame of such a camera. Taken for the place, it would hang as a dark frame in the middle of the scene.
+It is part of the image, not of the scene, and stays the same in every frame. Taken for part of the scene, it would
+become a dark rectangle that floats in space.
 """
 
 from __future__ import annotations
@@ -13,31 +14,36 @@ from torch import Tensor
 
 from stages.scene import Clip
 
-BLACK = 0.06  # the brightest a border gets, with the noise of compression
-MOST = 0.6  # of an image that can be border: a black photograph has none
-WHOLE = 0.98  # of a side's pixels are black where a border runs along it
+BRIGHTEST = 0.06  # a pixel is black if all its channels, in [0, 1], are below this; above 0 for the noise of JPEG
+LARGEST = 0.6  # a border that covers a larger share of the image is none: the photograph is dark
+WHOLE_SIDE = 0.98  # a border runs along a side of the image if at least this share of the side's pixels is black
 
 
 def black_border(images: Tensor) -> Tensor:
-    """The border that all of some images share, [h, w], boolean: black pixels that hang together with the edge of the image.
+    """The black border that all images share, [h, w], boolean: the black pixels connected to the edge of the image.
 
-    images: [N, 3, h, w] in [0, 1].  There is none unless it runs along two opposite sides, so that a night sky is not taken for one.
+    images: [N, 3, h, w] in [0, 1].
+    The border must run along two opposite sides, so that a night sky is not taken for one. Otherwise all is False.
     """
-    black = (images.amax(1) < BLACK).all(0)
-    runs = [float(side.float().mean()) >= WHOLE for side in (black[0], black[-1], black[:, 0], black[:, -1])]
+    black = (images.amax(1) < BRIGHTEST).all(0)
+    runs = [float(side.float().mean()) >= WHOLE_SIDE for side in (black[0], black[-1], black[:, 0], black[:, -1])]
     border = torch.zeros_like(black)
     if not ((runs[0] and runs[1]) or (runs[2] and runs[3])):
         return border
+    # Flood fill: start at the edge, then add black neighbours until none is left.
     border[[0, -1]], border[:, [0, -1]] = black[[0, -1]], black[:, [0, -1]]
-    reached = 0
-    while int(border.sum()) > reached:
-        reached = int(border.sum())
+    count = 0
+    while int(border.sum()) > count:
+        count = int(border.sum())
         border = (F.max_pool2d(border[None].float(), 3, 1, 1)[0] > 0) & black
-    return border if float(border.float().mean()) < MOST else torch.zeros_like(border)
+    return border if float(border.float().mean()) < LARGEST else torch.zeros_like(border)
 
 
 def keep_border(clip: Clip, images: Tensor) -> Clip:
-    """A clip with the black border of the photographs [2, 3, h, w], where they share one and the clip has their size."""
+    """The clip with the black border of the photographs `images` [2, 3, h, w] laid over every frame.
+
+    Without a shared border, or where the clip has another size than the photographs, the clip is returned as it is.
+    """
     if clip.frames.shape[-2:] != images.shape[-2:]:
         return clip
     border = black_border(images).to(clip.frames.device)

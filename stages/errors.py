@@ -1,4 +1,4 @@
-"""What can go wrong, said in three lines: what happened, why, and what to type next.
+"""The errors that a user can see. Each has three lines: what failed, why, and what to do next.
 
 The command line maps each class to an exit code (README, "Exit codes").
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 class StageError(Exception):
     """A failure a user can act on.
 
-    what: one line, the thing that failed.  why: one line, the cause.  hint: one line, what to do next.
+    what: the thing that failed.  why: the cause.  hint: what to do next.  One line each.
     """
 
     def __init__(self, what: str, why: str, hint: str) -> None:
@@ -17,12 +17,12 @@ class StageError(Exception):
         self.what, self.why, self.hint = what, why, hint
 
     def __reduce__(self) -> tuple[type[StageError], tuple[str, str, str]]:
-        """Errors cross from worker processes; by default only the message would."""
+        """Pickle all three lines. By default an error from a worker process would arrive with its message only."""
         return type(self), (self.what, self.why, self.hint)
 
 
 class InputError(StageError):
-    """The input cannot be used (unreadable, malformed, out of range); raised before any work. Exit code 2."""
+    """The input cannot be used (unreadable, malformed, out of range). Raised before any work. Exit code 2."""
 
 
 class RunError(StageError):
@@ -30,7 +30,7 @@ class RunError(StageError):
 
 
 class WeightsError(StageError):
-    """Weights are missing, damaged or of another network. Exit code 3."""
+    """Network weights are missing, damaged or of another network. Exit code 3."""
 
 
 class DeviceError(StageError):

@@ -1,6 +1,6 @@
-"""Pinhole geometry: pixel grids, projection, unprojection, two views, rotations, resizing of intrinsics.
+"""Geometry of pinhole cameras: pixel grids, projection, fundamental matrices, rotations, intrinsics of resized images.
 
-All functions are differentiable and keep dtype and device. Conventions: stages/scene.py.
+All functions are differentiable and keep dtype and device. The conventions are in stages/scene.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from stages.scene import Cameras
 
 
 def pixel_centres(height: int, width: int, like: Tensor) -> Tensor:
-    """Homogeneous pixel centres (x + 0.5, y + 0.5, 1), [h, w, 3], dtype and device of `like`."""
+    """Homogeneous pixel centres (x + 0.5, y + 0.5, 1), [h, w, 3], with the dtype and device of `like`."""
     y = torch.arange(height, dtype=like.dtype, device=like.device) + 0.5
     x = torch.arange(width, dtype=like.dtype, device=like.device) + 0.5
     grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
@@ -20,7 +20,7 @@ def pixel_centres(height: int, width: int, like: Tensor) -> Tensor:
 
 
 def rays(K: Tensor, size: tuple[int, int]) -> Tensor:
-    """Camera-space ray of each pixel, scaled to z = 1.
+    """Ray through each pixel centre in camera axes, scaled to z = 1.
 
     K: [..., 3, 3], px.  size: (h, w).  Returns [..., h, w, 3].
     """
@@ -29,7 +29,7 @@ def rays(K: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def unproject(depth: Tensor, K: Tensor, c2w: Tensor) -> Tensor:
-    """World points of a depth map.
+    """The world points that a depth map shows.
 
     depth: [..., h, w], camera z.  K: [..., 3, 3], px.  c2w: [..., 4, 4].  Returns [..., h, w, 3].
     """
@@ -38,9 +38,10 @@ def unproject(depth: Tensor, K: Tensor, c2w: Tensor) -> Tensor:
 
 
 def project(points: Tensor, K: Tensor, c2w: Tensor) -> tuple[Tensor, Tensor]:
-    """Pixels and camera z of world points.
+    """Project world points into a camera.
 
-    points: [P, 3].  K: [3, 3], px.  c2w: [4, 4].  Returns pixels [P, 2] and z [P]; pixels mean nothing where z <= 0.
+    points: [P, 3].  K: [3, 3], px.  c2w: [4, 4].
+    Returns pixel positions [P, 2] and camera z [P]. Positions mean nothing where z <= 0.
     """
     camera = (points - c2w[:3, 3]) @ c2w[:3, :3]
     z = camera[:, 2]
@@ -54,29 +55,32 @@ def depth_of(points: Tensor, c2w: Tensor) -> Tensor:
 
 
 def sampling_grid(pixels: Tensor, size: tuple[int, int]) -> Tensor:
-    """Where `grid_sample` (align_corners=False) finds pixels [..., 2] of an image (h, w): inside it within (-1, 1), at most 2 outside."""
+    """Coordinates for `grid_sample` (align_corners=False) of pixel positions [..., 2] in an image of `size` (h, w).
+
+    Inside the image they are in (-1, 1). They are clamped to [-2, 2], and NaN becomes 0.
+    """
     h, w = size
     return (2 * pixels / pixels.new_tensor([w, h]) - 1).nan_to_num().clamp(-2, 2)
 
 
 def homogeneous(points: Tensor) -> Tensor:
-    """(x, y, 1) of points [M, 2]."""
+    """Append 1 to each point: [M, 2] -> [M, 3]."""
     return torch.cat([points, torch.ones_like(points[:, :1])], 1)
 
 
 def fundamental(rotation: Tensor, translation: Tensor, K: Tensor) -> Tensor:
-    """F = K_b^-T [t]x R K_a^-1, [3, 3], of two cameras with x_b = R x_a + t. K: [2, 3, 3], px."""
+    """Fundamental matrix K_b^-T [t]x R K_a^-1, [3, 3], of cameras with x_b = R x_a + t. K: [2, 3, 3], px."""
     return torch.linalg.inv(K[1]).mT @ cross_matrix(translation) @ rotation @ torch.linalg.inv(K[0])
 
 
 def fundamental_of(c2w: Tensor, K: Tensor) -> Tensor:
-    """F of two cameras. c2w: [2, 4, 4].  K: [2, 3, 3], px."""
+    """Fundamental matrix [3, 3] of two posed cameras. c2w: [2, 4, 4].  K: [2, 3, 3], px."""
     b_from_a = torch.linalg.inv(c2w[1]) @ c2w[0]
     return fundamental(b_from_a[:3, :3], b_from_a[:3, 3], K)
 
 
 def cross_matrix(vectors: Tensor) -> Tensor:
-    """[v]x, the matrices [..., 3, 3] of the cross product with v [..., 3]."""
+    """[v]x, the matrix [..., 3, 3] whose product with a vector u is v x u. vectors: v, [..., 3]."""
     x, y, z = vectors.unbind(-1)
     zero = torch.zeros_like(x)
     rows = ((zero, -z, y), (z, zero, -x), (-y, x, zero))
@@ -84,12 +88,12 @@ def cross_matrix(vectors: Tensor) -> Tensor:
 
 
 def turned_by(vectors: Tensor) -> Tensor:
-    """Rotations [..., 3, 3] by axis times angle, radians. vectors: [..., 3]."""
+    """Rotation matrices [..., 3, 3] of rotation vectors [..., 3]: axis times angle, radians."""
     return torch.linalg.matrix_exp(cross_matrix(vectors))
 
 
 def rotations(quaternions: Tensor) -> Tensor:
-    """Rotation matrices [..., 3, 3] of quaternions wxyz [..., 4], of any length above 0."""
+    """Rotation matrices [..., 3, 3] of quaternions [..., 4], wxyz, of any length above 0."""
     w, x, y, z = torch.nn.functional.normalize(quaternions, dim=-1).unbind(-1)
     rows = (
         (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
@@ -100,10 +104,8 @@ def rotations(quaternions: Tensor) -> Tensor:
 
 
 def quaternions(rotation: Tensor) -> Tensor:
-    """Unit quaternions wxyz of rotation matrices, [..., 3, 3] -> [..., 4]; differentiable for every rotation.
-
-    Each row of the 4 x 4 candidates is the quaternion times one of its own components; the longest is the safest to normalise.
-    """
+    """Unit quaternions [..., 4], wxyz, of rotation matrices [..., 3, 3]. Differentiable for every rotation."""
+    # Each of four rows is the quaternion times one of its own components. The longest row is the safest to normalise.
     m = rotation
     xx, yy, zz = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
     wx, wy, wz = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
@@ -121,7 +123,7 @@ def quaternions(rotation: Tensor) -> Tensor:
 
 
 def quaternion_product(a: Tensor, b: Tensor) -> Tensor:
-    """Rotation b, then a; wxyz, [..., 4]."""
+    """The quaternion of rotation b followed by rotation a. a, b: [..., 4], wxyz."""
     aw, ax, ay, az = a.unbind(-1)
     bw, bx, by, bz = b.unbind(-1)
     return torch.stack(
@@ -136,24 +138,28 @@ def quaternion_product(a: Tensor, b: Tensor) -> Tensor:
 
 
 def covariances(quats: Tensor, scales: Tensor) -> Tensor:
-    """Covariance matrices R S S R^T, [N, 3, 3], of Gaussians. quats: [N, 4], wxyz.  scales: [N, 3], standard deviations."""
+    """Covariances R S S R^T of Gaussians, [N, 3, 3]. quats: [N, 4], wxyz.  scales: [N, 3], standard deviations."""
     root = rotations(quats) * scales[:, None, :]
     return root @ root.mT
 
 
 def distance_to_cameras(means: Tensor, cameras: Cameras) -> Tensor:
-    """Distance of each Gaussian to the nearest camera, [G], scene units; what one pixel covers there is this over the focal length."""
-    return torch.cdist(means.double(), cameras.c2w[:, :3, 3].to(means.device, torch.float64)).amin(1).clamp_min(1e-6).to(means)
+    """Distance of each Gaussian to the nearest camera, [G], scene units.
+
+    Divided by the focal length in pixels, it is the width that one pixel covers at that Gaussian.
+    """
+    centres = cameras.c2w[:, :3, 3].to(means.device, torch.float64)
+    return torch.cdist(means.double(), centres).amin(1).clamp_min(1e-6).to(means)
 
 
 def resize_intrinsics(K: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
-    """Intrinsics after a resize of the whole image from `old` to `new`, both (h, w). K: [..., 3, 3], px."""
+    """Intrinsics after the whole image is resized from `old` to `new`, both (h, w). K: [..., 3, 3], px."""
     scale = K.new_tensor([[new[1] / old[1]], [new[0] / old[0]], [1.0]])
     return K * scale
 
 
 def crop_intrinsics(K: Tensor, left: float, top: float) -> Tensor:
-    """Intrinsics after `left` and `top` pixels are cut off. K: [..., 3, 3], px."""
+    """Intrinsics after `left` columns and `top` rows of pixels are cut off. K: [..., 3, 3], px."""
     K = K.clone()
     K[..., 0, 2] -= left
     K[..., 1, 2] -= top
