@@ -14,7 +14,7 @@ from torch.func import functional_call
 from stages.distill.clip_shards import Example, draw
 from stages.errors import InputError
 from stages.video import small_codec, small_condition
-from stages.video.one_step import Backbone, draw_sigma, place_ends
+from stages.video.one_step import Backbone, place_ends, sample_sigma
 from stages.video.warp import Warped
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def cogvideox_model(model: CogVideoX) -> Model:
     def condition(latent: Tensor, known: Example, generator: Generator) -> Tensor:
         rows = []
         for pair in 2 * known.photographs - 1:
-            sigma = draw_sigma(generator, pair)
+            sigma = sample_sigma(generator, pair)
             noisy = pair + sigma * torch.randn(pair.shape, generator=generator).to(pair)
             first, last = (model.encode(image[None, :, None], None).float() for image in noisy)
             rows.append(place_ends(first, last, latent.shape[1]))

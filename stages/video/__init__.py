@@ -1,10 +1,16 @@
-"""(3) The video diffusion backbones and their codecs: `small`, trained here, and CogVideoX-5B-I2V with VideoScene's weights.
+"""(3) The video backbones and their codecs: `small`, trained here, and CogVideoX-5B-I2V with VideoScene's weights.
 
-schedule           the noise schedule and its parameterisations    one_step       render latent -> noise -> one call -> x0
-warp               the photographs seen from the clip's cameras
-small_codec        clip <-> latent, nothing lost                   small_condition    what the network knows beside the noised latent
-small_network      the network                                     small_student      a clip in, a repaired clip out
+schedule           the noise schedule and its parameterisations
+one_step           the render's latent, noised, and one call of the network -> the clean latent
+warp               the photographs as the clip's cameras see them
+
+small_codec        clip <-> latent, without loss
+small_condition    what the network gets besides the noised latent
+small_network      the network
 small_files        the files of its weights
-cogvideox_network  the network, its codec, where they live         cogvideox_files    the files of the weights, read strictly
+small_student      a clip in, a repaired clip out
+
+cogvideox_network  the network and its codec, and where they lie in memory
+cogvideox_files    the files of its weights, read strictly
 cogvideox_student  a clip in, a repaired clip out
 """

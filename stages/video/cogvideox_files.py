@@ -1,9 +1,10 @@
-"""The files of CogVideoX-5B-I2V and of VideoScene's release, into a network: strictly, and nothing in them is executed (SPEC 1.1, 1.13).
+"""The files of CogVideoX-5B-I2V and of VideoScene's release. They are read strictly, and nothing in them is executed.
 
 A student's folder holds
-  model.safetensors                        the distilled transformer, all 1025 tensors or those that training changed
-  prompt_embeds.safetensors or .pt         the text's embedding, one tensor [1, 226, 4096]
-  transformer/  vae/                       the base, a diffusers folder; whatever is not here comes from the Hugging Face cache
+  model.safetensors                    the distilled transformer: all 1025 tensors, or those that training changed
+  prompt_embeds.safetensors or .pt     the text's embedding: one tensor [1, 226, 4096]
+  transformer/  vae/                   the base model, as diffusers writes it
+A part of the base model that is missing is taken from the Hugging Face cache.
 """
 
 from __future__ import annotations
@@ -28,16 +29,17 @@ from stages.files.weight_tensors import (
 )
 from stages.video.cogvideox_network import TRANSFORMER_5B, VAE_5B, CogVideoX, Memory, build
 
-BASE = "feizhengcong/CogvideoX-Interpolation"  # CogVideoX-5B-I2V fine-tuned to end at a second image
+BASE = "feizhengcong/CogvideoX-Interpolation"  # CogVideoX-5B-I2V, fine-tuned so that the clip ends at a second image
 OURS = "give VideoScene's release, and CogVideoX-5B-I2V as its base"
 FETCH = f"hf download {BASE} --include 'transformer/*' 'vae/*'"
 
 
 @dataclass(frozen=True)
 class StudentFiles:
-    """vae, transformer: folders in diffusers' layout.  overlay: VideoScene's transformer, a file.  prompt: the text's embedding, a file.
+    """vae, transformer: folders as diffusers writes them.  overlay: file of VideoScene's transformer.
 
-    transformer may be None when the overlay is complete, overlay when the transformer is the student itself.
+    prompt: file of the text's embedding.
+    transformer may be None when the overlay is complete, and overlay when the transformer is the student itself.
     """
 
     vae: Path
@@ -53,17 +55,21 @@ class StudentFiles:
 
 
 def find_files(folder: Path, hub: Path) -> StudentFiles:
-    """The files of a student's folder (see above). hub: the Hugging Face cache, the folder of models--*.
+    """The files of a student's folder (see above). hub: the Hugging Face cache, which holds folders models--*.
 
     Raises WeightsError that says what is missing and where to get it.
     """
     if not folder.is_dir():
-        raise WeightsError(f"no student {folder}", "no such folder", "give the folder of model.safetensors and prompt_embeds.pt")
+        raise WeightsError(
+            f"no student {folder}", "no such folder", "give the folder of model.safetensors and prompt_embeds.pt"
+        )
     cached = cached_base(hub)
     overlay = folder / "model.safetensors"
     if not overlay.is_file() and not (folder / "transformer").is_dir():
         raise WeightsError(f"no student in {folder}", "it has neither model.safetensors nor transformer/", OURS)
-    prompt = next((path for path in (folder / "prompt_embeds.safetensors", folder / "prompt_embeds.pt") if path.is_file()), None)
+    prompt = next(
+        (path for path in (folder / "prompt_embeds.safetensors", folder / "prompt_embeds.pt") if path.is_file()), None
+    )
     if prompt is None:
         why = "prompt_embeds.safetensors and prompt_embeds.pt are missing"
         raise WeightsError(f"no text embedding in {folder}", why, "take prompt_embeds.pt from VideoScene's release")
@@ -74,12 +80,15 @@ def find_files(folder: Path, hub: Path) -> StudentFiles:
 
     vae = base("vae")
     if vae is None:
-        raise WeightsError(f"no codec for {folder}", f"vae/ is neither there nor in {hub}", FETCH)
+        raise WeightsError(f"no codec for {folder}", f"vae/ is neither in that folder nor in {hub}", FETCH)
     return StudentFiles(vae, base("transformer"), overlay if overlay.is_file() else None, prompt)
 
 
 def cached_base(hub: Path) -> Path | None:
-    """The base's snapshot in a Hugging Face cache: the one that refs/main names. None when it is not there."""
+    """The folder of the base model in a Hugging Face cache: the snapshot that refs/main names.
+
+    None when there is no such folder.
+    """
     repository = hub / f"models--{BASE.replace('/', '--')}"
     try:
         revision = (repository / "refs" / "main").read_text(encoding="ascii").strip()
@@ -99,7 +108,7 @@ def load_cogvideox(
 ) -> tuple[CogVideoX, KeyReport | None]:
     """The student, ready to run, and how the overlay's keys compare with the transformer's (None without an overlay).
 
-    Raises WeightsError when a file is missing, damaged or of another network; the first differing key is named.
+    Raises WeightsError when a file is missing, damaged or of another network. It names the first key that differs.
     """
     home = torch.device("cpu" if memory.offload else device)
     prompt_shape = (1, transformer_config["max_text_seq_length"], transformer_config["text_embed_dim"])
@@ -111,19 +120,25 @@ def load_cogvideox(
     return CogVideoX(transformer, vae, prompt, device, memory, autocast), report
 
 
-def read_transformer(files: StudentFiles, own: dict[str, Tensor], config: dict[str, Any]) -> tuple[dict[str, Tensor], KeyReport | None]:
-    """The transformer's tensors: the overlay's over the base's. own: the network's state dict, maybe on the meta device."""
+def read_transformer(
+    files: StudentFiles, own: dict[str, Tensor], config: dict[str, Any]
+) -> tuple[dict[str, Tensor], KeyReport | None]:
+    """The transformer's tensors; the overlay's replace the base's.
+
+    own: the network's state dict, possibly on the meta device.
+    """
     overlay, report = read_overlay(files.overlay, own) if files.overlay else ({}, None)
     if report is not None and not report.missing:
         return overlay, report
     if files.transformer is None:
-        why = f"{files.overlay} lacks {len(report.missing) if report else 0} tensors that the base must give, and there is no base"
+        lacking = len(report.missing) if report else 0
+        why = f"{files.overlay} lacks {lacking} tensors that the base must give, and there is no base"
         raise WeightsError("no transformer", why, FETCH)
     return read_base(files.transformer, "CogVideoXTransformer3DModel", own, config) | overlay, report
 
 
 def read_overlay(path: Path, own: dict[str, Tensor]) -> tuple[dict[str, Tensor], KeyReport]:
-    """VideoScene's transformer, whole or in part; a prefix `module.` of every key is taken off.
+    """VideoScene's transformer, whole or in part. A prefix `module.` is removed if all keys have it.
 
     Raises WeightsError when a key is unexpected or of another shape, or when none matches.
     """
@@ -138,19 +153,24 @@ def read_overlay(path: Path, own: dict[str, Tensor]) -> tuple[dict[str, Tensor],
 
 
 def read_base(folder: Path, kind: str, own: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Tensor]:
-    """All tensors of one part of the base, whose config.json must not contradict ours. kind: diffusers' class."""
+    """All tensors of one part of the base. Its config.json must not contradict `config`. kind: diffusers' class."""
     path = folder / "config.json"
     stated = read_json_object(path)
     for key, value in {"_class_name": kind, **config}.items():
         if key in stated and stated[key] != value:
-            raise WeightsError(f"the weights {folder} are of another network", f"its {key} is {stated[key]!r}, not {value!r}", OURS)
+            raise WeightsError(
+                f"the weights {folder} are of another network", f"its {key} is {stated[key]!r}, not {value!r}", OURS
+            )
     tensors = read_sharded(folder)
     require_keys(own, tensors, f"the weights {folder} are of another network", OURS)
     return tensors
 
 
 def read_prompt(path: Path, shape: tuple[int, int, int]) -> Tensor:
-    """The text's embedding: the one tensor of a .safetensors file, or what torch.save wrote. WeightsError when it is anything else."""
+    """The text's embedding: the one tensor of a .safetensors file, or of a file that torch.save wrote.
+
+    Raises WeightsError when the file holds anything else.
+    """
     what, hint = f"cannot use the text embedding {path}", "take prompt_embeds.pt from VideoScene's release"
     if path.suffix == ".safetensors":
         tensors = read_safetensors(path)
@@ -160,7 +180,9 @@ def read_prompt(path: Path, shape: tuple[int, int, int]) -> Tensor:
     if not isinstance(value, Tensor):
         raise WeightsError(what, "it does not hold one tensor", hint)
     if value.shape != shape or not value.is_floating_point():
-        raise WeightsError(what, f"it holds {tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}, not {shape}", hint)
+        raise WeightsError(
+            what, f"it holds {tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}, not {shape}", hint
+        )
     if not bool(torch.isfinite(value).all()):
         raise WeightsError(what, "it holds NaN or infinite values", hint)
     return value

@@ -1,4 +1,4 @@
-"""CogVideoX-5B-I2V: the transformer and its codec as diffusers implements them, where they live in memory, and their sizes (SPEC 5)."""
+"""CogVideoX-5B-I2V: the transformer and its codec as diffusers implements them, with their sizes and use of memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 TRANSFORMER_5B: dict[str, Any] = {
     "num_attention_heads": 48,
     "attention_head_dim": 64,
-    "in_channels": 32,  # 16 of the noised latent, 16 of the condition
+    "in_channels": 32,  # 16 of the noised latent and 16 of the condition
     "out_channels": 16,
     "num_layers": 42,
     "time_embed_dim": 512,
@@ -36,7 +36,7 @@ TRANSFORMER_5B: dict[str, Any] = {
     "use_rotary_positional_embeddings": True,
     "use_learned_positional_embeddings": True,
 }
-"""Arguments of diffusers' CogVideoXTransformer3DModel: 5.6 billion parameters. VideoScene changes none."""
+"""Arguments of diffusers' CogVideoXTransformer3DModel for 5.6 billion parameters. VideoScene changes none of them."""
 
 VAE_5B: dict[str, Any] = {
     "block_out_channels": [128, 256, 256, 512],
@@ -50,15 +50,16 @@ VAE_5B: dict[str, Any] = {
     "sample_height": 480,
     "sample_width": 720,
 }
-"""Arguments of diffusers' AutoencoderKLCogVideoX: 0.2 billion parameters."""
+"""Arguments of diffusers' AutoencoderKLCogVideoX for 0.2 billion parameters."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What is given up for memory, and how much of it is there to be used.
+    """How the networks use memory.
 
-    dtype: of the weights and the latents.  offload: keep the codec and the transformer in main memory and move each to the device for
-    its turn.  tiling: encode and decode in overlapping tiles, which shows faintly.  slicing: encode and decode a batch clip by clip.
+    dtype: of the weights and the latents.  offload: keep the codec and the transformer in main memory, and move each
+    to the device only while it runs.  tiling: encode and decode in overlapping tiles; they show faintly.
+    slicing: encode and decode one clip at a time.
     """
 
     dtype: torch.dtype = torch.bfloat16
@@ -70,9 +71,9 @@ class Memory:
 class CogVideoX:
     """A backbone (see `one_step.Backbone`) with its codec.
 
-    transformer, vae: diffusers' networks in memory.dtype, see `build`.  prompt: the text's embedding, [1, 226, 4096]; the text
-    encoder is not needed.  device: where the work is done.  autocast: multiply matrices and convolve in this dtype (upstream's app:
-    float16); None for the weights' own.
+    transformer, vae: diffusers' networks in memory.dtype, see `build`.
+    prompt: the text's embedding, [1, 226, 4096]; the text encoder is not needed.  device: where the networks run.
+    autocast: dtype of matrix products and convolutions (the released app: float16); None for that of the weights.
     """
 
     def __init__(
@@ -96,42 +97,50 @@ class CogVideoX:
 
     @property
     def frames(self) -> int:
-        """Frames of a clip: 49."""
+        """Number of frames of a clip: 49."""
         return int(self.transformer.config.sample_frames)
 
     @property
     def size(self) -> tuple[int, int]:
-        """(h, w) of a frame, pixels: 480 x 720. The network's table of positions is learned, so there is no other."""
+        """(h, w) of a frame in pixels: 480 x 720. The network has learned positions for this size alone."""
         factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         return int(self.transformer.config.sample_height) * factor, int(self.transformer.config.sample_width) * factor
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        """v of a noised latent and its condition. x: [B, T, 32, H, W].  t: [B].  Returns [B, T, 16, H, W]. No guidance: one call."""
+        """Predict v, in one call without guidance. x: noised latent and condition, [B, T, 32, H, W].  t: [B].
+
+        Returns [B, T, 16, H, W].
+        """
         angles = rotary(self.transformer.config, x.shape[1], (x.shape[3], x.shape[4]), x.device)
         prompt = self.prompt.expand(x.shape[0], -1, -1)
-        with self._at_work(self.transformer):
+        with self._on_device(self.transformer):
             v = self.transformer(x, prompt, t, image_rotary_emb=angles, return_dict=False)[0]
         return v.to(x.dtype)
 
     def encode(self, video: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Latent of a clip or an image. video: [B, 3, F, h, w] in [-1, 1], F = 4k + 1.  Returns [B, k + 1, 16, h/8, w/8], scaled.
+        """The latent of a clip or an image. video: [B, 3, F, h, w] in [-1, 1], F = 4k + 1.
 
-        generator: draw from the posterior, as upstream does; None takes its mode.
+        Returns [B, k + 1, 16, h/8, w/8], multiplied by the codec's scaling factor.
+
+        generator: sample from the posterior, as the released code does; None takes the posterior's mode.
         """
-        with self._at_work(self.vae):
+        with self._on_device(self.vae):
             posterior = self.vae.encode(video.to(self.device, self.memory.dtype)).latent_dist
         latent = posterior.mode() if generator is None else posterior.sample(generator)
         return (latent * self.vae.config.scaling_factor).transpose(1, 2).to(self.memory.dtype)
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Clip of a latent. latent: [B, k + 1, 16, H, W], scaled.  Returns [B, 3, 4k + 1, 8H, 8W], about [-1, 1]."""
-        with self._at_work(self.vae):
+        """The clip of a latent. latent: [B, k + 1, 16, H, W], as `encode` gives it.
+
+        Returns [B, 3, 4k + 1, 8H, 8W], about in [-1, 1].
+        """
+        with self._on_device(self.vae):
             z = latent.to(self.memory.dtype).transpose(1, 2) / self.vae.config.scaling_factor
             return self.vae.decode(z, return_dict=False)[0]
 
     @contextmanager
-    def _at_work(self, module: Any) -> Iterator[None]:
-        module.to(self.device)  # nothing to move unless offload
+    def _on_device(self, module: Any) -> Iterator[None]:
+        module.to(self.device)  # moves nothing without `offload`
         try:
             with torch.autocast(self.device.type, self.autocast or torch.bfloat16, enabled=self.autocast is not None):
                 yield
@@ -140,25 +149,34 @@ class CogVideoX:
                 module.to("cpu")
 
 
-def rotary(config: Any, frames: int, size: tuple[int, int], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-    """Cosines and sines of the rotary embedding of the video tokens (SPEC 5.2).
+def rotary(
+    config: Any, frames: int, size: tuple[int, int], device: torch.device | str = "cpu"
+) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of the rotary position embedding of the video tokens.
 
-    config: the transformer's.  frames, size: T and (H, W) of the latent.  Returns two [T H W / 4, 64] float32 tables.
+    As in the released videoscene/utils.py, function prepare_rotary_positional_embeddings.
+
+    config: the transformer's.  frames, size: T and (H, W) of the latent.  Returns two tables [T H W / 4, 64], float32.
     """
     from diffusers.models.embeddings import get_3d_rotary_pos_embed
 
     grid = (size[0] // config.patch_size, size[1] // config.patch_size)
-    cos, sin = get_3d_rotary_pos_embed(config.attention_head_dim, ((0, 0), grid), grid, frames, device=torch.device(device))
+    cos, sin = get_3d_rotary_pos_embed(
+        config.attention_head_dim, ((0, 0), grid), grid, frames, device=torch.device(device)
+    )
     return cos, sin
 
 
 def build(part: Literal["transformer", "vae"], config: dict[str, Any], device: torch.device | str = "meta") -> Any:
-    """diffusers' network of one part with the sizes of `config`: without memory on the meta device, else with random weights."""
+    """diffusers' network of one part with the sizes of `config`. On the meta device it takes no memory."""
     from diffusers import AutoencoderKLCogVideoX, CogVideoXTransformer3DModel
 
     with torch.device(device):
         if part == "transformer":
             return CogVideoXTransformer3DModel(**config)
         blocks = len(config["block_out_channels"])
-        kinds = {"down_block_types": ["CogVideoXDownBlock3D"] * blocks, "up_block_types": ["CogVideoXUpBlock3D"] * blocks}
+        kinds = {
+            "down_block_types": ["CogVideoXDownBlock3D"] * blocks,
+            "up_block_types": ["CogVideoXUpBlock3D"] * blocks,
+        }
         return AutoencoderKLCogVideoX(**kinds, **config)

@@ -1,7 +1,7 @@
-"""CogVideoX's noise schedule: v-prediction, zero terminal SNR, 1000 steps (SPEC 1.9, 5.3).
+"""CogVideoX's noise schedule: v-prediction, zero terminal SNR, 1000 timesteps (diffusers' CogVideoXDDIMScheduler).
 
-x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps is a rotation of (x0, eps), and v = sqrt(abar_t) eps - sqrt(1 - abar_t) x0 its other
-coordinate (Salimans and Ho 2022). abar_999 = 0: nothing here divides by sqrt(abar_t).
+x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps is a rotation of (x0, eps). Its other coordinate is v = sqrt(abar_t) eps -
+sqrt(1 - abar_t) x0 (Salimans and Ho 2022). As abar_999 = 0, nothing here divides by sqrt(abar_t).
 
 Tensors are [B, ...] in any layout; t and s are [B] integer timesteps, on any device.
 """
@@ -11,15 +11,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-STEPS = 1000
-CLEAN = -1  # stands for a sample without noise, where a trajectory ends
+STEPS = 1000  # number of timesteps
+CLEAN = -1  # stands for the timestep of a sample without noise, where a trajectory ends
 
 
 def alphas_cumprod(beta_start: float = 0.00085, beta_end: float = 0.012) -> Tensor:
     """abar_t, the signal's share of the variance, for t = 0 ... 999: [1000], float64.
 
-    The betas are squares of a linear ramp ("scaled linear"). sqrt(abar) is then shifted and scaled so that its last value is 0 and its
-    first unchanged (Lin et al. 2024, algorithm 1).
+    The betas are squares of a linear ramp ("scaled linear"); both ends are CogVideoX's. sqrt(abar) is then shifted and
+    scaled so that its last value becomes 0 and its first stays (Lin et al. 2024, algorithm 1).
     """
     betas = torch.linspace(beta_start**0.5, beta_end**0.5, STEPS, dtype=torch.float64) ** 2
     signal = torch.cumprod(1 - betas, 0).sqrt()
@@ -27,14 +27,16 @@ def alphas_cumprod(beta_start: float = 0.00085, beta_end: float = 0.012) -> Tens
 
 
 ALPHAS_CUMPROD = alphas_cumprod()
-_ALPHAS_AND_CLEAN = torch.cat([ALPHAS_CUMPROD, torch.ones(1, dtype=torch.float64)])  # index CLEAN = -1 is the last
+# The index CLEAN = -1 takes the last value.
+_ALPHAS_AND_CLEAN = torch.cat([ALPHAS_CUMPROD, torch.ones(1, dtype=torch.float64)])
 
 
 def levels(t: Tensor, like: Tensor, rounded: bool = False) -> tuple[Tensor, Tensor]:
     """sqrt(abar_t) and sqrt(1 - abar_t), [B, 1, ...] to multiply `like` [B, ...] with. abar of CLEAN is 1.
 
-    rounded: take abar in the dtype of `like` before the roots, as diffusers and so upstream do: in bfloat16 at t = 459 that gives
-    0.546875 and 0.83984375 for 0.546803 and 0.837261. Otherwise the roots are float64, given as float32 or wider.
+    rounded: convert abar to the dtype of `like` before taking roots, as diffusers and the released code do. In bfloat16
+    at t = 459 that gives 0.546875 and 0.83984375 in place of 0.546803 and 0.837261. Without it the roots are float64,
+    returned as float32 or wider.
     """
     abar = _ALPHAS_AND_CLEAN.to(t.device)[t].reshape(-1, *[1] * (like.dim() - 1)).to(like.device)
     if rounded:
@@ -63,15 +65,15 @@ def noise_from_v(x_t: Tensor, v: Tensor, t: Tensor) -> Tensor:
 
 
 def v_from_x0(x_t: Tensor, x0: Tensor, t: Tensor) -> Tensor:
-    """v = (sqrt(abar_t) x_t - x0) / sqrt(1 - abar_t), for networks that predict x0. Defined at every timestep but CLEAN."""
+    """v = (sqrt(abar_t) x_t - x0) / sqrt(1 - abar_t), for networks that predict x0. Not defined at CLEAN."""
     signal, sigma = levels(t, x_t)
     return ((signal * x_t - x0) / sigma).to(x_t.dtype)
 
 
 def ddim_step(x_t: Tensor, v: Tensor, t: Tensor, s: Tensor) -> Tensor:
-    """One deterministic step of DDIM (Song et al. 2021) from t down to s: x_s = sqrt(abar_s) x0_hat + sqrt(1 - abar_s) eps_hat.
+    """One deterministic DDIM step (Song et al. 2021) from t down to s.
 
-    s may be CLEAN, which gives x0_hat.
+    x_s = sqrt(abar_s) x0_hat + sqrt(1 - abar_s) eps_hat. With s = CLEAN this is x0_hat.
     """
     signal, sigma = levels(s, x_t)
     return (signal * x0_from_v(x_t, v, t) + sigma * noise_from_v(x_t, v, t)).to(x_t.dtype)

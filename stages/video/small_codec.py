@@ -1,10 +1,12 @@
-"""The codec of `small`: an orthonormal transform of blocks of 4 frames x 4 x 4 pixels, so that nothing is lost and nothing is learned.
+"""The codec of `small`: a fixed orthonormal transform of blocks of 4 frames x 4 x 4 pixels.
 
-A block is 3 colours x 4 x 4 x 4 values; the latent has as many channels, at a quarter of the sides. Along time, rows and columns it is the
-two-level Haar wavelet packet (all sixteen-fold products of +1 and -1, lowest frequency first), across colours one of grey and two
-differences. Each band is divided by its standard deviation over procedural clips, so that noise of unit variance hides all alike.
+Nothing is lost and nothing is learned. A block holds 3 colours x 4 x 4 x 4 values. The latent has as many channels, at
+a quarter of the width and height. Along time, rows and columns the transform is the two-level Haar wavelet packet:
+products of +1 and -1, lowest frequency first. Across colours it is grey and two colour differences. Each band is
+divided by its standard deviation over procedural clips, so that unit noise hides all bands equally.
 
-As in CogVideoX the first frame stands alone: it fills a block with four copies of itself, whose temporal bands but the lowest are zero.
+As in CogVideoX the first frame stands alone. Four copies of it fill a block, and only the lowest temporal band of that
+block is not zero.
 """
 
 from __future__ import annotations
@@ -12,17 +14,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-FRAMES, SIDE = 4, 4  # of a block
-CHANNELS = 3 * FRAMES * SIDE * SIDE
-STILL = 3 * SIDE * SIDE  # channels that come first and are all that a single image fills: the lowest temporal band
-GREY = 0.5  # what the lowest band is measured from
+FRAMES, SIDE = 4, 4  # size of a block: frames, and pixels along width and height
+CHANNELS = 3 * FRAMES * SIDE * SIDE  # channels of the latent: 192
+STILL = 3 * SIDE * SIDE  # channels of the lowest temporal band. They come first, and a single image fills no others.
+MIDDLE_GREY = 0.5  # value that is subtracted from all colours, so that the lowest band is centred
 
-# Rows by sequency, the number of changes of sign.
+# Rows are sorted by their number of sign changes.
 HAAR = torch.tensor([[1.0, 1, 1, 1], [1, 1, -1, -1], [1, -1, -1, 1], [1, -1, 1, -1]], dtype=torch.float64) / 2
-COLOURS = torch.tensor([[1.0, 1, 1], [1, 0, -1], [1, -2, 1]], dtype=torch.float64)
-COLOURS = COLOURS / COLOURS.norm(dim=1, keepdim=True)
+COLOUR_BASIS = torch.tensor([[1.0, 1, 1], [1, 0, -1], [1, -2, 1]], dtype=torch.float64)
+COLOUR_BASIS = COLOUR_BASIS / COLOUR_BASIS.norm(dim=1, keepdim=True)
 
-# Standard deviations, [grey, difference][temporal band][row band + column band], over 24 clips of worlds (tests/tools/measure_codec.py).
+# Standard deviation of each band over 24 clips of procedural worlds (measured by tests/tools/measure_codec.py).
+# Indices: [grey, colour difference][temporal band][row band + column band].
 DEVIATIONS = torch.tensor(
     [
         [
@@ -42,8 +45,11 @@ DEVIATIONS = torch.tensor(
 
 
 def _basis() -> Tensor:
-    """[192, 192], a row a channel: temporal band, then colour, row band, column band; columns are frame, colour, row, column."""
-    matrix = torch.kron(HAAR, torch.kron(COLOURS, torch.kron(HAAR, HAAR)))
+    """The transform's matrix, [192, 192]. One row per channel: temporal band, then colour, row band, column band.
+
+    Columns: frame, colour, row, column.
+    """
+    matrix = torch.kron(HAAR, torch.kron(COLOUR_BASIS, torch.kron(HAAR, HAAR)))
     return matrix.float()
 
 
@@ -64,11 +70,11 @@ def latent_frames(frames: int) -> int:
 
 
 def encode(frames: Tensor) -> Tensor:
-    """The latent of a clip or, with F = 1, of an image.
+    """The latent of a clip or, with F = 1, of a single image.
 
     frames: [B, F, 3, h, w] in [0, 1], F = 4k + 1, sides multiples of 4.  Returns [B, k + 1, 192, h/4, w/4], float32.
     """
-    blocks = fold(frames.float() - GREY)
+    blocks = fold(frames.float() - MIDDLE_GREY)
     rows = BASIS.to(frames.device) / DEVIATION.to(frames.device)[:, None]
     return torch.einsum("bthwk,ck->btchw", blocks, rows)
 
@@ -76,26 +82,36 @@ def encode(frames: Tensor) -> Tensor:
 def decode(latent: Tensor) -> Tensor:
     """The clip of a latent [B, T, 192, H, W]: [B, 4T - 3, 3, 4H, 4W], float32, not clamped.
 
-    Of the first latent frame only the lowest temporal band counts.
+    Only the lowest temporal band of the first latent frame counts.
     """
     columns = BASIS.to(latent.device) * DEVIATION.to(latent.device)[:, None]
-    return unfold(torch.einsum("btchw,ck->bthwk", latent.float(), columns)) + GREY
+    return unfold(torch.einsum("btchw,ck->bthwk", latent.float(), columns)) + MIDDLE_GREY
 
 
 def fold(frames: Tensor) -> Tensor:
-    """Gather blocks. frames: [B, F, C, h, w], F = 4k + 1.  Returns [B, k + 1, h/4, w/4, 4 C 4 4]: frame, channel, row, column."""
+    """Gather the values of each block. frames: [B, F, C, h, w], F = 4k + 1.
+
+    Returns [B, k + 1, h/4, w/4, 4 C 4 4]; the last axis runs over frame, channel, row, column.
+    """
     b, f, c, h, w = frames.shape
     t = latent_frames(f)
     if h % SIDE or w % SIDE:
         raise ValueError(f"sides {h} x {w} are not multiples of {SIDE}")
-    whole = torch.cat([frames[:, :1].expand(-1, FRAMES, -1, -1, -1), frames[:, 1:]], 1)
-    blocks = whole.reshape(b, t, FRAMES, c, h // SIDE, SIDE, w // SIDE, SIDE).permute(0, 1, 4, 6, 2, 3, 5, 7)
+    padded = torch.cat([frames[:, :1].expand(-1, FRAMES, -1, -1, -1), frames[:, 1:]], 1)
+    blocks = padded.reshape(b, t, FRAMES, c, h // SIDE, SIDE, w // SIDE, SIDE).permute(0, 1, 4, 6, 2, 3, 5, 7)
     return blocks.reshape(b, t, h // SIDE, w // SIDE, FRAMES * c * SIDE * SIDE)
 
 
 def unfold(blocks: Tensor) -> Tensor:
-    """Undo `fold`; the first frame is the mean of its block's four. [B, T, H, W, 4 C 4 4] -> [B, 4T - 3, C, 4H, 4W]."""
+    """Undo `fold`: [B, T, H, W, 4 C 4 4] -> [B, 4T - 3, C, 4H, 4W].
+
+    The first frame is the mean of the four in its block.
+    """
     b, t, h, w, k = blocks.shape
     c = k // (FRAMES * SIDE * SIDE)
-    whole = blocks.reshape(b, t, h, w, FRAMES, c, SIDE, SIDE).permute(0, 1, 4, 5, 2, 6, 3, 7).reshape(b, t, FRAMES, c, h * SIDE, w * SIDE)
-    return torch.cat([whole[:, 0].mean(1, keepdim=True), whole[:, 1:].flatten(1, 2)], 1)
+    padded = (
+        blocks.reshape(b, t, h, w, FRAMES, c, SIDE, SIDE)
+        .permute(0, 1, 4, 5, 2, 6, 3, 7)
+        .reshape(b, t, FRAMES, c, h * SIDE, w * SIDE)
+    )
+    return torch.cat([padded[:, 0].mean(1, keepdim=True), padded[:, 1:].flatten(1, 2)], 1)

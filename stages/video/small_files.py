@@ -1,9 +1,9 @@
-"""The files of a `small` student: read strictly, and nothing in them is executed.
+"""The files of a `small` student. They are read strictly, and nothing in them is executed.
 
 A folder of weights holds
-  config.yaml                 model: small, network: the fields of SmallVideoConfig, leap: the step it leaps to where no policy chooses
-  student.safetensors         SmallVideo's state dict, in half precision
-  policy.safetensors          DDPNet (stages/distill/policy.py), if there is one
+  config.yaml            model: small; network: the fields of SmallVideoConfig; leap: leap step without a policy
+  student.safetensors    SmallVideo's state dict, in half precision
+  policy.safetensors     DDPNet (stages/distill/policy.py), if there is one
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from stages.files.weight_tensors import read_safetensors, require_keys
 from stages.video.schedule import STEPS
 from stages.video.small_network import SmallVideo, SmallVideoConfig
 
-OURS = "give a folder of weights that `videoscene distill` made"
-WIDEST = 4096  # of any number in a config
+OURS = "give a folder of weights that `videoscene distill` wrote"
+LARGEST = 4096  # largest number that a config may hold: a damaged file must not ask for all memory
 
 
 def config_text(config: SmallVideoConfig, leap: int) -> str:
-    """config.yaml."""
+    """The text of config.yaml."""
     import yaml
 
     network = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(config).items()}
@@ -35,7 +35,7 @@ def config_text(config: SmallVideoConfig, leap: int) -> str:
 
 
 def read_config(path: Path) -> tuple[SmallVideoConfig, int]:
-    """Sizes of the network and the step it leaps to. Raises WeightsError for anything else."""
+    """The sizes of the network and its leap step. Raises WeightsError when the file is damaged or of another model."""
     what = f"cannot use {path}"
     try:
         values = read_yaml(path, OURS)
@@ -50,32 +50,39 @@ def read_config(path: Path) -> tuple[SmallVideoConfig, int]:
 
 
 def network_config(values: Mapping[str, Any], what: str) -> SmallVideoConfig:
-    """Sizes of the network, from plain values. Raises WeightsError when one is missing, unknown or no positive number."""
+    """The sizes of the network from plain values.
+
+    Raises WeightsError when one is missing, unknown or not a positive number.
+    """
     lengths = {"channels": 3, "encoder": 2, "decoder": 2}
     known = {field.name for field in fields(SmallVideoConfig)}
     if set(values) != known:
-        raise WeightsError(what, f"network has {', '.join(map(str, values))}", f"its keys are {', '.join(sorted(known))}")
+        raise WeightsError(
+            what, f"network has {', '.join(map(str, values))}", f"its keys are {', '.join(sorted(known))}"
+        )
     for key, value in values.items():
         numbers = value if isinstance(value, list) else [value]
         fits = isinstance(value, list) == (key in lengths) and len(numbers) == lengths.get(key, 1)
-        if not fits or not all(type(number) is int and 0 < number <= WIDEST for number in numbers):
+        if not fits or not all(type(number) is int and 0 < number <= LARGEST for number in numbers):
             raise WeightsError(what, f"network: {key} is {value!r}", OURS)
     sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     return SmallVideoConfig(**sizes)
 
 
 def load_small(path: Path, config: SmallVideoConfig) -> SmallVideo:
-    """The network with the weights of a file, ready to run. Raises WeightsError, which names the first key that differs."""
+    """The network with the weights of a file, ready to run. Raises WeightsError naming the first differing key."""
     network = SmallVideo(config)
     network.load_state_dict(read_weights(path, network.state_dict()))
     return network.eval().requires_grad_(False)
 
 
 def read_weights(path: Path, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a file in float32, which are those of `own`, name by name and shape by shape. Raises WeightsError otherwise."""
+    """The tensors of a file, in float32. Raises WeightsError when their names and shapes are not those of `own`."""
     tensors = read_safetensors(path)
     require_keys(own, tensors, f"the weights {path} are of another network", OURS)
     for key, value in tensors.items():
         if not bool(torch.isfinite(value).all()):
-            raise WeightsError(f"damaged weights {path}", f"{key} holds NaN or infinite values", "train or install them again")
+            raise WeightsError(
+                f"damaged weights {path}", f"{key} holds NaN or infinite values", "train or install them again"
+            )
     return {key: value.float() for key, value in tensors.items()}

@@ -1,12 +1,12 @@
 """The backbone of `small`: a UNet over latent frames that predicts what the render and the warped photographs lack.
 
-    x_t, render, coverage, photographs -> features at 1/4 of the picture's sides -> 1/8 -> 1/16 -> and back -> belief, residual
+    x_t and condition -> features at 1/4 of the picture's width and height -> 1/8 -> 1/16 -> back up -> belief, residual
     x0_hat = blend(render, warped photographs, belief) + residual
 
-Blocks are 2-D, the fastest way on a CPU, and see the latent frames before and after through a temporal shift (Lin et al. 2019: some
-channels come from the neighbour, at no cost). At the coarsest level every token of every frame attends to all others and to the
-tokens of both photographs. The last layer starts at zero, so that an untrained network returns the blend of
-the render and the warped photographs (stages/video/warp.py).
+Convolutions are two-dimensional, which is fastest on a CPU. A temporal shift (Lin et al. 2019) lets each frame see its
+two neighbours: it takes some channels from them, at no cost. At the coarsest level every token attends to all tokens of
+all frames and of both photographs. The last layer starts at zero, so an untrained network returns the blend of the
+render and the warped photographs (stages/video/warp.py).
 """
 
 from __future__ import annotations
@@ -20,23 +20,35 @@ from torch import Tensor, nn
 
 from stages.video.schedule import v_from_x0
 from stages.video.small_codec import CHANNELS, SIDE, STILL, encode
-from stages.video.small_condition import CONDITION_CHANNELS, PIXELS, fold_maps, photographs_of, pixels_of, render_of, unfold_maps
+from stages.video.small_condition import (
+    CONDITION_CHANNELS,
+    PIXELS,
+    fold_maps,
+    photographs_of,
+    pixels_of,
+    render_of,
+    unfold_maps,
+)
 from stages.video.warp import blend, difference
 
-MULTIPLE = 4  # latent sides are extended to multiples of this
-FEATURES = 2 * CHANNELS + CONDITION_CHANNELS + 3 * PIXELS  # what the network sees of a token
-CONTRAST = 5.0  # of the differences between the render and the warped photographs, so that they are about 1
-MOST = 4.0  # of the belief in a warped pixel
-SHIFTED = 8  # one channel of so many comes from the frame before, as many from the one after
-LOWEST, OTHERS = 0.15, 0.5  # what the blend gets wrong of the lowest bands and of the others, in their standard deviations
-WIDER = 2  # of a block's inner features
-PATH = 4.0  # the way from one photograph to the other, in units of rotary position
+MULTIPLE = 4  # the latent's height and width are extended to multiples of this
+FEATURES = 2 * CHANNELS + CONDITION_CHANNELS + 3 * PIXELS  # input channels of the network
+DIFFERENCE_SCALE = 5.0  # factor that brings differences between the render and the warped photographs to about 1
+BELIEF_LIMIT = 4.0  # largest belief in a warped pixel, as a logarithm of its weight
+SHIFT_DIVISOR = 8  # one in so many channels comes from the frame before, and as many from the frame after
+# Typical error of the blend, in standard deviations of the band: lowest bands, all others.
+LOWEST_BAND_ERROR, OTHER_BANDS_ERROR = 0.15, 0.5
+EXPANSION = 2  # inner width of a block divided by its outer width
+PATH_LENGTH = 4.0  # distance between the two photographs, in units of rotary position
 
 
 @dataclass(frozen=True)
 class SmallVideoConfig:
-    """channels: widths at 1/4, 1/8 and 1/16 of the picture's sides.  encoder, decoder: blocks at 1/4 and 1/8.  middle: blocks at 1/16.
-    heads: of the attention.  time_channels: width of the timestep's embedding.
+    """The sizes of the network.
+
+    channels: widths at 1/4, 1/8 and 1/16 of the picture's width and height.
+    encoder, decoder: numbers of blocks at 1/4 and 1/8.
+    middle: number of blocks at 1/16.  heads: attention heads.  time_channels: width of the timestep's embedding.
     """
 
     channels: tuple[int, int, int]
@@ -47,13 +59,15 @@ class SmallVideoConfig:
     time_channels: int
 
 
-SMALL_VIDEO = SmallVideoConfig(channels=(192, 256, 256), encoder=(3, 3), middle=3, decoder=(4, 3), heads=4, time_channels=128)
+SMALL_VIDEO = SmallVideoConfig(
+    channels=(192, 256, 256), encoder=(3, 3), middle=3, decoder=(4, 3), heads=4, time_channels=128
+)
 
 
 class SmallVideo(nn.Module):
-    """A `Backbone`: v of a noised latent beside its condition (stages/video/small_condition.py)."""
+    """A `Backbone`: predicts v from a noised latent and its condition (stages/video/small_condition.py)."""
 
-    scale: Tensor  # of the residual, [192, 1, 1]
+    scale: Tensor  # typical size of the residual of each channel, [192, 1, 1]
 
     def __init__(self, config: SmallVideoConfig = SMALL_VIDEO) -> None:
         super().__init__()
@@ -76,35 +90,43 @@ class SmallVideo(nn.Module):
         self.head = nn.Conv2d(fine, CHANNELS + 2 * PIXELS, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
-        with torch.no_grad():  # the noised latent comes in by training: mixed into every feature at random it would be noise in the way
+        # The noised latent starts with zero weight: random weights would add its noise to every feature.
+        with torch.no_grad():
             self.stem.weight[:, :CHANNELS] = 0
-        scale = torch.full((CHANNELS, 1, 1), OTHERS)
-        scale[[0, SIDE * SIDE, 2 * SIDE * SIDE]] = LOWEST
+        scale = torch.full((CHANNELS, 1, 1), OTHER_BANDS_ERROR)
+        scale[[0, SIDE * SIDE, 2 * SIDE * SIDE]] = LOWEST_BAND_ERROR
         self.register_buffer("scale", scale, persistent=False)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """x: noised latent and condition side by side, [B, T, 192 + CONDITION_CHANNELS, H, W], T at least 2.  t: [B], 0 to 999.
+        """Predict v. x: noised latent and condition side by side, [B, T, 192 + CONDITION_CHANNELS, H, W], T >= 2.
 
+        t: [B], 0 to 999.
         Returns v, [B, T, 192, H, W], float32 or wider.
         """
         h, w = x.shape[-2:]
         x_t, condition = x[:, :, :CHANNELS], x[:, :, CHANNELS:]
+        # The pixels of the condition, and where they disagree.
         frames, warped = pixels_of(condition)
         blended = encode(blend(frames, warped.colours, warped.weight)) - render_of(condition)
         a, b = warped.colours.unbind(2)
         differences = torch.stack([difference(a, frames), difference(b, frames), difference(a, b)], 2)
-        seen = torch.cat([x, blended, CONTRAST * fold_maps(differences)], 2)
-        out = self.features(_extend(seen), photographs_of(_extend(condition)), t)[..., :h, :w].to(
+        # The network's own part: how far to believe each warped pixel, and what the blend lacks.
+        inputs = torch.cat([x, blended, DIFFERENCE_SCALE * fold_maps(differences)], 2)
+        out = self.features(_extend(inputs), photographs_of(_extend(condition)), t)[..., :h, :w].to(
             torch.promote_types(x.dtype, torch.float32)
         )
-        residual, belief = out[:, :, :CHANNELS], MOST * (unfold_maps(out[:, :, CHANNELS:]) / MOST).tanh()
+        residual, belief = (
+            out[:, :, :CHANNELS],
+            BELIEF_LIMIT * (unfold_maps(out[:, :, CHANNELS:]) / BELIEF_LIMIT).tanh(),
+        )
         x0 = encode(blend(frames, warped.colours, warped.weight, belief)) + self.scale * residual
         return v_from_x0(x_t.to(x0), x0, t)
 
     def features(self, x: Tensor, photographs: Tensor, t: Tensor) -> Tensor:
-        """The belief in the warped pixels, and what the clean latent has beyond the blend in units of `scale`.
+        """The residual of the blend, in units of `scale`, and the belief in the warped pixels.
 
-        x: [B, T, FEATURES, H, W], H, W multiples of 4.  photographs: [B, 2, STILL, H, W].  Returns [B, T, 192 + 128, H, W].
+        x: [B, T, FEATURES, H, W], H and W multiples of 4.  photographs: [B, 2, STILL, H, W].
+        Returns [B, T, 192 + 128, H, W].
         """
         frames = x.shape[1]
         time = self.time(sinusoids(t, self.config.time_channels).to(self.head.weight.dtype))
@@ -117,7 +139,9 @@ class SmallVideo(nn.Module):
             half = block(half, time, frames)
         coarse = self.down_coarse(half)
         photographs = self.photographs(photographs.flatten(0, 1).contiguous(memory_format=torch.channels_last))
-        angles = rotary_angles(frames, (coarse.shape[-2], coarse.shape[-1]), self.config.channels[2] // self.config.heads, x.device)
+        angles = rotary_angles(
+            frames, (coarse.shape[-2], coarse.shape[-1]), self.config.channels[2] // self.config.heads, x.device
+        )
         for block, attention in zip(self.middle, self.attention, strict=True):
             coarse = attention(block(coarse, time, frames), photographs, frames, angles)
         half = half + F.pixel_shuffle(self.up_half(coarse), 2)
@@ -130,7 +154,7 @@ class SmallVideo(nn.Module):
 
 
 def _extend(x: Tensor) -> Tensor:
-    """Repeat the last row and column up to multiples of MULTIPLE. x: [B, T, C, H, W]."""
+    """Repeat the last row and column until both counts are multiples of MULTIPLE. x: [B, T, C, H, W]."""
     below, right = -x.shape[-2] % MULTIPLE, -x.shape[-1] % MULTIPLE
     if below == right == 0:
         return x
@@ -138,18 +162,19 @@ def _extend(x: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """Features made wider, convolved channel by channel, and made narrow again, around a shortcut (after NAFNet, Chen et al. 2022).
+    """A residual block (after NAFNet, Chen et al. 2022): widen, convolve each channel alone, narrow again.
 
-    The timestep scales and shifts what goes in. Two dense convolutions of 128 channels cost as much and fit a clip half as fast.
+    The timestep scales and shifts the input. Two dense convolutions of 128 channels cost as much and fit a clip half as
+    fast.
     """
 
     def __init__(self, channels: int, time_channels: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(channels)
         self.time = nn.Linear(time_channels, 2 * channels)
-        self.widen = nn.Linear(channels, WIDER * channels)
-        self.convolve = nn.Conv2d(WIDER * channels, WIDER * channels, 3, padding=1, groups=WIDER * channels)
-        self.narrow = nn.Linear(WIDER * channels, channels)
+        self.widen = nn.Linear(channels, EXPANSION * channels)
+        self.convolve = nn.Conv2d(EXPANSION * channels, EXPANSION * channels, 3, padding=1, groups=EXPANSION * channels)
+        self.narrow = nn.Linear(EXPANSION * channels, channels)
         nn.init.zeros_(self.narrow.weight)
         nn.init.zeros_(self.narrow.bias)
 
@@ -162,35 +187,47 @@ class Block(nn.Module):
 
 
 def shift_in_time(x: Tensor, frames: int) -> Tensor:
-    """Take some channels from the frame before and some from the frame after, zeros beyond the ends. x: [B T, H, W, C]."""
+    """Take some channels from the previous and some from the next frame; zeros past the ends. x: [B T, H, W, C]."""
     video = x.unflatten(0, (-1, frames))
-    k = x.shape[-1] // SHIFTED
-    nothing = torch.zeros_like(video[:, :1, ..., :k])
-    before = torch.cat([nothing, video[:, :-1, ..., :k]], 1)
-    after = torch.cat([video[:, 1:, ..., k : 2 * k], nothing], 1)
+    k = x.shape[-1] // SHIFT_DIVISOR
+    zeros = torch.zeros_like(video[:, :1, ..., :k])
+    before = torch.cat([zeros, video[:, :-1, ..., :k]], 1)
+    after = torch.cat([video[:, 1:, ..., k : 2 * k], zeros], 1)
     return torch.cat([before, after, video[..., 2 * k :]], -1).flatten(0, 1)
 
 
 class Attention(nn.Module):
-    """Every token of the clip attends to all tokens of the clip and of both photographs, then passes a feed-forward network."""
+    """Every token of the clip attends to all tokens of the clip and of both photographs.
+
+    A feed-forward network follows.
+    """
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.norm, self.norm_photographs, self.norm_out = nn.LayerNorm(channels), nn.LayerNorm(channels), nn.LayerNorm(channels)
+        self.norm, self.norm_photographs, self.norm_out = (
+            nn.LayerNorm(channels),
+            nn.LayerNorm(channels),
+            nn.LayerNorm(channels),
+        )
         self.query = nn.Linear(channels, channels)
         self.key_value = nn.Linear(channels, 2 * channels)
         self.out = nn.Linear(channels, channels)
-        self.feed_forward = nn.Sequential(nn.Linear(channels, 2 * channels), nn.GELU("tanh"), nn.Linear(2 * channels, channels))
+        self.feed_forward = nn.Sequential(
+            nn.Linear(channels, 2 * channels), nn.GELU("tanh"), nn.Linear(2 * channels, channels)
+        )
 
     def forward(self, x: Tensor, photographs: Tensor, frames: int, angles: Tensor) -> Tensor:
         """x: [B T, C, H, W].  photographs: [2 B, C, H, W].  angles: see `rotary_angles`.  Returns [B T, C, H, W]."""
         shape = x.shape
         tokens = x.permute(0, 2, 3, 1).reshape(shape[0] // frames, -1, shape[1])
-        seen = photographs.permute(0, 2, 3, 1).reshape(len(tokens), -1, shape[1])
+        photograph_tokens = photographs.permute(0, 2, 3, 1).reshape(len(tokens), -1, shape[1])
         inner = self.norm(tokens)
         query = self._split(self.query(inner))
-        key, value = (self._split(part) for part in self.key_value(torch.cat([inner, self.norm_photographs(seen)], 1)).chunk(2, -1))
+        key, value = (
+            self._split(part)
+            for part in self.key_value(torch.cat([inner, self.norm_photographs(photograph_tokens)], 1)).chunk(2, -1)
+        )
         query, key = turn(query, angles[: tokens.shape[1]]), turn(key, angles)
         mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
         tokens = tokens + self.out(mixed)
@@ -203,18 +240,21 @@ class Attention(nn.Module):
 
 
 def rotary_angles(frames: int, size: tuple[int, int], width: int, device: torch.device) -> Tensor:
-    """Angles of the rotary position (Su et al. 2021) of the clip's tokens, then the photographs', [(T + 2) H W, width / 2].
+    """Angles of the rotary position embedding (Su et al. 2021), [(T + 2) H W, width / 2].
 
-    A quarter of a head's pairs turn with the place on the path, the others with row and column.
+    The clip's tokens come first, then the photographs'. A quarter of a head's channel pairs turn with the position
+    along the path. The others turn with row and column.
     """
     pairs = width // 2
-    of_time = pairs // 4
-    of_row = (pairs - of_time) // 2
-    counts = (of_time, of_row, pairs - of_time - of_row)
-    path = torch.linspace(0, PATH, frames)
+    time_pairs = pairs // 4
+    row_pairs = (pairs - time_pairs) // 2
+    counts = (time_pairs, row_pairs, pairs - time_pairs - row_pairs)
+    path = torch.linspace(0, PATH_LENGTH, frames)
     axes = (torch.cat([path, path[[0, -1]]]), torch.arange(size[0]).float(), torch.arange(size[1]).float())
     grid = torch.meshgrid(*axes, indexing="ij")
-    angles = [place.reshape(-1, 1) * math.pi / 2 * 0.5 ** torch.arange(n) for place, n in zip(grid, counts, strict=True)]
+    angles = [
+        position.reshape(-1, 1) * math.pi / 2 * 0.5 ** torch.arange(n) for position, n in zip(grid, counts, strict=True)
+    ]
     return torch.cat(angles, -1).to(device)
 
 

@@ -1,4 +1,7 @@
-"""A render along a path and the two photographs -> the repaired clip, by `small`: any size, any number of frames, one step or several."""
+"""`small` at work: a render along a path and the two photographs -> the repaired clip.
+
+Any size and number of frames, one step or more.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +20,19 @@ from stages.video.small_codec import FRAMES, decode, encode
 from stages.video.small_condition import condition
 from stages.video.warp import Warped, warp
 
-MULTIPLE = 16  # sides are extended to multiples of this
+# Height and width are extended to multiples of this: a latent pixel has 4 pixels, a coarsest one 4 latent pixels.
+MULTIPLE = 16
 
 Leap = int | Callable[[Tensor, Tensor], int]
-"""The timestep to leap to, or what chooses it: (render's latent [1, T, 192, H, W], coverage [1, F, h, w]) -> 1 to 999."""
+"""The leap step, 1 to 999, or its choice: (render's latent [1, T, 192, H, W], coverage [1, F, h, w]) -> leap step."""
 
 
 def small_student(backbone: Backbone, leap: Leap, seed: int = 0, steps: int = 1) -> Callable[[Clip, Views], Clip]:
     """The student for `stages.generate.repair`. Raises InputError for a clip without coverage or depth.
 
-    backbone: a trained `SmallVideo`.  seed: of the noise, which is drawn on the CPU: the same seed, the same clip.
-    steps: of the sampler, evenly spaced from the leap down; 1 is what it was distilled for.
+    backbone: a trained `SmallVideo`.  seed: of the noise. It is sampled on the CPU, so the same seed gives the same
+    clip everywhere.
+    steps: of the sampler, evenly spaced from the leap step down. The network was distilled for 1.
     """
     if steps < 1 or (isinstance(leap, int) and not 0 < leap < STEPS):
         raise InputError("bad sampler", f"{steps} steps from t = {leap}", f"give at least 1 step from 1 to {STEPS - 1}")
@@ -36,7 +41,9 @@ def small_student(backbone: Backbone, leap: Leap, seed: int = 0, steps: int = 1)
     def repair(clip: Clip, views: Views) -> Clip:
         if clip.coverage is None or clip.depth is None:
             raise InputError("cannot repair the clip", "it has no coverage or no depth", "render it with this program")
-        frames = repair_frames(backbone, clip.frames, clip.coverage, views.images, warp(views, clip.cameras, clip.depth), leap, seed, steps)
+        frames = repair_frames(
+            backbone, clip.frames, clip.coverage, views.images, warp(views, clip.cameras, clip.depth), leap, seed, steps
+        )
         return replace(clip, frames=frames)
 
     return repair
@@ -54,27 +61,37 @@ def repair_frames(
 ) -> Tensor:
     """The chain on pixels: encode, leap, denoise, decode.
 
-    frames: [F, 3, h, w] in [0, 1].  coverage: [F, h, w].  photographs: [2, 3, ...], stretched to h x w if they are not.
-    warped: the photographs from the frames' cameras.  leap, seed, steps: see `small_student`.  Returns frames like `frames`, in [0, 1].
-    Raises RunError if they are not finite.
+    frames: [F, 3, h, w] in [0, 1].  coverage: [F, h, w].  photographs: [2, 3, ...], resized to h x w where they differ.
+    warped: the photographs as the frames' cameras see them.  leap, seed, steps: see `small_student`.
+    Returns frames like `frames`. Raises RunError if they are not finite.
     """
     count, _, h, w = frames.shape
-    photographs = photographs if photographs.shape[-2:] == (h, w) else F.interpolate(photographs, (h, w), mode="bicubic", antialias=True)
-    known = extend(coverage[:, None])[None, :, 0]
+    if photographs.shape[-2:] != (h, w):
+        photographs = F.interpolate(photographs, (h, w), mode="bicubic", antialias=True)
+    extended_coverage = extend(coverage[:, None])[None, :, 0]
     latent = encode(extend(frames)[None])
-    seen = Warped(extend(warped.colours.flatten(1, 2)).unflatten(1, (2, 3))[None], extend(warped.weight)[None])
-    beside = condition(latent, known, extend(photographs, still=True)[None].clamp(0, 1), seen)
-    first = leap if isinstance(leap, int) else leap(latent, known)
+    extended_warped = Warped(
+        extend(warped.colours.flatten(1, 2)).unflatten(1, (2, 3))[None], extend(warped.weight)[None]
+    )
+    clip_condition = condition(
+        latent, extended_coverage, extend(photographs, still=True)[None].clamp(0, 1), extended_warped
+    )
+    t = leap if isinstance(leap, int) else leap(latent, extended_coverage)
     noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed))
-    x = several_steps(backbone, latent, beside, torch.tensor([first]), noise, steps)
+    x = several_steps(backbone, latent, clip_condition, torch.tensor([t]), noise, steps)
     out = decode(x)[0, :count, :, :h, :w].clamp(0, 1)
     if not bool(torch.isfinite(out).all()):
-        raise RunError("the student's frames hold NaN or infinite values", "its weights are damaged", "train or install them again")
+        raise RunError(
+            "the student's frames hold NaN or infinite values", "its weights are damaged", "train or install them again"
+        )
     return out
 
 
 def extend(frames: Tensor, still: bool = False) -> Tensor:
-    """Repeat the last row and column up to multiples of 16 and, unless `still`, the last frame up to 4k + 1, k > 0. [F, C, h, w]."""
+    """Repeat the last row and column until both counts are multiples of 16, and the last frame until 4k + 1, k > 0.
+
+    frames: [F, C, h, w].  still: these are single images, so their number stays.
+    """
     h, w = frames.shape[-2:]
     frames = F.pad(frames, (0, -w % MULTIPLE, 0, -h % MULTIPLE), mode="replicate")
     missing = 0 if still else max((1 - len(frames)) % FRAMES, FRAMES + 1 - len(frames))

@@ -17,7 +17,7 @@ def test_full_size_has_exactly_the_released_tensors(part: str, config: dict[str,
 
 
 def test_rotary_table() -> None:
-    """The sums of SPEC 5.2."""
+    """The sums of the released code's tables (videoscene/utils.py, prepare_rotary_positional_embeddings)."""
     cos, sin = rotary(SimpleNamespace(**TRANSFORMER_5B), 13, (60, 90))
     assert cos.shape == sin.shape == (17550, 64)
     assert abs(float(cos.double().sum()) - 721837.8514) < 0.05

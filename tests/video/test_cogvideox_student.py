@@ -7,7 +7,14 @@ from stages.errors import InputError, RunError
 from stages.generate import repair
 from stages.scene import Clip, Views
 from stages.video.cogvideox_network import CogVideoX
-from stages.video.cogvideox_student import UPSTREAM_POSED, UPSTREAM_UNPOSED, StepSettings, largest_crop, require_frames, student
+from stages.video.cogvideox_student import (
+    UPSTREAM_POSED,
+    UPSTREAM_UNPOSED,
+    StepSettings,
+    largest_crop,
+    require_frames,
+    student,
+)
 from tests.video.tiny import scene
 
 SETTINGS = StepSettings(t=549, seed=7)

@@ -1,6 +1,6 @@
 import torch
 
-from stages.video.one_step import draw_sigma, one_step, place_ends
+from stages.video.one_step import one_step, place_ends, sample_sigma
 from stages.video.schedule import add_noise
 from tests.video.tiny import velocity
 
@@ -33,6 +33,6 @@ def test_the_photographs_are_at_the_ends() -> None:
 
 def test_sigma_is_log_normal() -> None:
     generator = torch.Generator().manual_seed(0)
-    logs = torch.cat([draw_sigma(generator, torch.zeros(1)) for _ in range(4000)]).log()
+    logs = torch.cat([sample_sigma(generator, torch.zeros(1)) for _ in range(4000)]).log()
     assert abs(float(logs.mean()) + 3) < 0.03
     assert abs(float(logs.std()) - 0.5) < 0.02

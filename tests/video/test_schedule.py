@@ -72,7 +72,7 @@ def test_a_perfect_prediction_goes_down_the_forward_process(pair: tuple[torch.Te
 
 
 def test_coefficients_in_bfloat16() -> None:
-    """As diffusers rounds them (SPEC 1.9), and as they are."""
+    """The coefficients as diffusers rounds them, and without rounding."""
     like = torch.zeros(2, 1, dtype=torch.bfloat16)
     t = torch.tensor([459, 549])
     signal, sigma = levels(t, like, rounded=True)

@@ -5,7 +5,7 @@ from torch import Tensor
 from stages.video.one_step import one_step
 from stages.video.schedule import ddim_step
 from stages.video.small_codec import CHANNELS, encode
-from stages.video.small_condition import COLOURS, CONDITION_CHANNELS, condition, photographs_of, pixels_of, render_of
+from stages.video.small_condition import CONDITION_CHANNELS, WARPED_AT, condition, photographs_of, pixels_of, render_of
 from stages.video.small_network import SMALL_VIDEO, SmallVideo, SmallVideoConfig
 from stages.video.warp import Warped, blend
 
@@ -75,7 +75,7 @@ def test_the_condition_holds_what_it_says() -> None:
     torch.testing.assert_close(render_of(known), latent)
     torch.testing.assert_close(photographs_of(known)[:, 1], encode(photographs[:, [1]])[:, 0, :48])
     torch.testing.assert_close(known[:, :, CHANNELS : CHANNELS + 64], torch.ones(1, 3, 64, 2, 2))
-    assert float(known[:, 1, CHANNELS + 64 : COLOURS].abs().max()) == 0
+    assert float(known[:, 1, CHANNELS + 64 : WARPED_AT].abs().max()) == 0
     frames, back = pixels_of(known)
     torch.testing.assert_close(frames, render, atol=1e-5, rtol=0)
     torch.testing.assert_close(back.weight, weight)

@@ -1,4 +1,4 @@
-"""The one step against tensors that the released code gave with tiny weights at full size (SPEC 1.12)."""
+"""The one step against tensors that the released code gave with tiny weights at full size (videoscene/pipeline.py, video_gen)."""
 
 import json
 from pathlib import Path

@@ -9,7 +9,7 @@ from torch import Tensor
 from stages.errors import InputError
 from stages.geometry import project, unproject
 from stages.scene import Cameras, Views
-from stages.video.warp import AROUND, DIFFERENCE, RENDER, blend, warp
+from stages.video.warp import RENDER_WEIGHT, TRUST_SCALE, WINDOW, blend, warp
 
 SIZE = (24, 32)
 WALL = 3.0  # metres in front of the cameras
@@ -91,8 +91,8 @@ def test_a_blend_by_hand() -> None:
     frames = torch.full((1, 3, 8, 8), 0.5)
     colours = torch.stack([torch.full((3, 8, 8), 0.6), torch.full((3, 8, 8), 0.1)])[None]
     weight = torch.stack([torch.full((8, 8), 0.75), torch.full((8, 8), 0.25)])[None]
-    trust = [0.75 * math.exp(-0.1 / DIFFERENCE), 0.25 * math.exp(-0.4 / DIFFERENCE)]
-    wanted = (RENDER * 0.5 + trust[0] * 0.6 + trust[1] * 0.1) / (RENDER + sum(trust))
+    trust = [0.75 * math.exp(-0.1 / TRUST_SCALE), 0.25 * math.exp(-0.4 / TRUST_SCALE)]
+    wanted = (RENDER_WEIGHT * 0.5 + trust[0] * 0.6 + trust[1] * 0.1) / (RENDER_WEIGHT + sum(trust))
     torch.testing.assert_close(blend(frames, colours, weight), torch.full((1, 3, 8, 8), wanted))
     torch.testing.assert_close(blend(frames, colours, 0 * weight), frames)
     sure = torch.tensor([0.0, 50.0])[None, :, None, None].expand_as(weight)
@@ -105,12 +105,15 @@ def test_a_single_pixel_that_differs_changes_the_trust_of_those_around_it() -> N
     colours[..., 4, 4] = 1.0
     weight = torch.full((1, 2, 9, 9), 0.5)
     out = blend(frames, colours, weight)
-    trust = math.exp(-0.5 / AROUND**2 / DIFFERENCE)
-    assert float(out[0, 0, 4, 4]) == pytest.approx((RENDER * 0.5 + trust) / (RENDER + trust), rel=1e-5)
+    trust = math.exp(-0.5 / WINDOW**2 / TRUST_SCALE)
+    assert float(out[0, 0, 4, 4]) == pytest.approx((RENDER_WEIGHT * 0.5 + trust) / (RENDER_WEIGHT + trust), rel=1e-5)
 
 
 def test_gradients_reach_the_belief() -> None:
     g = torch.Generator().manual_seed(0)
-    parts = [torch.rand(shape, generator=g, dtype=torch.float64) for shape in ((1, 3, 6, 6), (1, 2, 3, 6, 6), (1, 2, 6, 6), (1, 2, 6, 6))]
+    parts = [
+        torch.rand(shape, generator=g, dtype=torch.float64)
+        for shape in ((1, 3, 6, 6), (1, 2, 3, 6, 6), (1, 2, 6, 6), (1, 2, 6, 6))
+    ]
     belief = parts[3].requires_grad_()
     assert torch.autograd.gradcheck(lambda b: blend(*parts[:3], b), belief)
