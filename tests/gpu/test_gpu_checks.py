@@ -1,0 +1,23 @@
+"""The checks for a GPU run to their end on a CPU at tiny size, where a GPU and a CPU cannot differ."""
+
+import pytest
+import torch
+
+from tests.gpu.check import PARTS, run
+from tests.gpu.findings import Findings
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_nothing_is_off_on_a_cpu(part: str) -> None:
+    assert run(part, dry=True).failed == []
+
+
+def test_a_check_that_raises_does_not_hide_the_next(capsys: pytest.CaptureFixture[str]) -> None:
+    findings = Findings(torch.device("cpu"), dry=True)
+    assert findings.attempt("broken", lambda: torch.ones(2) @ torch.ones(3)) is None
+    findings.tell("off", "2", good=False)
+    findings.tell("right", "1", good=True)
+    assert findings.failed == ["broken", "off"]
+    printed = capsys.readouterr().out
+    assert "FAIL broken" in printed
+    assert "ok   right" in printed
