@@ -34,6 +34,7 @@ PARTS = {
 
 def run(part: str, dry: bool) -> Findings:
     """Run one part on the first GPU, or dry on the CPU."""
+    torch.manual_seed(0)
     findings = Findings(torch.device("cpu" if dry else "cuda"), dry)
     findings.attempt(part, lambda: PARTS[part](findings))
     return findings

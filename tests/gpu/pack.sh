@@ -1,5 +1,5 @@
 #!/bin/bash
-# Fills .gpu/ with what a GPU machine without network may lack (14 MB): bash tests/gpu/pack.sh, in the repository's root.
+# Fills .gpu/ with what a GPU machine without network may lack, 14 MB: bash tests/gpu/pack.sh
 #
 # Three wheels that hold no compiled code, so that any Python takes them, and the example pair with its cameras, so that
 # neither kornia nor pycolmap is needed there. torch, numpy, safetensors, pyyaml, pillow and pytest must be there.

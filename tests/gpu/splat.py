@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from tests.gpu.findings import Findings
 from tests.splat.scenes import errors, random_scene
 from tests.tools.benchmark_splat import camera, room
 
+ROOT = Path(__file__).resolve().parents[2]
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("wide", {}),
     ("wide", {"render_mode": "RGB+ED"}),
@@ -113,7 +115,7 @@ def _spoiled(findings: Findings, on_device: Any, name: str, leaf: str, value: fl
 
 def _no_gaussian(findings: Findings) -> None:
     code = NO_GAUSSIAN.format(device=findings.device)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT)
     last = done.stderr.strip().splitlines()[-1:]
     findings.tell("no Gaussian at all", f"exit code {done.returncode} {' '.join(last)[:100]}", done.returncode == 0)
 
