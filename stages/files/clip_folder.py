@@ -1,4 +1,7 @@
-"""Clips and Views as folders: PNG images with their cameras in transforms.json. A clip between stages is never a lossy file."""
+"""Clips and views as folders of PNG images with their cameras in transforms.json.
+
+Stages pass a clip on in this lossless form. The mp4 beside it is for people.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,15 @@ from stages.files.transforms import read_transforms, write_transforms
 from stages.files.video import write_mp4
 from stages.scene import Cameras, Clip, Views
 
-DEPTH_UNIT = "depth_unit_scale_factor"  # scene units a level of the depth PNGs; nerfstudio's name for it
+# nerfstudio's key for the depth, in scene units, that one level of a depth PNG stands for.
+DEPTH_UNIT = "depth_unit_scale_factor"
 
 
 def write_clip(folder: Path, clip: Clip) -> None:
-    """Write frames/0000.png..., alpha/ and depth/ of the same names (where there are coverage and depth), video.mp4 and transforms.json.
+    """Write a clip: frames/0000.png and so on, video.mp4, transforms.json; coverage into alpha/ and depth into depth/.
 
-    8 bits a channel, 16 of depth; fps and the unit of depth stand in transforms.json. The folder is created; it must not hold frames
-    yet. Not atomic: write into what publish yields.
+    Colours and coverage have 8 bits, depth has 16. transforms.json also holds fps and the unit of depth. The folder is
+    created and must not hold frames yet. The write is not atomic, so give a folder that `publish` yields.
     Raises InputError, RunError as the writers of each file do.
     """
     names = _fresh(folder, "frames", len(clip.cameras))
@@ -39,10 +43,9 @@ def write_clip(folder: Path, clip: Clip) -> None:
 
 
 def read_clip(folder: Path) -> Clip:
-    """Read what write_clip wrote: all float32, coverage and depth None where there is none. The video is not read.
+    """Read what write_clip wrote, as float32. Coverage or depth that was not written is None. video.mp4 is not read.
 
-    Raises InputError when a file is missing or damaged, an image has not the size of the cameras, or the frames or coverage maps
-    are not as many as the cameras.
+    Raises InputError when a file is missing or damaged, or when the sizes or numbers of images and cameras differ.
     """
     cameras, paths = _cameras(folder)
     _require_count(folder / "frames", len(cameras))
@@ -52,14 +55,15 @@ def read_clip(folder: Path) -> Clip:
         _require_count(folder / "alpha", len(cameras))
         maps = [folder / "alpha" / path.name for path in paths]
         coverage = torch.stack([_sized(read_gray(path), cameras, path) for path in maps])
-    fps = _positive(folder / "transforms.json", "fps")
-    return Clip(torch.stack(frames), cameras, coverage, Clip.fps if fps is None else fps, _read_depth(folder, cameras, paths))
+    fps = _positive(folder / "transforms.json", "fps") or Clip.fps
+    return Clip(torch.stack(frames), cameras, coverage, fps, _read_depth(folder, cameras, paths))
 
 
 def write_views(folder: Path, views: Views) -> None:
-    """Write images/0000.png... and transforms.json, and depth/0000.png... (16 bit, unit in transforms.json) where there is depth.
+    """Write posed photographs: images/0000.png and so on, transforms.json, and depth into depth/.
 
-    8 bits a channel. The folder is created; it must not hold images yet. Not atomic: write into what publish yields.
+    Colours have 8 bits, depth has 16. The folder is created and must not hold images yet. The write is not atomic, so
+    give a folder that `publish` yields.
     Raises InputError, RunError as the writers of each file do.
     """
     names = _fresh(folder, "images", len(views.cameras))
@@ -70,9 +74,9 @@ def write_views(folder: Path, views: Views) -> None:
 
 
 def read_views(folder: Path) -> Views:
-    """Read posed images (any nerfstudio folder) and, where write_views put it, their depth: all float32.
+    """Read posed images from any nerfstudio folder, and depth if write_views wrote it, as float32.
 
-    Raises InputError when a file is missing or damaged, or an image has not the size of the cameras.
+    Raises InputError when a file is missing or damaged, or when the sizes of an image and its camera differ.
     """
     cameras, paths = _cameras(folder)
     images = torch.stack([_sized(read_image(path, min_side=1), cameras, path) for path in paths])
@@ -80,17 +84,20 @@ def read_views(folder: Path) -> Views:
 
 
 def write_depth_maps(folder: Path, names: Sequence[str], depth: Tensor | None) -> dict[str, float]:
-    """Write folder/depth/NAME of each map of depth [N, h, w], where there is depth. Returns what transforms.json is to say of it."""
+    """Write depth [N, h, w] as folder/depth/NAME, one file per name. Returns the entries for transforms.json.
+
+    Without depth (None) nothing is written and the entries are empty.
+    """
     if depth is None:
         return {}
     unit = depth_unit(depth)
-    for name, one in zip(names, depth, strict=True):
-        write_depth(folder / "depth" / name, one, unit)
+    for name, depth_map in zip(names, depth, strict=True):
+        write_depth(folder / "depth" / name, depth_map, unit)
     return {DEPTH_UNIT: unit}
 
 
 def _read_depth(folder: Path, cameras: Cameras, paths: list[Path]) -> Tensor | None:
-    """The depth of the images `paths`, [N, h, w], or None where there is none."""
+    """The depth maps of the images `paths`, [N, h, w], or None if transforms.json states no depth unit."""
     unit = _positive(folder / "transforms.json", DEPTH_UNIT)
     if unit is None:
         return None
@@ -99,7 +106,7 @@ def _read_depth(folder: Path, cameras: Cameras, paths: list[Path]) -> Tensor | N
 
 
 def _fresh(folder: Path, kind: str, count: int) -> list[str]:
-    """Create folder/kind, which must be new so that no image of an earlier run stays in it, and name `count` images."""
+    """Create folder/kind, which must not exist yet, and return names for `count` images."""
     with writing(folder / kind):
         (folder / kind).mkdir(parents=True)
     return [f"{index:04d}.png" for index in range(count)]
@@ -113,20 +120,19 @@ def _cameras(folder: Path) -> tuple[Cameras, list[Path]]:
 def _sized(image: Tensor, cameras: Cameras, path: Path) -> Tensor:
     (h, w), (height, width) = cameras.size, image.shape[-2:]
     if (height, width) != (h, w):
-        raise InputError(
-            f"cannot use {path}", f"{width} x {height} pixels for a camera of {w} x {h}", "resize it, or correct transforms.json"
-        )
+        why = f"{width} x {height} pixels for a camera of {w} x {h}"
+        raise InputError(f"cannot use {path}", why, "resize it, or correct transforms.json")
     return image
 
 
 def _require_count(folder: Path, count: int) -> None:
-    found = sum(1 for _ in folder.glob("*.png"))
-    if found != count:
-        raise InputError(f"cannot read {folder}", f"{found} images for {count} cameras", "write the clip again")
+    images = sum(1 for _ in folder.glob("*.png"))
+    if images != count:
+        raise InputError(f"cannot read {folder}", f"{images} images for {count} cameras", "write the clip again")
 
 
 def _positive(path: Path, key: str) -> float | None:
-    """A positive number among the top-level keys of a JSON file, None where the key is absent."""
+    """The positive number under a top-level key of a JSON file, or None if the key is absent."""
     value = read_json(path).get(key)
     if value is None:
         return None

@@ -1,6 +1,6 @@
 """COLMAP models: world-to-camera poses (x right, y down, z forward), pinhole cameras, sparse points.
 
-Written by pycolmap; read by colmap_binary, which says why.
+pycolmap writes them. colmap_binary.py reads them, because pycolmap does not survive damaged files.
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ from stages.files.os_errors import writing
 from stages.geometry import rotations
 from stages.scene import Cameras
 
-MODEL = Path("sparse", "0")  # where COLMAP puts the first model of a scene, and where 3DGS trainers look for it
+MODEL = Path("sparse", "0")  # the folder of a scene's first model, where COLMAP writes it and 3DGS trainers look for it
+
+
+REPORT = "report this: no stage should produce them"
+DAMAGED = "the file is damaged: write it again"
 
 
 def write_colmap(
@@ -28,11 +32,11 @@ def write_colmap(
     colors: Tensor | None = None,
     observations: Tensor | None = None,
 ) -> None:
-    """Write a binary COLMAP model into folder/sparse/0: PINHOLE cameras (one if all agree), images 1..N in order, points.
+    """Write a binary COLMAP model into folder/sparse/0, with PINHOLE cameras and images 1..N in their order.
 
-    names: one image name a camera.  points: [P, 3], scene units.  colors: [P, 3] in [0, 1], grey where absent.
-    observations: [O, 4], where points were seen: index of the point, index of the image, x, y (px); a point that is not among them has no
-    track. Raises InputError on skewed intrinsics or NaN, RunError when the disk is full.
+    names: one image name per camera.  points: [P, 3], scene units.  colors: [P, 3] in [0, 1], by default grey.
+    observations: [O, 4], rows of point index, image index, x, y (px); a point without observations gets an empty track.
+    Raises InputError on skewed intrinsics or NaN, RunError when the disk is full.
     """
     import pycolmap
 
@@ -41,38 +45,45 @@ def write_colmap(
     K = cameras.K.detach().double().cpu().numpy()
     c2w = cameras.c2w.detach().double().cpu().numpy()
     if np.any(K[:, 0, 1]):
-        raise InputError(f"cannot write {folder}", "a camera has skewed intrinsics", "give K = [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]")
+        why, hint = "a camera has skewed intrinsics", "give K = [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]"
+        raise InputError(f"cannot write {folder}", why, hint)
     model = pycolmap.Reconstruction()
-    seen = _observations(folder, observations)
+    rows = _observations(folder, observations)
+    # Cameras.
     shared = len(np.unique(K, axis=0)) == 1
     for index, k in enumerate(K[:1] if shared else K):
         h, w = cameras.size
         parameters = [k[0, 0], k[1, 1], k[0, 2], k[1, 2]]
-        model.add_camera_with_trivial_rig(pycolmap.Camera(model="PINHOLE", width=w, height=h, params=parameters, camera_id=index + 1))
+        camera = pycolmap.Camera(model="PINHOLE", width=w, height=h, params=parameters, camera_id=index + 1)
+        model.add_camera_with_trivial_rig(camera)
+    # Images: poses and keypoints.
     for index, (pose, name) in enumerate(zip(c2w, names, strict=True)):
-        # A quaternion is a rotation exactly, a matrix from a text file to 1e-4: the nearest one, or else the camera centre would move.
+        # COLMAP stores an exact rotation (a quaternion), but a matrix from a text file is one to 1e-4 only. So the
+        # nearest rotation is taken before the translation is computed, or else the camera centre would move.
         left, _, right = np.linalg.svd(pose[:3, :3].T)
         rotation = left @ right
         w2c = np.concatenate([rotation, -rotation @ pose[:3, 3:]], axis=1)
-        keypoints = seen[seen[:, 1] == index, 2:]
+        keypoints = rows[rows[:, 1] == index, 2:]
         image = pycolmap.Image(name=name, keypoints=keypoints, camera_id=1 if shared else index + 1, image_id=index + 1)
         model.add_image_with_trivial_frame(image, pycolmap.Rigid3d(w2c))
+    # Points. A track element names an image and the number of a keypoint in it.
     xyz, rgb = _points(folder, points, colors)
     tracks = [pycolmap.Track() for _ in xyz]
     keypoint = np.zeros(len(cameras), dtype=int)
-    for point, view in seen[:, :2].astype(int):
+    for point, view in rows[:, :2].astype(int):
         tracks[point].add_element(int(view) + 1, int(keypoint[view]))
         keypoint[view] += 1
-    for place, track, color in zip(xyz, tracks, rgb, strict=True):
-        model.add_point3D(place, track, color)
+    for position, track, color in zip(xyz, tracks, rgb, strict=True):
+        model.add_point3D(position, track, color)
     model.update_point_3d_errors()
     with writing(folder):
         (folder / MODEL).mkdir(parents=True, exist_ok=True)
         model.write_binary(str(folder / MODEL))
     try:
-        read_colmap(folder)  # pycolmap does not notice a disk that fills up
+        read_colmap(folder)  # pycolmap does not notice when the disk fills up
     except InputError as error:
-        raise RunError(f"cannot write {folder}", error.why, "check that the disk is not full and run again") from error
+        hint = "check that the disk is not full and run again"
+        raise RunError(f"cannot write {folder}", error.why, hint) from error
 
 
 def _points(folder: Path, points: Tensor | None, colors: Tensor | None) -> tuple[np.ndarray, np.ndarray]:
@@ -80,49 +91,54 @@ def _points(folder: Path, points: Tensor | None, colors: Tensor | None) -> tuple
     xyz = np.zeros((0, 3)) if points is None else points.detach().double().cpu().numpy()
     rgb = torch.full(xyz.shape, 0.5) if colors is None else colors.detach().cpu()
     if not np.isfinite(xyz).all() or not bool(torch.isfinite(rgb).all()):
-        raise InputError(f"cannot write {folder}", "some points or colours are NaN or infinite", "report this: no stage should make them")
+        raise InputError(f"cannot write {folder}", "some points or colours are NaN or infinite", REPORT)
     return xyz, (rgb.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
 
 
 def _observations(folder: Path, observations: Tensor | None) -> np.ndarray:
     """Rows of point, image, x, y, [O, 4] float64."""
-    seen = np.zeros((0, 4)) if observations is None else observations.detach().double().cpu().numpy()
-    if not np.isfinite(seen).all():
-        raise InputError(f"cannot write {folder}", "some observations are NaN or infinite", "report this: no stage should make them")
-    return seen
+    rows = np.zeros((0, 4)) if observations is None else observations.detach().double().cpu().numpy()
+    if not np.isfinite(rows).all():
+        raise InputError(f"cannot write {folder}", "some observations are NaN or infinite", REPORT)
+    return rows
 
 
 def read_colmap(folder: Path) -> tuple[Cameras, list[str], Tensor]:
-    """Read a binary COLMAP model from folder/sparse/0, or from the folder itself: cameras (float64), names, points [P, 3] (float64).
+    """Read a binary COLMAP model from folder/sparse/0, or from the folder itself.
 
-    Images come in the order of their ids. Raises InputError: no such model, damaged, no images, a camera that is distorted or no
-    pinhole, images of several sizes, poses that are not rigid and finite.
+    Returns cameras and image names in the order of the image ids, and points [P, 3]. Numbers are float64.
+    Raises InputError: no such model, damaged, no images, a camera that is distorted or not a pinhole, images of several
+    sizes, poses that are not rigid and finite.
     """
     root = folder / MODEL if (folder / MODEL).is_dir() else folder
     if not (root / "cameras.bin").is_file() and (root / "cameras.txt").is_file():
-        raise InputError(f"cannot read {folder}", "a text model", "convert it: colmap model_converter --output_type BIN")
-    intrinsics, images, points = read_cameras(root / "cameras.bin"), read_images(root / "images.bin"), read_points(root / "points3D.bin")
+        hint = "convert it: colmap model_converter --output_type BIN"
+        raise InputError(f"cannot read {folder}", "it is a text model", hint)
+    intrinsics, images = read_cameras(root / "cameras.bin"), read_images(root / "images.bin")
+    points = read_points(root / "points3D.bin")
     what = f"cannot read {root}"
     if not images:
         raise InputError(what, "the model has no images", HINT)
+    # Images in order, each with its camera.
     ordered = [images[identity] for identity in sorted(images)]
     if any(image.camera_id not in intrinsics for image in ordered):
         raise InputError(what, "an image has no camera", HINT)
     used = [intrinsics[image.camera_id] for image in ordered]
     if len({camera.size for camera in used}) > 1:
         raise InputError(what, "its images have different sizes", "resize all images to one size")
+    # Intrinsics and camera-to-world poses.
     K = torch.eye(3, dtype=torch.float64).repeat(len(ordered), 1, 1)
     K[:, (0, 1, 0, 1), (0, 1, 2, 2)] = torch.tensor([camera.intrinsics for camera in used], dtype=torch.float64)
     quaternion = torch.tensor([image.quaternion for image in ordered], dtype=torch.float64)
     if not bool((quaternion.norm(dim=-1) > 0).all()):
-        raise InputError(what, "a pose has a rotation of length 0, or NaN", "the file is damaged: write it again")
+        raise InputError(what, "the quaternion of a pose has length 0 or is NaN", DAMAGED)
     rotation = rotations(quaternion)
     translation = torch.tensor([image.translation for image in ordered], dtype=torch.float64)
     c2w = torch.eye(4, dtype=torch.float64).repeat(len(ordered), 1, 1)
     c2w[:, :3, :3] = rotation.mT
     c2w[:, :3, 3:] = -rotation.mT @ translation[:, :, None]
     if not np.isfinite(points).all():
-        raise InputError(what, "some points are NaN or infinite", "the file is damaged: write it again")
+        raise InputError(what, "some points are NaN or infinite", DAMAGED)
     try:
         return Cameras(c2w, K, used[0].size), [image.name for image in ordered], torch.from_numpy(points)
     except InputError as error:

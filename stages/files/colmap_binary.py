@@ -1,7 +1,7 @@
-"""COLMAP's binary model files, read with every length checked (https://colmap.github.io/format.html#binary-file-format).
+"""Reader of COLMAP's binary model files that checks every length.
 
-pycolmap 4.2 aborts the process or never returns on a damaged points3D.bin and accepts a cut-off cameras.bin, so files that nobody
-vouches for are not given to it.
+Format: https://colmap.github.io/format.html#binary-file-format. Untrusted files are not given to pycolmap: version 4.2
+aborts the process or never returns on a damaged points3D.bin, and accepts a cut-off cameras.bin.
 """
 
 from __future__ import annotations
@@ -16,15 +16,18 @@ from stages.errors import InputError
 from stages.files.os_errors import require_file
 
 HINT = "give the folder of a binary COLMAP model, sparse/0"
+UNDISTORT = "undistort the model first"
 
-# Pinhole models by id: the places of fx, fy, cx, cy among the parameters, and the number of parameters; the others are distortion.
+# COLMAP's camera models that become a pinhole when their distortion is 0, by model id (src/colmap/sensor/models.h): the
+# indices of fx, fy, cx, cy among the model's parameters, and the number of parameters. The remaining ones are
+# distortion.
 MODELS = {
-    0: ((0, 0, 1, 2), 3),
-    1: ((0, 1, 2, 3), 4),
-    2: ((0, 0, 1, 2), 4),
-    3: ((0, 0, 1, 2), 5),
-    4: ((0, 1, 2, 3), 8),
-    6: ((0, 1, 2, 3), 12),
+    0: ((0, 0, 1, 2), 3),  # SIMPLE_PINHOLE
+    1: ((0, 1, 2, 3), 4),  # PINHOLE
+    2: ((0, 0, 1, 2), 4),  # SIMPLE_RADIAL
+    3: ((0, 0, 1, 2), 5),  # RADIAL
+    4: ((0, 1, 2, 3), 8),  # OPENCV
+    6: ((0, 1, 2, 3), 12),  # FULL_OPENCV
 }
 
 
@@ -38,7 +41,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class Image:
-    """A pose, world-to-camera (quaternion wxyz, translation), with its camera and file name."""
+    """One image's world-to-camera pose (quaternion wxyz, translation), camera id and file name."""
 
     quaternion: tuple[float, ...]
     translation: tuple[float, ...]
@@ -47,18 +50,18 @@ class Image:
 
 
 class _Reader:
-    """Little-endian values off the front of a file; InputError when it ends too early."""
+    """Reads little-endian values from a file, front to back. Raises InputError when the file ends too early."""
 
     def __init__(self, path: Path) -> None:
         require_file(path, HINT)
-        self.path, self.data, self.at = path, path.read_bytes(), 0
+        self.path, self.data, self.offset = path, path.read_bytes(), 0
 
     def skip(self, count: int) -> int:
-        """Step over `count` bytes; returns where they began."""
-        if count > len(self.data) - self.at:
+        """Skip `count` bytes. Returns the offset at which they begin."""
+        if count > len(self.data) - self.offset:
             raise self.damaged("it is cut off, or states a wrong number of entries")
-        self.at += count
-        return self.at - count
+        self.offset += count
+        return self.offset - count
 
     def take(self, layout: str) -> tuple[float, ...]:
         layout = "<" + layout
@@ -68,10 +71,10 @@ class _Reader:
         return int(self.take("Q")[0])
 
     def name(self) -> str:
-        end = self.data.find(b"\0", self.at)
+        end = self.data.find(b"\0", self.offset)
         if end < 0:
             raise self.damaged("an image name does not end")
-        start, self.at = self.at, end + 1
+        start, self.offset = self.offset, end + 1
         try:
             return self.data[start:end].decode("utf-8")
         except UnicodeDecodeError as error:
@@ -82,38 +85,38 @@ class _Reader:
 
 
 def read_cameras(path: Path) -> dict[int, Camera]:
-    """cameras.bin as camera id -> Camera. InputError when it is damaged, or a camera is distorted or no pinhole."""
+    """Read cameras.bin: camera id -> Camera. Raises InputError when it is damaged or a camera is not a pinhole."""
     reader, cameras = _Reader(path), {}
     for _ in range(reader.count()):
         identity, model, w, h = (int(value) for value in reader.take("IiQQ"))
         if model not in MODELS:
-            raise InputError(f"cannot read {path}", f"camera {identity} is no pinhole (model {model})", "undistort the model first")
-        places, count = MODELS[model]
+            raise InputError(f"cannot read {path}", f"camera {identity} is no pinhole (model {model})", UNDISTORT)
+        indices, count = MODELS[model]
         values = reader.take(f"{count}d")
-        if any(value != 0 for index, value in enumerate(values) if index not in places):
-            raise InputError(f"cannot read {path}", f"camera {identity} has lens distortion", "undistort the model first")
-        fx, fy, cx, cy = (values[place] for place in places)
+        if any(value != 0 for index, value in enumerate(values) if index not in indices):
+            raise InputError(f"cannot read {path}", f"camera {identity} has lens distortion", UNDISTORT)
+        fx, fy, cx, cy = (values[index] for index in indices)
         cameras[identity] = Camera((fx, fy, cx, cy), (h, w))
     return cameras
 
 
 def read_images(path: Path) -> dict[int, Image]:
-    """images.bin as image id -> Image; its 2D points are stepped over."""
+    """Read images.bin: image id -> Image. The 2D points are skipped."""
     reader, images = _Reader(path), {}
     for _ in range(reader.count()):
         identity, *pose, camera_id = reader.take("I7dI")
         name = reader.name()
-        reader.skip(24 * reader.count())
+        reader.skip(24 * reader.count())  # x, y and point id of each 2D point
         images[int(identity)] = Image(tuple(pose[:4]), tuple(pose[4:]), int(camera_id), name)
     return images
 
 
 def read_points(path: Path) -> np.ndarray:
-    """points3D.bin as xyz, [P, 3] float64, in the order of the file; colours, errors and tracks are stepped over."""
+    """Read points3D.bin: positions [P, 3], float64, in file order. Colours, errors and tracks are skipped."""
     reader = _Reader(path)
     points = []
     for _ in range(reader.count()):
         _, x, y, z, *_rest = reader.take("Q3d3Bd")
-        reader.skip(8 * reader.count())
+        reader.skip(8 * reader.count())  # image id and 2D point index of each track element
         points.append((x, y, z))
     return np.array(points, dtype=np.float64).reshape(-1, 3)

@@ -1,4 +1,4 @@
-"""Depth maps as 16-bit grey PNG: value * unit = camera z, 0 = unknown."""
+"""Depth maps as 16-bit grey PNG. A pixel's value times a unit is camera z; the value 0 means unknown."""
 
 from __future__ import annotations
 
@@ -13,36 +13,42 @@ from stages.errors import InputError
 from stages.files.image_decoding import decode
 from stages.files.os_errors import writing
 
-LEVELS = 65535
+LEVELS = 65535  # largest value of a 16-bit pixel
 
 
 def depth_unit(depth: Tensor) -> float:
-    """The unit that spreads these depths over all 16 bits: the largest finite depth / 65535 (1 where nothing is known)."""
+    """The unit that spreads these depths over all 16 bits: the largest known depth / 65535, or 1 if none is known."""
     known = depth[torch.isfinite(depth) & (depth > 0)]
     return float(known.max()) / LEVELS if known.numel() else 1.0
 
 
 def write_depth(path: Path, depth: Tensor, unit: float) -> None:
-    """Write camera z [h, w] in scene units as a 16-bit PNG of round(depth / unit); exact to unit / 2.
+    """Write camera z [h, w], scene units, as a 16-bit PNG of round(depth / unit). The error is at most unit / 2.
 
-    Depths that are not finite or not positive are written as unknown (0). Raises InputError if unit is not positive or a depth
-    does not fit 16 bits; RunError when the disk is full.
+    Depths that are not finite or not positive are written as unknown (0). Raises InputError if the unit is not positive
+    or a depth does not fit 16 bits; RunError when the disk is full.
     """
     if not unit > 0:
         raise InputError(f"cannot write {path}", f"the depth unit is {unit}", "give a unit above 0")
     known = torch.isfinite(depth) & (depth > 0)
     levels = torch.where(known, depth.detach().double() / unit, 0.0).round()
     if levels.numel() and float(levels.max()) > LEVELS:
-        raise InputError(f"cannot write {path}", f"depths up to {float(levels.max()) * unit:g} with unit {unit:g}", "give a larger unit")
-    levels = torch.where(known, levels.clamp(min=1), levels)  # known but tiny must not read back as unknown
+        why = f"depths up to {float(levels.max()) * unit:g} with unit {unit:g}"
+        raise InputError(f"cannot write {path}", why, "give a larger unit")
+    # A tiny known depth must not become 0, which means unknown.
+    levels = torch.where(known, levels.clamp(min=1), levels)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(levels.cpu().numpy().astype(np.uint16)).save(path, format="PNG", compress_level=1)
 
 
 def read_depth(path: Path, unit: float) -> Tensor:
-    """A 16-bit depth PNG as camera z, [h, w] float32, 0 where unknown. InputError when it is missing, damaged or not 16-bit grey."""
+    """Read a 16-bit depth PNG as camera z, [h, w], float32, 0 where unknown.
+
+    Raises InputError when it is missing, damaged or not 16-bit grey.
+    """
     image = decode(path)
     if not image.mode.startswith("I"):
-        raise InputError(f"cannot read {path}", f"a {image.mode} image, not a 16-bit depth map", "give a 16-bit grey PNG")
+        why = f"a {image.mode} image, not a 16-bit depth map"
+        raise InputError(f"cannot read {path}", why, "give a 16-bit grey PNG")
     return torch.from_numpy(np.asarray(image).astype(np.float64) * unit).float()

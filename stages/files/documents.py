@@ -1,4 +1,4 @@
-"""Reading JSON with limits, YAML without objects, and the hashes that manifests record."""
+"""Readers of JSON and YAML for untrusted files, and the hash that manifests record."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any, NoReturn
 from stages.errors import InputError
 from stages.files.os_errors import require_file
 
-MAX_JSON_BYTES = 64 * 2**20  # a transforms.json of 100,000 frames
+MAX_JSON_BYTES = 64 * 2**20  # 64 MiB, the size of a transforms.json with about 100,000 frames
 
 
 def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, 64 hexadecimal digits. InputError when it cannot be read."""
+    """SHA-256 of a file's bytes, 64 hexadecimal digits. Raises InputError when the file cannot be read."""
     require_file(path, "check the path")
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON document. InputError when it is missing, larger than 64 MiB, not JSON, or holds NaN or infinity."""
+    """Read a JSON document. Raises InputError: missing, larger than 64 MiB, not JSON, or with NaN or infinity."""
     require_file(path, "give a JSON file")
     what, hint = f"cannot read {path}", "check the file, or write it again"
     size = path.stat().st_size
@@ -33,12 +33,12 @@ def read_json(path: Path) -> Any:
         raise InputError(what, "nested too deeply", hint) from error
     except OSError as error:
         raise InputError(what, error.strerror or str(error), hint) from error
-    except ValueError as error:  # not UTF-8, not JSON, a number of thousands of digits
+    except ValueError as error:  # not UTF-8, not JSON, or a number with thousands of digits
         raise InputError(what, str(error), hint) from error
 
 
 def read_yaml(path: Path, hint: str) -> Any:
-    """Read a YAML document, with plain values only (safe_load); None when it is empty. InputError when it is missing or no such thing."""
+    """Read a YAML document of plain values (safe_load), None if empty. Raises InputError: missing, or not such YAML."""
     import yaml
 
     try:

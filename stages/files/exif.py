@@ -1,4 +1,7 @@
-"""The focal length that a camera wrote into a photograph (EXIF 2.32, section 4.6.5; CIPA DCG-001 for the 35 mm equivalent)."""
+"""The focal length that a camera wrote into a photograph.
+
+Tags: EXIF 2.32, section 4.6.5. The 35 mm equivalent: CIPA DCG-001.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +12,25 @@ from PIL.ExifTags import IFD, Base
 
 from stages.files.image_decoding import opened
 
-FILM_DIAGONAL = math.hypot(36.0, 24.0)  # mm
-UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 1e-3}  # FocalPlaneResolutionUnit
-# Focal length over the longer side: a 115 degree wide angle to a 400 mm telephoto. Outside, the tag is wrong or the lens not a pinhole.
+FILM_DIAGONAL = math.hypot(36.0, 24.0)  # mm, of a 35 mm film frame
+UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 1e-3}  # millimetres per unit, by the value of the tag FocalPlaneResolutionUnit
+# Accepted focal lengths, as multiples of the image's longer side: from a wide angle of 115 degrees to a telephoto of
+# 400 mm. Outside this range the tag is wrong or the lens is not a pinhole.
 SANE_RATIO = (0.3, 11.0)
 
 
 def read_focal(path: Path) -> float | None:
-    """Focal length in pixels of the image as read_image returns it; None when the file states none or an absurd one.
+    """Focal length in pixels of the image as read_image returns it, or None if the file states none or an absurd one.
 
-    From FocalLengthIn35mmFilm (equal field of view along the diagonal), else FocalLength and FocalPlaneXResolution, scaled when the
-    image was resized after the shot. A crop cannot be seen in EXIF. Raises InputError when the file is no readable image.
+    It comes from FocalLengthIn35mmFilm (equal field of view along the diagonal), else from FocalLength and
+    FocalPlaneXResolution, scaled if the image was resized after the shot. EXIF does not tell whether the image was
+    cropped. Raises InputError when the file is not a readable image.
     """
     with opened(path) as image:
         size = image.size
         try:
             tags = dict(image.getexif().get_ifd(IFD.Exif))
-        except Exception:  # damaged EXIF (struct.error, SyntaxError, ...) states no focal length
+        except Exception:  # damaged EXIF raises struct.error, SyntaxError and more
             return None
     for focal in (_from_film(tags, size), _from_focal_plane(tags, size)):
         if focal is not None and SANE_RATIO[0] <= focal / max(size) <= SANE_RATIO[1]:
@@ -40,18 +45,18 @@ def _from_film(tags: dict[int, object], size: tuple[int, int]) -> float | None:
 
 def _from_focal_plane(tags: dict[int, object], size: tuple[int, int]) -> float | None:
     length = _positive(tags.get(Base.FocalLength))  # mm
-    resolution = _positive(tags.get(Base.FocalPlaneXResolution))  # px a unit
+    resolution = _positive(tags.get(Base.FocalPlaneXResolution))  # px per unit
     unit = tags.get(Base.FocalPlaneResolutionUnit, 2)
     if length is None or resolution is None or unit not in UNIT_MM:
         return None
     shot = [_positive(tags.get(Base.ExifImageWidth)), _positive(tags.get(Base.ExifImageHeight))]
-    # The longer sides are compared, since some software swaps width and height when it rotates the pixels.
+    # The longer sides are compared because some software swaps width and height when it rotates the pixels.
     resized = max(size) / max(side for side in shot if side) if all(shot) else 1.0
     return length * resolution / UNIT_MM[int(unit)] * resized
 
 
 def _positive(value: object) -> float | None:
-    """A tag as a float, None unless finite and positive (0 means unknown in EXIF; a rational may be 0 / 0)."""
+    """A tag's value as a float if it is finite and positive, else None. EXIF uses 0, also 0/0, for unknown."""
     try:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):

@@ -1,4 +1,4 @@
-"""Image files that nobody vouches for, decoded with limits."""
+"""Decoder of untrusted image files, with limits."""
 
 from __future__ import annotations
 
@@ -12,44 +12,50 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from stages.errors import InputError
 from stages.files.os_errors import require_file
 
-MAX_PIXELS = 128_000_000  # the largest phone photographs have 108 million; a decoded float32 image of this size takes 1.5 GB
-
-# Formats with a decoder inside Pillow. EPS and the like would start Ghostscript on the file.
+# Largest image that is decoded. The largest phone photographs have 108 million pixels. As float32 RGB this takes 1.5
+# GB.
+MAX_PIXELS = 128_000_000
+# Formats that Pillow decodes itself. Others, such as EPS, would start an outside program (Ghostscript) on the file.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
 HINT = "give a PNG, JPEG, WebP, TIFF or BMP photograph"
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
-    """The image with its header read and its pixels not yet. InputError when it is missing, a folder, no image or damaged."""
+    """Open an image and read its header only. Raises InputError: missing, a folder, not an image, or damaged."""
     require_file(path, HINT)
     what = f"cannot read {path}"
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's, about damaged EXIF, odd palettes, and sizes that are checked below
+            # Pillow warns about damaged EXIF, odd palettes, and large sizes, which `decode` checks.
+            warnings.simplefilter("ignore")
             with Image.open(path, formats=FORMATS) as image:
                 yield image
     except InputError:
         raise
     except UnidentifiedImageError as error:
-        raise InputError(what, "not an image, or of a format that cannot be decoded", HINT) from error
+        raise InputError(what, "not an image, or in a format that cannot be decoded", HINT) from error
     except Image.DecompressionBombError as error:
         raise _too_large(path, "its header states an enormous size") from error
-    except Exception as error:  # on damaged files Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
-        raise InputError(what, str(error) or type(error).__name__, "the file is damaged or cut off: export it again") from error
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError and more on damaged files
+        hint = "the file is damaged or cut off: export it again"
+        raise InputError(what, str(error) or type(error).__name__, hint) from error
 
 
 def decode(path: Path) -> Image.Image:
-    """The first image of a file, turned upright as its EXIF says, in its own Pillow mode.
+    """The first image in a file, rotated upright as its EXIF says, in its own Pillow mode.
 
-    Raises InputError: missing, a folder, not an image, damaged or cut off, more than MAX_PIXELS, or 32 bits a channel.
+    Raises InputError: missing, a folder, not an image, damaged or cut off, more than MAX_PIXELS, or 32 bits per
+    channel.
     """
     with opened(path) as image:
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise _too_large(path, f"{width} x {height} pixels")
-        if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):  # 16-bit PGM is mode I, on the 16-bit scale
-            raise InputError(f"cannot use {path}", "32 bits a channel, with no stated white level", "save it with 8 or 16 bits a channel")
+        # Pillow gives mode I to 16-bit PGM too, which is fine.
+        if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):
+            why = "it has 32 bits per channel and does not say which value is white"
+            raise InputError(f"cannot use {path}", why, "save it with 8 or 16 bits per channel")
         image.load()
         return ImageOps.exif_transpose(image)
 

@@ -1,6 +1,6 @@
 """Photographs and PNG files.
 
-read_image turns whatever a camera or an editor wrote into one thing: upright sRGB, float32 in [0, 1], channels first.
+Whatever a camera or an editor wrote, read_image returns upright sRGB, float32 in [0, 1], channels first.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -29,22 +30,24 @@ __all__ = [
     "write_png",
 ]
 
-MIN_SIDE = 32  # px; a smaller photograph holds nothing to match
+MIN_SIDE = 32  # px; a photograph with a shorter side has too little detail to find matches
 
 
 def read_image(path: Path, min_side: int = MIN_SIDE) -> Tensor:
-    """A photograph as [3, h, w], float32 sRGB in [0, 1].
+    """Read a photograph as [3, h, w], float32 sRGB in [0, 1], rotated as its EXIF says.
 
-    Rotated as its EXIF says. Grey and palette images become RGB, 16-bit grey keeps its 16 bits; of 16-bit colour Pillow keeps the
-    high byte, which is right to 1/257. Alpha is dropped, not blended: blending would put a background of our choice into the scene
-    as if it had been photographed, while the colour under the alpha is what the camera saw. Colour profiles are not applied.
+    Grey and palette images become RGB. 16-bit grey keeps its 16 bits; of 16-bit colour Pillow keeps the high byte, an
+    error of at most 1/257. Alpha is dropped, not blended, because blending would add a background that was never
+    photographed. Colour profiles are not applied.
 
-    Raises InputError: missing, a folder, not an image, damaged or cut off, too large, 32 bits a channel, or a side below min_side px.
+    Raises InputError: missing, a folder, not an image, damaged or cut off, too large, 32 bits per channel, or a side
+    below min_side px.
     """
     image = decode(path)
     width, height = image.size
     if min(width, height) < min_side:
-        raise InputError(f"cannot use {path}", f"{width} x {height} pixels", f"give a photograph of at least {min_side} pixels a side")
+        hint = f"give a photograph whose sides have at least {min_side} pixels"
+        raise InputError(f"cannot use {path}", f"{width} x {height} pixels", hint)
     if image.mode.startswith("I"):
         grey = torch.from_numpy(np.asarray(image).astype(np.float32) / 65535.0)
         return grey.clamp(0, 1).expand(3, -1, -1).contiguous()
@@ -53,33 +56,41 @@ def read_image(path: Path, min_side: int = MIN_SIDE) -> Tensor:
 
 
 def read_gray(path: Path) -> Tensor:
-    """An 8-bit grey image (a coverage map) as [h, w], float32 in [0, 1]. InputError as in read_image, or if it is not 8-bit grey."""
+    """Read an 8-bit grey image (a coverage map) as [h, w], float32 in [0, 1].
+
+    Raises InputError as read_image does, and if the image is not 8-bit grey.
+    """
     image = decode(path)
     if image.mode != "L":
-        raise InputError(f"cannot use {path}", f"a {image.mode} image where an 8-bit grey one belongs", "convert it to 8-bit grey")
+        why = f"it is a {image.mode} image, not an 8-bit grey one"
+        raise InputError(f"cannot use {path}", why, "convert it to 8-bit grey")
     return torch.from_numpy(np.array(image)).float() / 255.0
 
 
 def write_png(path: Path, image: Tensor) -> None:
-    """Write [3, h, w] in [0, 1] as an 8-bit RGB PNG; parents are created. RunError on NaN or a full disk."""
+    """Write [3, h, w] in [0, 1] as an 8-bit RGB PNG. Creates parent folders. Raises RunError on NaN or a full disk."""
     _save(path, to_bytes(image, path).permute(1, 2, 0).contiguous().numpy())
 
 
 def write_gray_png(path: Path, image: Tensor) -> None:
-    """Write [h, w] in [0, 1] as an 8-bit grey PNG; parents are created. RunError on NaN or a full disk."""
+    """Write [h, w] in [0, 1] as an 8-bit grey PNG. Creates parent folders. Raises RunError on NaN or a full disk."""
     _save(path, to_bytes(image, path).numpy())
 
 
 def to_bytes(image: Tensor, path: Path | str) -> Tensor:
-    """[0, 1] to uint8 on the CPU, rounded and clamped. RunError on NaN, which would become an arbitrary colour in `path`."""
+    """Convert an image in [0, 1] to uint8 on the CPU, clamped and rounded.
+
+    Raises RunError on NaN, which would become an arbitrary colour. path: the file that the message names.
+    """
     image = image.detach()
     if not bool(torch.isfinite(image).all()):
-        raise RunError(f"cannot write {path}", "the image holds NaN or infinite values", "report this: no stage should produce them")
+        why = "the image holds NaN or infinite values"
+        raise RunError(f"cannot write {path}", why, "report this: no stage should produce them")
     return (image.clamp(0, 1) * 255.0).round().to(torch.uint8).cpu()
 
 
 def _save(path: Path, pixels: np.ndarray) -> None:
-    # Run-length zlib at level 1: on photographs 3 times as fast as Pillow's default and no larger.
+    # Run-length zlib at level 1 is 3 times as fast as Pillow's default on photographs, and the files are no larger.
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(path, format="PNG", compress_level=1, compress_type=zlib.Z_RLE)
@@ -88,8 +99,9 @@ def _save(path: Path, pixels: np.ndarray) -> None:
 def fit(image: Tensor, K: Tensor | None, short_side: int, multiple: int = 16) -> tuple[Tensor, Tensor | None]:
     """Resize so that the shorter side is `short_side`, then crop both sides, centred, to multiples of `multiple`.
 
-    image: [3, h, w].  K: [3, 3], px of that image, or None.  Returns both. Small images are enlarged. Aspect is kept to half a
-    pixel, and K follows the pixels exactly. Bicubic, antialiased. Raises InputError if a side would become 0 or the image too large.
+    image: [3, h, w].  K: [3, 3], px of that image, or None.  Returns the new image and its K.
+    The resize is bicubic with antialiasing, also enlarges, and keeps the aspect ratio to half a pixel. K follows
+    exactly. Raises InputError if a side would become 0 or the image too large.
     """
     height, width = image.shape[-2:]
     scale = short_side / min(height, width)
@@ -98,9 +110,10 @@ def fit(image: Tensor, K: Tensor | None, short_side: int, multiple: int = 16) ->
     if min(cropped) < 1:
         raise InputError("bad size", f"a short side of {short_side} px", f"give at least {multiple} px")
     if resized[0] * resized[1] > MAX_PIXELS:
-        raise InputError("bad size", f"{resized[1]} x {resized[0]} pixels", f"keep it under {MAX_PIXELS // 10**6} million")
+        why = f"the resized image would have {resized[1]} x {resized[0]} pixels"
+        raise InputError("bad size", why, f"stay below {MAX_PIXELS // 10**6} million pixels")
     if resized != (height, width):
-        image = torch.nn.functional.interpolate(image[None], resized, mode="bicubic", align_corners=False, antialias=True)[0].clamp(0, 1)
+        image = F.interpolate(image[None], resized, mode="bicubic", align_corners=False, antialias=True)[0].clamp(0, 1)
     top, left = (resized[0] - cropped[0]) // 2, (resized[1] - cropped[1]) // 2
     image = image[:, top : top + cropped[0], left : left + cropped[1]].contiguous()
     if K is not None:

@@ -1,4 +1,8 @@
-"""The hidden siblings of a result (.NAME.partial-PID-xxxxxxxx, .NAME.aside-PID-xxxxxxxx) and what killed runs leave of them."""
+"""The hidden files and folders beside a result, and their removal after a run was killed.
+
+.NAME.partial-PID-xxxxxxxx is an unfinished result. .NAME.aside-PID-xxxxxxxx is the earlier result while it is being
+replaced.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +15,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-_LOADED = time.time()
+_STARTED = time.time()  # when this process loaded the module, seconds since the epoch
 
 
 def sibling(target: Path, kind: Literal["partial", "aside"]) -> Path:
-    """A fresh hidden name beside `target` that says which process it belongs to. A partial is unfinished, an aside an earlier result."""
+    """A new hidden path beside `target`, marked with this process's id."""
     return target.with_name(f".{target.name}.{kind}-{os.getpid()}-{secrets.token_hex(4)}")
 
 
 def recover(target: Path) -> None:
-    """Clear what killed runs left beside `target`; if the earlier result had been moved aside and nothing came in, put it back."""
+    """Remove what killed runs left beside `target`. If `target` is missing and an aside exists, move that back."""
     pattern = re.compile(rf"\.{re.escape(target.name)}\.(partial|aside)-(\d+)-[0-9a-f]{{8}}")
     for entry in sorted(target.parent.iterdir()):
         match = pattern.fullmatch(entry.name)
@@ -33,7 +37,7 @@ def recover(target: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there; what cannot be removed now is left for a later recover."""
+    """Remove a file or a folder if it exists. What cannot be removed now is left for a later `recover`."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -42,11 +46,11 @@ def remove(path: Path) -> None:
 
 
 def _in_use(pid: int, entry: Path) -> bool:
-    """Whether the process that made this entry may still be running."""
+    """Whether the process that created this entry may still be running."""
     if pid == os.getpid():
-        # Containers hand the same few numbers out again: an entry older than this process is of an earlier one.
+        # Containers reuse the same few process ids. An entry older than this process belongs to an earlier one.
         with suppress(FileNotFoundError):
-            return entry.lstat().st_mtime > _LOADED
+            return entry.lstat().st_mtime > _STARTED
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

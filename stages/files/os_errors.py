@@ -1,4 +1,4 @@
-"""OSError, as Python raises it, into the three lines a user can act on."""
+"""Turns Python's OSError into an error with a cause and a next step."""
 
 from __future__ import annotations
 
@@ -25,20 +25,21 @@ NOT_WRITABLE = (
 
 
 def write_failure(path: Path | str, error: OSError) -> StageError:
-    """The error to raise when writing `path` failed: RunError when the disk is full or fails, InputError when the place is wrong."""
+    """The error for a failed write to `path`: RunError if the disk is full or fails, InputError if the path is bad."""
     why = error.strerror or str(error)
     if error.errno in OUT_OF_SPACE:
         return RunError(f"cannot write {path}", why, "free some space, or write to another disk")
     if error.errno in NOT_WRITABLE:
-        return InputError(f"cannot write {path}", why, "name a place that you may write to")
+        return InputError(f"cannot write {path}", why, "give a path that you may write to")
     if error.errno == errno.EPIPE:
-        return RunError(f"cannot write {path}", "its reader closed the stream", "keep the reader open until the end")
+        why = "its reader closed the stream"
+        return RunError(f"cannot write {path}", why, "keep the reader open until the end")
     return RunError(f"cannot write {path}", why, "check the disk and run again")
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn an OSError met while writing `path` into the matching StageError."""
+    """Turn an OSError in the body, which writes `path`, into the matching StageError."""
     try:
         yield
     except OSError as error:
@@ -46,7 +47,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def require_file(path: Path, hint: str) -> None:
-    """InputError unless `path` is a regular file that can be opened for reading."""
+    """Raise InputError unless `path` is a regular file that can be opened for reading."""
     what = f"cannot read {path}"
     try:
         if path.is_dir():
@@ -58,5 +59,5 @@ def require_file(path: Path, hint: str) -> None:
         raise InputError(what, "no such file", hint) from error
     except OSError as error:
         raise InputError(what, error.strerror or str(error), hint) from error
-    except ValueError as error:  # a NUL character in the name
+    except ValueError as error:  # the name holds a NUL character
         raise InputError(what, str(error), hint) from error

@@ -1,7 +1,8 @@
-"""Gaussians as PLY, in the layout of 3D Gaussian Splatting (Kerbl et al. 2023, scene/gaussian_model.py) that every viewer reads.
+"""Gaussians as PLY files in the layout of 3D Gaussian Splatting, which every viewer reads.
 
-One element, `vertex`, little-endian float32: x y z, nx ny nz (0), f_dc_0..2, f_rest_* (all bands of red, then green, then blue),
-opacity (logit), scale_0..2 (natural logarithm), rot_0..3 (w x y z, unit length).
+Source: Kerbl et al. 2023, released code, scene/gaussian_model.py, `save_ply`. The file has one element, `vertex`, of
+little-endian float32: x y z, nx ny nz (0), f_dc_0..2, f_rest_* (all higher SH coefficients of red, then green, then
+blue), opacity (logit), scale_0..2 (natural logarithm), rot_0..3 (w x y z, unit length).
 """
 
 from __future__ import annotations
@@ -17,32 +18,35 @@ from stages.files.os_errors import writing
 from stages.files.ply_header import read_header
 from stages.scene import Gaussians
 
-# logit(1 - 1e-10) = 23.03: opacities of exactly 0 and 1 stay finite, and 1 reads back as exactly 1 in float32.
+# Opacities are clamped to this distance from 0 and 1, where the logit is infinite. In float32, 1 is still read back as
+# 1.
 OPACITY_MARGIN = 1e-10
-SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
-REST_COUNTS = (0, 9, 24, 45, 72)  # 3 ((degree + 1)^2 - 1) for degrees 0 to 4
+SMALLEST_SCALE = float(np.finfo(np.float32).tiny)  # the smallest scale written, scene units: its logarithm is finite
+REST_COUNTS = (0, 9, 24, 45, 72)  # possible numbers of f_rest_*: 3 ((degree + 1)^2 - 1) for SH degrees 0 to 4
 
 
 def property_names(rest: int) -> list[str]:
-    """The properties in the order in which they are written; rest: number of f_rest_*."""
+    """The properties of a vertex in the order of the file. rest: number of f_rest_*."""
     dc, higher = [f"f_dc_{i}" for i in range(3)], [f"f_rest_{i}" for i in range(rest)]
-    return [*"xyz", "nx", "ny", "nz", *dc, *higher, "opacity", *(f"scale_{i}" for i in range(3)), *(f"rot_{i}" for i in range(4))]
+    scales, quats = [f"scale_{i}" for i in range(3)], [f"rot_{i}" for i in range(4)]
+    return [*"xyz", "nx", "ny", "nz", *dc, *higher, "opacity", *scales, *quats]
 
 
 def write_ply(path: Path, gaussians: Gaussians, comments: list[str]) -> None:
-    """Write Gaussians as a 3DGS PLY, the comments in its header; parents are created.
+    """Write Gaussians as a 3DGS PLY with comments in its header. Creates parent folders.
 
-    Quaternions are normalised, opacities clamped to [1e-10, 1 - 1e-10] and scales to float32's smallest normal number, so that
-    their logit and logarithm are finite. Raises InputError on no Gaussians, NaN, a negative scale, an opacity outside [0, 1] or a
-    quaternion of length 0; RunError when the disk is full.
+    Quaternions are normalised. Opacities are clamped to [1e-10, 1 - 1e-10] and scales to float32's smallest normal
+    number, so that their logit and logarithm are finite. Raises InputError on no Gaussians, NaN, a negative scale, an
+    opacity outside [0, 1] or a quaternion of length 0; RunError when the disk is full.
     """
     what, hint = f"cannot write {path}", "report this: no stage should produce such Gaussians"
     g = gaussians
-    means, scales, quats, opacities, sh = (x.detach().double().cpu() for x in (g.means, g.scales, g.quats, g.opacities, g.sh))
+    tensors = [x.detach().double().cpu() for x in (g.means, g.scales, g.quats, g.opacities, g.sh)]
+    means, scales, quats, opacities, sh = tensors
     norm = quats.norm(dim=-1, keepdim=True)
     for bad, why in (
         (len(g) == 0, "there are no Gaussians"),
-        (not all(bool(torch.isfinite(x).all()) for x in (means, scales, quats, opacities, sh)), "some values are NaN or infinite"),
+        (not all(bool(torch.isfinite(x).all()) for x in tensors), "some values are NaN or infinite"),
         (bool((scales < 0).any()), "a scale is negative"),
         (bool(((opacities < 0) | (opacities > 1)).any()), "an opacity is outside [0, 1]"),
         (bool((norm == 0).any()), "a rotation has length 0"),
@@ -61,7 +65,8 @@ def write_ply(path: Path, gaussians: Gaussians, comments: list[str]) -> None:
     table = torch.cat(columns, dim=1).numpy().astype("<f4")
     header = ["ply", "format binary_little_endian 1.0"]
     header += [f"comment {line}" for comment in comments for line in comment.splitlines()]
-    header += [f"element vertex {len(g)}", *(f"property float {name}" for name in property_names(3 * (g.sh.shape[1] - 1))), "end_header"]
+    properties = [f"property float {name}" for name in property_names(3 * (g.sh.shape[1] - 1))]
+    header += [f"element vertex {len(g)}", *properties, "end_header"]
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
@@ -70,10 +75,12 @@ def write_ply(path: Path, gaussians: Gaussians, comments: list[str]) -> None:
 
 
 def read_ply(path: Path) -> Gaussians:
-    """Read Gaussians (float32) from a binary 3DGS PLY; properties in any order, any number type, normals and others ignored.
+    """Read Gaussians (float32) from a binary 3DGS PLY.
 
-    Raises InputError before anything is allocated when the file is missing, no binary PLY, does not begin with `vertex`, lacks a
-    property, has an incomplete set of f_rest_*, or is shorter than its header states; then on NaN or a rotation of length 0.
+    Properties may have any order and number type. Normals and unknown properties are ignored.
+    Raises InputError, before the vertices are read, when the file is missing, is not a binary PLY whose first element
+    is `vertex`, lacks a property, has an incomplete set of f_rest_*, or is shorter than its header states. Also on NaN
+    or a quaternion of length 0.
     """
     header = read_header(path)
     names = header.layout.names or ()
@@ -81,7 +88,8 @@ def read_ply(path: Path) -> Gaussians:
     missing = [name for name in property_names(rest) if name not in names and name not in ("nx", "ny", "nz")]
     what, hint = f"cannot read {path}", "give a PLY of Gaussians in the 3DGS layout"
     if rest not in REST_COUNTS:
-        raise InputError(what, f"it has {rest} f_rest properties", f"{hint}: {', '.join(map(str, REST_COUNTS))} of them")
+        allowed = ", ".join(map(str, REST_COUNTS))
+        raise InputError(what, f"it has {rest} f_rest properties", f"{hint}, with {allowed} of them")
     if missing:
         raise InputError(what, f"it has no {', '.join(missing[:4])}{' ...' if len(missing) > 4 else ''}", hint)
     with path.open("rb") as file:
@@ -91,7 +99,8 @@ def read_ply(path: Path) -> Gaussians:
     def columns(*wanted: str) -> Tensor:
         return torch.from_numpy(np.stack([table[name].astype(np.float64) for name in wanted], axis=1))
 
-    means, scales, quats = columns(*"xyz"), columns("scale_0", "scale_1", "scale_2").exp(), columns(*(f"rot_{i}" for i in range(4)))
+    means, scales = columns(*"xyz"), columns("scale_0", "scale_1", "scale_2").exp()
+    quats = columns("rot_0", "rot_1", "rot_2", "rot_3")
     sh = columns("f_dc_0", "f_dc_1", "f_dc_2")[:, None]
     if rest:
         higher = columns(*(f"f_rest_{i}" for i in range(rest))).reshape(header.count, 3, rest // 3).mT
@@ -99,5 +108,6 @@ def read_ply(path: Path) -> Gaussians:
     norm = quats.norm(dim=-1, keepdim=True)
     values = [x.float() for x in (means, scales, quats / norm, columns("opacity")[:, 0].sigmoid(), sh)]
     if not all(bool(torch.isfinite(x).all()) for x in values):
-        raise InputError(what, "some values are NaN or infinite, or a rotation has length 0", "the file is damaged: write it again")
+        why = "some values are NaN or infinite, or a rotation has length 0"
+        raise InputError(what, why, "the file is damaged: write it again")
     return Gaussians(*(x.contiguous() for x in values))

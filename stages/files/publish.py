@@ -1,7 +1,8 @@
 """Results that appear whole or not at all.
 
-A result is written under a hidden name beside its place (.NAME.partial-PID-xxxxxxxx), flushed to the disk, then renamed. A process
-killed at any moment leaves the earlier result as it was; what it leaves behind is cleared by the next publish of the same name.
+A result is written under a hidden name in the same folder (.NAME.partial-PID-xxxxxxxx), flushed to the disk, then
+renamed. A process killed at any moment leaves the earlier result as it was. The next publish of the same name removes
+its remains.
 """
 
 from __future__ import annotations
@@ -20,25 +21,26 @@ from stages.files.leftovers import recover, remove, sibling
 from stages.files.os_errors import OUT_OF_SPACE, write_failure, writing
 from stages.files.swap_paths import exchange
 
-DONE = "manifest.json"  # written last into every result folder
+DONE = "manifest.json"  # written last, so a folder that holds it is a complete result
 HINT = "name another output with -o"
 
 
 @contextmanager
 def publish(path: Path) -> Iterator[Path]:
-    """Yield a fresh hidden path beside `path`; on success what the body wrote there, a file or a folder, becomes `path`.
+    """Yield a hidden path beside `path`. The file or folder that the body writes there becomes `path` on success.
 
-    Nothing exists at the yielded path yet: write a file there, or files below it (the writers of stages/files create parents).
-    If the body raises, it is removed and `path` stays as it was. An existing file is replaced by a file, a folder by a folder.
-    Raises InputError before the body runs when `path` cannot be written, RunError when the disk is full, and InputError rather than
-    replace a folder that is not a result (no manifest.json) and holds something that the new one lacks.
+    Nothing exists at the yielded path yet. Write a file there, or files below it (the writers in stages/files create
+    parent folders). If the body raises, they are removed and `path` stays as it was. A file replaces a file, a folder a
+    folder. Raises InputError before the body runs when `path` cannot be written, and RunError when the disk is full.
+    Raises InputError instead of replacing a folder that is not a result (no manifest.json) and has entries that the new
+    one lacks.
     """
     target = check_writable(path)
     partial = sibling(target, "partial")
     with writing(path):
         target.parent.mkdir(parents=True, exist_ok=True)
         recover(target)
-        partial.touch(exist_ok=False)  # fail now, not after the work, where nothing can be created
+        partial.touch(exist_ok=False)  # if no file can be created here, fail now and not after the work
         partial.unlink()
     try:
         try:
@@ -48,7 +50,8 @@ def publish(path: Path) -> Iterator[Path]:
                 raise write_failure(path, error) from error
             raise
         if not os.path.lexists(partial):
-            raise RunError(f"cannot write {path}", "the run produced nothing", "report this: a stage should not end without a result")
+            hint = "report this: a stage should not end without a result"
+            raise RunError(f"cannot write {path}", "the run produced nothing", hint)
         with writing(path):
             flush(partial)
             _replace(partial, target)
@@ -58,7 +61,7 @@ def publish(path: Path) -> Iterator[Path]:
 
 
 def check_writable(path: Path) -> Path:
-    """The place that `path` stands for, links resolved; InputError when no result can be put there. Creates nothing."""
+    """Resolve the links in `path`. Raises InputError when no result can be written there. Creates nothing."""
     what = f"cannot write {path}"
     try:
         target = Path(path).resolve()
@@ -66,7 +69,7 @@ def check_writable(path: Path) -> Path:
         folder = target.parent
         while not folder.exists():
             folder = folder.parent
-    except (OSError, RuntimeError, ValueError) as error:  # a name that is too long, a loop of links, a NUL
+    except (OSError, RuntimeError, ValueError) as error:  # the name is too long, its links loop, or it holds a NUL
         raise InputError(what, getattr(error, "strerror", None) or str(error), HINT) from error
     if not target.name:
         raise InputError(what, "it is the root of the file system", HINT)
@@ -80,9 +83,10 @@ def check_writable(path: Path) -> Path:
 
 
 def write_json(path: Path, document: Any) -> None:
-    """Publish a document as indented JSON, floats with all their digits.
+    """Publish a document as indented JSON. Floats keep all their digits.
 
-    Raises ValueError on NaN or infinity, which JSON does not have; InputError or RunError when the place cannot be written.
+    Raises ValueError on NaN or infinity, which JSON does not have; InputError or RunError when `path` cannot be
+    written.
     """
     text = json.dumps(document, indent=2, allow_nan=False) + "\n"
     with publish(path) as partial, writing(path):
@@ -90,7 +94,7 @@ def write_json(path: Path, document: Any) -> None:
 
 
 def _replace(partial: Path, target: Path) -> None:
-    """Put `partial` at `target`, over what is there."""
+    """Move `partial` to `target`, over what exists there."""
     is_folder = partial.is_dir()
     require_replaceable(target, is_folder, {entry.name for entry in partial.iterdir()} if is_folder else ())
     if not target.exists():
@@ -102,20 +106,21 @@ def _replace(partial: Path, target: Path) -> None:
 
 
 def require_replaceable(target: Path, is_folder: bool, names: Collection[str] = ()) -> None:
-    """Raise InputError when a result, a file or a folder that holds `names`, may not replace what is at `target`.
+    """Raise InputError if a new result may not replace `target`, so that `-o ~/photos` does not delete photographs.
 
-    `-o ~/photos` must not cost anybody the photographs.
+    is_folder: whether the new result is a folder.  names: the entries of that folder.
     """
     if target.exists() and target.is_dir() != is_folder:
-        raise InputError(f"cannot write {target}", f"a {'file' if is_folder else 'folder'} is in the way", f"remove it or {HINT}")
-    foreign = {entry.name for entry in target.iterdir()} - set(names) if is_folder and target.exists() else set[str]()
-    if foreign and not (target / DONE).exists():
-        why = f"the folder holds {min(foreign)} and no {DONE}, so it is not an earlier result"
+        why = f"a {'file' if is_folder else 'folder'} is in the way"
+        raise InputError(f"cannot write {target}", why, f"remove it or {HINT}")
+    unknown = {entry.name for entry in target.iterdir()} - set(names) if is_folder and target.exists() else set[str]()
+    if unknown and not (target / DONE).exists():
+        why = f"the folder holds {min(unknown)} and no {DONE}, so it is not an earlier result"
         raise InputError(f"cannot write {target}", why, "name a new folder with -o")
 
 
 def _replace_folder(partial: Path, target: Path) -> None:
-    if exchange(partial, target):  # the earlier result now lies at `partial`, where publish removes it
+    if exchange(partial, target):  # the earlier result is now at `partial`, and `publish` removes it
         return
     aside = sibling(target, "aside")
     target.rename(aside)
@@ -143,7 +148,7 @@ def _flush_entry(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # what file systems answer that cannot flush a folder
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems cannot flush a folder
             raise
     finally:
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Swap two paths in one step, so that no moment exists at which neither name is there (Linux renameat2)."""
+"""Swaps two paths in one step, so that both exist at every moment (Linux system call renameat2)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import os
 import sys
 from pathlib import Path
 
-AT_FDCWD = -100
-RENAME_EXCHANGE = 2
+AT_FDCWD = -100  # Linux <fcntl.h>: paths are relative to the working folder
+RENAME_EXCHANGE = 2  # Linux <linux/fs.h>
 
 
 def exchange(first: Path, second: Path) -> bool:
-    """Swap what the two paths name. False, with nothing changed, where the system or the file system cannot."""
+    """Swap two files or folders. Returns False, and changes nothing, where the system cannot."""
     if not sys.platform.startswith("linux"):
         return False
     libc = ctypes.CDLL(None, use_errno=True)

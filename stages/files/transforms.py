@@ -1,6 +1,7 @@
 """Cameras as nerfstudio's transforms.json: OpenGL camera-to-world (x right, y up, z backward), intrinsics in pixels.
 
-Keys: https://docs.nerf.studio/quickstart/data_conventions.html. Distorted cameras are refused, since every stage works with pinholes.
+Keys: https://docs.nerf.studio/quickstart/data_conventions.html. Cameras with lens distortion are refused, because every
+stage works with pinhole cameras.
 """
 
 from __future__ import annotations
@@ -17,26 +18,29 @@ from stages.files.documents import read_json
 from stages.files.publish import write_json
 from stages.scene import Cameras
 
-OPENGL = torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64)  # scales the columns of a camera-to-world matrix, either way
-PINHOLES = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE")
-DISTORTION = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
+# Factors of the columns of a camera-to-world matrix that turn OpenCV axes into OpenGL axes, and back.
+OPENGL = torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64)
+PINHOLES = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE")  # values of camera_model that are pinholes if the distortion is 0
+DISTORTION = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")  # keys of distortion coefficients
 HINT = "give a transforms.json with nerfstudio's keys"
 
 
 def write_transforms(path: Path, cameras: Cameras, file_paths: list[str], extra: dict[str, Any] | None = None) -> None:
-    """Write cameras as transforms.json, atomically, every number with all its digits.
+    """Write cameras as transforms.json, atomically. Numbers keep all their digits.
 
-    file_paths: one image path a camera, relative to the file's folder.  extra: more top-level keys, such as fps.
-    Intrinsics that all cameras share are written once. Raises InputError on skewed intrinsics, which the format cannot state.
+    file_paths: one image path per camera, relative to the file's folder.  extra: more top-level keys, such as fps.
+    Intrinsics that all cameras share are written once. Raises InputError on skewed intrinsics, which the format lacks.
     """
     if len(file_paths) != len(cameras):
         raise ValueError(f"{len(file_paths)} paths for {len(cameras)} cameras")
     K = cameras.K.detach().double().cpu()
     poses = (cameras.c2w.detach().double().cpu() * OPENGL + 0.0).tolist()  # + 0.0 turns -0.0 into 0.0
-    plain = K.clone()
-    plain[:, (0, 1, 0, 1), (0, 1, 2, 2)] = 0
-    if not torch.equal(plain, torch.diag(K.new_tensor([0, 0, 1])).expand_as(K)):
-        raise InputError(f"cannot write {path}", "a camera has skewed intrinsics", "give K = [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]")
+    # Only fx, fy, cx and cy can be written, so the other entries of K must be those of a pinhole.
+    others = K.clone()
+    others[:, (0, 1, 0, 1), (0, 1, 2, 2)] = 0
+    if not torch.equal(others, torch.diag(K.new_tensor([0, 0, 1])).expand_as(K)):
+        why, hint = "a camera has skewed intrinsics", "give K = [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]"
+        raise InputError(f"cannot write {path}", why, hint)
     shared = len(torch.unique(K, dim=0)) == 1
     document: dict[str, Any] = {"camera_model": "OPENCV", "w": cameras.size[1], "h": cameras.size[0]}
     if shared:
@@ -54,11 +58,12 @@ def _intrinsics(K: Tensor) -> dict[str, float]:
 
 
 def read_transforms(path: Path) -> tuple[Cameras, list[str]]:
-    """Read cameras (float64) and their image paths, as written, from transforms.json.
+    """Read cameras (float64) and their image paths, unchanged, from transforms.json.
 
-    Intrinsics come from the frame, else from the top level: w, h, fl_x or camera_angle_x, fl_y (else fl_x) or camera_angle_y, cx and
-    cy (else the centre). Raises InputError: not such a file, no frames, distortion, another camera model, frames of several sizes,
-    or poses that are not rigid and finite.
+    A key of a frame overrides the same key at the top level. Intrinsics are w, h, fl_x or camera_angle_x, fl_y or
+    camera_angle_y (by default fl_x), cx and cy (by default the centre).
+    Raises InputError: not such a file, no frames, distortion, another camera model, frames of several sizes, or poses
+    that are not rigid and finite.
     """
     document = read_json(path)
     try:
@@ -83,7 +88,8 @@ def _parse(document: Any) -> tuple[Cameras, list[str]]:
         poses.append(_pose(frame.get("transform_matrix"), f"frame {index}"))
         sizes.add(size)
     if len(sizes) > 1:
-        raise InputError("bad cameras", f"its frames have {len(sizes)} different sizes", "resize all images to one size")
+        why = f"its frames have {len(sizes)} different sizes"
+        raise InputError("bad cameras", why, "resize all images to one size")
     c2w = torch.tensor(poses, dtype=torch.float64) * OPENGL
     return Cameras(c2w, torch.tensor(intrinsics, dtype=torch.float64), sizes.pop()), names
 
@@ -92,21 +98,24 @@ def _camera(keys: dict[str, Any], where: str) -> tuple[list[list[float]], tuple[
     """K and (h, w) from the merged keys of a frame and the top level."""
     model = keys.get("camera_model", "OPENCV")
     if model not in PINHOLES:
-        raise InputError("bad cameras", f"{where} has camera_model {model!r}", f"undistort the images, to one of {', '.join(PINHOLES)}")
-    bent = [key for key in DISTORTION if _number(keys.get(key, 0), key, where) != 0]
-    if bent:
-        raise InputError("bad cameras", f"{where} has lens distortion ({', '.join(bent)})", "undistort the images first")
+        hint = f"undistort the images, to one of {', '.join(PINHOLES)}"
+        raise InputError("bad cameras", f"{where} has camera_model {model!r}", hint)
+    nonzero = [key for key in DISTORTION if _number(keys.get(key, 0), key, where) != 0]
+    if nonzero:
+        why = f"{where} has lens distortion ({', '.join(nonzero)})"
+        raise InputError("bad cameras", why, "undistort the images first")
     w, h = (_number(keys.get(key), key, where) for key in ("w", "h"))
     if w != int(w) or h != int(h) or not (0 < w < 2**20 and 0 < h < 2**20):
         raise _malformed(f"{where} is {w:g} x {h:g} pixels")
     fl_x = _focal(keys, "fl_x", "camera_angle_x", w, where)
-    fl_y = fl_x if keys.get("fl_y") is None and keys.get("camera_angle_y") is None else _focal(keys, "fl_y", "camera_angle_y", h, where)
+    no_fl_y = keys.get("fl_y") is None and keys.get("camera_angle_y") is None
+    fl_y = fl_x if no_fl_y else _focal(keys, "fl_y", "camera_angle_y", h, where)
     cx, cy = _number(keys.get("cx", w / 2), "cx", where), _number(keys.get("cy", h / 2), "cy", where)
     return [[fl_x, 0.0, cx], [0.0, fl_y, cy], [0.0, 0.0, 1.0]], (int(h), int(w))
 
 
 def _focal(keys: dict[str, Any], length: str, angle: str, side: float, where: str) -> float:
-    """Focal length in px, stated directly or as the field of view (radians) across `side` px."""
+    """Focal length in px, from the key `length`, or from the field of view (radians) `angle` across `side` px."""
     if keys.get(length) is not None or keys.get(angle) is None:
         return _number(keys.get(length), length, where)
     field = _number(keys[angle], angle, where)
@@ -116,8 +125,9 @@ def _focal(keys: dict[str, Any], length: str, angle: str, side: float, where: st
 
 
 def _pose(matrix: Any, where: str) -> list[list[float]]:
-    """A 4 x 4 or 3 x 4 matrix with a last row of 0 0 0 1, as written (OpenGL)."""
-    if not isinstance(matrix, list) or len(matrix) not in (3, 4) or not all(isinstance(row, list) and len(row) == 4 for row in matrix):
+    """Check a camera-to-world matrix (OpenGL axes) and return it as 4 x 4. The file may leave out the last row."""
+    is_matrix = isinstance(matrix, list) and len(matrix) in (3, 4)
+    if not is_matrix or not all(isinstance(row, list) and len(row) == 4 for row in matrix):
         raise _malformed(f"the transform_matrix of {where} is not 4 x 4")
     rows = [[_number(value, "transform_matrix", where) for value in row] for row in matrix]
     if rows[3:] not in ([], [[0.0, 0.0, 0.0, 1.0]]):
@@ -127,8 +137,10 @@ def _pose(matrix: Any, where: str) -> list[list[float]]:
 
 def _number(value: Any, key: str, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _malformed(f"{where} has no {key}" if value is None else f"{key} of {where} is {str(value)[:40]!r}, not a number")
-    if not abs(value) < 1e30:  # infinities and integers of thousands of digits too
+        if value is None:
+            raise _malformed(f"{where} has no {key}")
+        raise _malformed(f"{key} of {where} is {str(value)[:40]!r}, not a number")
+    if not abs(value) < 1e30:  # also refuses infinity, NaN and integers with thousands of digits
         raise _malformed(f"{key} of {where} is not a finite number")
     return float(value)
 

@@ -1,4 +1,4 @@
-"""Tensors out of files of weights that nobody vouches for: nothing is executed, and what a network does not know is named."""
+"""Readers of untrusted files of network weights. They run no code from a file, and errors name what does not fit."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ from torch import Tensor
 from stages.errors import WeightsError
 from stages.files.documents import MAX_JSON_BYTES
 
-AGAIN = "download it again"
+DOWNLOAD = "download it again"
 
 
 @dataclass(frozen=True)
 class KeyReport:
-    """How the keys of a file compare with a network's: matched, missing in the file, unexpected in it, of another shape or no floats."""
+    """The keys of a file compared with those of a network.
+
+    matched: in both.  missing: in the network only.  unexpected: in the file only.
+    reshaped: in both, but with another shape or not floating point.
+    """
 
     matched: tuple[str, ...]
     missing: tuple[str, ...]
@@ -28,7 +32,7 @@ class KeyReport:
 
     @property
     def exact(self) -> bool:
-        """Whether the file is of this network, whole."""
+        """Whether the file holds exactly this network's weights."""
         return not (self.missing or self.unexpected or self.reshaped)
 
     def __str__(self) -> str:
@@ -37,7 +41,7 @@ class KeyReport:
 
 
 def compare_keys(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> KeyReport:
-    """Compare `tensors` with a network's state dict `own`, which may be on the meta device."""
+    """Compare the tensors of a file with a network's state dict `own`, which may be on the meta device."""
 
     def fits(key: str) -> bool:
         return own[key].shape == tensors[key].shape and tensors[key].is_floating_point()
@@ -52,59 +56,62 @@ def compare_keys(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> Ke
 
 
 def first_difference(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], report: KeyReport) -> str:
-    """The most telling key that differs, in words: of another shape, then unexpected, then missing. `report` must hold one."""
+    """One key that differs, in words: one of another shape, else an unexpected one, else a missing one.
+
+    The report must not be exact.
+    """
     if report.reshaped:
         key = report.reshaped[0]
-        have, want = tensors[key], own[key]
-        return f"{key} is {shape_in_words(have)}, not {shape_in_words(want)}"
+        return f"{key} is {shape_in_words(tensors[key])}, not {shape_in_words(own[key])}"
     return f"{report.unexpected[0]} is unexpected" if report.unexpected else f"{report.missing[0]} is missing"
 
 
 def require_keys(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], what: str, hint: str) -> None:
-    """Raise WeightsError, which names the first key that differs, unless `tensors` are those of a network's state dict `own`."""
+    """Raise WeightsError, naming a key that differs, unless the tensors fit a network's state dict `own` exactly."""
     report = compare_keys(own, tensors)
     if not report.exact:
         raise WeightsError(what, f"{first_difference(own, tensors, report)}; {report}", hint)
 
 
 def shape_in_words(tensor: Tensor) -> str:
-    """The shape, and what it holds unless that is floats."""
+    """The shape of a tensor, with its dtype unless that is floating point."""
     shape = str(tuple(tensor.shape))
     return shape if tensor.is_floating_point() else f"{shape} of {str(tensor.dtype).removeprefix('torch.')}"
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a .safetensors file, mapped from the disk: a tensor that is never used is never read.
+    """All tensors of a .safetensors file, mapped into memory, so that only tensors that are used are read.
 
-    Raises WeightsError when the file is missing, cut off, or no safetensors file.
+    Raises WeightsError when the file is missing, cut off, or not a safetensors file.
     """
     what = f"cannot read the weights {path}"
     try:
         with safe_open(path, "pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (file is not a mapping)
     except OSError as error:
         raise WeightsError(what, error.strerror or str(error), "check the path") from error
     except SafetensorError as error:
-        raise WeightsError(what, f"it is damaged or no safetensors file: {str(error).splitlines()[0]}", AGAIN) from error
+        why = f"it is damaged or not a safetensors file: {str(error).splitlines()[0]}"
+        raise WeightsError(what, why, DOWNLOAD) from error
 
 
 def read_pickled(path: Path) -> object:
-    """What torch.save wrote, if it is made of tensors and plain containers alone; anything else in it is refused, not run.
+    """Read a file that torch.save wrote, if it holds nothing but tensors and plain containers.
 
-    Raises WeightsError when the file is missing, damaged, or holds Python objects.
+    Raises WeightsError when the file is missing or damaged, or holds other Python objects, which are never run.
     """
     what = f"cannot read the weights {path}"
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(what, error.strerror or str(error), "check the path") from error
-    except Exception as error:  # damaged pickles fail in as many ways as there are bytes
-        why = "it is damaged, or holds Python objects beside tensors, which are not run"
-        raise WeightsError(what, why, "download it again, or save its tensors as .safetensors where you trust it") from error
+    except Exception as error:  # a damaged pickle can raise nearly any exception
+        why = "it is damaged, or holds Python objects other than tensors, which are not run"
+        raise WeightsError(what, why, f"{DOWNLOAD}, or, if you trust it, save its tensors as .safetensors") from error
 
 
 def read_json_object(path: Path) -> dict[str, object]:
-    """A JSON object that comes with weights (config.json, an index of shards). WeightsError when it is missing or no such thing."""
+    """Read a JSON object that comes with weights (config.json, an index of shards). Raises WeightsError."""
     what = f"cannot read {path}"
     try:
         with path.open("rb") as file:
@@ -112,16 +119,16 @@ def read_json_object(path: Path) -> dict[str, object]:
     except OSError as error:
         raise WeightsError(what, error.strerror or str(error), "give the folder as it was downloaded") from error
     except (ValueError, RecursionError) as error:
-        raise WeightsError(what, f"it is no JSON: {error}", AGAIN) from error
+        raise WeightsError(what, f"it is not JSON: {error}", DOWNLOAD) from error
     if not isinstance(value, dict):
-        raise WeightsError(what, "it holds no JSON object", AGAIN)
+        raise WeightsError(what, "it is not a JSON object", DOWNLOAD)
     return value
 
 
 def read_sharded(folder: Path, name: str = "diffusion_pytorch_model") -> dict[str, Tensor]:
     """The tensors of a diffusers folder: NAME.safetensors, or the shards that NAME.safetensors.index.json lists.
 
-    Raises WeightsError as `read_safetensors` does, and when the folder has pickles (.bin) alone.
+    Raises WeightsError as `read_safetensors` does, and when the folder holds no safetensors but pickles (.bin).
     """
     single, index = folder / f"{name}.safetensors", folder / f"{name}.safetensors.index.json"
     if single.is_file():
@@ -131,7 +138,8 @@ def read_sharded(folder: Path, name: str = "diffusion_pytorch_model") -> dict[st
         why = f"{pickles.name} is a pickle, which could run code" if pickles else f"{single.name} is missing"
         raise WeightsError(f"no weights in {folder}", why, "give a diffusers folder with safetensors")
     shards = read_json_object(index).get("weight_map")
-    names = set(shards.values()) if isinstance(shards, dict) and all(isinstance(shard, str) for shard in shards.values()) else set()
+    listed = list(shards.values()) if isinstance(shards, dict) else []
+    names = set(listed) if all(isinstance(shard, str) for shard in listed) else set()
     if not names or any(Path(shard).name != shard for shard in names):
-        raise WeightsError(f"cannot read {index}", "it lists no files of this folder", AGAIN)
+        raise WeightsError(f"cannot read {index}", "it lists no files of this folder", DOWNLOAD)
     return {key: tensor for shard in sorted(names) for key, tensor in read_safetensors(folder / shard).items()}

@@ -135,8 +135,8 @@ def test_clips_that_are_looked_at_are_not_trained_on(trained: Path, shards: list
         ("reshaped", r"network\.head\.weight is \(1,\), not \(320, 16, 3, 3\)"),
         ("missing", r"network\.head\.weight is missing"),
         ("unexpected", r"network\.tail is unexpected"),
-        ("truncated", "damaged or no safetensors file"),
-        ("pickle", "damaged or no safetensors file"),
+        ("truncated", "damaged or not a safetensors file"),
+        ("pickle", "damaged or not a safetensors file"),
         ("facts", "no step or no identity"),
     ],
 )

@@ -91,7 +91,7 @@ def test_refuses_no_frames_and_odd_sides(tmp_path: Path, shape: tuple[int, ...])
 
 @pytest.mark.parametrize("fps", [0.0, -1.0, float("nan")])
 def test_refuses_a_rate_of_nothing(tmp_path: Path, fps: float) -> None:
-    with pytest.raises(InputError, match="frames a second"):
+    with pytest.raises(InputError, match="frames per second"):
         write_mp4(tmp_path / "a.mp4", torch.zeros(2, 3, 32, 32), fps)
 
 

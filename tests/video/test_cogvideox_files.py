@@ -229,7 +229,7 @@ def test_pickles_are_not_run(student_files: StudentFiles, tmp_path: Path) -> Non
     assert transformer is not None
     kept = overlay.read_bytes()
     overlay.write_bytes(pickle.dumps(Hostile(target)))
-    with pytest.raises(WeightsError, match="no safetensors file"):
+    with pytest.raises(WeightsError, match="not a safetensors file"):
         load(student_files)
     overlay.write_bytes(kept)
 
