@@ -1,11 +1,16 @@
-"""(4) From a teacher of many steps to a student of one: 3D-aware leap flow distillation (VideoScene, section 3).
+"""(4) From a teacher of many steps to a student of one: 3D-aware leap flow distillation (VideoScene, section 3.2).
 
-teacher     v-prediction on truths, then on renders          leap_flow   the leap, the consistency function, the teacher's step, the loss
-regression  straight to the truth, the floor to beat         policy      DDPNet: which step to leap to
-phases      the losses of a step, phase after phase          policy_training  the policy's phase
-model       what is trained, alike for both students         pixel_losses     of a clip against the truth
-training_loop  optimiser, averages, log                      checkpoints      of a run
-recipe_file the settings, which lie in recipes/              weights_folder   what a phase leaves
-clip_shards clips on disk; clips_of_worlds, clips_of_recordings: where they come from
-preview     pictures and figures of the run                  workers          several processes
+teacher        the teacher's loss: v-prediction, first on noised truths, then on noised renders
+leap_flow      the leap, the consistency function, the teacher's step, the loss
+regression     the baseline that leap flow must beat: straight to the truth
+policy         DDPNet, which chooses the leap step (section 3.3); policy_training trains it
+phases         the phases of a run and the loss of a step in each
+model          what is trained, with one interface for both students
+pixel_losses   the losses of a clip against the truth, in pixels
+training_loop  optimiser, averaged weights, log; checkpoints saves and loads its state
+recipe_file    the settings of a run, from the files in recipes/
+weights_folder the weights that a phase leaves
+clip_shards    training clips on disk; clips_of_worlds and clips_of_recordings make them
+preview        pictures and figures that show how the training goes
+workers        training in several processes
 """

@@ -1,7 +1,7 @@
-"""Checkpoints of a run: runs/NAME/checkpoints/PHASE/step-NNNNNN/, each published in one piece.
+"""Checkpoints of a run: runs/NAME/checkpoints/PHASE/step-NNNNNN/. A checkpoint appears complete or not at all.
 
 state.safetensors   network.*, average.*, and optimiser.*.{step, exp_avg, exp_avg_sq} of every trained parameter
-state.json          step, identity (the settings that decide the weights), clips (the shards of the phase), other facts of the phase
+state.json          step; identity: the settings that decide the weights; clips: the phase's shards; other facts of it
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from stages.files.leftovers import remove
 from stages.files.publish import publish, write_json
 from stages.files.weight_tensors import read_json_object, read_safetensors, require_keys
 
-KEPT = 2  # checkpoints of a phase
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-AGAIN = "remove that checkpoint to go on from the one before it, or start over with --force"
+CHECKPOINTS_KEPT = 2  # number of checkpoints that stay on disk per phase
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # AdamW's state of one parameter, as torch names it
+HINT = "remove that checkpoint to go on from the one before it, or start over with --force"
 
 
 @dataclass(frozen=True)
 class State:
-    """What a phase needs to go on as if nothing had happened."""
+    """All that a phase needs in order to go on after an interruption."""
 
     step: int
     facts: dict[str, Any]
@@ -40,50 +40,68 @@ class State:
 def checkpoints(run: Path, phase: str) -> list[Path]:
     """The checkpoints of a phase, oldest first."""
     folder = run / "checkpoints" / phase
-    names = sorted(path for path in folder.iterdir() if re.fullmatch(r"step-\d{6,}", path.name)) if folder.is_dir() else []
+    names = (
+        sorted(path for path in folder.iterdir() if re.fullmatch(r"step-\d{6,}", path.name)) if folder.is_dir() else []
+    )
     return sorted(names, key=lambda path: int(path.name[5:]))
 
 
 def save_state(run: Path, phase: str, state: State) -> None:
-    """Publish a checkpoint and remove all but the newest ones."""
+    """Publish a checkpoint, and remove all but the newest ones."""
     tensors = {f"network.{name}": value for name, value in state.network.items()}
     tensors |= {f"average.{name}": value for name, value in state.average.items()}
-    tensors |= {f"optimiser.{name}.{moment}": value for name, moments in state.moments.items() for moment, value in moments.items()}
+    tensors |= {
+        f"optimiser.{name}.{moment}": value
+        for name, moments in state.moments.items()
+        for moment, value in moments.items()
+    }
     with publish(run / "checkpoints" / phase / f"step-{state.step:06d}") as partial:
         partial.mkdir()
-        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, partial / "state.safetensors")
+        save_file(
+            {key: value.detach().cpu().contiguous() for key, value in tensors.items()}, partial / "state.safetensors"
+        )
         write_json(partial / "state.json", {"step": state.step, **state.facts})
-    for old in checkpoints(run, phase)[:-KEPT]:
+    for old in checkpoints(run, phase)[:-CHECKPOINTS_KEPT]:
         remove(old)
 
 
 def read_facts(checkpoint: Path) -> dict[str, Any]:
-    """state.json of a checkpoint. Raises WeightsError when it is none."""
+    """The contents of a checkpoint's state.json. Raises WeightsError when the file is damaged."""
     facts = read_json_object(checkpoint / "state.json")
     if not isinstance(facts.get("step"), int) or not isinstance(facts.get("identity"), dict):
-        raise WeightsError(f"damaged checkpoint {checkpoint}", "state.json has no step or no identity", AGAIN)
+        raise WeightsError(f"damaged checkpoint {checkpoint}", "state.json has no step or no identity", HINT)
     return facts
 
 
 def load_state(checkpoint: Path, own: Mapping[str, Tensor]) -> State:
-    """A checkpoint of a network whose trained parameters are `own`. Raises WeightsError, which names the first key that differs."""
+    """Read a checkpoint. own: the trained parameters. Raises WeightsError that names the first key that differs."""
     facts = read_facts(checkpoint)
     tensors = read_safetensors(checkpoint / "state.safetensors")
     expected = {f"{part}.{name}": value for part in ("network", "average") for name, value in own.items()}
     if any(key.startswith("optimiser.") for key in tensors):
         scalar = torch.empty(())
-        expected |= {f"optimiser.{name}.{m}": scalar if m == "step" else value for name, value in own.items() for m in MOMENTS}
-    require_keys(expected, tensors, f"the checkpoint {checkpoint} is of another network", AGAIN)
+        expected |= {
+            f"optimiser.{name}.{m}": scalar if m == "step" else value for name, value in own.items() for m in MOMENTS
+        }
+    require_keys(expected, tensors, f"the checkpoint {checkpoint} is of another network", HINT)
     network, average = ({name: tensors[f"{part}.{name}"] for name in own} for part in ("network", "average"))
-    moments = {name: {m: tensors[f"optimiser.{name}.{m}"] for m in MOMENTS} for name in own if f"optimiser.{name}.step" in tensors}
+    moments = {
+        name: {m: tensors[f"optimiser.{name}.{m}"] for m in MOMENTS}
+        for name in own
+        if f"optimiser.{name}.step" in tensors
+    }
     return State(int(facts["step"]), facts, network, average, moments)
 
 
 def require_identity(checkpoint: Path, facts: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
-    """Raise InputError, naming the settings that differ, when a checkpoint is of another run."""
+    """Raise InputError that names the settings that differ, when a checkpoint belongs to another run."""
     before = facts["identity"]
-    told = [
-        f"{key} was {before.get(key)}, now {identity.get(key)}" for key in {**before, **identity} if before.get(key) != identity.get(key)
+    differences = [
+        f"{key} was {before.get(key)}, now {identity.get(key)}"
+        for key in {**before, **identity}
+        if before.get(key) != identity.get(key)
     ]
-    if told:
-        raise InputError(f"{checkpoint} is of another run", "; ".join(told), "choose another -o, or start over with --force")
+    if differences:
+        raise InputError(
+            f"{checkpoint} is of another run", "; ".join(differences), "choose another -o, or start over with --force"
+        )

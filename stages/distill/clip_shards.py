@@ -1,9 +1,9 @@
-"""Training clips: a render, its coverage, the truth, the two photographs, plain and warped; and shards of them on disk.
+"""Training clips and their files: render, coverage, truth, and the two photographs as taken and as warped.
 
-A shard is a safetensors file of uint8 tensors, all clips of one size:
+A shard is a safetensors file of S clips of one size, as uint8 tensors:
   render, truth [S, F, 3, h, w]    coverage [S, F, h, w]    photographs [S, 2, 3, h, w]
   warped [S, F, 2, 3, h, w]        weight [S, F, 2, h, w]
-Where clips come from: stages/distill/clips_of_worlds.py.
+They are made by clips_of_worlds.py and clips_of_recordings.py.
 """
 
 from __future__ import annotations
@@ -20,17 +20,19 @@ from stages.errors import InputError
 from stages.files.publish import publish
 
 HINT = "make the clips again"
-RIGHT = 0.001  # mean squared error of a render that is right, 30 dB
-TRIES = 4
+EASY_ERROR = 0.001  # mean squared error of a render (30 dB) below which a clip has little to teach
+TRIES = 4  # number of clips sampled at most before an easy one is accepted
 
 
 @dataclass(frozen=True)
 class Example:
-    """render, truth: [F, 3, h, w], F = 4k + 1.  coverage: [F, h, w].  photographs: [2, 3, h, w].  All in [0, 1]. Or many of them, with a
-    dimension more in front.
-    warped: [F, 2, 3, h, w], weight: [F, 2, h, w], the photographs from the cameras of the clip, see `stages.video.warp.Warped`.
+    """One training clip, or a batch of them with one more leading axis. All values are in [0, 1].
 
-    The photographs are as cameras take them, the truth is free of noise; the clip is the way from one to the other, or a part of it.
+    render, truth: [F, 3, h, w], F = 4k + 1.  coverage: [F, h, w].  photographs: [2, 3, h, w].
+    warped: [F, 2, 3, h, w], weight: [F, 2, h, w], the photographs as the clip's cameras see them, see `warp.Warped`.
+
+    The photographs have the noise of a real camera; the truth has none. The clip is the path from one photograph to
+    the other, or a part of it.
     """
 
     render: Tensor
@@ -48,43 +50,46 @@ class Example:
 
 
 def write_clips(path: Path, clips: Sequence[Example]) -> None:
-    """Publish a shard. clips: at least one, all of one size and length."""
+    """Publish a shard. clips: at least one, all of one size and number of frames."""
     from safetensors.torch import save_file
 
-    tensors = {field.name: torch.stack([_bytes(getattr(clip, field.name)) for clip in clips]).contiguous() for field in fields(Example)}
+    tensors = {
+        field.name: torch.stack([_bytes(getattr(clip, field.name)) for clip in clips]).contiguous()
+        for field in fields(Example)
+    }
     with publish(path) as partial:
         save_file(tensors, partial)
 
 
 def length(path: Path) -> int:
-    """Clips in a shard."""
+    """The number of clips in a shard."""
     return _shape(path)[0]
 
 
 def read(path: Path, index: int) -> Example:
-    """One clip of a shard. Raises InputError when the file is no shard."""
+    """Read one clip of a shard. Raises InputError when the file is not a shard."""
     _shape(path)
     with safe_open(path, "pt") as shard:
         return Example(*(shard.get_slice(field.name)[index].float() / 255 for field in fields(Example)))
 
 
-def draw(shards: Sequence[Path], generator: Generator, frames: int, size: tuple[int, int]) -> Example:
-    """A random clip of a random shard, cut to `size` (h, w) or less and to `frames` or less, mirrored, reversed and recoloured at random.
+def sample_clip(shards: Sequence[Path], generator: Generator, frames: int, size: tuple[int, int]) -> Example:
+    """A random clip of a random shard, cropped to at most `size` (h, w) and `frames`, and augmented (see `augment`).
 
-    A shortened clip keeps both ends, so that it still begins and ends at a photograph. Cut sides are multiples of 16. Where the render is
-    right already, another one is drawn, a few times: little is to be learnt from it.
+    A shortened clip keeps its first and last frame, so a clip that ends at photographs still does. If the render is
+    already right, another clip is sampled, at most TRIES times: it has little to teach.
     """
     for _ in range(TRIES):
         path = shards[int(torch.randint(len(shards), (), generator=generator))]
         example = read(path, int(torch.randint(length(path), (), generator=generator)))
-        example = vary(thin(example, frames), generator, size)
-        if float((example.render - example.truth).square().mean()) > RIGHT:
+        example = augment(subsample_frames(example, frames), generator, size)
+        if float((example.render - example.truth).square().mean()) > EASY_ERROR:
             break
     return example
 
 
-def thin(example: Example, frames: int) -> Example:
-    """The clip with at most `frames` (4k + 1) frames, evenly chosen, first and last kept."""
+def subsample_frames(example: Example, frames: int) -> Example:
+    """The clip with at most `frames` (4k + 1) evenly spaced frames; the first and the last stay."""
     count = len(example.truth)
     if count <= frames:
         return example
@@ -93,22 +98,27 @@ def thin(example: Example, frames: int) -> Example:
     return replace(example, **own)
 
 
-def vary(example: Example, generator: Generator, size: tuple[int, int]) -> Example:
-    """A random cut of at most `size` (h, w), multiples of 16; then mirrored, reversed in time and its colours swapped, each at random."""
+def augment(example: Example, generator: Generator, size: tuple[int, int]) -> Example:
+    """A random crop of at most `size` (h, w) with sides that are multiples of 16.
+
+    It is then mirrored, reversed in time and its colour channels permuted, each at random.
+    """
     sides = example.truth.shape[-2:]
     h, w = (min(side, most) // 16 * 16 for side, most in zip(sides, size, strict=True))
-    top, left = (int(torch.randint(side - cut + 1, (), generator=generator)) for side, cut in zip(sides, (h, w), strict=True))
+    top, left = (
+        int(torch.randint(side - cut + 1, (), generator=generator)) for side, cut in zip(sides, (h, w), strict=True)
+    )
     mirror, backwards = (torch.rand(2, generator=generator) < 0.5).tolist()
     colours = torch.randperm(3, generator=generator)
 
-    def varied(name: str) -> Tensor:
+    def augmented(name: str) -> Tensor:
         x = getattr(example, name)[..., top : top + h, left : left + w]
         x = x.flip(-1) if mirror else x
-        if backwards:  # the photographs change places too
+        if backwards:  # The two photographs change places as well.
             x = x.flip((0, 1)) if name in ("warped", "weight") else x.flip(0)
         return x if name in ("coverage", "weight") else x[..., colours, :, :]
 
-    return Example(**{field.name: varied(field.name) for field in fields(Example)})
+    return Example(**{field.name: augmented(field.name) for field in fields(Example)})
 
 
 def _bytes(x: Tensor) -> Tensor:
@@ -116,7 +126,7 @@ def _bytes(x: Tensor) -> Tensor:
 
 
 def _shape(path: Path) -> list[int]:
-    """Shape of the truth in a shard."""
+    """The shape of the truth in a shard."""
     try:
         with safe_open(path, "pt") as shard:
             return shard.get_slice("truth").get_shape()

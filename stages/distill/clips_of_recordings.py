@@ -1,6 +1,6 @@
-"""Training clips of real recordings with known cameras: folders with a transforms.json, and chunks of RealEstate10K.
+"""Training clips from real recordings with known cameras: folders with a transforms.json, and RealEstate10K chunks.
 
-The truth is a run of recorded frames, the photographs are its first and last, the render is what the prior makes of these two.
+The truth is a run of recorded frames, the photographs are its first and last, and the render is the prior's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from stages.distill.clip_shards import Example, write_clips
-from stages.distill.clips_of_worlds import finish
+from stages.distill.clips_of_worlds import make_example
 from stages.errors import InputError, RunError
 from stages.files.images import fit, read_image
 from stages.files.realestate import read_chunk
@@ -27,12 +27,12 @@ from stages.prior.predict import predict
 from stages.scene import Cameras, Views
 from stages.worlds.shards import shard_generator, shard_path
 
-TRIES = 50  # drawn runs, for each clip of a shard, before the recordings are given up as unusable
-WIDEST = 4  # frames skipped between two that are used, at most
+TRIES = 50  # number of runs tried per clip of a shard before the recordings are given up as unusable
+LARGEST_STRIDE = 4  # largest distance between two frames of a clip, in frames of the recording
 
 
 class Recording(Protocol):
-    """A video whose frames have cameras: `PosedFolder`, or `stages.files.realestate.Recording`."""
+    """A video with a camera for each frame: `PosedFolder`, or `stages.files.realestate.Recording`."""
 
     def __len__(self) -> int: ...
 
@@ -45,7 +45,7 @@ class Recording(Protocol):
 
 @dataclass(frozen=True)
 class PosedFolder:
-    """Frames in the order of a transforms.json. own: their cameras.  paths: their images."""
+    """The frames of a transforms.json, in its order. own: their cameras.  paths: their image files."""
 
     own: Cameras
     paths: list[Path]
@@ -54,34 +54,42 @@ class PosedFolder:
         return len(self.paths)
 
     def image(self, index: int) -> Tensor:
-        """A frame, [3, h, w] in [0, 1]. Raises InputError when it is missing, no image, or of another size than its camera."""
+        """A frame, [3, h, w] in [0, 1]. Raises InputError for a missing or damaged file, or a wrong size."""
         image = read_image(self.paths[index])
         if image.shape[1:] != self.own.size:
             why = f"{self.paths[index].name} is {tuple(image.shape[1:])}, its camera {self.own.size}"
-            raise InputError(f"cannot use {self.paths[index].parent}", why, "give the images that belong to transforms.json")
+            raise InputError(
+                f"cannot use {self.paths[index].parent}", why, "give the images that belong to transforms.json"
+            )
         return image
 
     def cameras(self, indices: list[int], size: tuple[int, int]) -> Cameras:
-        """The cameras of some frames; `size` is that of the images."""
+        """The cameras of some frames. `size` must be that of the images."""
         return self.own[indices]
 
 
 def find_recordings(source: Path) -> list[Recording]:
-    """The recordings of a source: a scene folder, a folder of scene folders, or a .torch chunk or a folder of chunks.
+    """The recordings of a source: a scene folder, a folder of scene folders, a .torch chunk, or a folder of chunks.
 
-    Raises InputError when it is none of these. The images stay where they are until asked for.
+    Raises InputError when the source is none of these. Images are read only when they are asked for.
     """
     chunks = [source] if source.suffix == ".torch" else sorted(source.glob("*.torch"))
     if chunks:
         return [recording for chunk in chunks for recording in read_chunk(chunk)]
-    transforms = [source / "transforms.json"] if (source / "transforms.json").is_file() else sorted(source.glob("*/transforms.json"))
+    transforms = (
+        [source / "transforms.json"]
+        if (source / "transforms.json").is_file()
+        else sorted(source.glob("*/transforms.json"))
+    )
     if not transforms:
-        raise InputError(f"no recordings in {source}", "it holds neither transforms.json nor .torch chunks", "give posed scenes")
+        raise InputError(
+            f"no recordings in {source}", "it holds neither transforms.json nor .torch chunks", "give posed scenes"
+        )
     return [posed_folder(path) for path in transforms]
 
 
 def posed_folder(transforms: Path) -> PosedFolder:
-    """The scene of a transforms.json."""
+    """The recording that a transforms.json describes."""
     cameras, names = read_transforms(transforms)
     return PosedFolder(cameras, [transforms.parent / name for name in names])
 
@@ -96,42 +104,50 @@ def write_shard(
     frames: int,
     clips: int,
 ) -> Path:
-    """Make shard `number` of the set `seed` from runs of `frames` frames of random recordings, cut to `size` (h, w); returns its path.
+    """Make shard `number` of the set `seed`: random runs of `frames` frames, cropped to `size` (h, w).
+
+    Returns its path.
 
     Raises InputError when no recording is long and large enough.
     """
+    # Sample runs until there are enough clips.
     generator = shard_generator(seed, number)
-    made: list[Example] = []
+    examples: list[Example] = []
     for _ in range(TRIES * clips):
         recording = recordings[int(torch.randint(len(recordings), (), generator=generator))]
         clip = recorded_clip(recording, network, generator, size, frames)
-        made += [clip] if clip is not None else []
-        if len(made) == clips:
+        examples += [clip] if clip is not None else []
+        if len(examples) == clips:
             path = shard_path(folder, number)
-            write_clips(path, made)
+            write_clips(path, examples)
             return path
-    why = f"{len(made)} of {clips} clips came of {TRIES * clips} tries at {frames} frames of {size[1]} x {size[0]}"
+    why = f"{len(examples)} of {clips} clips came of {TRIES * clips} tries at {frames} frames of {size[1]} x {size[0]}"
     raise InputError("cannot make training clips", why, "give longer recordings that move, or make smaller clips")
 
 
-def recorded_clip(recording: Recording, network: MVSplat, generator: Generator, size: tuple[int, int], frames: int) -> Example | None:
-    """A clip of consecutive frames, or of every second to fourth. None if the recording is too short, or stands still there."""
-    widest = min(WIDEST, (len(recording) - 1) // (frames - 1))
-    if widest < 1:
+def recorded_clip(
+    recording: Recording, network: MVSplat, generator: Generator, size: tuple[int, int], frames: int
+) -> Example | None:
+    """A clip of consecutive frames, or of every second to fourth.
+
+    None if the recording is too short or its camera stands still.
+    """
+    largest = min(LARGEST_STRIDE, (len(recording) - 1) // (frames - 1))
+    if largest < 1:
         return None
-    stride = int(torch.randint(1, widest + 1, (), generator=generator))
+    stride = int(torch.randint(1, largest + 1, (), generator=generator))
     start = int(torch.randint(len(recording) - stride * (frames - 1), (), generator=generator))
-    truth, cameras = cut(recording, list(range(start, start + stride * frames, stride)), size)
+    truth, cameras = crop_frames(recording, list(range(start, start + stride * frames, stride)), size)
     views = Views(truth[[0, -1]], cameras[[0, -1]])
     try:
         near_far = near_far_from_cameras(list(views.images), views.cameras)
-    except RunError:  # no baseline
+    except RunError:  # The two photographs are taken from one point.
         return None
-    return finish(views, truth, cameras, predict(views, near_far, network))
+    return make_example(views, truth, cameras, predict(views, near_far, network))
 
 
-def cut(recording: Recording, indices: list[int], size: tuple[int, int]) -> tuple[Tensor, Cameras]:
-    """Some frames, resized to just cover `size` (h, w), their middle: [F, 3, h, w] and their cameras, float32."""
+def crop_frames(recording: Recording, indices: list[int], size: tuple[int, int]) -> tuple[Tensor, Cameras]:
+    """Some frames, resized and centre-cropped to `size` (h, w): [F, 3, h, w], with their cameras in float32."""
     images, poses, intrinsics = [], [], []
     for index in indices:
         image = recording.image(index)

@@ -1,6 +1,6 @@
-"""Training clips of procedural worlds: photographs and truth are ray-cast, the render is what the prior makes of the photographs.
+"""Training clips from procedural worlds: photographs and truth are ray-cast, and the render is the prior's.
 
-A shard is a pure function of the textures, the prior, and (seed, number).
+A shard depends only on the textures, the prior and the pair (seed, number).
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ from stages.worlds.motion import draw_pair
 from stages.worlds.photograph import free
 from stages.worlds.shards import shard_generator, shard_path
 
-# (h, w) of shard 0, 1, ..., in turn, as users' videos are: a blur of some pixels is to be learnt at the size at which it is repaired.
+# Sizes (h, w) of shards 0, 1, ... in turn. They are those of users' videos: a blur of a few pixels must be learnt at
+# the size at which it is repaired.
 SIZES = ((192, 256), (256, 256), (256, 336), (256, 192), (208, 304))
-PATH, FRAMES = 49, 9  # of the whole way, and of a clip
-STRIDES = (6, 6, 3, 2, 1)  # of a clip's frames on the way, one drawn a clip; 6 is all of it
-CLIPS = 8  # of a shard
-SHADOWS = 0.3  # share of worlds whose first lamp casts shadows, which takes half as long again
-ROOM = 0.15  # metres that the camera keeps from things on its way
+PATH_FRAMES, CLIP_FRAMES = 49, 9  # numbers of frames of the path between two photographs, and of a clip
+STRIDES = (6, 6, 3, 2, 1)  # frame strides along the path, one chosen at random per clip; 6 covers the whole path
+CLIPS = 8  # number of clips per shard
+SHADOW_SHARE = 0.3  # share of worlds whose first lamp casts shadows; these take half as long again to ray-cast
+CLEARANCE = 0.15  # distance in metres that the camera keeps from all surfaces
 
 
 def write_shard(folder: Path, textures: Textures, network: MVSplat, seed: int, number: int, clips: int = CLIPS) -> Path:
-    """Make shard `number` of the set `seed` and publish it. Returns its path."""
+    """Make shard `number` of the set `seed`, publish it and return its path."""
     generator = shard_generator(seed, number)
     size = SIZES[number % len(SIZES)]
     path = shard_path(folder, number)
@@ -42,26 +43,33 @@ def write_shard(folder: Path, textures: Textures, network: MVSplat, seed: int, n
 
 
 def world_clip(
-    textures: Textures, network: MVSplat, generator: Generator, size: tuple[int, int], path: int = PATH, frames: int = FRAMES
+    textures: Textures,
+    network: MVSplat,
+    generator: Generator,
+    size: tuple[int, int],
+    path: int = PATH_FRAMES,
+    frames: int = CLIP_FRAMES,
 ) -> Example:
-    """A fresh world filmed on the way from one photograph to the other, or on a part of it, and the prior's render of that.
+    """A clip in a new random world, filmed along the path between two photographs, or along a part of it.
 
-    size: (h, w).  path: frames of the whole way.  frames: of the clip, 4k + 1.
+    size: (h, w).  path: number of frames of the whole path.  frames: of the clip, 4k + 1.
     """
-    world, cameras = draw_path(textures.count, generator, size, path)
+    # Choose a world, a path in it, and the part of the path that is filmed.
+    world, cameras = sample_path(textures.count, generator, size, path)
     stride = min(STRIDES[int(torch.randint(len(STRIDES), (), generator=generator))], (path - 1) // (frames - 1))
     first = int(torch.randint(path - stride * (frames - 1), (), generator=generator))
-    filmed = [0, path - 1, *range(first, first + stride * frames, stride)]
-    seen = photograph(world, textures, cameras[filmed], float(torch.rand((), generator=generator)) < SHADOWS)
-    assert seen.depth is not None
-    images = expose(seen.images, generator)
-    views = Views(images[:2], cameras[filmed[:2]])
-    prediction = predict_in_range(views, draw_range(seen.depth[:2], generator), network)
-    return finish(views, images[2:], cameras[filmed[2:]], carve(prediction, views))
+    chosen = [0, path - 1, *range(first, first + stride * frames, stride)]
+    # Take the photographs and the truth, and render the prior's Gaussians along the clip.
+    cast = photograph(world, textures, cameras[chosen], float(torch.rand((), generator=generator)) < SHADOW_SHARE)
+    assert cast.depth is not None
+    images = expose(cast.images, generator)
+    views = Views(images[:2], cameras[chosen[:2]])
+    prediction = predict_in_range(views, sample_depth_range(cast.depth[:2], generator), network)
+    return make_example(views, images[2:], cameras[chosen[2:]], carve(prediction, views))
 
 
-def finish(views: Views, truth: Tensor, cameras: Cameras, prediction: Prediction) -> Example:
-    """The clip of two photographs whose truth is known, with the prior's render of it. truth: [F, 3, h, w] at `cameras`."""
+def make_example(views: Views, truth: Tensor, cameras: Cameras, prediction: Prediction) -> Example:
+    """The training clip of two photographs, with the prior's render. truth: [F, 3, h, w], seen from `cameras`."""
     clip = render(prediction.gaussians, cameras, views=views)
     assert clip.coverage is not None
     assert clip.depth is not None
@@ -69,19 +77,22 @@ def finish(views: Views, truth: Tensor, cameras: Cameras, prediction: Prediction
     return Example(clip.frames, clip.coverage, truth, views.images, warped.colours, warped.weight)
 
 
-def draw_path(texture_count: int, generator: Generator, size: tuple[int, int], frames: int) -> tuple[World, Cameras]:
-    """A fresh world and cameras on the way between a pair in it, as users get them (`trajectory.interpolate`), clear of things."""
+def sample_path(texture_count: int, generator: Generator, size: tuple[int, int], frames: int) -> tuple[World, Cameras]:
+    """A random world, and cameras on a path in it that is clear of surfaces (see `trajectory.interpolate`)."""
     while True:
         world = make_world(generator, texture_count)
         pair = draw_pair(world, generator, size)
         if pair is not None:
             cameras = interpolate(pair.c2w[0], pair.c2w[1], pair.K[0], pair.K[1], size, frames)
-            if all(free(world, place, ROOM) for place in cameras.c2w[:, :3, 3]):
+            if all(free(world, position, CLEARANCE) for position in cameras.c2w[:, :3, 3]):
                 return world, cameras
 
 
-def draw_range(depth: Tensor, generator: Generator) -> Tensor:
-    """A range of depth around the true one, as loose as the best of those that `predict` tries, [2, 2]. depth: [2, h, w]."""
+def sample_depth_range(depth: Tensor, generator: Generator) -> Tensor:
+    """A random range of depth around the true one, [2, 2]: as loose as the best of those that `predict` tries.
+
+    depth: [2, h, w], the true one.
+    """
     low, high = depth.flatten(1).quantile(torch.tensor([0.02, 0.98]), -1)
     near = low * (0.65 + 0.35 * torch.rand(2, generator=generator))
     far = high * (1 + 1.5 * torch.rand(2, generator=generator))

@@ -1,4 +1,4 @@
-"""What distillation trains: a backbone with its codec and its condition, alike for `small` and `cogvideox-5b`."""
+"""What distillation trains: a backbone with its codec and condition. One interface for `small` and `cogvideox-5b`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
-from stages.distill.clip_shards import Example, draw
+from stages.distill.clip_shards import Example, sample_clip
 from stages.errors import InputError
 from stages.video import small_codec, small_condition
 from stages.video.one_step import Backbone, place_ends, sample_sigma
@@ -26,11 +26,14 @@ Weights = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Model:
-    """network: a `Backbone`.  trained: the names of its parameters that training changes; the others are frozen.
-    encode: [B, F, 3, h, w] in [0, 1] -> latent [B, T, C, H, W].  decode: back, not clamped.
-    condition: (render's latent, an `Example` of a batch of clips, generator) -> [B, T, C', H, W].
-    size: the only (h, w) of a clip, or None for any.  prefix: what the names of `trained` have before those of the weights file.
-    precision: in which the network multiplies matrices and convolves; None for its weights' own.
+    """A trainable backbone, its codec and its condition.
+
+    network: a `Backbone`.  trained: names of the parameters that training changes; the others are frozen.
+    encode: [B, F, 3, h, w] in [0, 1] -> latent [B, T, C, H, W].  decode: the inverse, not clamped.
+    condition: (render's latent, an `Example` that is a batch, generator) -> [B, T, C', H, W].
+    size: the only possible (h, w) of a clip, or None for any.
+    prefix: leading part of the names in `trained` that the weights file leaves out.
+    precision: dtype of matrix products and convolutions; None for that of the weights.
     """
 
     network: nn.Module
@@ -43,17 +46,17 @@ class Model:
     precision: torch.dtype | None = None
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        """The network as it is trained: a `Backbone` that gradients flow through."""
+        """The network in training: a `Backbone` that gradients flow through."""
         return self._predict(self.network, x, t)
 
     @property
     def weights(self) -> Weights:
-        """The trained parameters themselves, by name."""
+        """The trained parameters, by name. These are the parameters themselves, not copies."""
         own = dict(self.network.named_parameters())
         return {name: own[name] for name in self.trained}
 
     def at(self, weights: Weights) -> Backbone:
-        """The network with other trained weights, frozen. weights: as `self.weights`."""
+        """The network with other trained weights, frozen. weights: shaped like `self.weights`."""
 
         @torch.no_grad()
         def backbone(x: Tensor, t: Tensor) -> Tensor:
@@ -62,15 +65,17 @@ class Model:
         return backbone
 
     def _predict(self, network: Callable[[Tensor, Tensor], Tensor], x: Tensor, t: Tensor) -> Tensor:
-        """`network` in the model's precision; what it predicts is in float32 at least."""
+        """The output of `network`, computed in the model's precision, as float32 or wider."""
         with torch.autocast(x.device.type, self.precision or torch.bfloat16, enabled=self.precision is not None):
             return network(x, t).to(torch.promote_types(x.dtype, torch.float32))
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Latents [B, T, C, H, W] of the render and the truth, the condition [B, T, C', H, W]; truth: [B, F, 3, h, w] in [0, 1];
-    coverage: [B, F, h, w]; render: like truth.
+    """A batch for one training step.
+
+    z_render, z_truth: latents [B, T, C, H, W].  condition: [B, T, C', H, W].  truth, render: [B, F, 3, h, w] in [0, 1].
+    coverage: [B, F, h, w].
     """
 
     z_render: Tensor
@@ -82,24 +87,24 @@ class Batch:
 
 
 def small_model(network: SmallVideo, precision: torch.dtype | None = None) -> Model:
-    """`small`: every parameter is trained, nothing in its codec or its condition is random."""
+    """The model of `small`. Every parameter is trained; nothing in its codec or its condition is random."""
 
-    def condition(latent: Tensor, known: Example, _: Generator) -> Tensor:
-        return small_condition.condition(latent, known.coverage, known.photographs, Warped(known.warped, known.weight))
+    def condition(latent: Tensor, clips: Example, _: Generator) -> Tensor:
+        return small_condition.condition(latent, clips.coverage, clips.photographs, Warped(clips.warped, clips.weight))
 
     trained = tuple(name for name, _ in network.named_parameters())
     return Model(network, trained, small_codec.encode, small_codec.decode, condition, precision=precision)
 
 
 def cogvideox_model(model: CogVideoX) -> Model:
-    """`cogvideox-5b`: the attention of its blocks is trained, in float32 whatever the others are in (`model.autocast` then brings
-    both together), under gradient checkpointing (VideoScene, section 4).
+    """The model of `cogvideox-5b`. Attention layers are trained, with gradient checkpointing (VideoScene, section 4).
 
-    Its condition is the two photographs, each with the noise that CogVideoX is used to (SPEC 1.8); it knows no coverage.
+    Trained weights are float32 even where the others are not; `model.autocast` computes with both.
+    The condition is the two photographs with the noise that CogVideoX was trained with. It does not use the coverage.
     """
 
     class Network(nn.Module):
-        """The transformer with the text's embedding and the rotary embedding that `CogVideoX` gives it."""
+        """The transformer together with the text's embedding and the rotary embedding, which `CogVideoX` adds."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -123,9 +128,9 @@ def cogvideox_model(model: CogVideoX) -> Model:
         return model.decode(latent).float().transpose(1, 2) / 2 + 0.5
 
     @torch.no_grad()
-    def condition(latent: Tensor, known: Example, generator: Generator) -> Tensor:
+    def condition(latent: Tensor, clips: Example, generator: Generator) -> Tensor:
         rows = []
-        for pair in 2 * known.photographs - 1:
+        for pair in 2 * clips.photographs - 1:
             sigma = sample_sigma(generator, pair)
             noisy = pair + sigma * torch.randn(pair.shape, generator=generator).to(pair)
             first, last = (model.encode(image[None, :, None], None).float() for image in noisy)
@@ -135,24 +140,39 @@ def cogvideox_model(model: CogVideoX) -> Model:
     return Model(network, trained, encode, decode, condition, model.size, "transformer.")
 
 
-def draw_batch(
-    model: Model, shards: Sequence[Path], generator: Generator, count: int, frames: int, size: tuple[int, int], device: torch.device
+def sample_batch(
+    model: Model,
+    shards: Sequence[Path],
+    generator: Generator,
+    count: int,
+    frames: int,
+    size: tuple[int, int],
+    device: torch.device,
 ) -> Batch:
-    """`count` random clips of one random shard, with their latents and condition. Raises InputError when a clip has not the model's size.
+    """`count` random clips of one random shard, with latents and condition. Raises InputError when their size is wrong.
 
-    Everything random comes from `generator`, on the CPU.
+    All random numbers come from `generator`, on the CPU.
     """
     shard = shards[int(torch.randint(len(shards), (), generator=generator))]
-    return to_batch(model, [draw([shard], generator, frames, size) for _ in range(count)], generator, device)
+    return to_batch(model, [sample_clip([shard], generator, frames, size) for _ in range(count)], generator, device)
 
 
 def to_batch(model: Model, examples: Sequence[Example], generator: Generator, device: torch.device) -> Batch:
-    """The batch of some clips of one size."""
-    have = tuple(examples[0].truth.shape[-2:])
-    if model.size is not None and have != model.size:
-        raise InputError("cannot train on these clips", f"they are {have}, the model takes {model.size}", "make clips of that size")
-    known = Example(
-        **{part.name: torch.stack([getattr(example, part.name) for example in examples]).to(device) for part in fields(Example)}
+    """The batch of some clips, which must be of one size."""
+    clip_size = tuple(examples[0].truth.shape[-2:])
+    if model.size is not None and clip_size != model.size:
+        raise InputError(
+            "cannot train on these clips",
+            f"they are {clip_size}, the model takes {model.size}",
+            "make clips of that size",
+        )
+    clips = Example(
+        **{
+            part.name: torch.stack([getattr(example, part.name) for example in examples]).to(device)
+            for part in fields(Example)
+        }
     )
-    z_render, z_truth = model.encode(known.render), model.encode(known.truth)
-    return Batch(z_render, z_truth, model.condition(z_render, known, generator), known.truth, known.coverage, known.render)
+    z_render, z_truth = model.encode(clips.render), model.encode(clips.truth)
+    return Batch(
+        z_render, z_truth, model.condition(z_render, clips, generator), clips.truth, clips.coverage, clips.render
+    )

@@ -1,4 +1,4 @@
-"""What a made clip is compared with the truth by, in pixels."""
+"""The losses of a predicted clip against the truth, in pixels."""
 
 from __future__ import annotations
 
@@ -9,45 +9,53 @@ from torch import Generator, Tensor
 
 from stages.metrics.lpips import LPIPS
 
-MOTION, PERCEPTUAL = 0.5, 0.15  # weights beside the mean absolute difference
+# Weights of two loss terms relative to the mean absolute difference: changes between frames, LPIPS.
+MOTION, PERCEPTUAL = 0.5, 0.15
 
 
-def picture_loss(made: Tensor, truth: Tensor, perceptual: Callable[[Tensor, Tensor], Tensor] | None, weight: float = PERCEPTUAL) -> Tensor:
-    """Mean absolute difference of frames and of their changes from frame to frame, and a perceptual distance: a scalar.
+def picture_loss(
+    prediction: Tensor, truth: Tensor, perceptual: Callable[[Tensor, Tensor], Tensor] | None, weight: float = PERCEPTUAL
+) -> Tensor:
+    """A scalar: mean absolute difference of frames and of their changes over time, plus a perceptual distance.
 
-    made, truth: [B, F, 3, h, w], truth in [0, 1].  perceptual: distance of two sets of frames [N, 3, h, w], see `Perceptual`,
-    which counts `weight` times.
+    prediction, truth: [B, F, 3, h, w], truth in [0, 1].  perceptual: distance of two sets of frames [N, 3, h, w], see
+    `Perceptual`.  weight: of the perceptual distance.
     """
-    change = (made.diff(dim=1) - truth.diff(dim=1)).abs().mean()
-    loss = (made - truth).abs().mean() + MOTION * change
+    change = (prediction.diff(dim=1) - truth.diff(dim=1)).abs().mean()
+    loss = (prediction - truth).abs().mean() + MOTION * change
     if perceptual is None:
         return loss
-    return loss + weight * perceptual(made.flatten(0, 1), truth.flatten(0, 1))
+    return loss + weight * perceptual(prediction.flatten(0, 1), truth.flatten(0, 1))
 
 
 class Perceptual:
-    """LPIPS (Zhang et al. 2018) that gradients flow through. weights: of lpips-vgg, see stages/metrics/network_files.py."""
+    """LPIPS (Zhang et al. 2018), differentiable. weights: those of lpips-vgg, see stages/metrics/network_files.py."""
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         self.network = LPIPS("vgg", weights)
 
-    def __call__(self, made: Tensor, truth: Tensor) -> Tensor:
-        """Mean distance of frames. made, truth: [N, 3, h, w] in about [0, 1]."""
-        return torch.stack([self.distance(a, b) for a, b in zip(made, truth, strict=True)]).mean()
+    def __call__(self, prediction: Tensor, truth: Tensor) -> Tensor:
+        """Mean distance of pairs of frames. prediction, truth: [N, 3, h, w] in about [0, 1]."""
+        return torch.stack([self.distance(a, b) for a, b in zip(prediction, truth, strict=True)]).mean()
 
-    def distance(self, made: Tensor, truth: Tensor) -> Tensor:
+    def distance(self, prediction: Tensor, truth: Tensor) -> Tensor:
         """LPIPS of two frames [3, h, w], a scalar."""
         with torch.no_grad():
             reference = self.network.features(truth)
-        return self.network.distance(self.network.features(made), reference).float()
+        return self.network.distance(self.network.features(prediction), reference).float()
 
 
-def some_frames(distance: Callable[[Tensor, Tensor], Tensor], frames: int, generator: Generator) -> Callable[[Tensor, Tensor], Tensor]:
-    """A distance of frames [N, ...] that looks at `frames` of them, drawn once from the generator: a whole clip is dear at each step."""
-    place = torch.rand(frames, generator=generator)
+def some_frames(
+    distance: Callable[[Tensor, Tensor], Tensor], frames: int, generator: Generator
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """A distance that compares only `frames` random frames of [N, ...], because all frames cost too much in every step.
 
-    def some(made: Tensor, truth: Tensor) -> Tensor:
-        chosen = (place * len(made)).long().tolist()
-        return distance(made[chosen], truth[chosen])
+    The frames are sampled once, here.
+    """
+    positions = torch.rand(frames, generator=generator)
 
-    return some
+    def distance_of_some(prediction: Tensor, truth: Tensor) -> Tensor:
+        chosen = (positions * len(prediction)).long().tolist()
+        return distance(prediction[chosen], truth[chosen])
+
+    return distance_of_some

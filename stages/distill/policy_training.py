@@ -1,4 +1,4 @@
-"""The policy's phase: reward every leap step of some clips once, fit DDPNet to the rewards, report on clips that it never saw."""
+"""The policy's phase: compute rewards of all leap steps for some clips, fit DDPNet, report on held-out clips."""
 
 from __future__ import annotations
 
@@ -11,108 +11,117 @@ from torch import Generator, Tensor
 
 from stages.distill.checkpoints import read_facts, require_identity
 from stages.distill.model import Batch, Weights
-from stages.distill.phases import Clips, Setting, finished, noise_like
-from stages.distill.policy import DDPNet, bandit_loss, pooled, report, rewards, spread
+from stages.distill.phases import Clips, RunContext, finished, noise_like
+from stages.distill.policy import DDPNet, bandit_loss, policy_report, pooled, rewards, spread
 from stages.distill.recipe_file import PolicyRecipe
 from stages.distill.training_loop import Progress, Task, Trainer, generator, newest
 from stages.errors import WeightsError
 from stages.files.publish import write_json
 from stages.files.weight_tensors import read_json_object
 
-TABLE = "rewards.json"
-RELEVANT = ("from", "seed", "frames", "size", "model", "network", "precision", "grid", "clips", "held_out")  # settings that decide rewards
+REWARDS_FILE = "rewards.json"
+# The settings that decide the rewards.
+REWARD_SETTINGS = ("from", "seed", "frames", "size", "model", "network", "precision", "grid", "clips", "held_out")
 
 
-def held_out(recipe: PolicyRecipe) -> int:
-    """How many clips, the last ones, are kept for the report."""
+def held_out_count(recipe: PolicyRecipe) -> int:
+    """The number of clips kept for the report. They are the last ones."""
     return max(1, min(recipe.clips - 1, round(recipe.clips * recipe.held_out)))
 
 
-class Table:
-    """The rewards of some clips, on disk as far as they are known: checkpoints/policy/rewards.json.
+class RewardTable:
+    """The rewards of some clips. Each is stored as soon as it is computed, in checkpoints/policy/rewards.json.
 
-    Clips are drawn by number, the held-out ones from shards that nothing was trained on (if the set has two shards or more).
-    Raises InputError when the file is of other settings, WeightsError when it is damaged.
+    Clip k always is the same random clip. Held-out clips are from shards that no phase trained on, if there are two or
+    more. Raises InputError when the file is of other settings, WeightsError when it is damaged.
     """
 
-    def __init__(self, setting: Setting) -> None:
-        self.setting, self.recipe = setting, setting.config.policy
-        self.path = setting.run / "checkpoints" / "policy" / TABLE
-        self.identity = {key: value for key, value in setting.identity("policy").items() if key in RELEVANT}
-        found: dict[str, Any] = {}
+    def __init__(self, context: RunContext) -> None:
+        self.context, self.recipe = context, context.config.policy
+        self.path = context.run / "checkpoints" / "policy" / REWARDS_FILE
+        self.identity = {key: value for key, value in context.identity("policy").items() if key in REWARD_SETTINGS}
+        stored: dict[str, Any] = {}
         if self.path.exists():
-            found = read_json_object(self.path)
-            rows = found.get("rewards")
-            if not isinstance(found.get("identity"), dict) or not isinstance(rows, list) or not isinstance(found.get("clips"), list):
-                raise WeightsError(f"damaged {self.path}", "it is no table of rewards", "remove it: the rewards are computed again")
-            require_identity(self.path, found, self.identity)
-        self.rows: list[list[float]] = list(found.get("rewards", []))
-        self.clips = Clips(setting, found.get("clips"))
+            stored = read_json_object(self.path)
+            if not isinstance(stored.get("identity"), dict) or not all(
+                isinstance(stored.get(key), list) for key in ("rewards", "clips")
+            ):
+                raise WeightsError(
+                    f"damaged {self.path}", "it is not a table of rewards", "remove it, to compute it again"
+                )
+            require_identity(self.path, stored, self.identity)
+        self.rows: list[list[float]] = list(stored.get("rewards", []))
+        self.clips = Clips(context, stored.get("clips"))
 
     def batch(self, k: int) -> tuple[Batch, Tensor]:
-        """Clip k and the noise of its rewards."""
-        g = generator(self.setting.seed, "policy clip", k)
-        batch = self.clips.draw(g, 1, held_out=k >= self.recipe.clips - held_out(self.recipe))
+        """Clip k, and the noise with which its rewards are computed."""
+        g = generator(self.context.seed, "policy clip", k)
+        batch = self.clips.sample(g, 1, held_out=k >= self.recipe.clips - held_out_count(self.recipe))
         return batch, noise_like(batch.z_render, g)
 
-    def fill(self, student: Weights, progress: Progress) -> Tensor:
-        """The rewards of all clips, [clips, len(grid)]. student: frozen."""
-        backbone = self.setting.model.at(student)
+    def compute(self, student: Weights, progress: Progress) -> Tensor:
+        """The rewards of all clips, [clips, len(grid)]; computes those that are missing. student: frozen."""
+        backbone = self.context.model.at(student)
         progress(len(self.rows), self.recipe.clips)
         while len(self.rows) < self.recipe.clips:
             batch, noise = self.batch(len(self.rows))
             row = rewards(backbone, batch.z_render, batch.z_truth, batch.condition, self.recipe.grid, noise)[0]
             self.rows.append(row.tolist())
-            if self.setting.workers.rank == 0:
+            if self.context.workers.rank == 0:
                 write_json(self.path, {"identity": self.identity, "clips": self.clips.names, "rewards": self.rows})
             progress(len(self.rows), self.recipe.clips)
-        self.setting.workers.wait()
+        self.context.workers.wait()
         return torch.tensor(self.rows)
 
 
-def train_policy(setting: Setting, progress: Progress, rewarding: Progress) -> tuple[Weights, dict[str, object]]:
-    """Train DDPNet for the run's finished student. Returns its weights and the report. rewarding: progress of the rewards.
-
-    Raises InputError when the student is not finished or a checkpoint is of other settings, WeightsError when one is damaged.
+def train_policy(context: RunContext, progress: Progress, rewarding: Progress) -> tuple[Weights, dict[str, object]]:
+    """Train DDPNet for the run's finished student. Returns its weights and the report.
+    rewarding: reports progress while rewards are computed.
+    Raises InputError when the student is unfinished or a checkpoint is of other settings, WeightsError when one is
+    damaged.
     """
-    recipe = setting.config.policy
-    student = {name: value.to(setting.device) for name, value in finished(setting, "student").items()}
-    checkpoint = newest(setting.run, "policy")
+    recipe = context.config.policy
+    # Compute the rewards with the finished student.
+    student = {name: value.to(context.device) for name, value in finished(context, "student").items()}
+    checkpoint = newest(context.run, "policy")
     if checkpoint is not None:
-        require_identity(checkpoint, read_facts(checkpoint), setting.identity("policy"))
-    table = Table(setting)
-    values = table.fill(student, rewarding)
-    known = values[: recipe.clips - held_out(recipe)]
-    scale = spread(known)
-    torch.manual_seed(int(hashlib.sha256(f"{setting.seed}/policy".encode()).hexdigest()[:8], 16))
+        require_identity(checkpoint, read_facts(checkpoint), context.identity("policy"))
+    table = RewardTable(context)
+    values = table.compute(student, rewarding)
+    training_rewards = values[: recipe.clips - held_out_count(recipe)]
+    scale = spread(training_rewards)
+    # Set up the network. Its input is computed once per clip and kept in main memory: 2000 large clips would fill a
+    # GPU.
+    torch.manual_seed(int(hashlib.sha256(f"{context.seed}/policy".encode()).hexdigest()[:8], 16))
 
-    @functools.cache  # every clip is looked at many times; 2000 large ones, or their coverage in pixels, would fill a GPU
-    def context(k: int) -> tuple[Tensor, Tensor]:
+    @functools.cache
+    def policy_input(k: int) -> tuple[Tensor, Tensor]:
         batch, _ = table.batch(k)
         return batch.z_render.cpu(), pooled(batch.coverage, batch.z_render).cpu()
 
     def logits_of(k: int) -> Tensor:
-        latent, coverage = context(k)
-        return network(latent.to(setting.device), coverage.to(setting.device))
+        latent, coverage = policy_input(k)
+        return network(latent.to(context.device), coverage.to(context.device))
 
-    network = DDPNet(context(0)[0].shape[2], recipe.width, recipe.grid).to(setting.device)
+    network = DDPNet(policy_input(0)[0].shape[2], recipe.width, recipe.grid).to(context.device)
 
     def loss(step: int, g: Generator, _: Weights) -> dict[str, Tensor]:
-        chosen = torch.randint(len(known), (recipe.batch,), generator=g)
+        chosen = torch.randint(len(training_rewards), (recipe.batch,), generator=g)
         logits = torch.cat([logits_of(int(k)) for k in chosen])
-        reward = known[chosen].to(setting.device)
-        loss = bandit_loss(logits, reward, scale[chosen].to(setting.device), recipe.entropy)
+        reward = training_rewards[chosen].to(context.device)
+        loss = bandit_loss(logits, reward, scale[chosen].to(context.device), recipe.entropy)
         return {"loss": loss, "reward": (logits.softmax(1) * reward).sum(1).mean()}
 
+    # Train, then report on the held-out clips with the averaged weights.
     weights: Weights = dict(network.named_parameters())
-    identity = setting.identity("policy")
+    identity = context.identity("policy")
     task = Task("policy", recipe, weights, loss, lambda _: (None, {}), identity, {"clips": table.clips.names})
-    trainer = Trainer(task, setting.run, setting.seed, setting.workers)
+    trainer = Trainer(task, context.run, context.seed, context.workers)
     if checkpoint is not None:
         trainer.resume(checkpoint)
     average = trainer.train(progress)
     with torch.no_grad():
         for name, value in weights.items():
             value.copy_(average[name])
-        logits = torch.cat([logits_of(k) for k in range(len(known), recipe.clips)]).cpu()
-    return network.state_dict(), report(logits, values[len(known) :], known, recipe.grid)
+        logits = torch.cat([logits_of(k) for k in range(len(training_rewards), recipe.clips)]).cpu()
+    return network.state_dict(), policy_report(logits, values[len(training_rewards) :], training_rewards, recipe.grid)

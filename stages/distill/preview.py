@@ -1,4 +1,4 @@
-"""What a training run shows of itself: clips that it is not trained on, as pictures and as figures."""
+"""Pictures and figures that show how a training run goes, on held-out clips."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 from stages.distill.model import Batch, Model
 from stages.video.one_step import Backbone, one_step
 
-COLUMNS = 5  # frames of a clip that are shown
+COLUMNS = 5  # number of frames of the clip in the picture
 
 
 @torch.no_grad()
-def look(
+def preview(
     model: Model,
     backbone: Backbone,
     batches: list[Batch],
@@ -22,25 +22,29 @@ def look(
     t: int,
     perceptual: Callable[[Tensor, Tensor], Tensor] | None,
 ) -> tuple[Tensor, dict[str, float]]:
-    """The one-step prediction from t on some clips.
+    """The one-step prediction from t on some clips, as a picture and as figures.
 
-    batches, noises: a clip each, noise like its latent.  Returns a picture [3, h, w] of the first clip, with rows render, prediction and
-    truth, and means over all clips: the mean squared error of the latent, PSNR and, with `perceptual`, LPIPS of the middle frame, the last
-    two beside the render's.
+    batches, noises: one clip each, with noise like its latent.  Returns a picture [3, h, w] of the first clip, with the
+    rows render, prediction and truth, and means over all clips: mean squared error of the latent, PSNR, and with
+    `perceptual` LPIPS of the middle frame. PSNR and LPIPS are given for the render too.
     """
     rows: list[Tensor] = []
     figures: list[dict[str, float]] = []
     for batch, noise in zip(batches, noises, strict=True):
         x0 = one_step(backbone, batch.z_render, batch.condition, torch.full((1,), t, device=noise.device), noise)
-        made = model.decode(x0).clamp(0, 1)
-        told = {"latent": float(((x0 - batch.z_truth) ** 2).mean())}
-        told |= {"psnr_render": _psnr(batch.render, batch.truth), "psnr": _psnr(made, batch.truth)}
+        prediction = model.decode(x0).clamp(0, 1)
+        values = {"latent": float(((x0 - batch.z_truth) ** 2).mean())}
+        values |= {"psnr_render": _psnr(batch.render, batch.truth), "psnr": _psnr(prediction, batch.truth)}
         if perceptual is not None:
-            render, repaired, truth = (frames[0, [frames.shape[1] // 2]].float() for frames in (batch.render, made, batch.truth))
-            told |= {"lpips_render": float(perceptual(render, truth)), "lpips": float(perceptual(repaired, truth))}
-        figures.append(told)
-        rows = rows or [_row(frames[0]) for frames in (batch.render, made, batch.truth)]
-    return torch.cat(rows, 1).cpu(), {name: sum(told[name] for told in figures) / len(figures) for name in figures[0]}
+            render, repaired, truth = (
+                frames[0, [frames.shape[1] // 2]].float() for frames in (batch.render, prediction, batch.truth)
+            )
+            values |= {"lpips_render": float(perceptual(render, truth)), "lpips": float(perceptual(repaired, truth))}
+        figures.append(values)
+        rows = rows or [_row(frames[0]) for frames in (batch.render, prediction, batch.truth)]
+    return torch.cat(rows, 1).cpu(), {
+        name: sum(values[name] for values in figures) / len(figures) for name in figures[0]
+    }
 
 
 def _row(frames: Tensor) -> Tensor:

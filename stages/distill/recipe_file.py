@@ -1,4 +1,4 @@
-"""The settings of a distillation run: a YAML file of one section a phase (stages/distill/recipes/), checked key by key."""
+"""The settings of a distillation run: a YAML file with one section per phase (see recipes/), checked key by key."""
 
 from __future__ import annotations
 
@@ -30,10 +30,12 @@ def _require_timesteps(*steps: int) -> None:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a phase is optimised: AdamW, gradients clipped in norm, the weights averaged.
+    """How a phase is optimised: AdamW with clipped gradients, and a moving average of the weights.
 
-    steps: of the optimiser.  batch: clips at a time.  accumulate: batches a step.  learning_rate: the peak, after a linear warm-up of
-    `warmup` steps.  decay: a cosine to 2 % of the peak, or none.  ema: decay of the averaged weights.  every: steps between checkpoints.
+    steps: number of optimiser steps.  batch: number of clips per batch.  accumulate: batches per step.
+    learning_rate: its peak, reached by a linear warm-up.  warmup: number of its steps.
+    decay: "cosine" lowers the rate to 2 % of the peak, "constant" keeps it.  weight_decay: of AdamW.
+    clip_norm: largest norm of the gradient.  ema: decay of the averaged weights.  every: steps between checkpoints.
     """
 
     steps: int = 0
@@ -56,8 +58,11 @@ class Recipe:
 
 @dataclass(frozen=True)
 class TeacherRecipe(Recipe):
-    """renders: share of the steps, the last ones, that start from noised renders instead of the truth.  leap_max: T' of those steps.
-    cap: no timestep counts more than this often, see `teacher.weight`; null for the plain loss on v.  picture: weight of the pixels' loss.
+    """The teacher's phase.
+
+    renders: share of the steps, at the end, that start from noised renders in place of noised truths.
+    leap_max: T', the largest timestep of those steps.  cap: largest weight of a timestep, see `teacher.weight`; null
+    for the plain loss on v.  picture: weight of the loss on pixels.
     """
 
     renders: float = 0.5
@@ -73,7 +78,10 @@ class TeacherRecipe(Recipe):
 
 @dataclass(frozen=True)
 class RegressionRecipe(Recipe):
-    """t: the leap steps trained, one drawn a clip.  latent, picture: weights of the two losses against the truth."""
+    """The regression phase.
+
+    t: leap steps, of which one is sampled per clip.  latent, picture: weights of the losses on latents and on pixels.
+    """
 
     t: tuple[int, ...] = (459,)
     latent: float = 1.0
@@ -86,9 +94,12 @@ class RegressionRecipe(Recipe):
 
 @dataclass(frozen=True)
 class StudentRecipe(Recipe):
-    """leap_max: T'.  consistency: weight of the leap flow loss.  huber: its constant.
-    gap: least t - s.  gap_share: t - s at the start, as a share of t.  gap_halvings: how often that share halves over the run.
-    near: timesteps between which the truth counts too.  latent, picture: weights of its two losses.
+    """The phase of leap flow distillation.
+
+    leap_max: T', the largest timestep.  consistency: weight of the leap flow loss.  huber: its constant c.
+    gap: smallest t - s.  gap_share: t - s at the start, as a share of t.  gap_halvings: how often that share halves.
+    near: first and last timestep at which the prediction is also compared with the truth.
+    latent, picture: weights of that comparison on latents and on pixels.
     """
 
     leap_max: int = 599
@@ -104,14 +115,20 @@ class StudentRecipe(Recipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         _require_timesteps(self.leap_max - 1, self.leap_max, *self.near)
-        _require(self.gap >= 1 and self.gap_halvings >= 0 and 0 <= self.gap_share <= 1, "gap is at least 1, gap_share from 0 to 1")
+        _require(
+            self.gap >= 1 and self.gap_halvings >= 0 and 0 <= self.gap_share <= 1,
+            "gap is at least 1, gap_share from 0 to 1",
+        )
         _require(self.huber > 0, "huber is above 0")
 
 
 @dataclass(frozen=True)
 class PolicyRecipe(Recipe):
-    """grid: the leap steps to choose from, 2 at least.  clips: how many are rewarded.  held_out: share of them kept for the report.
-    width: channels of the policy.  entropy: weight of the entropy that keeps it exploring.
+    """The policy's phase.
+
+    grid: the leap steps to choose from, at least 2.  clips: number of clips with rewards.
+    held_out: share of them kept for the report.  width: hidden channels.
+    entropy: weight of the entropy, for exploration.
     """
 
     grid: tuple[int, ...] = (39, 119, 199, 279, 359, 459, 549, 599)
@@ -124,14 +141,21 @@ class PolicyRecipe(Recipe):
         super().__post_init__()
         _require_timesteps(*self.grid)
         _require(len(set(self.grid)) == len(self.grid) >= 2, "grid holds two or more different timesteps")
-        _require(0 < self.held_out < 1 and self.clips * min(self.held_out, 1 - self.held_out) >= 1, "some clips are held out, some not")
+        _require(
+            0 < self.held_out < 1 and self.clips * min(self.held_out, 1 - self.held_out) >= 1,
+            "some clips are held out, some not",
+        )
 
 
 @dataclass(frozen=True)
 class Data:
-    """clips: folders of shards (stages/distill/clip_shards.py).  frames: 4k + 1, size: (h, w), the most that a training clip keeps.
-    worlds: shards of procedural worlds to make, with the texture images of the folder `textures`.
-    recordings: scene folders with transforms.json, folders of those, or RealEstate10K chunks.  recorded: shards to make of them.
+    """The training clips.
+
+    clips: folders of shards (stages/distill/clip_shards.py).  frames: largest number of frames of a clip, 4k + 1.
+    size: largest (h, w) of a clip.  worlds: number of shards to make from procedural worlds.
+    textures: folder of images for these worlds.  recordings: scene folders with transforms.json, folders of those, or
+    RealEstate10K chunks.
+    recorded: number of shards to make from recordings.
     """
 
     clips: tuple[str, ...] = ()
@@ -151,9 +175,13 @@ class Data:
 
 @dataclass(frozen=True)
 class Config:
-    """model: `small`, or `cogvideox-5b` over the weights in the folder `base`.  network: sizes of `small` other than the shipped ones.
-    start: weights that the teacher starts from, a file.  precision: of matrix products; losses are float32.
-    perceptual_frames: frames a clip whose LPIPS counts in the loss on pixels, 0 for none.  perceptual_weight: beside the mean difference.
+    """All settings of a run.
+
+    model: `small`, or `cogvideox-5b` with base weights in the folder `base`.
+    network: sizes of `small`, if not the usual ones.
+    start: file with the teacher's first weights.  precision: of matrix products; losses are always float32.
+    perceptual_frames: number of frames per clip with LPIPS in the loss on pixels.
+    perceptual_weight: weight of that LPIPS.
     """
 
     model: Literal["small", "cogvideox-5b"] = "small"
@@ -170,28 +198,30 @@ class Config:
     policy: PolicyRecipe = PolicyRecipe()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, tuples as lists, as they stand in the file."""
+        """The settings as plain values, as they stand in the file. Tuples become lists."""
         return _plain(asdict(self))
 
 
 def find_config(name: str) -> Path:
-    """A recipe that ships, by name, or the path of a file. Raises InputError when it is neither."""
+    """The file of a shipped recipe, by name, or of a path. Raises InputError when it is neither."""
     shipped = RECIPES / f"{name}.yaml"
     path = shipped if shipped.is_file() else Path(name)
     if not path.is_file():
         known = ", ".join(sorted(recipe.stem for recipe in RECIPES.glob("*.yaml")))
-        raise InputError(f"no recipe {name!r}", "it is neither a known name nor a file", f"known names: {known}; or a path")
+        raise InputError(
+            f"no recipe {name!r}", "it is neither a known name nor a file", f"known names: {known}; or a path"
+        )
     return path
 
 
 def read_config(path: Path) -> Config:
-    """Read a file of settings. Raises InputError, which names the key and those that are known, for anything that is not understood."""
-    values = read_yaml(path, "give a YAML file with a section a phase")
+    """Read a file of settings. Raises InputError that names the key that is not understood and the known keys."""
+    values = read_yaml(path, "give a YAML file with one section per phase")
     return parse(Config, values if values is not None else {}, str(path))
 
 
 def parse(kind: type[S], values: Any, where: str) -> S:
-    """A frozen dataclass from a mapping, nested ones too. where: for messages. Raises InputError."""
+    """A frozen dataclass, possibly nested, from a mapping. where: for error messages. Raises InputError."""
     if not isinstance(values, Mapping):
         raise InputError(f"bad value in {where}", f"it is {values!r}, not a mapping", "write key: value lines")
     hints = get_type_hints(kind)

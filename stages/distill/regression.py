@@ -1,4 +1,7 @@
-"""One-step regression, the floor that leap flow must beat: from the noised render straight to the truth (Difix, Wu et al. 2025)."""
+"""One-step regression, the baseline that leap flow must beat: from the noised render straight to the truth.
+
+As in Difix (Wu et al. 2025).
+"""
 
 from __future__ import annotations
 
@@ -23,10 +26,12 @@ def truth_loss(
     weight: float,
     c: float = 1.0,
 ) -> Tensor:
-    """How far a prediction is from the truth: latent * d(x0_hat, z_truth) + picture * picture_loss(decode(x0_hat), truth), a scalar.
+    """The distance of a prediction from the truth, a scalar.
 
-    x0_hat, z_truth: [B, T, C, H, W].  truth: [B, F, 3, h, w] in [0, 1].  d: pseudo-Huber with constant c, in float32.  perceptual,
-    weight: see `picture_loss`.  Nothing is decoded when `picture` is 0.
+    latent * d(x0_hat, z_truth) + picture * picture_loss(decode(x0_hat), truth); d is the pseudo-Huber distance with
+    constant c.
+    x0_hat, z_truth: [B, T, C, H, W].  truth: [B, F, 3, h, w] in [0, 1].  perceptual, weight: see `picture_loss`.
+    Nothing is decoded when `picture` is 0.
     """
     loss = latent * huber(x0_hat, z_truth, c)
     return loss + picture * picture_loss(decode(x0_hat), truth, perceptual, weight) if picture else loss

@@ -1,4 +1,4 @@
-"""The teacher: the backbone learns, under the conditions, to see the truth first behind noise, then behind a noised render."""
+"""The teacher's loss: the backbone learns to find the truth, first in a noised truth, then in a noised render."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from stages.video.schedule import add_noise, levels, v_from_x0, x0_from_v
 
 
 def weight(t: Tensor, like: Tensor, cap: float | None) -> Tensor:
-    """How much the squared error of v counts at t: w = min(1, cap (1 - abar_t)), [B, 1, ...] to multiply `like` with.
+    """The weight of the squared error of v at t: w = min(1, cap (1 - abar_t)), [B, 1, ...] to multiply `like` with.
 
-    An error of x0 is one of v / sqrt(1 - abar_t): the plain loss on v (cap None) counts it 1 / (1 - abar_t) times, 1177 times at t = 0;
-    this one at most `cap` times (as min-SNR does, Hang et al. 2023).
+    An error of x0 is an error of v / sqrt(1 - abar_t). The plain loss on v (cap None) therefore weights the error of x0
+    by 1 / (1 - abar_t), which is 1177 at t = 0. Here that weight is at most `cap` (as in min-SNR, Hang et al. 2023).
     """
     _, sigma = levels(t, like)
     return torch.ones_like(sigma) if cap is None else (cap * sigma**2).clamp(max=1)
@@ -22,11 +22,12 @@ def weight(t: Tensor, like: Tensor, cap: float | None) -> Tensor:
 def teacher_loss(
     network: Backbone, z_noised: Tensor, z_truth: Tensor, condition: Tensor, t: Tensor, noise: Tensor, cap: float | None
 ) -> tuple[Tensor, Tensor]:
-    """L = mean of w(t) (v_hat - v)^2, with x_t = sqrt(abar_t) z_noised + sqrt(1 - abar_t) noise, v_hat = network([x_t | c], t), and v the
-    one that leads from x_t to the truth.
+    """L = mean of w(t) (v_hat - v)^2. v_hat = network([x_t | c], t); v leads from x_t to the truth.
 
-    z_noised: the truth's latent (then v = sqrt(abar_t) noise - sqrt(1 - abar_t) z_truth) or the render's, [B, T, C, H, W].
-    condition: [B, T, C', H, W].  t: [B].  noise: like z_truth.  Returns the loss, a float32 scalar, and x0_hat, [B, T, C, H, W].
+    x_t = sqrt(abar_t) z_noised + sqrt(1 - abar_t) noise.  z_noised: latent of the truth or of the render,
+    [B, T, C, H, W]. For the truth, v = sqrt(abar_t) noise - sqrt(1 - abar_t) z_truth.  condition: [B, T, C', H, W].
+    t: [B].
+    noise: like z_truth.  Returns the loss, a float32 scalar, and x0_hat, [B, T, C, H, W].
     """
     x_t = add_noise(z_noised, noise, t)
     v_hat = network(torch.cat([x_t, condition], 2), t)

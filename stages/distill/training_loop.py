@@ -1,7 +1,7 @@
-"""The loop of every phase: optimiser, averaged weights, checkpoints, log.
+"""The training loop of every phase: optimiser, averaged weights, checkpoints, log.
 
-A step is a pure function of weights, optimiser state and step number, so that a run that is killed at any time resumes from its last
-checkpoint and ends, on a CPU bit for bit, with the weights of an uninterrupted one.
+A step depends only on weights, optimiser state and step number. So a run that is killed at any time resumes from its
+last checkpoint and ends with the weights of an uninterrupted run; on a CPU they are equal bit for bit.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ from stages.files.images import write_png
 from stages.files.publish import publish
 from stages.training import adamw, average_decay, learning_rate
 
-LOG_EVERY = 10  # steps
+LOG_EVERY = 10  # number of steps between two lines of the log
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Task:
-    """What one phase trains.
+    """What a phase trains.
 
-    weights: the parameters that are trained, by name.  loss: (step, generator of everything random, averaged weights) -> terms by name, of
-    which "loss" is minimised.  sample: (averaged weights) -> a picture [3, h, w] to look at, and figures for the log.
-    identity: the settings that decide the result.  facts: what else the checkpoint records; those of the first one stay.
+    weights: the trained parameters, by name.  loss: (step, generator, averaged weights) -> loss terms by name; "loss"
+    is minimised, and all randomness comes from the generator.  sample: (averaged weights) -> a picture [3, h, w] and
+    figures for the log.  identity: the settings that decide the result.
+    facts: further contents of the first checkpoint, kept in all.
     """
 
     phase: str
@@ -46,17 +47,17 @@ class Task:
     facts: Mapping[str, Any]
 
 
-def generator(seed: int, *place: object) -> Generator:
-    """The random numbers of one place in a run: phase, step, batch, process."""
-    digest = hashlib.sha256("/".join(map(str, (seed, *place))).encode()).digest()
+def generator(seed: int, *purpose: object) -> Generator:
+    """A generator for one purpose in a run, which `purpose` names: phase, step, batch, process."""
+    digest = hashlib.sha256("/".join(map(str, (seed, *purpose))).encode()).digest()
     return Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
 class Trainer:
-    """One phase of a run: goes on from its newest checkpoint, or starts.
+    """Trains one phase of a run, from a checkpoint if `resume` is called.
 
-    run: the run's folder.  seed: of everything random.  Raises InputError when the checkpoint is of other settings, WeightsError when it is
-    damaged.
+    run: the run's folder.  seed: of all random numbers.  Raises InputError when the checkpoint is of other settings,
+    and WeightsError when it is damaged.
     """
 
     def __init__(self, task: Task, run: Path, seed: int, workers: Workers) -> None:
@@ -68,7 +69,7 @@ class Trainer:
         self.step, self.facts = 0, {"identity": dict(task.identity), **task.facts}
 
     def resume(self, checkpoint: Path) -> None:
-        """Take up the state of a checkpoint."""
+        """Take over the state of a checkpoint."""
         state = load_state(checkpoint, self.task.weights)
         require_identity(checkpoint, state.facts, self.task.identity)
         self.step, self.facts = state.step, {key: value for key, value in state.facts.items() if key != "step"}
@@ -81,7 +82,7 @@ class Trainer:
             self.optimiser.state[value] = {m: x.clone() if m == "step" else x.to(value) for m, x in moments.items()}
 
     def train(self, progress: Progress) -> dict[str, Tensor]:
-        """Run to the end of the recipe; returns the averaged weights. progress: called with (steps done, steps)."""
+        """Run to the end of the recipe. Returns the averaged weights. progress: called with (steps done, all steps)."""
         recipe, sums, since, counted = self.task.recipe, dict[str, float](), time.monotonic(), 0
         self._trim_log()
         progress(self.step, recipe.steps)
@@ -104,29 +105,36 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = _learning_rate(recipe, self.step)
         self.optimiser.zero_grad(set_to_none=True)
-        told: dict[str, float] = {}
+        means: dict[str, float] = {}
+        # Sum the gradients of several batches, on all processes.
         for k in range(recipe.accumulate):
-            terms = task.loss(self.step, generator(self.seed, task.phase, self.step, k, self.workers.rank), self.average)
+            terms = task.loss(
+                self.step, generator(self.seed, task.phase, self.step, k, self.workers.rank), self.average
+            )
             (terms["loss"] / recipe.accumulate).backward()
             for name, value in terms.items():
-                told[name] = told.get(name, 0.0) + float(value.detach()) / recipe.accumulate
+                means[name] = means.get(name, 0.0) + float(value.detach()) / recipe.accumulate
         for value in task.weights.values():
             value.grad = torch.zeros_like(value) if value.grad is None else value.grad
         self.workers.mean(value.grad for value in task.weights.values() if value.grad is not None)
+        # Step, unless the gradient overflowed: such a step teaches nothing.
         norm = nn.utils.clip_grad_norm_(list(task.weights.values()), recipe.clip_norm)
-        if finite := bool(torch.isfinite(norm)):  # a step whose gradient overflowed teaches nothing
+        if finite := bool(torch.isfinite(norm)):
             self.optimiser.step()
         self.step += 1
         decay = average_decay(recipe.ema, self.step)
         for name, value in task.weights.items():
             self.average[name].lerp_(value.detach(), 1 - decay)
-        return told | {"gradient": float(norm) if finite else 0.0, "skipped": float(not finite)}
+        return means | {"gradient": float(norm) if finite else 0.0, "skipped": float(not finite)}
 
     def _log(self, means: Mapping[str, float], seconds: float) -> None:
         left = int(seconds * (self.task.recipe.steps - self.step))
         row: dict[str, object] = {"phase": self.task.phase, "step": self.step, "of": self.task.recipe.steps}
         row |= {name: float(f"{value:.5g}") for name, value in means.items()}
-        row |= {"learning_rate": float(f"{_learning_rate(self.task.recipe, self.step - 1):.3g}"), "seconds_per_step": round(seconds, 3)}
+        row |= {
+            "learning_rate": float(f"{_learning_rate(self.task.recipe, self.step - 1):.3g}"),
+            "seconds_per_step": round(seconds, 3),
+        }
         self._write_log(row | {"left": f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"})
 
     def _write_log(self, row: Mapping[str, object]) -> None:
@@ -135,7 +143,7 @@ class Trainer:
                 log.write(json.dumps(row) + "\n")
 
     def _trim_log(self) -> None:
-        """Forget the rows of steps that are to be done again, and one that was cut off."""
+        """Remove the rows of steps that will be repeated, and a row that was cut off."""
         path = self.run / "log.jsonl"
         if self.workers.rank or not path.is_file():
             return
@@ -158,7 +166,11 @@ class Trainer:
             if figures:
                 rounded = {name: float(f"{value:.5g}") for name, value in figures.items()}
                 self._write_log({"phase": self.task.phase, "step": self.step, "held_out": rounded})
-            moments = {name: dict(self.optimiser.state[value]) for name, value in self.task.weights.items() if self.optimiser.state[value]}
+            moments = {
+                name: dict(self.optimiser.state[value])
+                for name, value in self.task.weights.items()
+                if self.optimiser.state[value]
+            }
             state = State(self.step, dict(self.facts), dict(self.task.weights), self.average, moments)
             save_state(self.run, self.task.phase, state)
         self.workers.wait()
@@ -169,5 +181,5 @@ def _learning_rate(recipe: Recipe, step: int) -> float:
 
 
 def newest(run: Path, phase: str) -> Path | None:
-    """The checkpoint that a phase goes on from."""
+    """The newest checkpoint of a phase, or None."""
     return next(reversed(checkpoints(run, phase)), None)

@@ -1,4 +1,4 @@
-"""What a phase trained, as a folder of weights that `generate --student` takes: runs/NAME/weights/PHASE/."""
+"""The weights that a phase trained, as a folder for `generate --student`: runs/NAME/weights/PHASE/."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from stages.video.small_network import SMALL_VIDEO, SmallVideoConfig
 
 
 def small_config(config: Config) -> SmallVideoConfig:
-    """The sizes of `small` that a run trains. Raises InputError when they are none."""
+    """The sizes of `small` that a run trains. Raises InputError when they are wrong."""
     if not config.network:
         return SMALL_VIDEO
     try:
@@ -28,14 +28,20 @@ def small_config(config: Config) -> SmallVideoConfig:
 
 
 def write_weights(folder: Path, config: Config, weights: Weights, prefix: str, leap: int = RELEASED) -> list[Path]:
-    """Write weights: of `small` in float16 with config.yaml, of `cogvideox-5b` in bfloat16, the trained attention alone.
+    """Write the weights of a student. `small`: float16, with config.yaml.
 
-    prefix: what to take off the names.  leap: the step to leap to where no policy chooses.  Returns the files.
+    `cogvideox-5b`: bfloat16, the trained attention only.
+
+    prefix: leading part to remove from the names.  leap: leap step for use without a policy.  Returns the files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     small = config.model == "small"
     path = folder / ("student.safetensors" if small else "model.safetensors")
-    _save(path, {name.removeprefix(prefix): value for name, value in weights.items()}, torch.float16 if small else torch.bfloat16)
+    _save(
+        path,
+        {name.removeprefix(prefix): value for name, value in weights.items()},
+        torch.float16 if small else torch.bfloat16,
+    )
     if not small:
         return [path]
     with publish(folder / "config.yaml") as partial:
@@ -44,7 +50,7 @@ def write_weights(folder: Path, config: Config, weights: Weights, prefix: str, l
 
 
 def write_policy(folder: Path, weights: Weights) -> Path:
-    """Write DDPNet beside the student it was trained for."""
+    """Write DDPNet next to the student that it was trained for."""
     path = folder / "policy.safetensors"
     _save(path, weights, torch.float32)
     return path

@@ -1,4 +1,4 @@
-"""One process, or several that train the same weights on different clips, through Hugging Face accelerate."""
+"""Training in one process, or in several that share weights and train on different clips (Hugging Face accelerate)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from stages.errors import InputError
 
 @dataclass(frozen=True)
 class Workers:
-    """rank of `count` processes.  mean: replace gradients by their mean over all.  wait: until all are here."""
+    """The processes of a run. This one is number `rank` of `count`.
+
+    mean: replaces gradients by their mean over all processes.  wait: returns when all processes have called it.
+    """
 
     rank: int = 0
     count: int = 1
@@ -23,18 +26,22 @@ class Workers:
 
 
 def accelerated(cpu: bool) -> Workers:
-    """The processes that `accelerate launch` or torchrun started, this one among them. Raises InputError without the package.
+    """The processes that `accelerate launch` or torchrun started. Raises InputError without the package accelerate.
 
-    Weights, averages and optimisers are then alike everywhere, because the gradients are; only rank 0 writes.
+    As the gradients are the same in all processes, so are weights, averages and optimisers. Only rank 0 writes.
     """
     try:
         from accelerate import Accelerator  # type: ignore[import-not-found, unused-ignore]
     except ImportError as error:
-        raise InputError("cannot train in several processes", "the package accelerate is missing", "pip install accelerate") from error
+        raise InputError(
+            "cannot train in several processes", "the package accelerate is missing", "pip install accelerate"
+        ) from error
     accelerator = Accelerator(cpu=cpu)
 
     def mean(gradients: Iterable[Tensor]) -> None:
         for gradient in gradients:
             gradient.copy_(accelerator.reduce(gradient, "mean"))
 
-    return Workers(accelerator.process_index, accelerator.num_processes, accelerator.device, mean, accelerator.wait_for_everyone)
+    return Workers(
+        accelerator.process_index, accelerator.num_processes, accelerator.device, mean, accelerator.wait_for_everyone
+    )

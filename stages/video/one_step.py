@@ -1,5 +1,4 @@
-"""VideoScene's one step (section 3.2): noise the render's latent up to t, call the network once, read off the clean
-one.
+"""VideoScene's one step (section 3.2): noise the render's latent up to t and denoise it with one call of the network.
 
 As in the released videoscene/pipeline.py, function video_gen. Latents are [B, T, C, H, W], as CogVideoX's transformer
 takes them.

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from stages.distill.clip_shards import Example, draw, length, read, thin, vary, write_clips
-from stages.distill.clips_of_worlds import draw_path, draw_range, world_clip, write_shard
+from stages.distill.clip_shards import Example, augment, length, read, sample_clip, subsample_frames, write_clips
+from stages.distill.clips_of_worlds import sample_depth_range, sample_path, world_clip, write_shard
 from stages.errors import InputError
 from stages.prior.config import SMALL
 from stages.prior.network import MVSplat
@@ -66,7 +66,7 @@ def test_a_draw_is_a_function_of_the_generator(tmp_path: Path) -> None:
     write_clips(shard_path(tmp_path, 0), [clip(0), clip(1)])
 
     def drawn(seed: int) -> Example:
-        return draw([shard_path(tmp_path, 0)], torch.Generator().manual_seed(seed), 5, (16, 64))
+        return sample_clip([shard_path(tmp_path, 0)], torch.Generator().manual_seed(seed), 5, (16, 64))
 
     assert drawn(1).truth.shape == (5, 3, 16, 48)
     assert torch.equal(drawn(1).render, drawn(1).render)
@@ -79,7 +79,7 @@ def test_what_is_varied_stays_aligned(seed: int) -> None:
     truth = example.truth
     warped = torch.stack([truth, 1 - truth], 1)  # the second one is known by being the negative
     same = Example(truth, truth[:, 0], truth, example.photographs, warped, warped[:, :, 0])
-    out = vary(same, torch.Generator().manual_seed(seed), (32, 32))
+    out = augment(same, torch.Generator().manual_seed(seed), (32, 32))
     assert torch.equal(out.render, out.truth)
     assert torch.equal(out.photographs, out.truth[[0, -1]])
     assert any(torch.equal(out.coverage, out.truth[:, channel]) for channel in range(3))
@@ -91,10 +91,10 @@ def test_what_is_varied_stays_aligned(seed: int) -> None:
 
 def test_a_thinner_clip_keeps_both_ends() -> None:
     example = clip()
-    short = thin(example, 5)
+    short = subsample_frames(example, 5)
     assert torch.equal(short.truth, example.truth[[0, 2, 4, 6, 8]])
     assert torch.equal(short.warped, example.warped[[0, 2, 4, 6, 8]])
-    assert thin(example, 17) is example
+    assert subsample_frames(example, 17) is example
 
 
 def test_a_world_clip(textures: Textures, network: MVSplat) -> None:
@@ -116,14 +116,14 @@ def test_a_world_clip(textures: Textures, network: MVSplat) -> None:
 def test_the_way_is_free(textures: Textures) -> None:
     g = torch.Generator().manual_seed(0)
     for _ in range(3):
-        world, cameras = draw_path(textures.count, g, (32, 48), 9)
+        world, cameras = sample_path(textures.count, g, (32, 48), 9)
         assert len(cameras) == 9
         assert all(free(world, place, 0.1) for place in cameras.c2w[:, :3, 3])
 
 
 def test_a_range_holds_nearly_all_depths() -> None:
     depth = torch.linspace(1, 10, 200).reshape(1, 10, 20).repeat(2, 1, 1)
-    near, far = draw_range(depth, torch.Generator().manual_seed(0)).unbind(-1)
+    near, far = sample_depth_range(depth, torch.Generator().manual_seed(0)).unbind(-1)
     assert bool((near < 1.2).all())
     assert bool((far > 9.8).all())
 

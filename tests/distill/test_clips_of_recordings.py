@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from stages.distill.clip_shards import length, read
-from stages.distill.clips_of_recordings import PosedFolder, cut, find_recordings, recorded_clip, write_shard
+from stages.distill.clips_of_recordings import PosedFolder, crop_frames, find_recordings, recorded_clip, write_shard
 from stages.errors import InputError
 from stages.files.images import write_png
 from stages.files.transforms import write_transforms
@@ -90,7 +90,7 @@ def test_both_sources_tell_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [(32, 32), (32, 64), (48, 48), (64, 96)])
 def test_a_cut_keeps_its_cameras(tmp_path: Path, size: tuple[int, int]) -> None:
     (folder,) = find_recordings(save_scene(tmp_path / "scene"))
-    images, cameras = cut(folder, [0, 2], size)
+    images, cameras = crop_frames(folder, [0, 2], size)
     assert images.shape == (2, 3, *size)
     scale = float(cameras.K[0, 0, 0]) / FOCAL
     assert scale == pytest.approx(max(size[0] / SIZE[0], size[1] / SIZE[1]), rel=0.03)
@@ -103,7 +103,7 @@ def test_a_clip_begins_and_ends_with_the_photographs(tmp_path: Path, network: MV
     made = recorded_clip(folder, network, torch.Generator().manual_seed(0), (32, 64), 5)
     assert made is not None
     assert torch.equal(made.photographs, made.truth[[0, -1]])
-    whole = cut(folder, list(range(FRAMES)), (32, 64))[0]
+    whole = crop_frames(folder, list(range(FRAMES)), (32, 64))[0]
     assert any(torch.equal(made.truth, whole[start : start + 5]) for start in range(3))
     assert made.render.shape == (5, 3, 32, 64)
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from stages.distill.checkpoints import checkpoints, read_facts
 from stages.distill.phases import Clips, train_phase
-from stages.distill.policy_training import Table, train_policy
+from stages.distill.policy_training import RewardTable, train_policy
 from stages.distill.training_loop import Trainer
 from stages.errors import InputError, WeightsError
 from tests.distill.tiny import CONFIG, setting, write_shards
@@ -111,7 +111,7 @@ def test_a_run_knows_its_shards_from_another_folder_and_after_a_move(tmp_path: P
     relative = [*Path("a/run/clips").iterdir(), *Path("away").iterdir()]
     first = setting(Path("a/run"), relative)
     train_phase(first, "teacher", quiet)
-    names = Table(first).clips.names
+    names = RewardTable(first).clips.names
     assert names == ["clips/00000.safetensors", str(away.resolve() / "00000.safetensors")]
     facts = read_facts(checkpoints(tmp_path / "a" / "run", "teacher")[-1])
     assert facts["clips"] == names

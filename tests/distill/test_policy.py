@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from stages.distill.policy import DDPNet, bandit_loss, load_policy, report, rewards, spread
+from stages.distill.policy import DDPNet, bandit_loss, load_policy, policy_report, rewards, spread
 from stages.errors import WeightsError
 from stages.video.schedule import v_from_x0
 
@@ -72,7 +72,7 @@ def test_the_report() -> None:
     known = torch.tensor([[0.0, 2.0, 1.0]])
     table = torch.tensor([[3.0, 0.0, 0.0], [0.0, 1.0, 2.0]])
     logits = torch.tensor([[5.0, 0, 0], [0, 0, 5.0]])
-    told = report(logits, table, known, GRID)
+    told = policy_report(logits, table, known, GRID)
     assert (told["policy"], told["oracle"], told["best fixed"], told["released"]) == (2.5, 2.5, 0.5, 1.0)
     assert (told["best fixed t"], told["released t"], told["clips"]) == (299, 459, 2)
     assert told["chosen"] == {"99": 1, "299": 0, "459": 1}

@@ -7,7 +7,7 @@ import torch
 
 from stages.distill.clip_shards import Example, write_clips
 from stages.distill.model import Model, small_model
-from stages.distill.phases import Setting
+from stages.distill.phases import RunContext
 from stages.distill.recipe_file import Config, Data, PolicyRecipe, RegressionRecipe, StudentRecipe, TeacherRecipe, parse
 from stages.distill.workers import Workers
 from stages.video.small_network import SmallVideo, SmallVideoConfig
@@ -45,9 +45,9 @@ def small(seed: int = 0) -> Model:
     return small_model(SmallVideo(parse(SmallVideoConfig, NETWORK, "test")))
 
 
-def setting(run: Path, shards: list[Path], config: Config = CONFIG, model: Model | None = None) -> Setting:
+def setting(run: Path, shards: list[Path], config: Config = CONFIG, model: Model | None = None) -> RunContext:
     run.mkdir(parents=True, exist_ok=True)
-    return Setting(config, model or small(), run, tuple(shards), 0, "random", None, torch.device("cpu"), Workers())
+    return RunContext(config, model or small(), run, tuple(shards), 0, "random", None, torch.device("cpu"), Workers())
 
 
 __all__ = ["COMMON", "CONFIG", "NETWORK", "replace", "setting", "small", "write_shards"]

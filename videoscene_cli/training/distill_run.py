@@ -20,7 +20,7 @@ from videoscene_cli.training.clips import make_clips, planned_folders
 
 if TYPE_CHECKING:
     from stages.distill.model import Model, Weights
-    from stages.distill.phases import Setting
+    from stages.distill.phases import RunContext
     from stages.distill.pixel_losses import Perceptual
     from stages.distill.recipe_file import Config, Phase
     from stages.distill.workers import Workers
@@ -76,13 +76,13 @@ class Training:
         return accelerated(cpu=self.session.shared.device == "cpu")
 
     @cached_property
-    def setting(self) -> Setting:
+    def setting(self) -> RunContext:
         """The network, its data and where it computes. Raises InputError, WeightsError, DeviceError."""
-        from stages.distill.phases import Setting
+        from stages.distill.phases import RunContext
 
         device = self.workers.device or self.session.device
         model, started = self._model(device)
-        return Setting(
+        return RunContext(
             self.config, model, self.run, self.shards, self.session.shared.seed, started, self._perceptual(device), device, self.workers
         )
 
