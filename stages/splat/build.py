@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("kernel.cpp")
+SOURCE = Path(__file__).with_name("kernel.cpp")  # includes the headers beside it
 DEFAULT_CACHE = Path("~/.cache/videoscene")
 
 # -ffast-math must stay out: gcc before 13 then switches the whole process to flush-to-zero, and the kernel needs NaN.
@@ -91,7 +91,9 @@ def _packaged(folder: Path, flags: frozenset[str]) -> Path | None:
 
 def _key(flags: tuple[str, ...]) -> str:
     """Names what the binary depends on: source, flags, compiler and CPU."""
-    digest = hashlib.sha256(SOURCE.read_bytes())
+    digest = hashlib.sha256()
+    for source in (SOURCE, *sorted(SOURCE.parent.glob("*.h"))):
+        digest.update(source.read_bytes() + b"\0")
     for part in (*FLAGS, *flags, _compiler_version(), platform.machine(), *sorted(cpu_flags())):
         digest.update(part.encode() + b"\0")
     return digest.hexdigest()[:24]

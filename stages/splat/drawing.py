@@ -39,22 +39,10 @@ def draw(gaussians: Gaussians, cameras: Cameras, near: float = 0.01) -> Drawing:
     step = n if with_gradient else GROUP
     for first in range(0, n, step):
         last = first + step
-        image, alpha, _ = rasterization(
-            gaussians.means,
-            gaussians.quats,
-            gaussians.scales,
-            gaussians.opacities,
-            gaussians.sh,
-            views[first:last],
-            intrinsics[first:last],
-            width,
-            height,
-            near_plane=near,
-            sh_degree=gaussians.sh_degree,
-            packed=False,
-            render_mode="RGB+ED",
+        camera = (views[first:last], intrinsics[first:last], width, height)
+        parts.append(
+            rasterization(gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, gaussians.sh, *camera, near_plane=near)
         )
-        parts.append((image, alpha))
     image = torch.cat([p[0] for p in parts]).permute(0, 3, 1, 2)
     return Drawing(image[:, :3], torch.cat([p[1] for p in parts])[..., 0], image[:, 3])
 

@@ -1,9 +1,12 @@
 """`cpu.py` in plain torch, for machines without a C++ compiler: the same three functions, the same results, some 40 times slower.
 
-The formulas are gsplat 1.5.3's (Apache-2.0); kernel.cpp states the image model.
+This is not the reference that tests compare with; reference.py is. The formulas are gsplat 1.5.3's (Apache-2.0); kernel.cpp states the
+image model.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -15,49 +18,27 @@ from stages.splat.harmonics import basis
 __all__ = ["composite", "harmonics", "project"]
 
 EXTENT_MAX = 3.33  # standard deviations at which even an opaque Gaussian is below 1/255
+BLUR = 0.3  # variance added to every footprint, px^2 (eps2d of gsplat)
 MARGIN = 0.3  # how far outside the image the Jacobian is still taken at the mean
 
 
 def project(
-    means: Tensor,
-    quats: Tensor,
-    scales: Tensor,
-    opacities: Tensor,
-    viewmats: Tensor,
-    Ks: Tensor,
-    size: tuple[int, int],
-    planes: tuple[float, float],
-    eps2d: float,
-    radius_clip: float,
-    antialiased: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
+    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, views: Tensor, Ks: Tensor, size: tuple[int, int], near: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """As cpu.project."""
-    rows = [
-        _project_one(means, quats, scales, opacities, view, K, size, planes, eps2d, radius_clip, antialiased)
-        for view, K in zip(viewmats, Ks, strict=True)
-    ]
-    radii, means2d, depths, factors, compensations = (torch.stack(column) for column in zip(*rows, strict=True))
-    return radii, means2d, depths, factors, compensations if antialiased else None
+    rows = [_project_one(means, quats, scales, opacities, view, K, size, near) for view, K in zip(views, Ks, strict=True)]
+    radii, means2d, depths, factors = (torch.stack(column) for column in zip(*rows, strict=True))
+    return radii, means2d, depths, factors
 
 
 def _project_one(
-    means: Tensor,
-    quats: Tensor,
-    scales: Tensor,
-    opacities: Tensor,
-    view: Tensor,
-    K: Tensor,
-    size: tuple[int, int],
-    planes: tuple[float, float],
-    eps2d: float,
-    radius_clip: float,
-    antialiased: bool,
+    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, view: Tensor, K: Tensor, size: tuple[int, int], near: float
 ) -> tuple[Tensor, ...]:
     rotation, limits = view[:3, :3], means.new_tensor(size)
     points = means @ rotation.mT + view[:3, 3]
     depths = points[:, 2]
     inputs = torch.cat([means, quats, scales], 1).detach()
-    usable = (depths >= planes[0]) & (depths <= planes[1]) & inputs.isfinite().all(1) & (quats.detach() != 0).any(1)
+    usable = (depths >= near) & inputs.isfinite().all(1) & (quats.detach() != 0).any(1)
     # Culled Gaussians are replaced before the division by z: a NaN that is masked later still has a NaN gradient.
     points = torch.where(usable[:, None], points, points.new_tensor([0.0, 0.0, 1.0]))
     quats = torch.where(usable[:, None], quats, quats.new_tensor([1.0, 0.0, 0.0, 0.0]))
@@ -73,33 +54,31 @@ def _project_one(
     a, b = rows.unbind(1)
     aa, ab, bb = (a * a).sum(-1), (a * b).sum(-1), (b * b).sum(-1)
     sharp = torch.linalg.cross(a, b).square().sum(-1)  # = aa bb - ab^2, without its cancellation
-    det = sharp + eps2d * (aa + bb + eps2d)
-    xx, yy = aa + eps2d, bb + eps2d
+    det = sharp + BLUR * (aa + bb + BLUR)
+    xx, yy = aa + BLUR, bb + BLUR
     usable = usable & (det > 0) & det.isfinite()
     det, yy = torch.where(usable, det, 1.0), torch.where(usable, yy, 1.0)
     factors = torch.stack([(yy / det).sqrt(), ab / yy, yy.rsqrt()], -1)
     factors = torch.where(usable[:, None], factors, 0.0)
     means2d = torch.where(usable[:, None], slopes * focal + centre, 0.0)
-    ratio = torch.where(usable & (sharp > 0), sharp / det, 1.0)
-    compensations = torch.where(usable & (sharp > 0), ratio.sqrt(), 0.0)
 
     with torch.no_grad():
-        seen = opacities * compensations if antialiased else opacities
-        extent = (2 * torch.log(seen.clamp_min(ALPHA_MIN) / ALPHA_MIN)).sqrt().clamp_max(EXTENT_MAX)
+        extent = (2 * torch.log(opacities.clamp_min(ALPHA_MIN) / ALPHA_MIN)).sqrt().clamp_max(EXTENT_MAX)
         radii = torch.ceil(extent[:, None] * torch.stack([xx, yy], -1).sqrt())
         on_screen = ((means2d + radii > 0) & (means2d - radii < limits)).all(-1)
-        visible = usable & (seen >= ALPHA_MIN) & (radii > radius_clip).any(-1) & on_screen
+        visible = usable & (opacities >= ALPHA_MIN) & on_screen
         radii = torch.where(visible[:, None], radii, 0.0).clamp_max(1e9).int()
-    return radii, means2d, depths, factors, compensations
+    return radii, means2d, depths, factors
 
 
-def harmonics(degree: int, means: Tensor, centres: Tensor, coefficients: Tensor, radii: Tensor) -> Tensor:
+def harmonics(means: Tensor, centres: Tensor, coefficients: Tensor, radii: Tensor) -> Tensor:
     """As cpu.harmonics."""
+    degree = math.isqrt(coefficients.shape[1]) - 1
     visible = (radii > 0).all(-1)
     colours = []
     for centre, mask in zip(centres, visible, strict=True):
         index = mask.nonzero()[:, 0]
         directions = torch.nn.functional.normalize(means[index] - centre, dim=-1)
-        colour = torch.einsum("nk,nkc->nc", basis(degree, directions), coefficients[index, : (degree + 1) ** 2])
+        colour = torch.einsum("nk,nkc->nc", basis(degree, directions), coefficients[index])
         colours.append(means.new_zeros(len(means), 3).index_copy(0, index, (colour + 0.5).clamp_min(0)))
     return torch.stack(colours)

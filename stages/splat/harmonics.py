@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-MAX_DEGREE = 4
-
 
 def basis(degree: int, directions: Tensor) -> Tensor:
     """Basis functions [..., (degree + 1)^2] of unit vectors [..., 3], by band and within it from order -l to l.

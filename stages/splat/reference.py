@@ -14,10 +14,11 @@ from torch import Tensor
 from stages.geometry import covariances
 
 ALPHA_MIN, ALPHA_MAX, TRANSMITTANCE_MIN = 1.0 / 255.0, 0.999, 1e-4
+BLUR = 0.3  # variance added to every footprint, px^2 (eps2d of gsplat)
 
 
 class Rendering(NamedTuple):
-    """image [C, h, w, X]; alpha [C, h, w, 1]; margin [C, h, w].
+    """image [C, h, w, 4], red, green, blue and expected depth; alpha [C, h, w, 1]; margin [C, h, w].
 
     margin: relative distance of the pixel from its nearest decision (alpha = 1/255, T = 1e-4). Where it is tiny, float32 may rightly
     decide differently and a comparison means nothing.
@@ -33,51 +34,28 @@ def rasterization(
     quats: Tensor,
     scales: Tensor,
     opacities: Tensor,
-    colors: Tensor,
+    sh: Tensor,
     viewmats: Tensor,
     Ks: Tensor,
     width: int,
     height: int,
     near_plane: float = 0.01,
-    far_plane: float = 1e10,
-    eps2d: float = 0.3,
-    sh_degree: int | None = None,
-    backgrounds: Tensor | None = None,
-    render_mode: str = "RGB",
-    rasterize_mode: str = "classic",
 ) -> Rendering:
-    """What gsplat 1.5.3 `rasterization` defines; arguments as there, of any floating type."""
-    means, quats, scales, opacities, colors, viewmats, Ks = (t.double() for t in (means, quats, scales, opacities, colors, viewmats, Ks))
+    """What `dispatch.rasterization` renders; arguments as there, of any floating type."""
+    means, quats, scales, opacities, sh, viewmats, Ks = (t.double() for t in (means, quats, scales, opacities, sh, viewmats, Ks))
     images, alphas, margins = [], [], []
-    for i, (view, K) in enumerate(zip(viewmats, Ks, strict=True)):
+    for view, K in zip(viewmats, Ks, strict=True):
         z = means @ view[2, :3] + view[2, 3]
-        kept = ((z >= near_plane) & (z <= far_plane) & (opacities >= ALPHA_MIN)).nonzero()[:, 0]
+        kept = ((z >= near_plane) & (opacities >= ALPHA_MIN)).nonzero()[:, 0]
         kept = kept[torch.sort(z[kept].detach().float(), stable=True).indices]  # front to back
 
         point = means[kept] @ view[:3, :3].mT + view[:3, 3]
         sharp = image_covariance(point, covariances(quats[kept], scales[kept]), view, K, width, height)
-        blurred = sharp + eps2d * torch.eye(2, dtype=sharp.dtype)
-        opacity = opacities[kept]
-        if rasterize_mode == "antialiased":
-            opacity = opacity * (torch.linalg.det(sharp) / torch.linalg.det(blurred)).clamp_min(0).sqrt()
+        blurred = sharp + BLUR * torch.eye(2, dtype=sharp.dtype)
         mean2d = (point @ K.mT)[:, :2] / point[:, 2:]
-
-        if sh_degree is not None:
-            colour = shade(means[kept], view, colors[kept], sh_degree)
-        else:
-            colour = colors.expand(len(viewmats), -1, -1)[i, kept]
-        background = None if backgrounds is None else backgrounds[i].double()
-        if render_mode != "RGB":
-            depth = point[:, 2:]
-            colour = depth if render_mode in ("D", "ED") else torch.cat([colour, depth], 1)
-            behind = colour.new_zeros(1)
-            background = None if background is None else behind if render_mode in ("D", "ED") else torch.cat([background, behind])
-        image, alpha, margin = composite(mean2d, blurred, opacity, colour, width, height)
-        if background is not None:
-            image = image + (1 - alpha) * background
-        if render_mode in ("ED", "RGB+ED"):
-            image = torch.cat([image[..., :-1], image[..., -1:] / alpha.clamp_min(1e-10)], -1)
-        images.append(image)
+        colour = torch.cat([shade(means[kept], view, sh[kept]), point[:, 2:]], 1)
+        image, alpha, margin = composite(mean2d, blurred, opacities[kept], colour, width, height)
+        images.append(torch.cat([image[..., :3], image[..., 3:] / alpha.clamp_min(1e-10)], -1))
         alphas.append(alpha)
         margins.append(margin)
     return Rendering(torch.stack(images), torch.stack(alphas), torch.stack(margins))
@@ -99,12 +77,12 @@ def image_covariance(point: Tensor, covariance: Tensor, view: Tensor, K: Tensor,
     return to_image @ covariance @ to_image.mT
 
 
-def shade(means: Tensor, view: Tensor, coefficients: Tensor, degree: int) -> Tensor:
+def shade(means: Tensor, view: Tensor, coefficients: Tensor) -> Tensor:
     """Colours [N, 3] of spherical harmonics [N, K, 3] seen from the camera."""
     centre = torch.linalg.inv(view)[:3, 3]
     directions = torch.nn.functional.normalize(means - centre, dim=-1)
-    basis = spherical_harmonics(degree, directions)
-    return (torch.einsum("nk,nkc->nc", basis, coefficients[:, : basis.shape[1]]) + 0.5).clamp_min(0)
+    basis = spherical_harmonics(math.isqrt(coefficients.shape[1]) - 1, directions)
+    return (torch.einsum("nk,nkc->nc", basis, coefficients) + 0.5).clamp_min(0)
 
 
 def spherical_harmonics(degree: int, directions: Tensor) -> Tensor:

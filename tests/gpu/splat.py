@@ -11,47 +11,38 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stages.splat import rasterization
+from stages.splat.dispatch import rasterization
 from tests.gpu.findings import Findings
 from tests.splat.scenes import errors, random_scene
 from tests.tools.benchmark_splat import camera, room
 
 ROOT = Path(__file__).resolve().parents[2]
-CASES: list[tuple[str, dict[str, Any]]] = [
-    ("wide", {}),
-    ("wide", {"render_mode": "RGB+ED"}),
-    ("wide", {"render_mode": "D"}),
-    ("wide", {"rasterize_mode": "antialiased"}),
-    ("needle", {"render_mode": "RGB+ED"}),
-    ("tiny", {}),
-    ("huge", {}),
-    ("transparent", {"render_mode": "RGB+ED"}),
-]
+KINDS = ("wide", "needle", "tiny", "huge", "transparent")
 # Image and alpha, absolute; gradients, relative. gsplat is compiled with -use_fast_math, hence far above our 1e-5.
 MOST_PIXEL, MOST_GRADIENT = 1e-3, 2e-2
 
 # In a process of its own: what divides by the number of Gaussians ends the process.
 NO_GAUSSIAN = """
 import torch
-from stages.splat import rasterization
+from stages.splat.dispatch import rasterization
 with torch.device("{device}"):
     cameras = torch.eye(4)[None], torch.eye(3)[None]
     shapes = (0, 3), (0, 4), (0, 3), (0,), (0, 1, 3)
-    image, alpha, _ = rasterization(*(torch.zeros(s) for s in shapes), *cameras, 8, 8, sh_degree=0, packed=False)
-assert image.shape == (1, 8, 8, 3) and not alpha.any()
+    image, alpha = rasterization(*(torch.zeros(s) for s in shapes), *cameras, 8, 8)
+assert image.shape == (1, 8, 8, 4) and not alpha.any()
 """
 
 
 def check(findings: Findings) -> None:
-    def on_device(**arguments: Any) -> tuple[Tensor, Tensor, dict[str, Any]]:
-        image, alpha, meta = rasterization(**_moved(arguments, findings.device), packed=False)
-        return image.cpu(), alpha.cpu(), meta
+    def on_device(**arguments: Any) -> tuple[Tensor, Tensor]:
+        image, alpha = rasterization(**_moved(arguments, findings.device))
+        return image.cpu(), alpha.cpu()
 
     start = time.perf_counter()
-    findings.attempt("first call", lambda: on_device(**random_scene("wide", 50).arguments(), sh_degree=3))
+    findings.attempt("first call", lambda: on_device(**random_scene("wide", 50).arguments()))
     findings.tell("first call, with the kernels loaded or compiled", f"{time.perf_counter() - start:.1f} s")
-    for kind, options in CASES[: 2 if findings.dry else None]:
-        findings.attempt(f"{kind} {options}", lambda k=kind, o=options: _against_reference(findings, on_device, k, o))
+    for kind in KINDS[: 2 if findings.dry else None]:
+        findings.attempt(kind, lambda k=kind: _against_reference(findings, on_device, k))
     for degree in range(5):
         findings.attempt(f"harmonics of degree {degree}", lambda d=degree: _harmonics(findings, on_device, d))
     findings.attempt("the same bits again", lambda: _again(findings, on_device))
@@ -71,23 +62,23 @@ def _moved(arguments: dict[str, Any], device: torch.device) -> dict[str, Any]:
     return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in arguments.items()}
 
 
-def _against_reference(findings: Findings, on_device: Any, kind: str, options: dict[str, Any]) -> None:
+def _against_reference(findings: Findings, on_device: Any, kind: str) -> None:
     scene = random_scene(kind, 120 if findings.dry else 1500, cameras=2)
-    gpu, cpu = (errors(render, scene, sh_degree=3, **options) for render in (on_device, rasterization))
+    gpu, cpu = (errors(render, scene) for render in (on_device, rasterization))
     good = all(value < (MOST_PIXEL if name in ("image", "alpha") else MOST_GRADIENT) for name, value in gpu.items())
     told = ", ".join(f"{name} {value:.1e} ({cpu[name]:.1e})" for name, value in gpu.items())
-    findings.tell(f"{kind} {options or ''}", told, good)
+    findings.tell(kind, told, good)
 
 
 def _harmonics(findings: Findings, on_device: Any, degree: int) -> None:
-    found = errors(on_device, random_scene("wide", 300, degree=4), sh_degree=degree)
-    told = f"image {found['image']:.1e}, colors {found['colors']:.1e}"
-    good = found["image"] < MOST_PIXEL and found["colors"] < MOST_GRADIENT
+    found = errors(on_device, random_scene("wide", 300, degree=degree))
+    told = f"image {found['image']:.1e}, sh {found['sh']:.1e}"
+    good = found["image"] < MOST_PIXEL and found["sh"] < MOST_GRADIENT
     findings.tell(f"harmonics of degree {degree}", told, good)
 
 
 def _scene() -> dict[str, Any]:
-    return random_scene("wide", 1500, cameras=2).arguments() | {"sh_degree": 3}
+    return random_scene("wide", 1500, cameras=2).arguments()
 
 
 def _again(findings: Findings, on_device: Any) -> None:
@@ -107,7 +98,7 @@ def _spoiled(findings: Findings, on_device: Any, name: str, leaf: str, value: fl
     scene = {key: v.clone() if isinstance(v, Tensor) else v for key, v in _scene().items()}
     scene[leaf][5] = value
     leaves = {key: v.requires_grad_() for key, v in scene.items() if isinstance(v, Tensor)}
-    image, alpha, _ = on_device(**scene)
+    image, alpha = on_device(**scene)
     (image.sum() + alpha.sum()).backward()
     spoiled = [key for key, v in leaves.items() if v.grad is not None and not v.grad.isfinite().all()]
     findings.tell(name, f"image finite: {bool(image.isfinite().all())}, gradients not finite: {spoiled or 'none'}")
@@ -127,11 +118,11 @@ def _speed(findings: Findings) -> None:
 
         def forward(view: dict[str, Any] = view) -> None:
             with torch.no_grad():
-                rasterization(**scene, **view, packed=False)
+                rasterization(**scene, **view)
 
         def with_backward(view: dict[str, Any] = view) -> None:
             leaves = {name: value.detach().requires_grad_() for name, value in scene.items()}
-            rasterization(**leaves, **view, packed=False)[0].square().mean().backward()
+            rasterization(**leaves, **view)[0].square().mean().backward()
 
         one, both = findings.timed(forward, 20), findings.timed(with_backward, 10)
         told = f"forward {1e3 * one.seconds:.2f} ms, with backward {1e3 * both.seconds:.2f} ms, {both.gib:.2f} GiB"

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-import stages.splat
 from stages.splat import cpu, dispatch, fallback
 
 
@@ -21,4 +20,4 @@ def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 @pytest.fixture
 def render(implementation: ModuleType) -> Callable[..., Any]:
     """`rasterization` on either implementation."""
-    return stages.splat.rasterization
+    return dispatch.rasterization

@@ -21,20 +21,19 @@ MARGIN = 1e-4
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """Gaussians with harmonics, cameras and a background; the field names are rasterization's."""
+    """Gaussians with harmonics, and cameras; the field names are rasterization's."""
 
     means: Tensor
     quats: Tensor
     scales: Tensor
     opacities: Tensor
-    colors: Tensor
+    sh: Tensor
     viewmats: Tensor
-    backgrounds: Tensor
     Ks: Tensor
     width: int = 44
     height: int = 36
 
-    LEAVES = ("means", "quats", "scales", "opacities", "colors", "viewmats", "backgrounds")
+    LEAVES = ("means", "quats", "scales", "opacities", "sh", "viewmats")
 
     def leaves(self, dtype: torch.dtype) -> dict[str, Tensor]:
         return {name: getattr(self, name).to(dtype).clone().requires_grad_() for name in self.LEAVES}
@@ -85,7 +84,7 @@ def random_scene(kind: str = "wide", count: int = 2500, seed: int = 0, degree: i
     scales = low + (high - low) * torch.rand(count, 3, generator=g, dtype=f64) ** 2
     if kind == "needle":
         scales[:, 1:] *= 0.01
-    colors = torch.randn(count, (degree + 1) ** 2, 3, generator=g, dtype=f64) * 0.4
+    sh = torch.randn(count, (degree + 1) ** 2, 3, generator=g, dtype=f64) * 0.4
     viewmats = torch.stack([look_at(eyes[i], target) for i in range(cameras)])
     kept = _distinct(means, viewmats)
     return Scene(
@@ -93,9 +92,8 @@ def random_scene(kind: str = "wide", count: int = 2500, seed: int = 0, degree: i
         quats=quats[kept],
         scales=scales[kept],
         opacities=opacities[kept],
-        colors=colors[kept],
+        sh=sh[kept],
         viewmats=viewmats,
-        backgrounds=torch.rand(cameras, 3, generator=g, dtype=f64),
         Ks=torch.tensor([[42.0, 0.0, 21.3], [0.0, 45.0, 17.1], [0.0, 0.0, 1.0]], dtype=f64).expand(cameras, 3, 3),
     )
 
@@ -118,10 +116,10 @@ def _gradients(leaves: dict[str, Tensor], image: Tensor, alpha: Tensor, v_image:
 
 
 @cache
-def truth_of(scene: Scene, **options: Any) -> Truth:
+def truth_of(scene: Scene) -> Truth:
     """Kept, so that several implementations share one evaluation of the slow reference."""
     leaves = scene.leaves(torch.float64)
-    image, alpha, margin = reference.rasterization(**leaves, Ks=scene.Ks, width=scene.width, height=scene.height, **options)
+    image, alpha, margin = reference.rasterization(**leaves, Ks=scene.Ks, width=scene.width, height=scene.height)
     compared = (margin > MARGIN)[..., None]
     g = torch.Generator().manual_seed(7)
     v_image = torch.randn(image.shape, generator=g, dtype=torch.float64) * compared
@@ -130,16 +128,16 @@ def truth_of(scene: Scene, **options: Any) -> Truth:
     return Truth(image.detach(), alpha.detach(), compared, v_image, v_alpha, gradients)
 
 
-def errors(render: Callable[..., Any], scene: Scene, dtype: torch.dtype = torch.float32, **options: Any) -> dict[str, float]:
+def errors(render: Callable[..., Any], scene: Scene, dtype: torch.dtype = torch.float32) -> dict[str, float]:
     """Largest errors of `render` against the reference.
 
     Image and alpha: absolute, but for images beyond [0, 1] relative to their range. The gradient of each leaf: relative to its largest
     entry or its norm, whichever is worse.
     """
-    truth = truth_of(scene, **options)
+    truth = truth_of(scene)
     assert truth.compared.double().mean() > 0.9, "the scene leaves too few pixels to compare"
     leaves = scene.leaves(dtype)
-    image, alpha, _ = render(**leaves, Ks=scene.Ks.to(dtype), width=scene.width, height=scene.height, **options)
+    image, alpha = render(**leaves, Ks=scene.Ks.to(dtype), width=scene.width, height=scene.height)
     gradients = _gradients(leaves, image, alpha, truth.v_image, truth.v_alpha)
     found = {
         "image": (((image - truth.image) * truth.compared).abs().max() / truth.image.abs().max().clamp_min(1)).item(),

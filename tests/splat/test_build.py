@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from stages.splat import backend, build, cpu, dispatch, fallback, rasterization
+from stages.splat import backend, build, cpu, dispatch, fallback
+from stages.splat.dispatch import rasterization
 from tests.splat.scenes import errors, random_scene
 
 needs_compiler = pytest.mark.skipif(not build._compilers(), reason="needs a C++ compiler")
@@ -37,6 +38,10 @@ def test_compiles_once_for_each_source(tiny_source: Path, tmp_path: Path, monkey
     tiny_source.write_text('extern "C" int answer() { return 43; }\n')
     assert ctypes.CDLL(str(build.find_or_compile(cache))).answer() == 43
     assert build.find_or_compile(cache, double=True) != build.find_or_compile(cache)
+    tiny_source.with_name("part.h").write_text("")
+    before = build.find_or_compile(cache)
+    tiny_source.with_name("part.h").write_text("// another part\n")
+    assert build.find_or_compile(cache) != before, "a header is part of the source"
 
 
 @needs_compiler
@@ -105,7 +110,7 @@ def test_every_packaged_level_is_correct(level: str, tmp_path: Path, monkeypatch
     build.compile_variant(library, level)
     kernel = cpu.load(library, torch.float32)
     monkeypatch.setattr(cpu, "kernel", lambda dtype: kernel)
-    found = errors(rasterization, random_scene(), sh_degree=3)
+    found = errors(rasterization, random_scene())
     assert found["image"] < 1e-4, found
     assert max(found.values()) < 1e-3, found
 
@@ -120,7 +125,7 @@ def test_without_a_compiler_torch_renders_and_warns_once(tmp_path: Path, monkeyp
         arguments = random_scene(count=50, degree=0).arguments()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            first, second = (rasterization(**arguments, sh_degree=0)[0] for _ in range(2))
+            first, second = (rasterization(**arguments)[0] for _ in range(2))
             assert backend("cpu") == "torch"
         assert len(caught) == 1
         assert "40 times slower" in str(caught[0].message)

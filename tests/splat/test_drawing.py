@@ -13,7 +13,7 @@ from tests.splat.scenes import random_scene
 
 def objects(cameras: int, count: int = 600) -> tuple[Gaussians, Cameras]:
     scene = random_scene(count=count, seed=2, degree=1, cameras=cameras)
-    gaussians = Gaussians(scene.means, scene.scales, scene.quats, scene.opacities, scene.colors).to(torch.float32)
+    gaussians = Gaussians(scene.means, scene.scales, scene.quats, scene.opacities, scene.sh).to(torch.float32)
     return gaussians, Cameras(torch.linalg.inv(scene.viewmats), scene.Ks, (scene.height, scene.width)).to(torch.float32)
 
 
