@@ -1,1 +1,5 @@
-"""How good are the frames: against the truth (image, lpips, fvd on i3d), in time (temporal), in space (camera_consistency)."""
+"""Measures of how good frames are.
+
+Against the true frames: image (PSNR, SSIM), lpips, fvd (on features of i3d). Over time: temporal. Against the cameras:
+camera_consistency. network_files loads the weights of the networks that measure.
+"""

@@ -1,4 +1,7 @@
-"""Is a clip one rigid scene seen by the cameras it claims? Matches between its frames against those cameras (the paper's Figure 5)."""
+"""Whether a clip shows one rigid scene from the cameras it states: matches between its frames against those cameras.
+
+The paper does this in Figure 5.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,14 @@ from torch import Tensor
 from stages.geometry import fundamental_of, homogeneous
 from stages.scene import Cameras
 
-GOOD, DISCARDED = (40, 200, 60), (220, 50, 40)  # line colours
+GOOD, DISCARDED = (40, 200, 60), (220, 50, 40)  # colours of the lines of good and discarded matches, 8-bit RGB
 
 
 def epipolar_distance(points_a: Tensor, points_b: Tensor, cameras: Cameras) -> Tensor:
-    """Distance of matches from the epipolar lines of known cameras, px.
+    """Distance of matches from the epipolar lines of given cameras, px (Hartley and Zisserman 2004, section 11.4.3).
 
-    points_a, points_b: [M, 2], px in the first and second camera.  Returns [M], float64: the mean of a match's two distances, each from
-    the line of the other point (Hartley and Zisserman, sec. 11.4.3).
+    points_a, points_b: [M, 2], px in the first and second camera.
+    Returns [M], float64: each point's distance from the epipolar line of its match, averaged over the two images.
     """
     F = fundamental_of(cameras.c2w.double(), cameras.K.double())
     a, b = homogeneous(points_a.double()), homogeneous(points_b.double())
@@ -27,9 +30,9 @@ def epipolar_distance(points_a: Tensor, points_b: Tensor, cameras: Cameras) -> T
 
 
 def triangulated_depth(points_a: Tensor, points_b: Tensor, cameras: Cameras) -> Tensor:
-    """Camera z in the first camera of each match, scene units, [M], float64: the point nearest to both rays.
+    """Camera z, in the first camera, of the point nearest to both rays of each match, scene units, [M], float64.
 
-    Not positive, or not finite, where the rays do not meet in front of the camera.
+    It is not positive, or not finite, where the rays do not meet in front of the camera.
     """
     K, c2w = cameras.K.double(), cameras.c2w.double()
     rays, centres = [], c2w[:, :3, 3]
@@ -42,7 +45,7 @@ def triangulated_depth(points_a: Tensor, points_b: Tensor, cameras: Cameras) -> 
 
 
 def draw_matches(image_a: Tensor, image_b: Tensor, points_a: Tensor, points_b: Tensor, good: Tensor) -> Tensor:
-    """Both images side by side with a line a match, green where it is good, red where it is discarded.
+    """Both images side by side with one line per match, green if it is good and red if it is discarded.
 
     image_a, image_b: [3, h, w] in [0, 1].  points_a, points_b: [M, 2], px.  good: [M], bool.  Returns [3, h, 2 w].
     """
@@ -50,6 +53,7 @@ def draw_matches(image_a: Tensor, image_b: Tensor, points_a: Tensor, points_b: T
     picture = Image.fromarray((both * 255).round().byte().permute(1, 2, 0).numpy())
     pen = ImageDraw.Draw(picture)
     shift = image_a.shape[2]
-    for (x_a, y_a), (x_b, y_b), right in sorted(zip(points_a.tolist(), points_b.tolist(), good.tolist(), strict=True), key=lambda m: m[2]):
-        pen.line([(x_a, y_a), (x_b + shift, y_b)], GOOD if right else DISCARDED)
+    matches = zip(points_a.tolist(), points_b.tolist(), good.tolist(), strict=True)
+    for (x_a, y_a), (x_b, y_b), is_good in sorted(matches, key=lambda match: match[2]):  # good ones last, on top
+        pen.line([(x_a, y_a), (x_b + shift, y_b)], GOOD if is_good else DISCARDED)
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255

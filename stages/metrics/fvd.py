@@ -1,7 +1,8 @@
-"""Two sets of clips compared: Frechet and kernel video distance on I3D logits (Unterthiner et al. 2018).
+"""Frechet and kernel video distance between two sets of clips, on I3D logits (Unterthiner et al. 2018).
 
-The Frechet distance is biased upwards by small sets (the covariance of 400 logits needs thousands of clips), so its values compare only
-at one number of clips; the kernel distance is unbiased and stands beside it. Everything that the values depend on is in `PROTOCOL`.
+With few clips the Frechet distance is too large, because the covariance of 400 logits needs thousands of clips. So its
+values compare only between sets of equal size. The kernel distance has no such bias. `PROTOCOL` holds all that the
+values depend on.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from stages.metrics.i3d import I3D, SIDE
 PROTOCOL = {
     "features": "I3D RGB Kinetics-400, 400 logits averaged over time",
     "resize": f"short side to {SIDE} px, bilinear, antialiased, then the central {SIDE} x {SIDE}",
-    "fvd": "squared Frechet distance of Gaussian fits, sample covariance; biased upwards by small sets, compare at equal N only",
+    "fvd": "squared Frechet distance of Gaussian fits, sample covariance; compare at equal N only, small sets bias it",
     "kvd": "unbiased squared maximum mean discrepancy, kernel (x.y / 400 + 1)^3",
 }
 
@@ -34,19 +35,20 @@ def clip_features(network: I3D, frames: Tensor) -> Tensor:
 def frechet_distance(a: Tensor, b: Tensor) -> float:
     """Squared Frechet distance |m_a - m_b|^2 + Tr(S_a + S_b - 2 (S_a S_b)^(1/2)) of Gaussian fits to two sets.
 
-    a: [N, D].  b: [M, D].  Computed in float64, also where N < D: with centred data A, B the last trace is the sum of the singular values
-    of A B^T, so no square root of a singular covariance is taken. Raises InputError for fewer than two clips.
+    a: [N, D].  b: [M, D].  Works in float64, also where N < D.  Raises InputError for fewer than two clips.
     """
     a, b = _checked(a, b)
     centred_a = (a - a.mean(0)) / (len(a) - 1) ** 0.5
     centred_b = (b - b.mean(0)) / (len(b) - 1) ** 0.5
+    # Tr((S_a S_b)^(1/2)) is the sum of the singular values of A B^T for centred data A and B. This avoids the square
+    # root of a singular covariance matrix.
     cross = torch.linalg.svdvals(centred_a @ centred_b.T).sum()
     means = (a.mean(0) - b.mean(0)).square().sum()
     return float(means + centred_a.square().sum() + centred_b.square().sum() - 2 * cross)
 
 
 def kernel_distance(a: Tensor, b: Tensor) -> float:
-    """Unbiased estimate of the squared maximum mean discrepancy of two sets, polynomial kernel of degree 3; may be below 0.
+    """Unbiased estimate of the squared maximum mean discrepancy of two sets, with a cubic kernel. It may be below 0.
 
     a: [N, D].  b: [M, D].  Raises InputError for fewer than two clips.
     """
@@ -55,7 +57,7 @@ def kernel_distance(a: Tensor, b: Tensor) -> float:
     def kernel(x: Tensor, y: Tensor) -> Tensor:
         return (x @ y.T / x.shape[1] + 1) ** 3
 
-    def mean_of_pairs(x: Tensor) -> Tensor:
+    def mean_of_pairs(x: Tensor) -> Tensor:  # without the pairs of a clip and itself
         values = kernel(x, x)
         return (values.sum() - values.trace()) / (len(x) * (len(x) - 1))
 
@@ -64,5 +66,5 @@ def kernel_distance(a: Tensor, b: Tensor) -> float:
 
 def _checked(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     if min(len(a), len(b)) < 2:
-        raise InputError("no distance of two sets", f"{len(a)} and {len(b)} clips", "give at least two clips a set")
+        raise InputError("no distance of two sets", f"{len(a)} and {len(b)} clips", "give at least two clips per set")
     return a.double(), b.double()

@@ -1,7 +1,7 @@
-"""I3D RGB, the action-recognition network of the Frechet video distance (Carreira and Zisserman 2017), trained on Kinetics-400.
+"""I3D (Carreira and Zisserman 2017), the network whose features the Frechet video distance compares.
 
-Inflated Inception v1: 3D convolutions with TensorFlow's "SAME" padding, batch normalisation without scale. Weights:
-stages/metrics/network_files.py.
+It classifies actions in RGB video and was trained on Kinetics-400. It is Inception v1 inflated to 3D: 3D convolutions
+with TensorFlow's "SAME" padding and batch normalisation without scale. Weights: stages/metrics/network_files.py.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from torch import Tensor
 
 from stages.errors import InputError
 
-SIDE = 224  # px of the square input
-MIN_FRAMES = 9  # fewer leave less than the two time steps that the last pooling needs
-EPSILON = 1e-3  # of the batch normalisation
+SIDE = 224  # width and height of the input, px
+MIN_FRAMES = 9  # with fewer frames less than two time steps reach the last pooling, which needs two
+EPSILON = 1e-3  # added to the variance in batch normalisation
 
-# Blocks of the network between its poolings.
+# Names of the Inception blocks of the third, fourth and fifth level. A pooling lies between levels.
 BLOCKS_3, BLOCKS_4, BLOCKS_5 = ("3b", "3c"), ("4b", "4c", "4d", "4e", "4f"), ("5b", "5c")
 
 
 class I3D:
-    """The network as a function of clips. weights: as stages.metrics.network_files.load gives them."""
+    """The network with its weights, as stages.metrics.network_files.load returns them."""
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
-        # Batch normalisation is folded into the convolution before it: one pass less over every feature map.
+        # Batch normalisation becomes part of the convolution before it, which saves a pass over every feature map.
         self._convolutions: dict[str, tuple[Tensor, Tensor]] = {}
         for key, kernel in weights.items():
             if not key.endswith(".Conv_0.kernel"):
@@ -43,7 +43,7 @@ class I3D:
 
     @torch.no_grad()
     def logits(self, clip: Tensor) -> Tensor:
-        """The 400 class logits of a clip, averaged over time: the features of the Frechet video distance.
+        """The 400 class logits of a clip, averaged over time.
 
         clip: [T, 3, 224, 224] in [-1, 1], T >= 9.  Returns [400].
         """
@@ -84,7 +84,7 @@ class I3D:
 
 
 def _max_pool(x: Tensor, window: tuple[int, int, int], stride: tuple[int, int, int]) -> Tensor:
-    """F.max_pool3d of the padded clip, a direction at a time: the same numbers from 9 comparisons a value instead of 27, vectorised."""
+    """Max pooling of [N, C, T, h, w] with "SAME" padding, one dimension at a time: faster than F.max_pool3d."""
     x = _pad_same(x, window, stride)
     for dim, (k, s) in enumerate(zip(window, stride, strict=True), 2):
         reach = (x.shape[dim] - k) // s * s + 1
@@ -94,9 +94,9 @@ def _max_pool(x: Tensor, window: tuple[int, int, int], stride: tuple[int, int, i
 
 
 def _pad_same(x: Tensor, window: Sequence[int], stride: Sequence[int]) -> Tensor:
-    """TensorFlow's "SAME" padding of [N, C, T, h, w]: the output is ceil(size / stride) long, the odd zero goes to the end.
+    """TensorFlow's "SAME" padding with zeros, [N, C, T, h, w]: an operation on it returns ceil(size / stride) values.
 
-    Zeros serve max pooling too, because what it pools is never negative here.
+    An odd zero goes to the end. Zeros are right for max pooling too, because its inputs here are never negative.
     """
     padding: list[int] = []
     for size, k, s in zip(reversed(x.shape[2:]), reversed(window), reversed(stride), strict=True):

