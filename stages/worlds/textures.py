@@ -22,9 +22,11 @@ class Textures:
     """An atlas of square tiles with its mip pyramid.
 
     tiles: [N, 3, 256, 256] in [0, 1].  Sampling wraps around by mirroring, so that no tile shows a seam.
+    names: what each tile shows, "" where nobody knows.
     """
 
-    def __init__(self, tiles: Tensor) -> None:
+    def __init__(self, tiles: Tensor, names: list[str] | None = None) -> None:
+        self.names = [""] * len(tiles) if names is None else names
         pyramid = [tiles.float()]
         for _ in range(LEVELS - 1):
             pyramid.append(F.avg_pool2d(pyramid[-1], 2))
@@ -62,19 +64,25 @@ class Textures:
 def load_textures(folder: Path | None, generator: Generator, photos: int = 600, procedural: int = 160) -> Textures:
     """Read `photos` tiles drawn from the images of a folder (or none) and add `procedural` ones.
 
+    A table MANIFEST.tsv in the folder, with a file's name first and where it came from last, gives the tiles' names.
     Raises InputError when the folder holds no image.
     """
     tiles = [procedural_tile(generator) for _ in range(procedural)]
+    names = [""] * procedural
     if folder is not None:
         paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
         if not paths:
             raise InputError(f"no textures in {folder}", "it holds no .jpg or .png file", "give a folder of texture images")
+        table = folder / "MANIFEST.tsv"
+        rows = [line.split("\t") for line in table.read_text().splitlines()] if table.is_file() else []
+        origin = {row[0]: row[-1] for row in rows}
         for k in torch.randperm(len(paths), generator=generator)[:photos].tolist():
+            names.append(origin.get(paths[k].name, paths[k].name))
             tile = read_image(paths[k])[None]
             if tile.shape[-2:] != (TILE, TILE):
                 tile = F.interpolate(tile, (TILE, TILE), mode="bilinear", antialias=True)
             tiles.append(natural(tile[0], generator))
-    return Textures(torch.stack(tiles))
+    return Textures(torch.stack(tiles), names)
 
 
 def natural(tile: Tensor, generator: Generator) -> Tensor:

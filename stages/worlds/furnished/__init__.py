@@ -1,0 +1,83 @@
+"""Furnished worlds: rooms, streets and table-tops of real models, ray-cast by Embree; needs the extra `worlds`.
+
+catalogue, roles, simplify, pack, make_pack   models of a furniture catalogue -> one file
+atlas, assets, palette                        what surfaces show, what models there are, drawn at random
+mesh, clutter, openings, plan                 the triangles of a world; what it is built of
+rooms, streets, table_tops                    where things stand
+raycast, lighting, render                     colour and exact depth
+pairs                                         where cameras stand
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stages.scene import Cameras, Views
+from stages.worlds.furnished.assets import Assets, require_embree
+from stages.worlds.furnished.pack import Pack, load_pack
+from stages.worlds.furnished.pairs import between, draw_pair
+from stages.worlds.furnished.palette import Palette
+from stages.worlds.furnished.raycast import Caster
+from stages.worlds.furnished.render import World, photograph
+from stages.worlds.furnished.rooms import make_room
+from stages.worlds.furnished.streets import make_street
+from stages.worlds.furnished.table_tops import make_table_top
+
+__all__ = ["Assets", "Pack", "World", "draw_furnished_scene", "load_pack", "make_furnished_world"]
+
+STREETS, TABLE_TOPS = 0.33, 0.15  # shares of the worlds; the rest are rooms
+
+
+def make_furnished_world(assets: Assets, rng: np.random.Generator) -> World:
+    """Draw a world. Raises InputError without Embree."""
+    require_embree()
+    palette = Palette(assets, rng)
+    kind = rng.random()
+    sky = np.array([[0.3, 0.5, 0.95], [0.75, 0.85, 0.95]], np.float32)
+    if kind < STREETS:
+        lights, stand, aim = make_street(palette)
+        day = float(rng.uniform(0.8, 1.5)) if lights else float(rng.uniform(0.9, 1.6))
+        sky = sky * day if lights else np.full((2, 3), 0.9 * day, np.float32) * rng.uniform(0.85, 1.0, (2, 1)).astype(np.float32)
+        ambient, above, reach = np.array([0.42, 0.48, 0.58]) * rng.uniform(0.6, 1.2), 0.35, 3.0
+        if not lights:
+            ambient = np.array([0.8, 0.82, 0.86]) * rng.uniform(0.8, 1.2)
+    else:
+        if kind < STREETS + TABLE_TOPS:
+            lights, stand, aim = make_table_top(palette)
+        else:
+            lights, stand, aim, _ = make_room(palette)
+        ambient, above, reach = np.array([0.3, 0.29, 0.28]) * rng.uniform(0.5, 1.6), 0.15, 1.2
+    surfaces = palette.mesh.finish(assets.pack)
+    return World(surfaces, Caster(surfaces), lights, ambient.astype(np.float32), above, reach, sky.astype(np.float32), stand, aim)
+
+
+def draw_furnished_scene(assets: Assets, seed: int | np.random.Generator, size: tuple[int, int], times: list[float]) -> Views:
+    """A fresh furnished world photographed from a pair of cameras and at `times` on the way between (0 first, 1 second camera).
+
+    seed: a number makes the same scene every time; a generator goes on.  size: (h, w), pixels.
+    Returns Views as `stages.worlds.draw_scene` does: the pair, then one view per time, all with exact depth, exposed alike and free of
+    noise. Where a pixel sees the sky, its depth is raycast.SKY. Raises InputError without Embree.
+    """
+    import torch
+
+    rng = np.random.default_rng(seed)
+    pair = None
+    while pair is None:
+        world = make_furnished_world(assets, rng)
+        pair = draw_pair(world, rng, size)
+    first, second, K = pair
+    poses = np.stack([first, second, *(between(first, second, t) for t in times)])
+    pictures, depths = zip(*(photograph(world, assets, pose, K, size) for pose in poses), strict=True)
+    images = develop(np.stack(pictures), rng)
+    cameras = Cameras(torch.from_numpy(poses).float(), torch.from_numpy(K).float().expand(len(poses), 3, 3), size)
+    return Views(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), cameras, torch.from_numpy(np.stack(depths)))
+
+
+def develop(linear: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Linear colour [V, h, w, 3] to sRGB in [0, 1], float32: one exposure that suits the pair, a soft shoulder, one white balance."""
+    grey = linear[:2].mean(-1)
+    level = 0.5 * float(np.median(grey)) + 0.5 * float(grey.mean())
+    balance = 1 + rng.normal(0, 0.05, 3)
+    exposed = linear * (balance * rng.uniform(0.14, 0.34) / max(level, 1e-4)).astype(np.float32)
+    exposed = exposed * (1 + exposed / 6.0) / (1 + exposed)  # a shoulder whose white is at 2.4 times full exposure
+    return np.clip(exposed * 1.25, 0, 1, dtype=np.float32) ** np.float32(1 / 2.2)

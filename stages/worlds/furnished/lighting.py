@@ -1,0 +1,122 @@
+"""Light that falls on a point: lamps, windows and the sun with soft shadows, and light from all around, darker in corners.
+
+Shadow rays are cast from every second pixel of every second row. Sixteen neighbours share the sixteen samples of a light's
+extent (and of the hemisphere), and a mean over them, of one surface only, takes the pattern away (interleaved sampling, Keller
+and Heidrich 2001).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from stages.worlds.furnished.raycast import Caster
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Light:
+    """place: [3], metres.  spread: [2, 3], half the sides of the parallelogram that shines.  colour: [3], linear: what a white surface
+    that faces it at one metre gives back.  facing: [3], the direction into which it shines, or None for all.
+    """
+
+    place: ArrayLike
+    spread: ArrayLike
+    colour: ArrayLike
+    facing: ArrayLike | None = None
+
+
+# Sixteen points in [-1, 1]^2, one in each cell of a 4 x 4 grid, in an order in which neighbours lie apart.
+_ORDER = np.array([0, 10, 5, 15, 12, 6, 9, 3, 2, 8, 7, 13, 14, 4, 11, 1])
+STRATA = np.stack([(_ORDER % 4 + 0.5) / 2 - 1, (_ORDER // 4 + 0.5) / 2 - 1], 1).astype(np.float32)
+
+
+def hemisphere(normal: Floats, slot: Integers) -> Floats:
+    """A cosine-weighted direction about each normal [R, 3], the one of sixteen that `slot` [R] names, [R, 3]."""
+    radius = np.sqrt((STRATA[:, 0] + 1) / 2)
+    angle = (STRATA[:, 1] + 1) * np.pi
+    disc = np.stack([radius * np.cos(angle), radius * np.sin(angle), np.sqrt(np.maximum(1 - radius**2, 0.02))], 1).astype(np.float32)[slot]
+    sign = np.where(normal[:, 2:] >= 0, np.float32(1), np.float32(-1))
+    # An orthonormal basis without branches (Duff et al. 2017).
+    a = -1 / (sign[:, 0] + normal[:, 2])
+    b = normal[:, 0] * normal[:, 1] * a
+    s = sign[:, 0]
+    tangent = np.stack([1 + s * normal[:, 0] ** 2 * a, s * b, -s * normal[:, 0]], 1)
+    other = np.stack([b, s + normal[:, 1] ** 2 * a, -normal[:, 1]], 1)
+    return disc[:, :1] * tangent + disc[:, 1:2] * other + disc[:, 2:] * normal
+
+
+def visibility(
+    caster: Caster, points: Floats, normals: Floats, hit: NDArray[np.bool_], lights: list[Light], reach: float, shape: tuple[int, int]
+) -> Floats:
+    """The share of the surroundings and of each light that every point of a picture sees, before any mean is taken.
+
+    points, normals: [h w, 3], of the first surface, a little before it.  hit: [h w].  reach: metres within which things darken a corner.
+    Returns [1 + L, h w], 0 or 1.
+    """
+    h, w = shape
+    slot = ((np.arange(h) % 4)[:, None] * 4 + np.arange(w) % 4).reshape(-1)
+    seen = np.ones((1 + len(lights), h * w), np.float32)
+    origins, directions, lengths, rows, columns = [], [], [], [], []
+    index = np.nonzero(hit)[0]
+    origins.append(points[index])
+    directions.append(hemisphere(normals[index], slot[index]))
+    lengths.append(np.full(len(index), reach, np.float32))
+    rows.append(np.zeros(len(index), np.int64))
+    columns.append(index)
+    for k, light in enumerate(lights):
+        place, spread = np.asarray(light.place, np.float32), np.asarray(light.spread, np.float32)
+        towards = place + STRATA[slot] @ spread - points
+        facing = hit & ((towards * normals).sum(1) > 0)
+        if light.facing is not None:
+            facing &= towards @ np.asarray(light.facing, np.float32) < 0
+        index = np.nonzero(facing)[0]
+        origins.append(points[index])
+        directions.append(towards[index])
+        lengths.append(np.full(len(index), 0.995, np.float32))
+        rows.append(np.full(len(index), k + 1))
+        columns.append(index)
+    blocked = caster.blocked(np.concatenate(origins), np.concatenate(directions), np.concatenate(lengths))
+    seen[np.concatenate(rows), np.concatenate(columns)] = 1 - blocked.astype(np.float32)
+    return seen
+
+
+def smooth(values: Floats, face: Integers, depth: Floats, shape: tuple[int, int]) -> Floats:
+    """The mean of each value over the 4 x 4 neighbours of the same face and like depth. values: [C, h w].  face, depth: [h w]."""
+    h, w = shape
+    grid, face, depth = values.reshape(-1, h, w), face.reshape(h, w), depth.reshape(h, w)
+    total, weight = grid.copy(), np.ones((h, w), np.float32)
+    padded = np.pad(grid, ((0, 0), (2, 2), (2, 2)))
+    faces = np.pad(face, 2, constant_values=-9)
+    depths = np.pad(depth, 2)
+    for dy in range(-2, 2):
+        for dx in range(-2, 2):
+            if dy == 0 and dx == 0:
+                continue
+            rows, columns = slice(2 + dy, 2 + dy + h), slice(2 + dx, 2 + dx + w)
+            same = (faces[rows, columns] == face) & (np.abs(depths[rows, columns] - depth) < 0.08 * depth)
+            total += padded[:, rows, columns] * same
+            weight += same
+    return (total / weight).reshape(len(values), -1)
+
+
+def irradiance(points: Floats, normals: Floats, visible: Floats, lights: list[Light], ambient: Floats, above: float) -> Floats:
+    """Light on points of surfaces, [R, 3], linear.
+
+    points, normals: [R, 3].  visible: [1 + L, R].  ambient: [3].  above: how much more of it comes from above than from below, 0 to 1.
+    """
+    around = (0.25 + 0.75 * visible[0]) * (1 + above * normals[:, 2])
+    total = around[:, None] * ambient
+    for k, light in enumerate(lights):
+        towards = np.asarray(light.place, np.float32) - points
+        squared = (towards**2).sum(1)
+        length = np.sqrt(squared)
+        strength = np.maximum((towards * normals).sum(1), 0) / np.maximum(length, 1e-6) * visible[k + 1]
+        if light.facing is not None:
+            strength = strength * np.maximum(-(towards @ np.asarray(light.facing, np.float32)), 0) / np.maximum(length, 1e-6)
+        total += (strength / (squared + 0.25))[:, None] * np.asarray(light.colour, np.float32)
+    return total

@@ -1,0 +1,207 @@
+"""The triangles of a world while it is furnished: quads, boxes, balls, cylinders and models, each with its materials."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import cos, pi, sin
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from stages.worlds.furnished.pack import Pack, Shape
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+PLAIN, TILED, PICTURED = -1, 0, 1  # where the colour of a material comes from besides its own: nothing, a tile, a model's picture
+
+
+@dataclass(frozen=True)
+class Material:
+    """colour: [3], linear, multiplies what the surface shows.  source: PLAIN, TILED or PICTURED.  image: number of the tile or picture.
+    gloss: 0 to 1.  glow: light it gives off itself, in units of a white surface in full light.
+    """
+
+    colour: ArrayLike
+    source: int = PLAIN
+    image: int = 0
+    gloss: float = 0.0
+    glow: float = 0.0
+
+
+@dataclass(frozen=True)
+class Surfaces:
+    """T triangles with K materials, ready to be hit.
+
+    triangles: [T, 3, 3], metres.  normals: [T, 3, 3], of the corners.  uv: [T, 3, 2].  material: [T].
+    face: [T], equal where light varies smoothly (one side of one thing).  colour: [K, 3], linear.  source, image: [K].  gloss, glow: [K].
+    density: [T], texture units per metre.
+    """
+
+    triangles: Floats
+    normals: Floats
+    uv: Floats
+    material: Integers
+    face: Integers
+    density: Floats
+    colour: Floats
+    source: Integers
+    image: Integers
+    gloss: Floats
+    glow: Floats
+
+
+def turned(angle: float) -> Floats:
+    """Rotation about z, [3, 3]."""
+    c, s = cos(angle), sin(angle)
+    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]], np.float32)
+
+
+CUBE = [  # the six sides: a corner and the two edges from it, so that their cross product points outwards
+    ((1, -1, -1), (0, 2, 0), (0, 0, 2)),
+    ((-1, 1, -1), (0, -2, 0), (0, 0, 2)),
+    ((1, 1, -1), (-2, 0, 0), (0, 0, 2)),
+    ((-1, -1, -1), (2, 0, 0), (0, 0, 2)),
+    ((-1, -1, 1), (2, 0, 0), (0, 2, 0)),
+    ((-1, 1, -1), (2, 0, 0), (0, -2, 0)),
+]
+
+
+class Mesh:
+    """Collects triangles and materials."""
+
+    def __init__(self) -> None:
+        self.materials: list[Material] = []
+        self._triangles: list[Floats] = []
+        self._normals: list[Floats] = []
+        self._uv: list[Floats] = []
+        self._material: list[Integers] = []
+        self._thing: list[Integers] = []
+        self._things = 0
+
+    def material(self, material: Material) -> int:
+        """Take a material in; its number."""
+        self.materials.append(material)
+        return len(self.materials) - 1
+
+    def add(self, triangles: Floats, normals: Floats, uv: Floats, material: Integers) -> None:
+        """Take in the triangles of one thing."""
+        self._triangles.append(triangles.astype(np.float32))
+        self._normals.append(normals.astype(np.float32))
+        self._uv.append(uv.astype(np.float32))
+        self._material.append(material)
+        self._thing.append(np.full(len(triangles), self._things))
+        self._things += 1
+
+    def quad(self, corner: ArrayLike, e1: ArrayLike, e2: ArrayLike, material: int, tile: float | None = None, shift: float = 0.0) -> None:
+        """A parallelogram. tile: metres per tile; None shows one picture over all of it, upright if e2 points up."""
+        p, a, b = (np.asarray(v, np.float32) for v in (corner, e1, e2))
+        points = np.stack([p, p + a, p + a + b, p + b])
+        width, height = (1.0, 1.0) if tile is None else (float(np.linalg.norm(a)) / tile, float(np.linalg.norm(b)) / tile)
+        if tile is None:  # the first row of a picture is its top; mirrored tiles run backwards from 0 to 1
+            uv = np.array([[1, 0], [0, 0], [0, 1], [1, 1]], np.float32)
+        else:
+            uv = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32) + np.float32(shift)
+        index = np.array([[0, 1, 2], [0, 2, 3]])
+        normal = np.cross(a, b)
+        normal = normal / max(float(np.linalg.norm(normal)), 1e-12)
+        self.add(points[index], np.broadcast_to(normal, (2, 3, 3)), uv[index], np.full(2, material))
+
+    def quad_at(self, corner: ArrayLike, e1: ArrayLike, e2: ArrayLike, material: int, tile: float, origin: tuple[float, float]) -> None:
+        """A piece of a larger surface: `origin` is where its corner lies on that, metres, so that the tiles of all pieces meet."""
+        self.quad(corner, e1, e2, material, tile)
+        self._uv[-1] = self._uv[-1] + np.array(origin, np.float32) / np.float32(tile)
+
+    def box(
+        self, centre: ArrayLike, half: ArrayLike, material: int, tile: float, turn: Floats | None = None, sides: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
+    ) -> None:
+        """A box, or those of its sides (+x -x +y -y +z -z) that are asked for."""
+        turn = np.eye(3, dtype=np.float32) if turn is None else turn
+        c, h = np.asarray(centre, np.float32), np.asarray(half, np.float32)
+        for side in sides:
+            corner, a, b = (np.asarray(v, np.float32) for v in CUBE[side])
+            self.quad(c + turn @ (corner * h), turn @ (a * h), turn @ (b * h), material, tile, 0.37 * self._things)
+
+    def ball(self, centre: ArrayLike, half: ArrayLike, material: int, tile: float, turn: Floats | None = None) -> None:
+        """An ellipsoid of 16 x 10 quads."""
+        profile = np.stack([np.sin(np.linspace(0, pi, 11)), -np.cos(np.linspace(0, pi, 11))], 1)
+        self._turned_profile(profile, profile, centre, half, material, tile, turn)
+
+    def cylinder(self, centre: ArrayLike, half: ArrayLike, material: int, tile: float, turn: Floats | None = None, top: float = 1.0) -> None:
+        """A closed cylinder of 16 sides; its upper radius is `top` times the lower."""
+        profile = np.array([[0, -1], [1, -1], [1, -1], [top, 1], [top, 1], [0, 1]], float)
+        normals = np.array([[0, -1], [0, -1], [1, 0], [1, 0], [0, 1], [0, 1]], float)
+        self._turned_profile(profile, normals, centre, half, material, tile, turn)
+
+    def _turned_profile(
+        self,
+        profile: NDArray[np.float64],
+        normals: NDArray[np.float64],
+        centre: ArrayLike,
+        half: ArrayLike,
+        material: int,
+        tile: float,
+        turn: Floats | None,
+    ) -> None:
+        turn = np.eye(3, dtype=np.float32) if turn is None else turn
+        around = np.linspace(0, 2 * pi, 17)
+        ring = np.stack([np.cos(around), np.sin(around)], 1)
+        h = np.asarray(half, float)
+        local = np.concatenate([profile[:, None, :1] * ring, np.broadcast_to(profile[:, None, 1:], (len(profile), 17, 1))], -1)
+        out = np.concatenate([normals[:, None, :1] * ring, np.broadcast_to(normals[:, None, 1:], (len(profile), 17, 1))], -1) / h
+        out /= np.maximum(np.linalg.norm(out, axis=-1, keepdims=True), 1e-9)
+        uv = np.stack(np.broadcast_arrays(around[None] * h[0], np.arange(len(profile))[:, None] * 0.6 * h[2]), -1) / tile
+        r, k = np.meshgrid(np.arange(len(profile) - 1), np.arange(16), indexing="ij")
+        a, b, c, d = ((r + i) * 17 + k + j for i, j in ((0, 0), (0, 1), (1, 1), (1, 0)))
+        index = np.concatenate([np.stack([a, b, c], -1).reshape(-1, 3), np.stack([a, c, d], -1).reshape(-1, 3)])
+        points = (local * h).reshape(-1, 3) @ turn.T + np.asarray(centre, float)
+        triangles = points[index]
+        solid = np.linalg.norm(np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]), axis=1) > 1e-12
+        index = index[solid]
+        self.add(points[index], (out.reshape(-1, 3) @ turn.T)[index], uv.reshape(-1, 2)[index], np.full(len(index), material))
+
+    def place(self, shape: Shape, position: ArrayLike, angle: float, scale: float, materials: dict[int, tuple[int, float | None]]) -> None:
+        """A model with its foot at `position`, turned by `angle` about z.
+
+        materials: for each material of the model the number here, and metres per tile where a tile replaces its own surface.
+        """
+        turn = turned(angle)
+        uv, numbers = shape.uv, np.empty(len(shape.material), np.int64)
+        for old, (new, tile) in materials.items():
+            mask = shape.material == old
+            numbers[mask] = new
+            if tile is not None:
+                uv = uv.copy() if uv is shape.uv else uv
+                uv[mask] = _flat_uv(shape.triangles[mask]) / tile
+        triangles = (shape.triangles * np.float32(scale)) @ turn.T + np.asarray(position, np.float32)
+        self.add(triangles, shape.normals @ turn.T, uv, numbers)
+
+    def finish(self, pack: Pack) -> Surfaces:
+        """Everything that was taken in."""
+        triangles, normals = np.concatenate(self._triangles), np.concatenate(self._normals)
+        uv, material = np.concatenate(self._uv), np.concatenate(self._material)
+        area = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+        axis = np.abs(area).argmax(1)
+        negative = np.take_along_axis(area, axis[:, None], 1)[:, 0] < 0
+        d1, d2 = uv[:, 1] - uv[:, 0], uv[:, 2] - uv[:, 0]
+        ratio = np.abs(d1[:, 0] * d2[:, 1] - d1[:, 1] * d2[:, 0]) / np.maximum(np.linalg.norm(area, axis=1), 1e-10)
+        m = self.materials
+        return Surfaces(
+            triangles,
+            normals,
+            uv,
+            material,
+            np.concatenate(self._thing) * 6 + axis * 2 + negative,
+            np.sqrt(ratio).astype(np.float32),
+            np.array([x.colour for x in m], np.float32),
+            np.array([x.source for x in m], np.int64),
+            np.array([x.image for x in m], np.int64),
+            np.array([x.gloss for x in m], np.float32),
+            np.array([x.glow for x in m], np.float32),
+        )
+
+
+def _flat_uv(triangles: Floats) -> Floats:
+    """Coordinates in metres in the plane of the axes that each triangle faces least, [T, 3, 2]."""
+    area = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+    axes = np.array([[1, 2], [0, 2], [0, 1]])[np.abs(area).argmax(1)]
+    return np.take_along_axis(triangles, axes[:, None, :].repeat(3, 1), 2)

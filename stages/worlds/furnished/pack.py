@@ -1,0 +1,163 @@
+"""A furniture pack: many models in one file of plain arrays, small enough to send to the machine that trains.
+
+The file is an npz without pickled objects:
+  name, category, role, catalogue [M] text       size [M, 3] metres (width, depth, height)      elevation [M] metres
+  vertex [V, 3] uint16, in steps of the model's box      uv [V, 2] float16      box [M, 2, 3] float32, its low and high corner
+  face [T, 3] uint16, vertices of the model      normal [T, 3, 3] int8, of each corner, times 127      material [T] uint16
+  vertex_start, face_start [M + 1]               colour [K, 3] uint8      gloss [K] uint8      picture [K] int16, -1 for none
+  jpeg [B] uint8 and jpeg_start [P + 1]: the pictures, one after the other, square
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from stages.errors import InputError
+from stages.files.publish import publish
+from stages.worlds.furnished.catalogue import Model, Part
+from stages.worlds.furnished.simplify import corner_normals, simplify
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+ARRAYS = (
+    "name category role catalogue size elevation vertex uv box face normal material vertex_start face_start colour gloss picture jpeg jpeg_start"
+).split()
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One model as it is placed in a world.
+
+    name, role: text.  size: width, depth, height, metres.  elevation: metres.
+    triangles: [T, 3, 3], metres.  normals: [T, 3, 3], unit.  uv: [T, 3, 2].  material: [T], numbers of the pack.
+    """
+
+    name: str
+    role: str
+    size: tuple[float, float, float]
+    elevation: float
+    triangles: Floats
+    normals: Floats
+    uv: Floats
+    material: Integers
+
+
+@dataclass(frozen=True)
+class Pack:
+    """The models of a pack and their materials.
+
+    colour: [K, 3], sRGB 0 to 1.  gloss: [K], 0 to 1.  picture: [K], number of the picture or -1.  pictures: [P, side, side, 3] uint8.
+    """
+
+    shapes: list[Shape]
+    colour: Floats
+    gloss: Floats
+    picture: Integers
+    pictures: NDArray[np.uint8]
+
+
+def write_pack(path: Path, models: list[tuple[Model, str]], triangles: int, side: int, quality: int = 85) -> None:
+    """Simplify models to at most about `triangles` each, reduce their pictures to `side` pixels, and write a pack.
+
+    models: with the role of each.
+    """
+    columns: dict[str, list[NDArray[np.generic]]] = {key: [] for key in ("vertex", "uv", "box", "face", "normal", "material")}
+    vertex_start, face_start, colours, gloss, pictures, jpegs = [0], [0], [], [], [], []
+    known: dict[bytes, int] = {}
+    for model, _ in models:
+        parts = simplify(model.parts, triangles)
+        vertices = np.concatenate([part.vertices for part in parts])
+        faces = np.concatenate([part.faces + first for part, first in zip(parts, _starts(parts), strict=True)])
+        low, high = vertices.min(0), vertices.max(0)
+        steps = (vertices - low) / np.maximum(high - low, 1e-9) * 65535
+        columns["vertex"].append(np.round(steps).astype(np.uint16))
+        columns["uv"].append(np.concatenate([_uv(part) for part in parts]).astype(np.float16))
+        columns["box"].append(np.stack([low, high])[None].astype(np.float32))
+        columns["face"].append(faces.astype(np.uint16))
+        columns["normal"].append(np.round(corner_normals(vertices, faces) * 127).astype(np.int8))
+        columns["material"].append(np.repeat(np.arange(len(parts)) + len(colours), [len(part.faces) for part in parts]).astype(np.uint16))
+        vertex_start.append(vertex_start[-1] + len(vertices))
+        face_start.append(face_start[-1] + len(faces))
+        for part in parts:
+            colours.append(np.round(part.colour * 255))
+            gloss.append(round(part.gloss * 255))
+            if part.picture is None:
+                pictures.append(-1)
+                continue
+            coded = _jpeg(part.picture, side, quality)
+            if coded not in known:
+                known[coded] = len(jpegs)
+                jpegs.append(coded)
+            pictures.append(known[coded])
+    text = {
+        "name": [model.name for model, _ in models],
+        "category": [model.category for model, _ in models],
+        "role": [role for _, role in models],
+        "catalogue": [model.catalogue for model, _ in models],
+    }
+    with publish(path) as partial, open(partial, "wb") as file:
+        np.savez_compressed(
+            file,
+            **{key: np.array(value) for key, value in text.items()},
+            size=np.array([model.size for model, _ in models], np.float32),
+            elevation=np.array([model.elevation for model, _ in models], np.float32),
+            **{key: np.concatenate(value) for key, value in columns.items()},
+            vertex_start=np.array(vertex_start),
+            face_start=np.array(face_start),
+            colour=np.array(colours, np.uint8),
+            gloss=np.array(gloss, np.uint8),
+            picture=np.array(pictures, np.int16),
+            jpeg=np.frombuffer(b"".join(jpegs), np.uint8),
+            jpeg_start=np.cumsum([0, *(len(coded) for coded in jpegs)]),
+        )
+
+
+def load_pack(path: Path) -> Pack:
+    """Read a pack. Raises InputError if there is no file or it is not a pack."""
+    hint = "make one with `make furniture` (README, Development)"
+    if not path.is_file():
+        raise InputError(f"no furniture pack at {path}", "there is no such file", hint)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            a = {key: file[key] for key in ARRAYS}
+    except (ValueError, KeyError, OSError) as error:
+        raise InputError(f"{path} is not a furniture pack", str(error), hint) from error
+    shapes = []
+    for k in range(len(a["name"])):
+        v, f = slice(*a["vertex_start"][k : k + 2]), slice(*a["face_start"][k : k + 2])
+        low, high = a["box"][k]
+        vertices = low + a["vertex"][v].astype(np.float32) * ((high - low) / 65535)
+        face = a["face"][f].astype(np.int64)
+        normals = a["normal"][f].astype(np.float32)
+        normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-6)
+        size = (float(a["size"][k, 0]), float(a["size"][k, 1]), float(a["size"][k, 2]))
+        uv, material = a["uv"][v].astype(np.float32)[face], a["material"][f].astype(np.int64)
+        shapes.append(Shape(str(a["name"][k]), str(a["role"][k]), size, float(a["elevation"][k]), vertices[face], normals, uv, material))
+    pictures = [
+        np.asarray(Image.open(io.BytesIO(a["jpeg"][low:high].tobytes())).convert("RGB"))
+        for low, high in zip(a["jpeg_start"][:-1], a["jpeg_start"][1:], strict=True)
+    ]
+    stacked = np.stack(pictures) if pictures else np.zeros((0, 8, 8, 3), np.uint8)
+    return Pack(shapes, a["colour"].astype(np.float32) / 255, a["gloss"].astype(np.float32) / 255, a["picture"].astype(np.int64), stacked)
+
+
+def _starts(parts: list[Part]) -> list[int]:
+    return [0, *np.cumsum([len(part.vertices) for part in parts])[:-1].tolist()]
+
+
+def _uv(part: Part) -> NDArray[np.float64]:
+    if part.uv is None:
+        return np.zeros((len(part.vertices), 2))
+    return np.clip(part.uv - np.floor(part.uv.min(0)), 0, 2000.0) if len(part.uv) else part.uv
+
+
+def _jpeg(picture: Image.Image, side: int, quality: int) -> bytes:
+    file = io.BytesIO()
+    picture.resize((side, side), Image.Resampling.BOX).save(file, "JPEG", quality=quality)
+    return file.getvalue()

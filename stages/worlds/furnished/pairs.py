@@ -1,0 +1,120 @@
+"""Pairs of cameras that two photographs of one place are taken from, and the way between them (numpy twin of `stages.worlds.motion`)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.worlds.furnished.raycast import Caster
+from stages.worlds.furnished.render import World, centres, directions_at
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+SKETCH = 24  # pixels of the longer side of the depth sketches that overlap is judged on
+MANY = 9  # things that the first photograph shows at least: nobody photographs a bare wall
+
+
+def look(origin: Doubles, forward: Doubles, roll: float) -> Doubles:
+    """Camera-to-world [4, 4] (OpenCV) at `origin` [3], looking along `forward` [3], world z up, rolled by `roll` radians."""
+    z = forward / np.linalg.norm(forward)
+    x = np.cross(z, (0.0, 0.0, 1.0))
+    x /= np.linalg.norm(x)
+    y = np.cross(z, x)
+    c, s = np.cos(roll), np.sin(roll)
+    pose = np.eye(4)
+    pose[:3, :3] = np.stack([c * x + s * y, c * y - s * x, z], -1)
+    pose[:3, 3] = origin
+    return pose
+
+
+def between(a: Doubles, b: Doubles, t: float) -> Doubles:
+    """Pose at t of the straight, constant-turn motion from a (t = 0) to b (t = 1); beyond for t outside [0, 1]. [4, 4]."""
+    relative = a[:3, :3].T @ b[:3, :3]
+    angle = np.arccos(np.clip((np.trace(relative) - 1) / 2, -1, 1))
+    pose = np.eye(4)
+    pose[:3, :3] = a[:3, :3]
+    if angle > 1e-7:
+        skew = (relative - relative.T) / (2 * np.sin(angle))
+        pose[:3, :3] = a[:3, :3] @ (np.eye(3) + np.sin(angle * t) * skew + (1 - np.cos(angle * t)) * skew @ skew)
+    pose[:3, 3] = a[:3, 3] * (1 - t) + b[:3, 3] * t
+    return pose
+
+
+def intrinsics(field_of_view: float, size: tuple[int, int]) -> Doubles:
+    """Pinhole K [3, 3] for a field of view in radians across the longer side, principal point at the centre."""
+    focal = max(size) / 2 / np.tan(field_of_view / 2)
+    return np.array([[focal, 0, size[1] / 2], [0, focal, size[0] / 2], [0, 0, 1.0]])
+
+
+_SIGNS = [(x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1) if (x, y, z) != (0, 0, 0)]
+_AROUND = np.array(_SIGNS, np.float32) / np.linalg.norm(_SIGNS, axis=1, keepdims=True).astype(np.float32)
+
+
+def free(caster: Caster, place: Doubles, margin: float) -> bool:
+    """Whether nothing is within `margin` metres of a place, in 26 directions."""
+    origins = np.broadcast_to(place.astype(np.float32), _AROUND.shape)
+    return not caster.blocked(origins, _AROUND, np.full(len(_AROUND), margin, np.float32)).any()
+
+
+def sketch_of(world: World, c2w: Doubles, K: Doubles, size: tuple[int, int]) -> tuple[Floats, int]:
+    """Exact depth [h, w] of a small view, and how many things are in it."""
+    hits = world.caster.cast(c2w[:3, 3].astype(np.float32), directions_at(centres(size), c2w, K))
+    things = np.unique(world.surfaces.face[hits.triangle[hits.triangle >= 0]] // 6)
+    return hits.distance.reshape(size), len(things)
+
+
+def overlap(first: Floats, second: Floats, a: Doubles, b: Doubles, K: Doubles, size: tuple[int, int]) -> float:
+    """Share of the first camera's pixels that the second one sees, from exact depth sketches [h, w]; occlusion counts."""
+    h, w = size
+    points = a[:3, 3] + directions_at(centres(size), a, K) * first.reshape(-1, 1)
+    local = (points - b[:3, 3]) @ b[:3, :3]
+    z = np.maximum(local[:, 2], 1e-6)
+    x, y = local[:, 0] / z * K[0, 0] + K[0, 2], local[:, 1] / z * K[1, 1] + K[1, 2]
+    inside = (local[:, 2] > 0) & (x >= 0) & (x < w) & (y >= 0) & (y < h)
+    there = second[np.clip(y, 0, h - 1).astype(int), np.clip(x, 0, w - 1).astype(int)]
+    return float((inside & (z < there * 1.08 + 1e-3)).mean())
+
+
+def draw_pair(world: World, rng: np.random.Generator, size: tuple[int, int], tries: int = 80) -> tuple[Doubles, Doubles, Doubles] | None:
+    """Two poses [4, 4] and their K [3, 3] with 35 to 97 % overlap and a baseline of 4 to 50 % of the median depth, or None.
+
+    Field of view 40 to 80 degrees across the longer side; sideways, forward, mixed and turning motion; tilt and roll of a camera held by
+    hand.
+    """
+    sketch = (SKETCH * size[0] // max(size), SKETCH * size[1] // max(size))
+    field = float(rng.uniform(0.7, 1.4))
+    small = intrinsics(field, sketch)
+    for _ in range(tries):
+        place = rng.uniform(world.stand[0], world.stand[1])
+        target = rng.uniform(world.aim[0], world.aim[1])
+        if np.linalg.norm((target - place)[:2]) < 0.35 * np.linalg.norm((world.aim[1] - world.aim[0])[:2]):
+            continue
+        if not free(world.caster, place, 0.22):
+            continue
+        first = look(place, target - place + (0, 0, rng.normal(0, 0.06) * np.linalg.norm(target - place)), float(rng.normal(0, 0.05)))
+        depth_a, things = sketch_of(world, first, small, sketch)
+        if things < MANY:
+            continue
+        median = float(np.median(depth_a))
+        if np.quantile(depth_a, 0.03) < 0.3 or median > 60 or (depth_a < 0.5).mean() > 0.08:
+            continue
+        right, up, forward = first[:3, 0], -first[:3, 1], first[:3, 2]
+        kind = rng.random()
+        step = right * rng.uniform(-1.2, 1.2) + forward * rng.uniform(-1, 1) * (2.0 if kind < 0.35 else 0.5) + up * rng.uniform(-0.25, 0.25)
+        baseline = median * (rng.uniform(0.04, 0.5) if rng.random() < 0.9 else rng.uniform(0.3, 0.6))
+        moved = place + step / np.linalg.norm(step) * min(baseline, 6.0)
+        if moved[2] < 0.25 or not free(world.caster, moved, 0.18) or _between_them(world.caster, place, moved):
+            continue
+        focus = place + forward * median * rng.uniform(0.6, 1.8)
+        aim = (focus - moved) / np.linalg.norm(focus - moved) + rng.normal(0, 0.09, 3)
+        second = look(moved, aim, float(rng.normal(0, 0.05)))
+        depth_b, _ = sketch_of(world, second, small, sketch)
+        if np.quantile(depth_b, 0.03) < 0.28 or not 0.35 < overlap(depth_a, depth_b, first, second, small, sketch) < 0.97:
+            continue
+        return first, second, intrinsics(field, size)
+    return None
+
+
+def _between_them(caster: Caster, a: Doubles, b: Doubles) -> bool:
+    """Whether something stands between two places."""
+    return bool(caster.blocked(a[None].astype(np.float32), (b - a)[None].astype(np.float32), np.ones(1, np.float32))[0])

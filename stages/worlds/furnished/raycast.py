@@ -1,0 +1,53 @@
+"""Rays against the triangles of a world, by Embree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.worlds.furnished.mesh import Surfaces
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+SKY = 400.0  # metres of depth where a ray meets nothing
+
+
+@dataclass(frozen=True)
+class Hits:
+    """Where R rays end.
+
+    triangle: [R], -1 for the sky.  distance: [R], in units of the ray's direction, SKY for the sky.
+    u, v: [R], weights of the triangle's second and third corner.
+    """
+
+    triangle: Integers
+    distance: Floats
+    u: Floats
+    v: Floats
+
+
+class Caster:
+    """An Embree scene of all triangles of a world."""
+
+    def __init__(self, surfaces: Surfaces) -> None:
+        from embreex.mesh_construction import TriangleMesh
+        from embreex.rtcore_scene import EmbreeScene
+
+        self.scene = EmbreeScene()
+        TriangleMesh(self.scene, np.ascontiguousarray(surfaces.triangles))
+
+    def cast(self, origin: Floats, directions: Floats) -> Hits:
+        """The first surface that each ray from `origin` [3] along `directions` [R, 3] meets."""
+        origins = np.ascontiguousarray(np.broadcast_to(origin.astype(np.float32), directions.shape))
+        found = self.scene.run(origins, np.ascontiguousarray(directions, dtype=np.float32), output=1)
+        distance = np.where(found["primID"] >= 0, found["tfar"], np.float32(SKY))
+        return Hits(found["primID"].astype(np.int64), distance, found["u"], found["v"])
+
+    def blocked(self, origins: Floats, directions: Floats, reach: Floats) -> NDArray[np.bool_]:
+        """Whether anything lies on each ray, nearer than `reach` [R] units of its direction, [R]."""
+        if not len(origins):
+            return np.zeros(0, bool)
+        origins, directions = np.ascontiguousarray(origins, np.float32), np.ascontiguousarray(directions, np.float32)
+        return self.scene.run(origins, directions, dists=np.ascontiguousarray(reach, np.float32), query="OCCLUDED") >= 0
