@@ -33,7 +33,7 @@ def make_furnished_world(assets: Assets, rng: np.random.Generator) -> World:
     require_embree()
     palette = Palette(assets, rng)
     kind = rng.random()
-    sky = np.array([[0.3, 0.5, 0.95], [0.75, 0.85, 0.95]], np.float32)
+    sky = np.array([[0.3, 0.5, 0.95], [0.75, 0.85, 0.95]], np.float32) * float(rng.uniform(0.8, 2.0))
     if kind < STREETS:
         lights, stand, aim = make_street(palette)
         day = float(rng.uniform(0.8, 1.5)) if lights else float(rng.uniform(0.9, 1.6))

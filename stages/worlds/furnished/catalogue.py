@@ -5,9 +5,8 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,12 +55,10 @@ def entries(text: str) -> list[dict[str, str]]:
     return [found[number] for number in sorted(found)]
 
 
-def read_catalogue(path: Path) -> Iterator[tuple[dict[str, str], zipfile.ZipFile]]:
-    """Every entry of a catalogue that has a model in the OBJ format, with the archive that holds it."""
-    with zipfile.ZipFile(path) as archive:
-        for entry in entries(archive.read(PROPERTIES).decode("latin-1")):
-            if entry.get("model", "").lower().endswith(".obj"):
-                yield entry, archive
+def read_catalogue(archive: zipfile.ZipFile) -> list[dict[str, str]]:
+    """Every entry of a catalogue that has a model in the OBJ format."""
+    text = archive.read(PROPERTIES).decode("latin-1")
+    return [entry for entry in entries(text) if entry.get("model", "").lower().endswith(".obj")]
 
 
 def size_of(entry: dict[str, str]) -> tuple[float, float, float]:

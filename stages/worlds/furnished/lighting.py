@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from stages.worlds.furnished.raycast import Caster
+from stages.worlds.furnished.vectors import dot
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -71,9 +72,9 @@ def visibility(
     for k, light in enumerate(lights):
         place, spread = np.asarray(light.place, np.float32), np.asarray(light.spread, np.float32)
         towards = place + STRATA[slot] @ spread - points
-        facing = hit & ((towards * normals).sum(1) > 0)
+        facing = hit & (dot(towards, normals) > 0)
         if light.facing is not None:
-            facing &= towards @ np.asarray(light.facing, np.float32) < 0
+            facing &= dot(towards, np.asarray(light.facing, np.float32)) < 0
         index = np.nonzero(facing)[0]
         origins.append(points[index])
         directions.append(towards[index])
@@ -113,10 +114,10 @@ def irradiance(points: Floats, normals: Floats, visible: Floats, lights: list[Li
     total = around[:, None] * ambient
     for k, light in enumerate(lights):
         towards = np.asarray(light.place, np.float32) - points
-        squared = (towards**2).sum(1)
-        length = np.sqrt(squared)
-        strength = np.maximum((towards * normals).sum(1), 0) / np.maximum(length, 1e-6) * visible[k + 1]
+        squared = dot(towards, towards)
+        far = np.sqrt(squared)
+        strength = np.maximum(dot(towards, normals), 0) / np.maximum(far, 1e-6) * visible[k + 1]
         if light.facing is not None:
-            strength = strength * np.maximum(-(towards @ np.asarray(light.facing, np.float32)), 0) / np.maximum(length, 1e-6)
+            strength = strength * np.maximum(-dot(towards, np.asarray(light.facing, np.float32)), 0) / np.maximum(far, 1e-6)
         total += (strength / (squared + 0.25))[:, None] * np.asarray(light.colour, np.float32)
     return total

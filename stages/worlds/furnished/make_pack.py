@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import zipfile
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
 
 from stages.errors import InputError
 from stages.worlds.furnished.catalogue import Model, read_catalogue, read_model, size_of
 from stages.worlds.furnished.pack import write_pack
 from stages.worlds.furnished.roles import role_of
+from stages.worlds.furnished.simplify import simplify
 
+Found = tuple[str, dict[str, str], zipfile.ZipFile, str]  # role, entry, archive, name of the catalogue
+LEAFY = ("tree", "hedge", "plant")
 LARGEST_FILE = 20_000_000  # bytes of an OBJ file: beyond this a model takes minutes and looks no better
 
 
@@ -22,31 +28,40 @@ def make_pack(folder: Path, path: Path, triangles: int, side: int, most: int, lo
     catalogues = sorted(folder.glob("*.sh3f"))
     if not catalogues:
         raise InputError(f"no furniture in {folder}", "it holds no .sh3f file", "give the folder of Debian's package sweethome3d-furniture")
-    models: list[tuple[Model, str]] = []
-    for catalogue in catalogues:
-        for entry, archive in read_catalogue(catalogue):
-            try:
+    found: list[Found] = []
+    with ExitStack() as stack:
+        for catalogue in catalogues:
+            archive = stack.enter_context(zipfile.ZipFile(catalogue))
+            for entry in read_catalogue(archive):
                 role = role_of(entry["name"], entry.get("category", ""), size_of(entry))
-                if role == "" or archive.getinfo(entry["model"].lstrip("/")).file_size > LARGEST_FILE:
-                    continue
-                models.append((read_model(entry, archive, catalogue.stem), role))
-            except (ValueError, KeyError, OSError, IndexError, AttributeError, TypeError) as error:
-                log(f"left out {entry.get('name', '?')} of {catalogue.stem}: {error!r}")
-    chosen = spread(models, most)
-    write_pack(path, chosen, triangles, side)
-    return len(chosen)
+                if role and archive.getinfo(entry["model"].lstrip("/")).file_size <= LARGEST_FILE:
+                    found.append((role, entry, archive, catalogue.stem))
+        models: list[tuple[Model, str]] = []
+        for role, entry, archive, name in spread(found):
+            if len(models) == most:
+                break
+            try:
+                model = read_model(entry, archive, name)
+            except ValueError as error:
+                log(f"left out: {error}")
+                continue
+            models.append((reduced(model, role, triangles), role))
+    write_pack(path, models, side)
+    return len(models)
 
 
-def spread(models: list[tuple[Model, str]], most: int) -> list[tuple[Model, str]]:
-    """At most `most` models, taken from the roles in turn, so that rare roles keep theirs."""
-    queues: dict[str, list[tuple[Model, str]]] = {}
-    for model in models:
-        queues.setdefault(model[1], []).append(model)
-    # Every second of a role first: neighbours in a catalogue are often versions of one model.
-    waiting = {role: queue[::2] + queue[1::2] for role, queue in sorted(queues.items())}
-    chosen: list[tuple[Model, str]] = []
-    while len(chosen) < most and any(waiting.values()):
-        for queue in waiting.values():
-            if queue and len(chosen) < most:
-                chosen.append(queue.pop(0))
-    return chosen
+def spread(found: list[Found]) -> list[Found]:
+    """The entries in an order of which every beginning holds some of each role: rare roles come early, common ones more often."""
+    roles: dict[str, list[Found]] = {}
+    for item in found:
+        roles.setdefault(item[0], []).append(item)
+    ranked = []
+    for role, items in sorted(roles.items()):
+        # Every second one first: neighbours in a catalogue are often versions of one model.
+        ranked += [((k + 0.5) / len(items) ** 0.75, role, item) for k, item in enumerate(items[::2] + items[1::2])]
+    return [item for _, _, item in sorted(ranked, key=lambda row: row[:2])]
+
+
+def reduced(model: Model, role: str, triangles: int) -> Model:
+    """A model with fewer triangles; plants keep more than others, since leaves cannot be merged."""
+    return replace(model, parts=simplify(model.parts, triangles * (2 if role in LEAFY else 1)))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from math import cos, pi, sin
+from math import cos, pi, sin, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from stages.worlds.furnished.pack import Pack, Shape
+from stages.worlds.furnished.vectors import cross, length
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -77,6 +80,15 @@ class Mesh:
         self._material: list[Integers] = []
         self._thing: list[Integers] = []
         self._things = 0
+        self._group = 0
+
+    @contextmanager
+    def one_thing(self) -> Iterator[None]:
+        """What is added within counts as one thing: a wall of many pieces, a curtain of many folds."""
+        self._group += 1
+        yield
+        self._group -= 1
+        self._things += self._group == 0
 
     def material(self, material: Material) -> int:
         """Take a material in; its number."""
@@ -90,7 +102,7 @@ class Mesh:
         self._uv.append(uv.astype(np.float32))
         self._material.append(material)
         self._thing.append(np.full(len(triangles), self._things))
-        self._things += 1
+        self._things += self._group == 0
 
     def quad(self, corner: ArrayLike, e1: ArrayLike, e2: ArrayLike, material: int, tile: float | None = None, shift: float = 0.0) -> None:
         """A parallelogram. tile: metres per tile; None shows one picture over all of it, upright if e2 points up."""
@@ -102,8 +114,9 @@ class Mesh:
         else:
             uv = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32) + np.float32(shift)
         index = np.array([[0, 1, 2], [0, 2, 3]])
-        normal = np.cross(a, b)
-        normal = normal / max(float(np.linalg.norm(normal)), 1e-12)
+        (ax, ay, az), (bx, by, bz) = a.tolist(), b.tolist()
+        nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+        normal = np.array([nx, ny, nz], np.float32) / max(sqrt(nx * nx + ny * ny + nz * nz), 1e-12)
         self.add(points[index], np.broadcast_to(normal, (2, 3, 3)), uv[index], np.full(2, material))
 
     def quad_at(self, corner: ArrayLike, e1: ArrayLike, e2: ArrayLike, material: int, tile: float, origin: tuple[float, float]) -> None:
@@ -117,9 +130,10 @@ class Mesh:
         """A box, or those of its sides (+x -x +y -y +z -z) that are asked for."""
         turn = np.eye(3, dtype=np.float32) if turn is None else turn
         c, h = np.asarray(centre, np.float32), np.asarray(half, np.float32)
-        for side in sides:
-            corner, a, b = (np.asarray(v, np.float32) for v in CUBE[side])
-            self.quad(c + turn @ (corner * h), turn @ (a * h), turn @ (b * h), material, tile, 0.37 * self._things)
+        with self.one_thing():
+            for side in sides:
+                corner, a, b = (np.asarray(v, np.float32) for v in CUBE[side])
+                self.quad(c + turn @ (corner * h), turn @ (a * h), turn @ (b * h), material, tile, 0.37 * self._things)
 
     def ball(self, centre: ArrayLike, half: ArrayLike, material: int, tile: float, turn: Floats | None = None) -> None:
         """An ellipsoid of 16 x 10 quads."""
@@ -155,7 +169,7 @@ class Mesh:
         index = np.concatenate([np.stack([a, b, c], -1).reshape(-1, 3), np.stack([a, c, d], -1).reshape(-1, 3)])
         points = (local * h).reshape(-1, 3) @ turn.T + np.asarray(centre, float)
         triangles = points[index]
-        solid = np.linalg.norm(np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]), axis=1) > 1e-12
+        solid = length(cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])) > 1e-12
         index = index[solid]
         self.add(points[index], (out.reshape(-1, 3) @ turn.T)[index], uv.reshape(-1, 2)[index], np.full(len(index), material))
 
@@ -179,11 +193,11 @@ class Mesh:
         """Everything that was taken in."""
         triangles, normals = np.concatenate(self._triangles), np.concatenate(self._normals)
         uv, material = np.concatenate(self._uv), np.concatenate(self._material)
-        area = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+        area = cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
         axis = np.abs(area).argmax(1)
         negative = np.take_along_axis(area, axis[:, None], 1)[:, 0] < 0
         d1, d2 = uv[:, 1] - uv[:, 0], uv[:, 2] - uv[:, 0]
-        ratio = np.abs(d1[:, 0] * d2[:, 1] - d1[:, 1] * d2[:, 0]) / np.maximum(np.linalg.norm(area, axis=1), 1e-10)
+        ratio = np.abs(d1[:, 0] * d2[:, 1] - d1[:, 1] * d2[:, 0]) / np.maximum(length(area), 1e-10)
         m = self.materials
         return Surfaces(
             triangles,
@@ -202,6 +216,6 @@ class Mesh:
 
 def _flat_uv(triangles: Floats) -> Floats:
     """Coordinates in metres in the plane of the axes that each triangle faces least, [T, 3, 2]."""
-    area = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+    area = cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
     axes = np.array([[1, 2], [0, 2], [0, 1]])[np.abs(area).argmax(1)]
     return np.take_along_axis(triangles, axes[:, None, :].repeat(3, 1), 2)

@@ -58,22 +58,44 @@ def window(palette: Palette, wall: Wall, thickness: float) -> list[Light]:
         mesh.box((x, y, low + k * (high - low) / rows), (width / 2, 0.024, bar), frame, 0.7, turn)
     sill = palette.plain(0.5, 0.9, 0.1)
     mesh.box((*wall.point(middle, 0.04 - thickness / 2), low - 0.015), (width / 2 + 0.04, thickness / 2 + 0.05, 0.015), sill, 1.0, turn)
-    # Outside: a picture that stands upright behind the window, large enough to fill it from anywhere inside, and lit by the day.
-    distance = palette.uniform(3.0, 12.0)
-    reach = width / 2 + 2.2 * distance
-    start, end = wall.point(middle - reach, -distance), wall.point(middle + reach, -distance)
-    day = palette.uniform(1.2, 3.0)
-    tile = int(palette.rng.choice(palette.assets.kinds["picture" if palette.chance(0.5) else "grass"]))
-    outside = mesh.material(Material(np.full(3, palette.uniform(0.6, 1.0)), TILED, tile, 0.0, day))
-    bottom, top = low - 0.8 * distance, high + 1.2 * distance
-    mesh.quad((*start, bottom), (end[0] - start[0], end[1] - start[1], 0), (0, 0, top - bottom), outside, palette.uniform(2.0, 6.0))
+    _outside(palette, wall, middle, width, low)
     if palette.chance(0.5):
-        _curtains(palette, wall, first, last, high)
+        with mesh.one_thing():
+            _curtains(palette, wall, first, last, high)
     colour = np.array([palette.uniform(0.85, 1.0), 0.97, palette.uniform(0.95, 1.15)]) * palette.uniform(1.0, 2.6) * width * (high - low)
     along = wall.along.astype(float) * width * 0.45
     centre = (*wall.point(middle, -0.02), (low + high) / 2)
     facing = (float(wall.inward[0]), float(wall.inward[1]), 0.0)
     return [Light(centre, ((along[0], along[1], 0.0), (0.0, 0.0, 0.45 * (high - low))), colour, facing)]
+
+
+def _outside(palette: Palette, wall: Wall, middle: float, width: float, low: float) -> None:
+    """What one sees through a window, lit by the day: ground, houses, hedges, or a picture; the sky above."""
+    mesh, day = palette.mesh, palette.uniform(0.6, 2.2)
+    along, out = wall.along.astype(float), -wall.inward.astype(float)
+
+    def shining(kind: str) -> int:
+        k = int(palette.rng.choice(palette.assets.kinds[kind]))
+        mean = float(np.mean(palette.assets.mean[k] ** 2.2))
+        return mesh.material(Material(np.full(3, min(0.3 / max(mean, 0.02), 2.5), np.float32), TILED, k, 0.0, day))
+
+    def upright(across: float, distance: float, half: float, bottom: float, top: float, material: int, tile: float | None) -> None:
+        start, end = (wall.point(middle + across + side * half, -distance) for side in (-1, 1))
+        mesh.quad((*start, bottom), (end[0] - start[0], end[1] - start[1], 0), (0, 0, top - bottom), material, tile)
+
+    ground = -palette.uniform(0.1, 0.6) if palette.chance(0.6) else -palette.uniform(2.5, 9.0)
+    with mesh.one_thing():
+        start = wall.point(middle - 60, -0.6)
+        corner = (*start, ground)
+        mesh.quad(corner, (*(along * 120), 0.0), (*(out * 100), 0.0), shining("grass" if palette.chance(0.6) else "road"), palette.uniform(1.5, 5))
+    if palette.chance(0.25):
+        upright(0.0, palette.uniform(2.0, 9.0), palette.uniform(1.5, 4.0), ground, ground + palette.uniform(2, 6), shining("picture"), None)
+    for _ in range(int(palette.rng.integers(0, 5))):
+        distance = palette.uniform(4.0, 30.0)
+        across = palette.uniform(-1, 1) * (width + distance)
+        house = palette.chance(0.5)
+        half, top = (palette.uniform(2, 7), palette.uniform(3, 12)) if house else (palette.uniform(0.5, 3), palette.uniform(0.8, 3.0))
+        upright(across, distance, half, ground, ground + top, shining("facade" if house else "grass"), palette.uniform(1.5, 4.0))
 
 
 def _curtains(palette: Palette, wall: Wall, first: float, last: float, high: float) -> None:

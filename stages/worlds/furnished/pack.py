@@ -21,7 +21,7 @@ from PIL import Image
 from stages.errors import InputError
 from stages.files.publish import publish
 from stages.worlds.furnished.catalogue import Model, Part
-from stages.worlds.furnished.simplify import corner_normals, simplify
+from stages.worlds.furnished.simplify import corner_normals
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -62,16 +62,13 @@ class Pack:
     pictures: NDArray[np.uint8]
 
 
-def write_pack(path: Path, models: list[tuple[Model, str]], triangles: int, side: int, quality: int = 85) -> None:
-    """Simplify models to at most about `triangles` each, reduce their pictures to `side` pixels, and write a pack.
-
-    models: with the role of each.
-    """
+def write_pack(path: Path, models: list[tuple[Model, str]], side: int, quality: int = 80) -> None:
+    """Write models, with the role of each, as a pack, their pictures reduced to `side` pixels."""
     columns: dict[str, list[NDArray[np.generic]]] = {key: [] for key in ("vertex", "uv", "box", "face", "normal", "material")}
     vertex_start, face_start, colours, gloss, pictures, jpegs = [0], [0], [], [], [], []
     known: dict[bytes, int] = {}
     for model, _ in models:
-        parts = simplify(model.parts, triangles)
+        parts = model.parts
         vertices = np.concatenate([part.vertices for part in parts])
         faces = np.concatenate([part.faces + first for part, first in zip(parts, _starts(parts), strict=True)])
         low, high = vertices.min(0), vertices.max(0)

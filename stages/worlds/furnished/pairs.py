@@ -11,7 +11,7 @@ from stages.worlds.furnished.render import World, centres, directions_at
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 SKETCH = 24  # pixels of the longer side of the depth sketches that overlap is judged on
-MANY = 9  # things that the first photograph shows at least: nobody photographs a bare wall
+MANY = 6  # things that the first photograph shows at least: nobody photographs a bare wall
 
 
 def look(origin: Doubles, forward: Doubles, roll: float) -> Doubles:

@@ -79,6 +79,10 @@ class Plan:
 
         wall: material of each wall.  tile: metres per tile of walls and floor.  thickness: of the walls, metres.
         """
+        with palette.mesh.one_thing():
+            self._build(palette, wall, floor, ceiling, tile, thickness)
+
+    def _build(self, palette: Palette, wall: list[int], floor: int, ceiling: int, tile: tuple[float, float], thickness: float) -> None:
         mesh = palette.mesh
         (x0, y0), (x1, y1), h = self.low, self.high, self.height
         mesh.quad((x0, y0, 0), (x1 - x0, 0, 0), (0, y1 - y0, 0), floor, tile[1])

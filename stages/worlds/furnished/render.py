@@ -11,12 +11,13 @@ from stages.worlds.furnished.assets import Assets
 from stages.worlds.furnished.lighting import Light, irradiance, smooth, visibility
 from stages.worlds.furnished.mesh import PICTURED, TILED, Surfaces
 from stages.worlds.furnished.raycast import Caster, Hits
+from stages.worlds.furnished.vectors import dot, length, unit
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 GAMMA = 2.2
 LINEAR = ((np.arange(256) / 255) ** GAMMA).astype(np.float32)
-JITTER = [(-0.25, -0.3), (0.3, -0.2), (0.05, 0.35)]  # pixels; with the centre, four samples of a pixel on an edge
+JITTER = np.array([(-0.25, -0.3), (0.3, -0.2), (0.05, 0.35)], np.float32)  # pixels; with the centre, four samples of a pixel on an edge
 
 
 @dataclass(frozen=True)
@@ -92,15 +93,16 @@ def photograph(world: World, assets: Assets, c2w: Floats, K: Floats, size: tuple
     colour[~struck] = _sky(world, directions[~struck])
 
     edge = np.nonzero(_edges(face, normal, hits.distance, size))[0]
-    total = colour[edge].copy()
-    for dx, dy in JITTER:
-        aside = directions_at(pixels[edge] + np.array([dx, dy], np.float32), c2w, K)
-        more = world.caster.cast(origin, aside)
-        on = more.triangle >= 0
-        spots = _surface(world, assets, more, origin, aside, float(K[0, 0]))
-        total[on] += _shade(world, spots, _fetch(seen, face[c], shape, edge[on], spots.face, w), aside[on])
-        total[~on] += _sky(world, aside[~on])
-    colour[edge] = total / (1 + len(JITTER))
+    # Three more samples of every pixel on an edge.
+    aside = directions_at((pixels[edge] + JITTER[:, None]).reshape(-1, 2), c2w, K)
+    more = world.caster.cast(origin, aside)
+    on = more.triangle >= 0
+    spots = _surface(world, assets, more, origin, aside, float(K[0, 0]))
+    extra = np.empty((len(aside), 3), np.float32)
+    where = np.tile(edge, len(JITTER))[on]
+    extra[on] = _shade(world, spots, _fetch(seen, face[c], shape, where, spots.face, w), aside[on])
+    extra[~on] = _sky(world, aside[~on])
+    colour[edge] = (colour[edge] + extra.reshape(len(JITTER), -1, 3).sum(0)) / (1 + len(JITTER))
     return colour.reshape(h, w, 3), hits.distance.reshape(h, w)
 
 
@@ -111,7 +113,8 @@ def _edges(face: Integers, normal: Floats, depth: Floats, size: tuple[int, int])
     n = normal.reshape(h, w, 3)
     edge = np.zeros((h, w), bool)
     for a, b in (((slice(None), slice(1, None)), (slice(None), slice(None, -1))), ((slice(1, None), slice(None)), (slice(None, -1), slice(None)))):
-        differs = (things[a] != things[b]) | ((n[a] * n[b]).sum(-1) < 0.8) | (np.abs(d[a] - d[b]) > 0.1 * np.minimum(d[a], d[b]))
+        turned = n[a][..., 0] * n[b][..., 0] + n[a][..., 1] * n[b][..., 1] + n[a][..., 2] * n[b][..., 2]
+        differs = (things[a] != things[b]) | (turned < 0.8) | (np.abs(d[a] - d[b]) > 0.1 * np.minimum(d[a], d[b]))
         edge[a] |= differs
         edge[b] |= differs
     return edge.reshape(-1)
@@ -138,14 +141,14 @@ def _surface(world: World, assets: Assets, hits: Hits, origin: Floats, direction
     rest = 1 - u - v
     n3, uv3 = s.normals[t], s.uv[t]
     normal = n3[:, 0] * rest + n3[:, 1] * u + n3[:, 2] * v
-    normal /= np.maximum(np.sqrt((normal**2).sum(1, keepdims=True)), 1e-6)
-    length = np.sqrt((direction**2).sum(1))
-    slant = (normal * direction).sum(1) / length
+    normal = unit(normal)
+    far = length(direction)
+    slant = dot(normal, direction) / far
     normal *= -np.sign(slant)[:, None]
     uv = uv3[:, 0] * rest + uv3[:, 1] * u + uv3[:, 2] * v
     material = s.material[t]
     albedo = s.colour[material]
-    footprint = depth * length / focal / np.sqrt(np.maximum(np.abs(slant), 0.1)) * s.density[t]
+    footprint = depth * far / focal / np.sqrt(np.maximum(np.abs(slant), 0.1)) * s.density[t]
     source = s.source[material]
     for number, atlas in ((TILED, assets.tiles), (PICTURED, assets.pictures)):
         mask = np.nonzero(source == number)[0]
@@ -167,22 +170,21 @@ def _shade(world: World, points: _Points, seen: Floats, directions: Floats) -> F
 def _highlights(world: World, points: _Points, seen: Floats, directions: Floats, index: Integers) -> Floats:
     """What glossy surfaces mirror of the lights and of the surroundings, [R, 3] (Blinn-Phong, Schlick's Fresnel term)."""
     normal, gloss, place = points.normal[index], points.gloss[index], points.place[index]
-    view = -directions[index] / np.linalg.norm(directions[index], axis=1, keepdims=True)
-    facing = np.clip((normal * view).sum(1), 0, 1)
+    view = -unit(directions[index])
+    facing = np.clip(dot(normal, view), 0, 1)
     fresnel = gloss * (0.04 + 0.5 * (1 - facing) ** 5)
     total = (fresnel * seen[0, index])[:, None] * world.ambient
     power = 8 + 120 * gloss
     for k, light in enumerate(world.lights):
         towards = np.asarray(light.place, np.float32) - place
-        squared = (towards**2).sum(1)
-        middle = towards / np.sqrt(squared)[:, None] + view
-        middle /= np.maximum(np.linalg.norm(middle, axis=1, keepdims=True), 1e-6)
-        shine = np.maximum((middle * normal).sum(1), 0) ** power * seen[k + 1, index] * gloss * (power + 8) / 60
+        squared = dot(towards, towards)
+        middle = unit(towards / np.sqrt(squared)[:, None] + view)
+        shine = np.maximum(dot(middle, normal), 0) ** power * seen[k + 1, index] * gloss * (power + 8) / 60
         total += (shine / (squared + 0.25))[:, None] * np.asarray(light.colour, np.float32)
     return total
 
 
 def _sky(world: World, directions: Floats) -> Floats:
-    up = directions[:, 2] / np.maximum(np.linalg.norm(directions, axis=1), 1e-6)
+    up = directions[:, 2] / length(directions)
     share = np.clip(up * 2.2, 0, 1)[:, None]
     return world.sky[0] * share + world.sky[1] * (1 - share)

@@ -20,7 +20,7 @@ PATTERNS: list[tuple[str, str]] = [
     ("fence", r"fence|railing"),
     ("garden", r"children game|child (hut|swing)|seesaw|sandpit|trampoline|tent$|garden hut|dog house|stone lantern|japanese lantern|fountain|rock$|snowman"),
     ("garden", r"football goal|basketball net|rowboat|hammock|beach|deck ?chair|teck|barrel|crate|pallet|wood logs|grill|plantie|fork ?lift"),
-    ("window", r"window"),
+    ("", r"window"),
     ("door", r"\bdoor(?! cabinet)\b(?!mat)"),
     ("curtain", r"^curtain"),
     ("rug", r"\brug\b|carpet|bathmat|doormat|tatami"),

@@ -100,7 +100,7 @@ def furnish(palette: Palette, plan: Plan, kind: str) -> None:
     """Put furniture of a kind of room into a plan."""
     rng = palette.rng
     area = float(np.prod(plan.high - plan.low))
-    full = palette.uniform(0.5, 1.25) * min(1.6, 0.35 + area / 22)
+    full = palette.uniform(0.9, 1.7) * min(1.9, 0.5 + area / 18)
     if kind in ("living", "bedroom", "hall") and palette.chance(0.6):
         _rug(palette, plan)
     if kind == "kitchen":

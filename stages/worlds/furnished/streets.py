@@ -84,6 +84,11 @@ def _ground(palette: Palette, kind: str, rough: float) -> None:
 
 def _house(palette: Palette, x: float, y: float, width: float, side: int) -> None:
     """A house whose front lies at x, from y on; side: -1 left, 1 right of the street."""
+    with palette.mesh.one_thing():
+        _front(palette, x, y, width, side)
+
+
+def _front(palette: Palette, x: float, y: float, width: float, side: int) -> None:
     depth, storey = palette.uniform(5.0, 11.0), palette.uniform(2.7, 3.6)
     storeys = int(palette.rng.integers(1, 6))
     height = storeys * storey + palette.uniform(0.2, 1.0)
@@ -137,10 +142,10 @@ def _house_across(palette: Palette, half: float, y: float) -> None:
 
 def _things(palette: Palette, half: float, length: float, garden: bool) -> None:
     """What stands about: (role, mean number, from and to which share of the way to the facades, whether it stands along the street)."""
-    wishes = [("tree", 3.0, 0.55, 1.3, False), ("hedge", 2.0, 0.6, 1.0, False), ("street", 4.0, 0.55, 0.95, True), ("person", 1.0, 0.1, 0.9, False)]
-    wishes += [("vehicle", 2.2, 0.35, 0.62, True), ("cycle", 0.8, 0.5, 0.9, True), ("fence", 1.5, 0.6, 0.95, True), ("plant", 1.0, 0.6, 1.0, False)]
+    wishes = [("tree", 5.0, 0.55, 1.3, False), ("hedge", 2.0, 0.6, 1.0, False), ("street", 6.0, 0.55, 0.95, True), ("person", 1.0, 0.1, 0.9, False)]
+    wishes += [("vehicle", 4.0, 0.35, 0.62, True), ("cycle", 0.8, 0.5, 0.9, True), ("fence", 1.5, 0.6, 0.95, True), ("plant", 1.0, 0.6, 1.0, False)]
     if garden:
-        wishes = [("tree", 3.0, 0.3, 1.4, False), ("hedge", 4.0, 0.5, 1.1, True), ("garden", 4.0, 0.0, 0.9, False), ("plant", 2.0, 0.1, 1.0, False)]
+        wishes = [("tree", 5.0, 0.3, 1.4, False), ("hedge", 4.0, 0.5, 1.1, True), ("garden", 6.0, 0.0, 0.9, False), ("plant", 2.0, 0.1, 1.0, False)]
         wishes += [("seat", 1.5, 0.0, 0.7, False), ("table", 1.0, 0.0, 0.6, False), ("fence", 3.0, 0.7, 1.0, True), ("person", 0.8, 0.0, 0.8, False)]
         wishes += [("street", 1.0, 0.3, 0.9, False), ("vehicle", 0.4, 0.5, 1.0, False), ("cycle", 0.5, 0.2, 0.9, False)]
     taken: list[tuple[float, float, float]] = []
