@@ -37,7 +37,7 @@ class Atlas:
         level = np.log2(np.maximum(footprint * self.side, 1.0)).round().astype(np.int64)
         level = np.minimum(level, len(self.starts) - 1)
         side = self.side >> level
-        base = self.starts[level] + index * side * side
+        base = self.starts.take(level) + index * side * side
         position = np.abs(uv % np.float32(2) - 1) if self.mirror else uv % np.float32(1)
         position = position * side[:, None].astype(np.float32) - np.float32(0.5)
         low = np.floor(position)
@@ -53,7 +53,7 @@ class Atlas:
         return top * (1 - fy) + bottom * fy
 
     def _texels(self, position: Integers) -> Floats:
-        return self.texels[position].view(np.uint8).reshape(-1, 4)[:, :3].astype(np.float32)
+        return self.texels.take(position).view(np.uint8).reshape(-1, 4)[:, :3].astype(np.float32)
 
 
 def atlas_of(pictures: NDArray[np.uint8], mirror: bool) -> Atlas:

@@ -40,7 +40,7 @@ def hemisphere(normal: Floats, slot: Integers) -> Floats:
     """A cosine-weighted direction about each normal [R, 3], the one of sixteen that `slot` [R] names, [R, 3]."""
     radius = np.sqrt((STRATA[:, 0] + 1) / 2)
     angle = (STRATA[:, 1] + 1) * np.pi
-    disc = np.stack([radius * np.cos(angle), radius * np.sin(angle), np.sqrt(np.maximum(1 - radius**2, 0.02))], 1).astype(np.float32)[slot]
+    disc = np.stack([radius * np.cos(angle), radius * np.sin(angle), np.sqrt(np.maximum(1 - radius**2, 0.02))], 1).astype(np.float32).take(slot, 0)
     sign = np.where(normal[:, 2:] >= 0, np.float32(1), np.float32(-1))
     # An orthonormal basis without branches (Duff et al. 2017).
     a = -1 / (sign[:, 0] + normal[:, 2])
@@ -64,20 +64,20 @@ def visibility(
     seen = np.ones((1 + len(lights), h * w), np.float32)
     origins, directions, lengths, rows, columns = [], [], [], [], []
     index = np.nonzero(hit)[0]
-    origins.append(points[index])
-    directions.append(hemisphere(normals[index], slot[index]))
+    origins.append(points.take(index, 0))
+    directions.append(hemisphere(normals.take(index, 0), slot.take(index)))
     lengths.append(np.full(len(index), reach, np.float32))
     rows.append(np.zeros(len(index), np.int64))
     columns.append(index)
     for k, light in enumerate(lights):
         place, spread = np.asarray(light.place, np.float32), np.asarray(light.spread, np.float32)
-        towards = place + STRATA[slot] @ spread - points
+        towards = place + STRATA.take(slot, 0) @ spread - points
         facing = hit & (dot(towards, normals) > 0)
         if light.facing is not None:
             facing &= dot(towards, np.asarray(light.facing, np.float32)) < 0
         index = np.nonzero(facing)[0]
-        origins.append(points[index])
-        directions.append(towards[index])
+        origins.append(points.take(index, 0))
+        directions.append(towards.take(index, 0))
         lengths.append(np.full(len(index), 0.995, np.float32))
         rows.append(np.full(len(index), k + 1))
         columns.append(index)

@@ -67,6 +67,12 @@ CUBE = [  # the six sides: a corner and the two edges from it, so that their cro
     ((-1, -1, 1), (2, 0, 0), (0, 2, 0)),
     ((-1, 1, -1), (2, 0, 0), (0, -2, 0)),
 ]
+_SIDES = np.array(CUBE, np.float32)
+_CORNERS = np.stack([_SIDES[:, 0], _SIDES[:, 0] + _SIDES[:, 1], _SIDES.sum(1), _SIDES[:, 0] + _SIDES[:, 2]], 1)
+_OUTWARDS = np.cross(_SIDES[:, 1], _SIDES[:, 2]) / 4
+_EXTENT = np.abs(_SIDES[:, 1:]).argmax(-1)  # which half size each edge of a side runs along
+_UNIT_UV = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
+_TWO = np.array([[0, 1, 2], [0, 2, 3]])
 
 
 class Mesh:
@@ -128,12 +134,16 @@ class Mesh:
         self, centre: ArrayLike, half: ArrayLike, material: int, tile: float, turn: Floats | None = None, sides: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
     ) -> None:
         """A box, or those of its sides (+x -x +y -y +z -z) that are asked for."""
-        turn = np.eye(3, dtype=np.float32) if turn is None else turn
-        c, h = np.asarray(centre, np.float32), np.asarray(half, np.float32)
-        with self.one_thing():
-            for side in sides:
-                corner, a, b = (np.asarray(v, np.float32) for v in CUBE[side])
-                self.quad(c + turn @ (corner * h), turn @ (a * h), turn @ (b * h), material, tile, 0.37 * self._things)
+        h = np.asarray(half, np.float32)
+        chosen = list(sides)
+        corners, normals = _CORNERS[chosen] * h, _OUTWARDS[chosen]
+        if turn is not None:
+            corners, normals = corners @ turn.T, normals @ turn.T
+        uv = _UNIT_UV * (2 * h[_EXTENT[chosen]])[:, None] / np.float32(tile) + np.float32(0.37 * self._things)
+        points = corners + np.asarray(centre, np.float32)
+        count = 2 * len(chosen)
+        triangles = points[:, _TWO].reshape(count, 3, 3)
+        self.add(triangles, np.repeat(normals, 6, 0).reshape(count, 3, 3), uv[:, _TWO].reshape(count, 3, 2), np.full(count, material))
 
     def ball(self, centre: ArrayLike, half: ArrayLike, material: int, tile: float, turn: Floats | None = None) -> None:
         """An ellipsoid of 16 x 10 quads."""

@@ -73,36 +73,34 @@ def photograph(world: World, assets: Assets, c2w: Floats, K: Floats, size: tuple
     directions = directions_at(pixels, c2w, K)
     hits = world.caster.cast(origin, directions)
     points = _surface(world, assets, hits, origin, directions, float(K[0, 0]))
-    struck = hits.triangle >= 0
+    struck = np.nonzero(hits.triangle >= 0)[0]
     face = np.full(h * w, -1, np.int64)
     face[struck] = points.face
     normal = np.zeros((h * w, 3), np.float32)
     normal[struck] = points.normal
-    place = origin + directions * hits.distance[:, None]
 
-    coarse = np.arange(h * w).reshape(h, w)[::2, ::2]
-    shape = coarse.shape
-    c = coarse.reshape(-1)
-    lifted = place[c] + normal[c] * np.maximum(0.003, 0.0015 * hits.distance[c])[:, None]
-    seen = visibility(world.caster, lifted, normal[c], struck[c], world.lights, world.reach, (shape[0], shape[1]))
-    seen = smooth(seen, face[c], hits.distance[c], (shape[0], shape[1]))
+    # Light is looked for at every second pixel of every second row.
+    c = np.arange(h * w).reshape(h, w)[::2, ::2]
+    shape, c = c.shape, c.reshape(-1)
+    coarse_depth, coarse_normal, coarse_face = hits.distance.take(c), normal.take(c, 0), face.take(c)
+    lifted = origin + directions.take(c, 0) * coarse_depth[:, None] + coarse_normal * np.maximum(0.003, 0.0015 * coarse_depth)[:, None]
+    seen = visibility(world.caster, lifted, coarse_normal, coarse_face >= 0, world.lights, world.reach, shape)
+    seen = smooth(seen, coarse_face, coarse_depth, shape)
 
-    colour = np.empty((h * w, 3), np.float32)
-    centre_index = np.nonzero(struck)[0]
-    colour[centre_index] = _shade(world, points, _fetch(seen, face[c], shape, centre_index, points.face, w), directions[struck])
-    colour[~struck] = _sky(world, directions[~struck])
+    def shaded(found: _Points, pixel: Integers, rays: Floats) -> Floats:
+        return _shade(world, found, _fetch(seen, coarse_face, shape, pixel, found.face, w), rays)
 
-    edge = np.nonzero(_edges(face, normal, hits.distance, size))[0]
+    colour = _sky(world, directions) if len(struck) < h * w else np.empty((h * w, 3), np.float32)
+    colour[struck] = shaded(points, struck, directions.take(struck, 0))
+
     # Three more samples of every pixel on an edge.
-    aside = directions_at((pixels[edge] + JITTER[:, None]).reshape(-1, 2), c2w, K)
+    edge = np.nonzero(_edges(face, normal, hits.distance, size))[0]
+    aside = directions_at((pixels.take(edge, 0) + JITTER[:, None]).reshape(-1, 2), c2w, K)
     more = world.caster.cast(origin, aside)
-    on = more.triangle >= 0
-    spots = _surface(world, assets, more, origin, aside, float(K[0, 0]))
-    extra = np.empty((len(aside), 3), np.float32)
-    where = np.tile(edge, len(JITTER))[on]
-    extra[on] = _shade(world, spots, _fetch(seen, face[c], shape, where, spots.face, w), aside[on])
-    extra[~on] = _sky(world, aside[~on])
-    colour[edge] = (colour[edge] + extra.reshape(len(JITTER), -1, 3).sum(0)) / (1 + len(JITTER))
+    on = np.nonzero(more.triangle >= 0)[0]
+    extra = _sky(world, aside)
+    extra[on] = shaded(_surface(world, assets, more, origin, aside, float(K[0, 0])), np.tile(edge, len(JITTER)).take(on), aside.take(on, 0))
+    colour[edge] = (colour.take(edge, 0) + extra.reshape(len(JITTER), -1, 3).sum(0)) / (1 + len(JITTER))
     return colour.reshape(h, w, 3), hits.distance.reshape(h, w)
 
 
@@ -120,15 +118,16 @@ def _edges(face: Integers, normal: Floats, depth: Floats, size: tuple[int, int])
     return edge.reshape(-1)
 
 
-def _fetch(seen: Floats, coarse_face: Integers, shape: tuple[int, ...], pixel: Integers, face: Integers, w: int) -> Floats:
+def _fetch(seen: Floats, coarse_face: Integers, shape: tuple[int, int], pixel: Integers, face: Integers, w: int) -> Floats:
     """Visibility at pixels from the coarse grid: of the four cells around, the mean of those on the same face, or the nearest. [C, R]"""
     y, x = pixel // w, pixel % w
     y0, x0 = y // 2, x // 2
     y1, x1 = np.minimum(y0 + y % 2, shape[0] - 1), np.minimum(x0 + x % 2, shape[1] - 1)
-    total, weight = seen[:, y0 * shape[1] + x0] * np.float32(1e-3), np.full(len(pixel), 1e-3, np.float32)
-    for cell in (y0 * shape[1] + x0, y0 * shape[1] + x1, y1 * shape[1] + x0, y1 * shape[1] + x1):
-        same = (coarse_face[cell] == face).astype(np.float32)
-        total += seen[:, cell] * same
+    nearest = y0 * shape[1] + x0
+    total, weight = seen.take(nearest, 1) * np.float32(1e-3), np.full(len(pixel), 1e-3, np.float32)
+    for cell in (nearest, y0 * shape[1] + x1, y1 * shape[1] + x0, y1 * shape[1] + x1):
+        same = (coarse_face.take(cell) == face).astype(np.float32)
+        total += seen.take(cell, 1) * same
         weight += same
     return total / weight
 
@@ -136,26 +135,26 @@ def _fetch(seen: Floats, coarse_face: Integers, shape: tuple[int, ...], pixel: I
 def _surface(world: World, assets: Assets, hits: Hits, origin: Floats, directions: Floats, focal: float) -> _Points:
     s = world.surfaces
     index = np.nonzero(hits.triangle >= 0)[0]
-    t, u, v = hits.triangle[index], hits.u[index][:, None], hits.v[index][:, None]
-    direction, depth = directions[index], hits.distance[index]
-    rest = 1 - u - v
-    n3, uv3 = s.normals[t], s.uv[t]
-    normal = n3[:, 0] * rest + n3[:, 1] * u + n3[:, 2] * v
-    normal = unit(normal)
+    t, depth, direction = hits.triangle.take(index), hits.distance.take(index), directions.take(index, 0)
+    u, v = hits.u.take(index), hits.v.take(index)
+    weight = np.stack([1 - u - v, u, v], 1)
+    # take and einsum: numpy's own indexing with arrays is several times slower.
+    normal = unit(np.einsum("rk,rkc->rc", weight, s.normals.take(t, 0)))
+    uv = np.einsum("rk,rkc->rc", weight, s.uv.take(t, 0))
     far = length(direction)
     slant = dot(normal, direction) / far
     normal *= -np.sign(slant)[:, None]
-    uv = uv3[:, 0] * rest + uv3[:, 1] * u + uv3[:, 2] * v
-    material = s.material[t]
-    albedo = s.colour[material]
-    footprint = depth * far / focal / np.sqrt(np.maximum(np.abs(slant), 0.1)) * s.density[t]
-    source = s.source[material]
+    material = s.material.take(t)
+    albedo = s.colour.take(material, 0)
+    footprint = depth * far / focal / np.sqrt(np.maximum(np.abs(slant), 0.1)) * s.density.take(t)
+    source = s.source.take(material)
     for number, atlas in ((TILED, assets.tiles), (PICTURED, assets.pictures)):
         mask = np.nonzero(source == number)[0]
         if len(mask) and atlas is not None:
-            sampled = atlas.sample(s.image[material[mask]], uv[mask], footprint[mask])
-            albedo[mask] *= LINEAR[np.minimum(sampled + 0.5, 255).astype(np.uint8)]
-    return _Points(origin + direction * depth[:, None], normal, albedo, s.gloss[material], s.glow[material], s.face[t])
+            sampled = atlas.sample(s.image.take(material.take(mask)), uv.take(mask, 0), footprint.take(mask))
+            albedo[mask] = albedo.take(mask, 0) * LINEAR.take(np.minimum(sampled + 0.5, 255).astype(np.uint8))
+    place = origin + direction * depth[:, None]
+    return _Points(place, normal, albedo, s.gloss.take(material), s.glow.take(material), s.face.take(t))
 
 
 def _shade(world: World, points: _Points, seen: Floats, directions: Floats) -> Floats:
@@ -169,17 +168,17 @@ def _shade(world: World, points: _Points, seen: Floats, directions: Floats) -> F
 
 def _highlights(world: World, points: _Points, seen: Floats, directions: Floats, index: Integers) -> Floats:
     """What glossy surfaces mirror of the lights and of the surroundings, [R, 3] (Blinn-Phong, Schlick's Fresnel term)."""
-    normal, gloss, place = points.normal[index], points.gloss[index], points.place[index]
-    view = -unit(directions[index])
+    normal, gloss, place = points.normal.take(index, 0), points.gloss.take(index), points.place.take(index, 0)
+    view = -unit(directions.take(index, 0))
     facing = np.clip(dot(normal, view), 0, 1)
     fresnel = gloss * (0.04 + 0.5 * (1 - facing) ** 5)
-    total = (fresnel * seen[0, index])[:, None] * world.ambient
+    total = (fresnel * seen[0].take(index))[:, None] * world.ambient
     power = 8 + 120 * gloss
     for k, light in enumerate(world.lights):
         towards = np.asarray(light.place, np.float32) - place
         squared = dot(towards, towards)
         middle = unit(towards / np.sqrt(squared)[:, None] + view)
-        shine = np.maximum(dot(middle, normal), 0) ** power * seen[k + 1, index] * gloss * (power + 8) / 60
+        shine = np.maximum(dot(middle, normal), 0) ** power * seen[k + 1].take(index) * gloss * (power + 8) / 60
         total += (shine / (squared + 0.25))[:, None] * np.asarray(light.colour, np.float32)
     return total
 
