@@ -19,7 +19,7 @@ READY := $(VENV)/ready-to-run
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 DEMO := $(OUT)/$(basename $(notdir $(A)))-$(basename $(notdir $(B))).mp4
 
-.PHONY: metrics demo test lint pairs bench measure-views measure-unposed measure-depth measure-errors measure-pose measure-student measure-scenes train-prior train-student clean
+.PHONY: metrics demo test lint pairs bench measure-views measure-unposed measure-depth measure-errors measure-pose measure-student measure-scenes train-prior train-student furniture worlds-sheet furnished-worlds clean
 .SECONDEXPANSION:
 .DELETE_ON_ERROR:
 
@@ -73,6 +73,24 @@ measure-pose: $(READY)  ## estimated cameras against the true ones
 # About five and a half hours on one core; TEXTURES is a folder of texture images (stages/weights/small/README.md names the one used).
 train-prior: $(READY)  ## worlds, then the small prior; resumes
 	$(BIN)/python -m videoscene_cli.training.prior $(RUN) $(if $(TEXTURES),--textures $(TEXTURES))
+
+# Furniture for furnished worlds, read from a folder of the .sh3f files of Debian's package sweethome3d-furniture (NOTICE names their
+# authors): apt-get download sweethome3d-furniture && dpkg-deb -x sweethome3d-furniture_*.deb build/furniture
+FURNITURE ?= build/furniture/usr/share/sweethome3d/furniture
+PACK ?= build/furniture.npz
+
+furniture: $(PACK)  ## the furniture pack of furnished worlds
+
+$(PACK): | $(READY)
+	$(BIN)/pip install -c constraints.txt -e '.[worlds]'
+	$(BIN)/python -m videoscene_cli.furnished_worlds pack $(FURNITURE) $@
+
+worlds-sheet: $(PACK)  ## a contact sheet of 32 furnished worlds, with depth
+	mkdir -p $(OUT)
+	$(BIN)/python -m videoscene_cli.furnished_worlds sheet $(PACK) $(OUT)/worlds.png $(if $(TEXTURES),--textures $(TEXTURES))
+
+furnished-worlds: $(PACK)  ## shards of furnished worlds, which training reads as it reads the others
+	$(BIN)/python -m videoscene_cli.furnished_worlds shards $(PACK) $(RUN)/furnished $(if $(TEXTURES),--textures $(TEXTURES))
 
 # An hour and three quarters on one core, with the clips: STUDENTS/clips, then the phases of stages/distill/recipes/small.yaml; resumes.
 train-student: $(READY)  ## clips of worlds, then the small student and its policy

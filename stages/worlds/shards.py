@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Generator
 
 from stages.files.publish import publish
+from stages.scene import Views
 from stages.worlds import Textures, draw_scene, expose
 
 
@@ -31,20 +32,25 @@ def shard_generator(seed: int, number: int) -> Generator:
 def write_shard(folder: Path, textures: Textures, seed: int, number: int, scenes: int, size: tuple[int, int]) -> Path:
     """Make shard `number` of the set `seed` and publish it: so many scenes, pictures of size (h, w). Returns its path."""
     generator = shard_generator(seed, number)
-    images, depth, c2w, K = [], [], [], []
+    drawn = []
     for _ in range(scenes):
         inside, beyond = torch.rand(2, generator=generator).tolist()
         shadows = float(torch.rand((), generator=generator)) < 0.6
         views = draw_scene(textures, generator, size, [0.15 + 0.7 * inside, -0.2 + 1.4 * beyond], shadows)
         # One exposure for all views, then what differs between the two photographs.
-        images.append((expose(views.images, generator) * 255).round().to(torch.uint8))
-        assert views.depth is not None
-        depth.append(views.depth.half())
-        c2w.append(views.cameras.c2w.float())
-        K.append(views.cameras.K[0].float())
+        drawn.append(Views(expose(views.images, generator), views.cameras, views.depth))
     path = shard_path(folder, number)
-    with publish(path) as partial:
-        save_file(
-            {"images": torch.stack(images).contiguous(), "depth": torch.stack(depth), "c2w": torch.stack(c2w), "K": torch.stack(K)}, partial
-        )
+    save_shard(path, drawn)
     return path
+
+
+def save_shard(path: Path, scenes: list[Views]) -> None:
+    """Publish scenes of equally many views of one size, with their depth, as a shard."""
+    tensors = {
+        "images": torch.stack([(views.images * 255).round().to(torch.uint8) for views in scenes]).contiguous(),
+        "depth": torch.stack([views.depth.half() for views in scenes if views.depth is not None]),
+        "c2w": torch.stack([views.cameras.c2w.float() for views in scenes]),
+        "K": torch.stack([views.cameras.K[0].float() for views in scenes]),
+    }
+    with publish(path) as partial:
+        save_file(tensors, partial)

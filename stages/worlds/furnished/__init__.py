@@ -5,15 +5,17 @@ atlas, assets, palette                        what surfaces show, what models th
 mesh, clutter, openings, plan                 the triangles of a world; what it is built of
 rooms, streets, table_tops                    where things stand
 raycast, lighting, render                     colour and exact depth
-pairs                                         where cameras stand
+pairs, camera, shards                         where cameras stand, what they store, files for training
 """
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from stages.scene import Cameras, Views
 from stages.worlds.furnished.assets import Assets, require_embree
+from stages.worlds.furnished.camera import develop
 from stages.worlds.furnished.pack import Pack, load_pack
 from stages.worlds.furnished.pairs import between, draw_pair
 from stages.worlds.furnished.palette import Palette
@@ -58,8 +60,6 @@ def draw_furnished_scene(assets: Assets, seed: int | np.random.Generator, size: 
     Returns Views as `stages.worlds.draw_scene` does: the pair, then one view per time, all with exact depth, exposed alike and free of
     noise. Where a pixel sees the sky, its depth is raycast.SKY. Raises InputError without Embree.
     """
-    import torch
-
     rng = np.random.default_rng(seed)
     pair = None
     while pair is None:
@@ -71,13 +71,3 @@ def draw_furnished_scene(assets: Assets, seed: int | np.random.Generator, size: 
     images = develop(np.stack(pictures), rng)
     cameras = Cameras(torch.from_numpy(poses).float(), torch.from_numpy(K).float().expand(len(poses), 3, 3), size)
     return Views(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), cameras, torch.from_numpy(np.stack(depths)))
-
-
-def develop(linear: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Linear colour [V, h, w, 3] to sRGB in [0, 1], float32: one exposure that suits the pair, a soft shoulder, one white balance."""
-    grey = linear[:2].mean(-1)
-    level = 0.5 * float(np.median(grey)) + 0.5 * float(grey.mean())
-    balance = 1 + rng.normal(0, 0.05, 3)
-    exposed = linear * (balance * rng.uniform(0.14, 0.34) / max(level, 1e-4)).astype(np.float32)
-    exposed = exposed * (1 + exposed / 6.0) / (1 + exposed)  # a shoulder whose white is at 2.4 times full exposure
-    return np.clip(exposed * 1.25, 0, 1, dtype=np.float32) ** np.float32(1 / 2.2)

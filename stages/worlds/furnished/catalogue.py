@@ -81,9 +81,7 @@ def read_model(entry: dict[str, str], archive: zipfile.ZipFile, catalogue: str) 
     size = size_of(entry)
     scale = np.array(size) / np.maximum(high - low, 1e-6)
     foot = np.array([*((low + high) / 2)[:2], low[2]])
-    scaled = [
-        Part((part.vertices @ turn.T - foot) * scale, part.faces, part.uv, part.colour, part.picture, part.gloss) for part in parts
-    ]
+    scaled = [Part((part.vertices @ turn.T - foot) * scale, part.faces, part.uv, part.colour, part.picture, part.gloss) for part in parts]
     return Model(entry["name"], entry.get("category", ""), catalogue, size, float(entry.get("elevation", 0)) / 100, scaled)
 
 
@@ -113,7 +111,7 @@ def _parts(archive: zipfile.ZipFile, name: str) -> list[Part]:
     scene = trimesh.load(
         io.BytesIO(archive.read(name)), file_type="obj", resolver=Neighbours(), process=False, group_material=True, split_object=False
     )
-    meshes = [scene] if isinstance(scene, trimesh.Trimesh) else list(scene.geometry.values())
+    meshes = list(scene.geometry.values()) if isinstance(scene, trimesh.Scene) else [scene]
     return [part for mesh in meshes if isinstance(mesh, trimesh.Trimesh) and (part := _part(mesh)) is not None]
 
 

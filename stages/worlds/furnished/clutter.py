@@ -6,8 +6,9 @@ from math import pi
 
 import numpy as np
 
-from stages.worlds.furnished.mesh import Floats, turned
+from stages.worlds.furnished.mesh import turned
 from stages.worlds.furnished.palette import Palette
+from stages.worlds.furnished.vectors import Floats
 
 
 def any_turn(palette: Palette) -> Floats:
@@ -20,7 +21,8 @@ def any_turn(palette: Palette) -> Floats:
 def plain_shape(palette: Palette, x: float, y: float, z: float, size: float, standing: bool = True) -> None:
     """A box, ball or cylinder with its foot at (x, y, z), of about `size` metres; askew in the air if not `standing`."""
     half = palette.rng.uniform(0.15, 0.5, 3) * size
-    material = palette.tiled("any", palette.uniform(0.1, 0.6) if palette.chance(0.3) else 0.0) if palette.chance(0.6) else palette.plain(0.05)
+    gloss = palette.uniform(0.1, 0.6) if palette.chance(0.3) else 0.0
+    material = palette.tiled("any", gloss) if palette.chance(0.6) else palette.plain(0.05, gloss=gloss)
     turn = turned(palette.uniform(0, 2 * pi)) if standing else any_turn(palette)
     centre, tile = (x, y, z + float(half[2])), palette.uniform(0.2, 1.0) * size
     kind = palette.rng.integers(3)

@@ -13,10 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from stages.worlds.furnished.raycast import Caster
-from stages.worlds.furnished.vectors import dot
-
-Floats = NDArray[np.float32]
-Integers = NDArray[np.int64]
+from stages.worlds.furnished.vectors import Floats, Integers, dot
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,8 @@ def hemisphere(normal: Floats, slot: Integers) -> Floats:
     """A cosine-weighted direction about each normal [R, 3], the one of sixteen that `slot` [R] names, [R, 3]."""
     radius = np.sqrt((STRATA[:, 0] + 1) / 2)
     angle = (STRATA[:, 1] + 1) * np.pi
-    disc = np.stack([radius * np.cos(angle), radius * np.sin(angle), np.sqrt(np.maximum(1 - radius**2, 0.02))], 1).astype(np.float32).take(slot, 0)
+    up = np.sqrt(np.maximum(1 - radius**2, 0.02))
+    disc = np.stack([radius * np.cos(angle), radius * np.sin(angle), up], 1).astype(np.float32).take(slot, 0)
     sign = np.where(normal[:, 2:] >= 0, np.float32(1), np.float32(-1))
     # An orthonormal basis without branches (Duff et al. 2017).
     a = -1 / (sign[:, 0] + normal[:, 2])

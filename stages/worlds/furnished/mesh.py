@@ -11,10 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from stages.worlds.furnished.pack import Pack, Shape
-from stages.worlds.furnished.vectors import cross, length
+from stages.worlds.furnished.vectors import Floats, Integers, cross, length
 
-Floats = NDArray[np.float32]
-Integers = NDArray[np.int64]
 PLAIN, TILED, PICTURED = -1, 0, 1  # where the colour of a material comes from besides its own: nothing, a tile, a model's picture
 
 
@@ -131,14 +129,19 @@ class Mesh:
         self._uv[-1] = self._uv[-1] + np.array(origin, np.float32) / np.float32(tile)
 
     def box(
-        self, centre: ArrayLike, half: ArrayLike, material: int, tile: float, turn: Floats | None = None, sides: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
+        self,
+        centre: ArrayLike,
+        half: ArrayLike,
+        material: int,
+        tile: float,
+        turn: Floats | None = None,
+        sides: tuple[int, ...] = (0, 1, 2, 3, 4, 5),
     ) -> None:
         """A box, or those of its sides (+x -x +y -y +z -z) that are asked for."""
         h = np.asarray(half, np.float32)
         chosen = list(sides)
-        corners, normals = _CORNERS[chosen] * h, _OUTWARDS[chosen]
-        if turn is not None:
-            corners, normals = corners @ turn.T, normals @ turn.T
+        turn = np.eye(3, dtype=np.float32) if turn is None else turn
+        corners, normals = (_CORNERS[chosen] * h) @ turn.T, _OUTWARDS[chosen] @ turn.T
         uv = _UNIT_UV * (2 * h[_EXTENT[chosen]])[:, None] / np.float32(tile) + np.float32(0.37 * self._things)
         points = corners + np.asarray(centre, np.float32)
         count = 2 * len(chosen)
@@ -150,7 +153,9 @@ class Mesh:
         profile = np.stack([np.sin(np.linspace(0, pi, 11)), -np.cos(np.linspace(0, pi, 11))], 1)
         self._turned_profile(profile, profile, centre, half, material, tile, turn)
 
-    def cylinder(self, centre: ArrayLike, half: ArrayLike, material: int, tile: float, turn: Floats | None = None, top: float = 1.0) -> None:
+    def cylinder(
+        self, centre: ArrayLike, half: ArrayLike, material: int, tile: float, turn: Floats | None = None, top: float = 1.0
+    ) -> None:
         """A closed cylinder of 16 sides; its upper radius is `top` times the lower."""
         profile = np.array([[0, -1], [1, -1], [1, -1], [top, 1], [top, 1], [0, 1]], float)
         normals = np.array([[0, -1], [0, -1], [1, 0], [1, 0], [0, 1], [0, 1]], float)

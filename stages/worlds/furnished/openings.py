@@ -46,7 +46,7 @@ def window(palette: Palette, wall: Wall, thickness: float) -> list[Light]:
     first, last = middle - width / 2, middle + width / 2
     wall.openings.append((first, last, low, high))
     wall.taken.append((first - 0.12, last + 0.12, low - 0.05, high + 0.05))
-    mesh, turn, angle = palette.mesh, turned(wall.angle), wall.angle
+    mesh, turn = palette.mesh, turned(wall.angle)
     frame = palette.plain(0.6, 0.95, 0.15, 0.2) if palette.chance(0.6) else palette.tiled("wood")
     panes, rows = max(1, round(width / palette.uniform(0.5, 1.1))), 1 if palette.chance(0.6) else int(palette.rng.integers(2, 4))
     bar, off = palette.uniform(0.015, 0.035), -0.5 * thickness
@@ -87,7 +87,8 @@ def _outside(palette: Palette, wall: Wall, middle: float, width: float, low: flo
     with mesh.one_thing():
         start = wall.point(middle - 60, -0.6)
         corner = (*start, ground)
-        mesh.quad(corner, (*(along * 120), 0.0), (*(out * 100), 0.0), shining("grass" if palette.chance(0.6) else "road"), palette.uniform(1.5, 5))
+        lawn = shining("grass" if palette.chance(0.6) else "road")
+        mesh.quad(corner, (*(along * 120), 0.0), (*(out * 100), 0.0), lawn, palette.uniform(1.5, 5))
     if palette.chance(0.25):
         upright(0.0, palette.uniform(2.0, 9.0), palette.uniform(1.5, 4.0), ground, ground + palette.uniform(2, 6), shining("picture"), None)
     for _ in range(int(palette.rng.integers(0, 5))):

@@ -22,12 +22,10 @@ from stages.errors import InputError
 from stages.files.publish import publish
 from stages.worlds.furnished.catalogue import Model, Part
 from stages.worlds.furnished.simplify import corner_normals
+from stages.worlds.furnished.vectors import Floats, Integers
 
-Floats = NDArray[np.float32]
-Integers = NDArray[np.int64]
-ARRAYS = (
-    "name category role catalogue size elevation vertex uv box face normal material vertex_start face_start colour gloss picture jpeg jpeg_start"
-).split()
+PER_MODEL = ["name", "category", "role", "catalogue", "size", "elevation", "box", "vertex_start", "face_start"]
+ARRAYS = [*PER_MODEL, "vertex", "uv", "face", "normal", "material", "colour", "gloss", "picture", "jpeg", "jpeg_start"]
 
 
 @dataclass(frozen=True)
@@ -65,8 +63,8 @@ class Pack:
 def write_pack(path: Path, models: list[tuple[Model, str]], side: int, quality: int = 80) -> None:
     """Write models, with the role of each, as a pack, their pictures reduced to `side` pixels."""
     columns: dict[str, list[NDArray[np.generic]]] = {key: [] for key in ("vertex", "uv", "box", "face", "normal", "material")}
-    vertex_start, face_start, colours, gloss, pictures, jpegs = [0], [0], [], [], [], []
-    known: dict[bytes, int] = {}
+    vertex_start, face_start, gloss, pictures = [0], [0], list[int](), list[int]()
+    colours, known = list[NDArray[np.floating]](), dict[bytes, int]()
     for model, _ in models:
         parts = model.parts
         vertices = np.concatenate([part.vertices for part in parts])
@@ -88,31 +86,25 @@ def write_pack(path: Path, models: list[tuple[Model, str]], side: int, quality: 
                 pictures.append(-1)
                 continue
             coded = _jpeg(part.picture, side, quality)
-            if coded not in known:
-                known[coded] = len(jpegs)
-                jpegs.append(coded)
-            pictures.append(known[coded])
-    text = {
-        "name": [model.name for model, _ in models],
-        "category": [model.category for model, _ in models],
-        "role": [role for _, role in models],
-        "catalogue": [model.catalogue for model, _ in models],
+            pictures.append(known.setdefault(coded, len(known)))
+    arrays: dict[str, NDArray[np.generic]] = {
+        "name": np.array([model.name for model, _ in models]),
+        "category": np.array([model.category for model, _ in models]),
+        "role": np.array([role for _, role in models]),
+        "catalogue": np.array([model.catalogue for model, _ in models]),
+        "size": np.array([model.size for model, _ in models], np.float32),
+        "elevation": np.array([model.elevation for model, _ in models], np.float32),
+        "vertex_start": np.array(vertex_start),
+        "face_start": np.array(face_start),
+        "colour": np.array(colours, np.uint8),
+        "gloss": np.array(gloss, np.uint8),
+        "picture": np.array(pictures, np.int16),
+        "jpeg": np.frombuffer(b"".join(known), np.uint8),
+        "jpeg_start": np.cumsum([0, *(len(coded) for coded in known)]),
+        **{key: np.concatenate(value) for key, value in columns.items()},
     }
     with publish(path) as partial, open(partial, "wb") as file:
-        np.savez_compressed(
-            file,
-            **{key: np.array(value) for key, value in text.items()},
-            size=np.array([model.size for model, _ in models], np.float32),
-            elevation=np.array([model.elevation for model, _ in models], np.float32),
-            **{key: np.concatenate(value) for key, value in columns.items()},
-            vertex_start=np.array(vertex_start),
-            face_start=np.array(face_start),
-            colour=np.array(colours, np.uint8),
-            gloss=np.array(gloss, np.uint8),
-            picture=np.array(pictures, np.int16),
-            jpeg=np.frombuffer(b"".join(jpegs), np.uint8),
-            jpeg_start=np.cumsum([0, *(len(coded) for coded in jpegs)]),
-        )
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def load_pack(path: Path) -> Pack:

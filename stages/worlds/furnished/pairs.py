@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stages.worlds.furnished.raycast import Caster
 from stages.worlds.furnished.render import World, centres, directions_at
+from stages.worlds.furnished.vectors import Floats
 
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
 SKETCH = 24  # pixels of the longer side of the depth sketches that overlap is judged on
 MANY = 6  # things that the first photograph shows at least: nobody photographs a bare wall
 
 
-def look(origin: Doubles, forward: Doubles, roll: float) -> Doubles:
+def look(origin: Floats, forward: Floats, roll: float) -> Floats:
     """Camera-to-world [4, 4] (OpenCV) at `origin` [3], looking along `forward` [3], world z up, rolled by `roll` radians."""
     z = forward / np.linalg.norm(forward)
     x = np.cross(z, (0.0, 0.0, 1.0))
@@ -27,7 +25,7 @@ def look(origin: Doubles, forward: Doubles, roll: float) -> Doubles:
     return pose
 
 
-def between(a: Doubles, b: Doubles, t: float) -> Doubles:
+def between(a: Floats, b: Floats, t: float) -> Floats:
     """Pose at t of the straight, constant-turn motion from a (t = 0) to b (t = 1); beyond for t outside [0, 1]. [4, 4]."""
     relative = a[:3, :3].T @ b[:3, :3]
     angle = np.arccos(np.clip((np.trace(relative) - 1) / 2, -1, 1))
@@ -40,7 +38,7 @@ def between(a: Doubles, b: Doubles, t: float) -> Doubles:
     return pose
 
 
-def intrinsics(field_of_view: float, size: tuple[int, int]) -> Doubles:
+def intrinsics(field_of_view: float, size: tuple[int, int]) -> Floats:
     """Pinhole K [3, 3] for a field of view in radians across the longer side, principal point at the centre."""
     focal = max(size) / 2 / np.tan(field_of_view / 2)
     return np.array([[focal, 0, size[1] / 2], [0, focal, size[0] / 2], [0, 0, 1.0]])
@@ -50,20 +48,20 @@ _SIGNS = [(x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1) 
 _AROUND = np.array(_SIGNS, np.float32) / np.linalg.norm(_SIGNS, axis=1, keepdims=True).astype(np.float32)
 
 
-def free(caster: Caster, place: Doubles, margin: float) -> bool:
+def free(caster: Caster, place: Floats, margin: float) -> bool:
     """Whether nothing is within `margin` metres of a place, in 26 directions."""
     origins = np.broadcast_to(place.astype(np.float32), _AROUND.shape)
     return not caster.blocked(origins, _AROUND, np.full(len(_AROUND), margin, np.float32)).any()
 
 
-def sketch_of(world: World, c2w: Doubles, K: Doubles, size: tuple[int, int]) -> tuple[Floats, int]:
+def sketch_of(world: World, c2w: Floats, K: Floats, size: tuple[int, int]) -> tuple[Floats, int]:
     """Exact depth [h, w] of a small view, and how many things are in it."""
     hits = world.caster.cast(c2w[:3, 3].astype(np.float32), directions_at(centres(size), c2w, K))
     things = np.unique(world.surfaces.face[hits.triangle[hits.triangle >= 0]] // 6)
     return hits.distance.reshape(size), len(things)
 
 
-def overlap(first: Floats, second: Floats, a: Doubles, b: Doubles, K: Doubles, size: tuple[int, int]) -> float:
+def overlap(first: Floats, second: Floats, a: Floats, b: Floats, K: Floats, size: tuple[int, int]) -> float:
     """Share of the first camera's pixels that the second one sees, from exact depth sketches [h, w]; occlusion counts."""
     h, w = size
     points = a[:3, 3] + directions_at(centres(size), a, K) * first.reshape(-1, 1)
@@ -75,7 +73,7 @@ def overlap(first: Floats, second: Floats, a: Doubles, b: Doubles, K: Doubles, s
     return float((inside & (z < there * 1.08 + 1e-3)).mean())
 
 
-def draw_pair(world: World, rng: np.random.Generator, size: tuple[int, int], tries: int = 80) -> tuple[Doubles, Doubles, Doubles] | None:
+def draw_pair(world: World, rng: np.random.Generator, size: tuple[int, int], tries: int = 80) -> tuple[Floats, Floats, Floats] | None:
     """Two poses [4, 4] and their K [3, 3] with 35 to 97 % overlap and a baseline of 4 to 50 % of the median depth, or None.
 
     Field of view 40 to 80 degrees across the longer side; sideways, forward, mixed and turning motion; tilt and roll of a camera held by
@@ -115,6 +113,6 @@ def draw_pair(world: World, rng: np.random.Generator, size: tuple[int, int], tri
     return None
 
 
-def _between_them(caster: Caster, a: Doubles, b: Doubles) -> bool:
+def _between_them(caster: Caster, a: Floats, b: Floats) -> bool:
     """Whether something stands between two places."""
     return bool(caster.blocked(a[None].astype(np.float32), (b - a)[None].astype(np.float32), np.ones(1, np.float32))[0])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from stages.worlds.furnished.assets import Assets
-from stages.worlds.furnished.mesh import PICTURED, PLAIN, TILED, Floats, Material, Mesh
+from stages.worlds.furnished.mesh import PICTURED, PLAIN, TILED, Material, Mesh
 from stages.worlds.furnished.pack import Shape
+from stages.worlds.furnished.vectors import Floats
 
 
 class Palette:

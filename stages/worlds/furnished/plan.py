@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import atan2, cos, pi, sin
 
 import numpy as np
 
-from stages.worlds.furnished.mesh import Floats
 from stages.worlds.furnished.palette import Palette
+from stages.worlds.furnished.vectors import Floats
 
 
 @dataclass
@@ -91,8 +92,8 @@ class Plan:
         for side, number in zip(self.walls, wall, strict=True):
             xs = sorted({0.0, side.length, *(v for a, b, _, _ in side.openings for v in (a, b))})
             zs = sorted({0.0, h, *(v for _, _, c, d in side.openings for v in (c, d))})
-            for a, b in zip(xs[:-1], xs[1:], strict=True):
-                for c, d in zip(zs[:-1], zs[1:], strict=True):
+            for a, b in pairwise(xs):
+                for c, d in pairwise(zs):
                     if any(p <= a and b <= q and r <= c and d <= s for p, q, r, s in side.openings):
                         continue
                     start, end = side.point(a), side.point(b)

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.worlds.furnished.mesh import Surfaces
+from stages.worlds.furnished.vectors import Floats, Integers
 
-Floats = NDArray[np.float32]
-Integers = NDArray[np.int64]
 SKY = 400.0  # metres of depth where a ray meets nothing
 
 

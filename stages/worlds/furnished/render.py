@@ -11,10 +11,8 @@ from stages.worlds.furnished.assets import Assets
 from stages.worlds.furnished.lighting import Light, irradiance, smooth, visibility
 from stages.worlds.furnished.mesh import PICTURED, TILED, Surfaces
 from stages.worlds.furnished.raycast import Caster, Hits
-from stages.worlds.furnished.vectors import dot, length, unit
+from stages.worlds.furnished.vectors import Floats, Integers, dot, length, unit
 
-Floats = NDArray[np.float32]
-Integers = NDArray[np.int64]
 GAMMA = 2.2
 LINEAR = ((np.arange(256) / 255) ** GAMMA).astype(np.float32)
 JITTER = np.array([(-0.25, -0.3), (0.3, -0.2), (0.05, 0.35)], np.float32)  # pixels; with the centre, four samples of a pixel on an edge
@@ -110,7 +108,7 @@ def _edges(face: Integers, normal: Floats, depth: Floats, size: tuple[int, int])
     things, d = (face // 6).reshape(h, w), depth.reshape(h, w)
     n = normal.reshape(h, w, 3)
     edge = np.zeros((h, w), bool)
-    for a, b in (((slice(None), slice(1, None)), (slice(None), slice(None, -1))), ((slice(1, None), slice(None)), (slice(None, -1), slice(None)))):
+    for a, b in ((np.s_[:, 1:], np.s_[:, :-1]), (np.s_[1:], np.s_[:-1])):
         turned = n[a][..., 0] * n[b][..., 0] + n[a][..., 1] * n[b][..., 1] + n[a][..., 2] * n[b][..., 2]
         differs = (things[a] != things[b]) | (turned < 0.8) | (np.abs(d[a] - d[b]) > 0.1 * np.minimum(d[a], d[b]))
         edge[a] |= differs

@@ -9,11 +9,12 @@ import numpy as np
 
 from stages.worlds.furnished.clutter import bar, books, plain_shape, set_table
 from stages.worlds.furnished.lighting import Light
-from stages.worlds.furnished.mesh import Floats, Material, turned
+from stages.worlds.furnished.mesh import Material, turned
 from stages.worlds.furnished.openings import door, doorway, window
 from stages.worlds.furnished.pack import Shape
 from stages.worlds.furnished.palette import Palette
 from stages.worlds.furnished.plan import Plan
+from stages.worlds.furnished.vectors import Floats
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,8 @@ def _about(palette: Palette, plan: Plan, role: str) -> None:
     shape = palette.assets.pick(palette.rng, role)
     if shape is None or shape.size[2] > plan.height or max(shape.size) < 0.15:
         return
-    angle = palette.uniform(0, 2 * pi) if role in ("small", "person", "armchair", "seat", "other") else float(palette.rng.integers(4)) * pi / 2
+    loose = role in ("small", "person", "armchair", "seat", "other")
+    angle = palette.uniform(0, 2 * pi) if loose else float(palette.rng.integers(4)) * pi / 2
     for _ in range(6):
         x, y = (float(v) for v in palette.rng.uniform(plan.low + 0.3, plan.high - 0.3))
         if plan.claim(x, y, shape.size[0], shape.size[1], angle, 0.35 if role == "table" else 0.08):
@@ -239,7 +241,8 @@ def table(palette: Palette, plan: Plan, shape: Shape, x: float, y: float, angle:
             if not palette.chance(0.75):
                 continue
             facing = angle + side * pi / 2
-            u, v = (k + 0.5) / places * length - length / 2 + palette.uniform(-0.05, 0.05), reach + seat.size[1] * palette.uniform(0.05, 0.6)
+            u = (k + 0.5) / places * length - length / 2 + palette.uniform(-0.05, 0.05)
+            v = reach + seat.size[1] * palette.uniform(0.05, 0.6)
             px, py = x + cos(facing) * u - sin(facing) * v, y + sin(facing) * u + cos(facing) * v
             if plan.claim(px, py, seat.size[0] * 0.5, seat.size[1] * 0.4, facing, -0.25):
                 palette.model(seat, (px, py, 0.0), facing + float(palette.rng.normal(0, 0.2)), change=0.0)

@@ -8,15 +8,39 @@ import numpy as np
 
 from stages.worlds.furnished.clutter import plain_shape
 from stages.worlds.furnished.lighting import Light
-from stages.worlds.furnished.mesh import Floats, Integers, turned
+from stages.worlds.furnished.mesh import turned
 from stages.worlds.furnished.palette import Palette
+from stages.worlds.furnished.vectors import Floats, Integers
 
 REACH = 120.0  # metres of ground around the middle
+# What stands about: role, mean number, from and to which share of the way to the facades, whether it stands along the street.
+IN_STREETS = [
+    ("tree", 5.0, 0.55, 1.3, False),
+    ("hedge", 2.0, 0.6, 1.0, False),
+    ("street", 6.0, 0.55, 0.95, True),
+    ("person", 1.0, 0.1, 0.9, False),
+    ("vehicle", 4.0, 0.35, 0.62, True),
+    ("cycle", 0.8, 0.5, 0.9, True),
+    ("fence", 1.5, 0.6, 0.95, True),
+    ("plant", 1.0, 0.6, 1.0, False),
+]
+IN_GARDENS = [
+    ("tree", 5.0, 0.3, 1.4, False),
+    ("hedge", 4.0, 0.5, 1.1, True),
+    ("garden", 6.0, 0.0, 0.9, False),
+    ("plant", 2.0, 0.1, 1.0, False),
+    ("seat", 1.5, 0.0, 0.7, False),
+    ("table", 1.0, 0.0, 0.6, False),
+    ("fence", 3.0, 0.7, 1.0, True),
+    ("person", 0.8, 0.0, 0.8, False),
+    ("street", 1.0, 0.3, 0.9, False),
+    ("vehicle", 0.4, 0.5, 1.0, False),
+    ("cycle", 0.5, 0.2, 0.9, False),
+]
 
 
 def make_street(palette: Palette) -> tuple[list[Light], Floats, Floats]:
     """A street, a square or a garden along y. Returns its lights, the box where people stand and the box that they look at."""
-    rng = palette.rng
     garden = palette.chance(0.4)
     half = palette.uniform(4.0, 11.0) if garden else palette.uniform(3.5, 10.0)  # from the middle to the facades
     length = palette.uniform(12.0, 30.0) if garden else palette.uniform(25.0, 90.0)
@@ -141,15 +165,9 @@ def _house_across(palette: Palette, half: float, y: float) -> None:
 
 
 def _things(palette: Palette, half: float, length: float, garden: bool) -> None:
-    """What stands about: (role, mean number, from and to which share of the way to the facades, whether it stands along the street)."""
-    wishes = [("tree", 5.0, 0.55, 1.3, False), ("hedge", 2.0, 0.6, 1.0, False), ("street", 6.0, 0.55, 0.95, True), ("person", 1.0, 0.1, 0.9, False)]
-    wishes += [("vehicle", 4.0, 0.35, 0.62, True), ("cycle", 0.8, 0.5, 0.9, True), ("fence", 1.5, 0.6, 0.95, True), ("plant", 1.0, 0.6, 1.0, False)]
-    if garden:
-        wishes = [("tree", 5.0, 0.3, 1.4, False), ("hedge", 4.0, 0.5, 1.1, True), ("garden", 6.0, 0.0, 0.9, False), ("plant", 2.0, 0.1, 1.0, False)]
-        wishes += [("seat", 1.5, 0.0, 0.7, False), ("table", 1.0, 0.0, 0.6, False), ("fence", 3.0, 0.7, 1.0, True), ("person", 0.8, 0.0, 0.8, False)]
-        wishes += [("street", 1.0, 0.3, 0.9, False), ("vehicle", 0.4, 0.5, 1.0, False), ("cycle", 0.5, 0.2, 0.9, False)]
+    """What stands about."""
     taken: list[tuple[float, float, float]] = []
-    for role, mean, near, far, along in wishes:
+    for role, mean, near, far, along in IN_GARDENS if garden else IN_STREETS:
         for _ in range(int(palette.rng.poisson(mean))):
             shape = palette.assets.pick(palette.rng, role)
             if shape is None:
@@ -165,11 +183,13 @@ def _things(palette: Palette, half: float, length: float, garden: bool) -> None:
             if role == "vehicle":
                 angle = 0.0 if shape.size[1] > shape.size[0] else pi / 2
                 angle += pi * float(palette.rng.integers(2)) + float(palette.rng.normal(0, 0.03))
-            palette.model(shape, (x, y, 0.06 if garden is False else -0.02), angle, palette.uniform(0.85, 1.2) if role != "vehicle" else 1.0)
+            scale = 1.0 if role == "vehicle" else palette.uniform(0.85, 1.2)
+            palette.model(shape, (x, y, -0.02 if garden else 0.06), angle, scale)
     for _ in range(int(palette.rng.poisson(1.5))):
         plain_shape(palette, palette.uniform(-1, 1) * half, palette.uniform(-2, 12), 0.05, palette.uniform(0.3, 1.6))
     if palette.chance(0.25):  # a low wall
         x = palette.uniform(-0.8, 0.8) * half
         high = palette.uniform(0.3, 0.9)
         turn = turned(palette.uniform(-0.1, 0.1) + (0 if palette.chance(0.6) else pi / 2))
-        palette.mesh.box((x, palette.uniform(3, 12), high), (0.15, palette.uniform(1.5, 6), high), palette.surface("facade", 0.1), 1.4, turn)
+        stone, half_size = palette.surface("facade", 0.1), (0.15, palette.uniform(1.5, 6), high)
+        palette.mesh.box((x, palette.uniform(3, 12), high), half_size, stone, 1.4, turn)

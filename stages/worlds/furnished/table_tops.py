@@ -8,9 +8,10 @@ import numpy as np
 
 from stages.worlds.furnished.clutter import set_table
 from stages.worlds.furnished.lighting import Light
-from stages.worlds.furnished.mesh import Floats, turned
+from stages.worlds.furnished.mesh import turned
 from stages.worlds.furnished.palette import Palette
 from stages.worlds.furnished.rooms import make_room
+from stages.worlds.furnished.vectors import Floats
 
 
 def make_table_top(palette: Palette) -> tuple[list[Light], Floats, Floats]:

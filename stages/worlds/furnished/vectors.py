@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating]
+Integers = NDArray[np.integer]
 
 
 def dot(a: Floats, b: Floats) -> Floats:

@@ -1,0 +1,26 @@
+"""Shards of furnished worlds, in the form of `stages.worlds.shards`: training reads both kinds alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from stages.scene import Views
+from stages.worlds.furnished import Assets, draw_furnished_scene
+from stages.worlds.furnished.camera import take_photographs
+from stages.worlds.shards import save_shard, shard_generator, shard_path
+
+
+def write_furnished_shard(folder: Path, assets: Assets, seed: int, number: int, scenes: int, size: tuple[int, int]) -> Path:
+    """Make shard `number` of the set `seed` and publish it: so many scenes, pictures of size (h, w). Returns its path."""
+    generator = shard_generator(seed, number)
+    drawn = []
+    for _ in range(scenes):
+        inside, beyond = torch.rand(2, generator=generator).tolist()
+        world = int(torch.randint(2**62, (), generator=generator))
+        views = draw_furnished_scene(assets, world, size, [0.15 + 0.7 * inside, -0.2 + 1.4 * beyond])
+        drawn.append(Views(take_photographs(views.images, generator), views.cameras, views.depth))
+    path = shard_path(folder, number)
+    save_shard(path, drawn)
+    return path
