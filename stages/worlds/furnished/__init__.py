@@ -2,7 +2,7 @@
 
 catalogue, roles, simplify, pack, make_pack   models of a furniture catalogue -> one file
 atlas, assets, palette                        what surfaces show, what models there are, drawn at random
-mesh, clutter, openings, plan                 the triangles of a world; what it is built of
+mesh, clutter, trees, openings, plan          the triangles of a world; what it is built of
 rooms, streets, table_tops                    where things stand
 raycast, lighting, render                     colour and exact depth
 pairs, camera, shards                         where cameras stand, what they store, files for training
@@ -49,7 +49,7 @@ def make_furnished_world(assets: Assets, rng: np.random.Generator) -> World:
         else:
             lights, stand, aim, _ = make_room(palette)
         ambient, above, reach = np.array([0.3, 0.29, 0.28]) * rng.uniform(0.5, 1.6), 0.15, 1.2
-    surfaces = palette.mesh.finish(assets.pack)
+    surfaces = palette.mesh.finish()
     return World(surfaces, Caster(surfaces), lights, ambient.astype(np.float32), above, reach, sky.astype(np.float32), stand, aim)
 
 

@@ -10,7 +10,7 @@ from math import cos, pi, sin, sqrt
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stages.worlds.furnished.pack import Pack, Shape
+from stages.worlds.furnished.pack import Shape
 from stages.worlds.furnished.vectors import Floats, Integers, cross, length
 
 PLAIN, TILED, PICTURED = -1, 0, 1  # where the colour of a material comes from besides its own: nothing, a tile, a model's picture
@@ -204,7 +204,7 @@ class Mesh:
         triangles = (shape.triangles * np.float32(scale)) @ turn.T + np.asarray(position, np.float32)
         self.add(triangles, shape.normals @ turn.T, uv, numbers)
 
-    def finish(self, pack: Pack) -> Surfaces:
+    def finish(self) -> Surfaces:
         """Everything that was taken in."""
         triangles, normals = np.concatenate(self._triangles), np.concatenate(self._normals)
         uv, material = np.concatenate(self._uv), np.concatenate(self._material)

@@ -9,7 +9,7 @@ from stages.worlds.furnished.catalogue import Part
 
 CREASE = 0.7  # cosine between two faces below which their common edge stays sharp
 SLACK = 1.25  # how far above its target a simplified part may be
-LARGEST_LEAF = 2.5  # how many times larger a loose piece may become that stands for others
+LARGEST_LEAF = 6.0  # how many times larger a loose piece may become that stands for others
 
 
 def simplify(parts: list[Part], limit: int) -> list[Part]:

@@ -10,6 +10,7 @@ from stages.worlds.furnished.clutter import plain_shape
 from stages.worlds.furnished.lighting import Light
 from stages.worlds.furnished.mesh import turned
 from stages.worlds.furnished.palette import Palette
+from stages.worlds.furnished.trees import tree
 from stages.worlds.furnished.vectors import Floats, Integers
 
 REACH = 120.0  # metres of ground around the middle
@@ -47,7 +48,13 @@ def make_street(palette: Palette) -> tuple[list[Light], Floats, Floats]:
     _ground(palette, "grass" if garden else "ground", palette.uniform(0.02, 0.18) if garden else 0.03)
     if not garden:
         road = palette.uniform(0.4, 0.75) * half
-        palette.mesh.quad((-road, -REACH, 0.06), (2 * road, 0, 0), (0, 2 * REACH, 0), palette.surface("road", 0.15), palette.uniform(2, 6))
+        palette.mesh.quad(
+            (-road, -REACH, 0.06),
+            (2 * road, 0, 0),
+            (0, 2 * REACH, 0),
+            palette.plain(0.06, 0.35, 0.1) if palette.chance(0.2) else palette.tiled("road", bright=(0.15, 0.5)),
+            palette.uniform(2, 6),
+        )
         walk = palette.surface("road", 0.1)
         for side in (-1, 1):
             palette.mesh.box((side * (road + half) / 2, 0, 0.08), ((half - road) / 2, REACH, 0.1), walk, palette.uniform(0.8, 2.5))
@@ -183,6 +190,9 @@ def _things(palette: Palette, half: float, length: float, garden: bool) -> None:
             if role == "vehicle":
                 angle = 0.0 if shape.size[1] > shape.size[0] else pi / 2
                 angle += pi * float(palette.rng.integers(2)) + float(palette.rng.normal(0, 0.03))
+            if role == "tree" and palette.chance(0.7):
+                tree(palette, x, y)
+                continue
             scale = 1.0 if role == "vehicle" else palette.uniform(0.85, 1.2)
             palette.model(shape, (x, y, -0.02 if garden else 0.06), angle, scale)
     for _ in range(int(palette.rng.poisson(1.5))):
