@@ -83,14 +83,14 @@ furniture: $(PACK)  ## the furniture pack of furnished worlds
 
 $(PACK): | $(READY)
 	$(BIN)/pip install -c constraints.txt -e '.[worlds]'
-	$(BIN)/python -m videoscene_cli.furnished_worlds pack $(FURNITURE) $@
+	$(BIN)/python -m videoscene_cli.training.furnished pack $(FURNITURE) $@
 
 worlds-sheet: $(PACK)  ## a contact sheet of 32 furnished worlds, with depth
 	mkdir -p $(OUT)
-	$(BIN)/python -m videoscene_cli.furnished_worlds sheet $(PACK) $(OUT)/worlds.png $(if $(TEXTURES),--textures $(TEXTURES))
+	$(BIN)/python -m videoscene_cli.training.furnished sheet $(PACK) $(OUT)/worlds.png $(if $(TEXTURES),--textures $(TEXTURES))
 
 furnished-worlds: $(PACK)  ## shards of furnished worlds, which training reads as it reads the others
-	$(BIN)/python -m videoscene_cli.furnished_worlds shards $(PACK) $(RUN)/furnished $(if $(TEXTURES),--textures $(TEXTURES))
+	$(BIN)/python -m videoscene_cli.training.furnished shards $(PACK) $(RUN)/furnished $(if $(TEXTURES),--textures $(TEXTURES))
 
 # An hour and three quarters on one core, with the clips: STUDENTS/clips, then the phases of stages/distill/recipes/small.yaml; resumes.
 train-student: $(READY)  ## clips of worlds, then the small student and its policy
