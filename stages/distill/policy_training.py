@@ -76,6 +76,7 @@ class RewardTable:
 
 def train_policy(context: RunContext, progress: Progress, rewarding: Progress) -> tuple[Weights, dict[str, object]]:
     """Train DDPNet for the run's finished student. Returns its weights and the report.
+
     rewarding: reports progress while rewards are computed.
     Raises InputError when the student is unfinished or a checkpoint is of other settings, WeightsError when one is
     damaged.

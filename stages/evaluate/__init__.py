@@ -1,1 +1,1 @@
-"""Stage 7, evaluate: run methods on cases with a known truth and record the figures with their protocol."""
+"""(7) Evaluation: run methods on cases whose true frames are known, and record figures together with their protocol."""

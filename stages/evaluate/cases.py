@@ -1,8 +1,9 @@
-"""Two-view cases: which frames of a posed scene a method is given and which it must produce.
+"""Two-view cases: which frames of a scene a method gets, and which it must produce.
 
-A scene folder holds transforms.json (nerfstudio) and pairs.json, a list of
-{"kind": "medium" | "wide", "context": [i, j], "target": [...]} with indices into the frames of transforms.json. Where these are not all
-frames of a video, "times" says where each target lies between the context frames, 0 at the first and 1 at the second.
+A scene folder holds transforms.json (nerfstudio's format) and pairs.json, a list of
+{"kind": "medium" | "wide", "context": [i, j], "target": [...]} with indices into the frames of transforms.json. If
+these are not all frames of a video, "times" gives the position of each target: 0 at the first context frame, 1 at the
+second.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from stages.scene import Cameras, Views
 
 @dataclass(frozen=True)
 class Case:
-    """One task: the two context frames and the target frames of a scene, as indices into its transforms.json.
+    """One task: two context frames and some target frames of a scene, as indices into its transforms.json.
 
-    times: of the targets, or None where frames are counted.
+    times: positions of the targets, or None if they follow from the indices.
     """
 
     scene: Path
@@ -36,16 +37,16 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Scene and context frames; unique within a set of scenes."""
+        """Scene and context frames. The name is unique within a set of scenes."""
         return f"{self.scene.name}-{self.context[0]:04d}-{self.context[1]:04d}"
 
 
 @dataclass(frozen=True)
 class Task:
-    """A case in memory.
+    """A case with its images and cameras.
 
-    context: the two photographs.  cameras: T target cameras.  truth: [T, 3, h, w].
-    times: [T], where each target lies between the context frames, 0 at the first and 1 at the second, counted in frames.
+    context: the two photographs.  cameras: the T target cameras.  truth: [T, 3, h, w].
+    times: [T], the position of each target between the photographs, 0 at the first and 1 at the second.
     """
 
     context: Views
@@ -55,18 +56,29 @@ class Task:
 
 
 def find_scenes(folders: list[Path]) -> list[Path]:
-    """Scene folders among `folders` and directly inside them, in order of name. Raises InputError if one of them holds none."""
+    """The scene folders among `folders` and directly inside them, sorted by name.
+
+    Raises InputError if a folder has none.
+    """
     scenes = []
     for folder in folders:
-        inside = [folder] if (folder / "transforms.json").is_file() else sorted(p.parent for p in folder.glob("*/transforms.json"))
+        inside = (
+            [folder]
+            if (folder / "transforms.json").is_file()
+            else sorted(p.parent for p in folder.glob("*/transforms.json"))
+        )
         if not inside:
-            raise InputError(f"cannot evaluate {folder}", "there is no transforms.json in it or one level below", "give scene folders")
+            raise InputError(
+                f"cannot evaluate {folder}",
+                "there is no transforms.json in it or one level below",
+                "give scene folders",
+            )
         scenes += inside
     return scenes
 
 
 def read_cases(scene: Path) -> list[Case]:
-    """The cases of a scene folder. Raises InputError if pairs.json is missing, malformed, or names frames that are not there."""
+    """The cases of a scene folder. Raises InputError if pairs.json is missing, malformed, or names missing frames."""
     path = scene / "pairs.json"
     try:
         entries = read_json(path)
@@ -74,7 +86,9 @@ def read_cases(scene: Path) -> list[Case]:
         raise InputError(error.what, error.why, "a two-view scene has a pairs.json beside transforms.json") from error
     count = len(read_transforms(scene / "transforms.json")[0])
     if not isinstance(entries, list) or not entries:
-        raise InputError(f"cannot use {path}", "it is not a list of cases", 'list {"kind", "context", "target"} objects')
+        raise InputError(
+            f"cannot use {path}", "it is not a list of cases", 'list {"kind", "context", "target"} objects'
+        )
     return [_case(scene, entry, count) for entry in entries]
 
 
@@ -86,24 +100,30 @@ def _case(scene: Path, entry: Any, count: int) -> Case:
         raise InputError(what, f"a case lacks {error}", 'each case has "kind", "context" and "target"') from error
     frames = (*context, *targets)
     if not isinstance(kind, str) or len(context) != 2 or context[0] == context[1] or not targets:
-        raise InputError(what, f"a case is {entry}", "give a kind, two different context frames and at least one target")
+        raise InputError(
+            what, f"a case is {entry}", "give a kind, two different context frames and at least one target"
+        )
     if not all(isinstance(i, int) and 0 <= i < count for i in frames):
         raise InputError(what, f"a case names frames {frames}, the scene has {count}", "count frames from 0")
     times = entry.get("times")
     if times is None:
         return Case(scene, kind, context, targets)
-    if not isinstance(times, list) or len(times) != len(targets) or not all(isinstance(time, (int, float)) for time in times):
-        raise InputError(what, f"a case has times {times} for targets {targets}", "give one number a target")
+    if (
+        not isinstance(times, list)
+        or len(times) != len(targets)
+        or not all(isinstance(time, (int, float)) for time in times)
+    ):
+        raise InputError(what, f"a case has times {times} for targets {targets}", "give one number per target")
     return Case(scene, kind, context, targets, tuple(float(time) for time in times))
 
 
 def load_task(case: Case) -> Task:
-    """Read the images and cameras of a case. Raises InputError if a frame is missing or of another size."""
+    """Read the images and cameras of a case. Raises InputError if an image is missing or of the wrong size."""
     cameras, names = read_transforms(case.scene / "transforms.json")
     first, second = case.context
     context = Views(_read(case, names, case.context, cameras.size), cameras[list(case.context)])
-    counted = (torch.tensor(case.targets, dtype=torch.float32) - first) / (second - first)
-    times = counted if case.times is None else torch.tensor(case.times)
+    evenly_spaced = (torch.tensor(case.targets, dtype=torch.float32) - first) / (second - first)
+    times = evenly_spaced if case.times is None else torch.tensor(case.times)
     return Task(context, cameras[list(case.targets)], _read(case, names, case.targets, cameras.size), times)
 
 

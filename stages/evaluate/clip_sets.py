@@ -1,4 +1,7 @@
-"""Two sets of clips, real and made, that need not show the same scenes: distances of the sets, and what each clip is like in time."""
+"""Compare a set of generated clips with a set of real ones; they need not show the same scenes.
+
+Measured are the distance between the sets, and flicker and motion of each clip.
+"""
 
 from __future__ import annotations
 
@@ -23,19 +26,26 @@ PROTOCOL = {
     **fvd.PROTOCOL,
     **temporal.PROTOCOL,
 }
-IMAGES = (".png", ".jpg", ".jpeg")
+IMAGES = (".png", ".jpg", ".jpeg")  # endings of image files
 
 
 def find_clips(folder: Path) -> list[Path]:
-    """The clips of a set: mp4 files and folders of frames in `folder`, in order of name. Raises InputError if there are none."""
-    found = sorted(path for path in folder.glob("*") if path.suffix.lower() == ".mp4" or (path.is_dir() and frames_of(path)))
-    if not found:
-        raise InputError(f"no clips in {folder}", "it holds neither mp4 files nor folders of frames", "give a folder of clips")
-    return found
+    """The clips of a set, sorted by name: mp4 files and folders of frames in `folder`.
+
+    Raises InputError if it has none.
+    """
+    clips = sorted(
+        path for path in folder.glob("*") if path.suffix.lower() == ".mp4" or (path.is_dir() and frames_of(path))
+    )
+    if not clips:
+        raise InputError(
+            f"no clips in {folder}", "it holds neither mp4 files nor folders of frames", "give a folder of clips"
+        )
+    return clips
 
 
 def frames_of(clip: Path) -> list[Path]:
-    """The files of a clip: an mp4 itself, or the images of a folder or of its frames/ folder, in order of name."""
+    """The files of a clip, sorted by name: an mp4 file itself, or the images in a folder or in its folder frames/."""
     if clip.is_file():
         return [clip]
     folder = clip / "frames" if (clip / "frames").is_dir() else clip
@@ -43,18 +53,25 @@ def frames_of(clip: Path) -> list[Path]:
 
 
 def read_frames(clip: Path) -> Tensor:
-    """[T, 3, h, w] in [0, 1]. Raises InputError if the clip cannot be read or its frames differ in size."""
+    """Read a clip: [T, 3, h, w] in [0, 1]. Raises InputError if it cannot be read or its frames differ in size."""
     if clip.is_file():
         return read_mp4(clip)
     images = [read_image(path) for path in frames_of(clip)]
     sizes = {tuple(image.shape[1:]) for image in images}
     if len(sizes) > 1:
-        raise InputError(f"cannot use the clip {clip}", f"its frames are of {len(sizes)} sizes: {sorted(sizes)}", "give frames of one size")
+        raise InputError(
+            f"cannot use the clip {clip}",
+            f"its frames are of {len(sizes)} sizes: {sorted(sizes)}",
+            "give frames of one size",
+        )
     return torch.stack(images)
 
 
 def measure_clip(frames: Tensor, network: I3D) -> dict[str, Any]:
-    """What a set is compared by: length, size, flicker, motion and I3D logits of one clip. frames: [T, 3, h, w], T >= 9."""
+    """The figures of one clip from which sets are compared: length, size, flicker, motion, I3D logits.
+
+    frames: [T, 3, h, w], T >= 9.
+    """
     frames = as_stored(frames)
     return {
         "frames": len(frames),
@@ -66,16 +83,19 @@ def measure_clip(frames: Tensor, network: I3D) -> dict[str, Any]:
 
 
 def compare_sets(real: Mapping[str, Mapping[str, Any]], fake: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Distances of two sets. real, fake: clip name -> `measure_clip`.
+    """The distances of two sets. real, fake: clip name -> figures of `measure_clip`.
 
-    Raises InputError if lengths or sizes differ, or a set has fewer than two clips; RunError if both are empty.
+    Raises InputError if lengths or sizes differ or a set has fewer than two clips, RunError if both sets are empty.
     """
     if not real and not fake:
-        raise RunError("no distance of the sets", "no clip of either could be measured", "mend the clips that the messages name")
+        raise RunError(
+            "no distance of the sets", "no clip of either set could be measured", "repair the clips named above"
+        )
     shapes = {name: (clip["frames"], *clip["size"]) for name, clip in [*real.items(), *fake.items()]}
     if len(set(shapes.values())) > 1:
-        told = [f"{name} {frames} of {w} x {h}" for name, (frames, w, h) in _one_of_each(shapes)]
-        raise InputError("clips of different lengths or sizes", f"frames: {', '.join(told)}", "cut and resize them to one length and size")
+        examples = [f"{name} {frames} of {w} x {h}" for name, (frames, w, h) in _one_of_each(shapes)]
+        why = f"frames: {', '.join(examples)}"
+        raise InputError("clips of different lengths or sizes", why, "cut and resize them to one length and size")
     logits = [torch.tensor([clip["i3d"] for clip in clips.values()]) for clips in (real, fake)]
     frames, width, height = next(iter(shapes.values()))
     return {

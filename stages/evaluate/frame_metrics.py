@@ -1,4 +1,4 @@
-"""What to measure frames against the truth with: metrics that need no network, and those whose networks are at hand."""
+"""The metrics of frames against the truth: those without a network, and those whose networks are installed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from stages.metrics.image import psnr, ssim
 from stages.metrics.lpips import LPIPS
 from stages.metrics.network_files import NETWORKS, load
 
-# (candidates [M, 3, h, w], truth [3, h, w]) -> [M]: several methods' versions of one frame against that frame.
 Metric = Callable[[Tensor, Tensor], Tensor]
+"""(candidates [M, 3, h, w], truth [3, h, w]) -> [M]: the versions of one frame by M methods, each against the truth."""
 
-LPIPS_NETWORKS = {"lpips vgg": "lpips-vgg", "lpips alex": "lpips-alex"}
-NOT_AVAILABLE = "n/a"
-# VBench's dimensions whose networks cannot be had with this package, and these networks. Nothing else goes by their names.
+LPIPS_NETWORKS = {"lpips vgg": "lpips-vgg", "lpips alex": "lpips-alex"}  # metric -> name of its network
+NOT_AVAILABLE = "n/a"  # stands for a figure that could not be measured
+# VBench's dimensions whose networks cannot be obtained from package registries, with these networks. They are always
+# reported as not available: no substitute takes their names.
 VBENCH = {
     "subject consistency": "DINO ViT-B/16",
     "background consistency": "CLIP ViT-B/32",
@@ -38,23 +39,28 @@ def _ssim(candidates: Tensor, truth: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Instruments:
-    """Metrics of frames, in the order in which they are told.
+    """Metrics of frames, in the order of the report.
 
-    metrics: name -> metric, or None where its network is not at hand, which is told as "n/a".
+    metrics: name -> metric, or None where its network is missing; the report then says "n/a".
     i3d: the network of the Frechet video distance, or None.
     """
 
-    metrics: Mapping[str, Metric | None] = field(default_factory=lambda: {"psnr": _psnr, "ssim": _ssim} | dict.fromkeys(LPIPS_NETWORKS))
+    metrics: Mapping[str, Metric | None] = field(
+        default_factory=lambda: {"psnr": _psnr, "ssim": _ssim} | dict.fromkeys(LPIPS_NETWORKS)
+    )
     i3d: I3D | None = None
 
 
 def networks_at_hand(folder: Path) -> dict[str, str]:
-    """Network -> hash of its weights if FOLDER/NAME.safetensors is there, else "n/a". Reads nothing."""
-    return {name: network.content if (folder / f"{name}.safetensors").is_file() else NOT_AVAILABLE for name, network in NETWORKS.items()}
+    """For each network: the hash of its weights if FOLDER/NAME.safetensors exists, else "n/a". Opens no file."""
+    return {
+        name: network.content if (folder / f"{name}.safetensors").is_file() else NOT_AVAILABLE
+        for name, network in NETWORKS.items()
+    }
 
 
 def open_instruments(folder: Path) -> Instruments:
-    """Instruments with the networks whose weights lie in `folder`. Raises WeightsError if one of them is damaged."""
+    """The metrics whose networks are in `folder`. Raises WeightsError if a file of weights is damaged."""
     networks = networks_at_hand(folder)
     metrics: dict[str, Metric | None] = {"psnr": _psnr, "ssim": _ssim}
     for name, network in LPIPS_NETWORKS.items():

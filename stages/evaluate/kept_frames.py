@@ -1,6 +1,6 @@
-"""The frames that `--keep` keeps, and the sheets that are drawn from them: what went in, what came out, what is true.
+"""The frames that `--keep` stores, and contact sheets of them: photographs, results and truth side by side.
 
-KEPT/METHOD/CASE   frames/0000.png... (the targets), transforms.json, video.mp4, depth/0000.png... where the method knows it
+KEPT/METHOD/CASE   frames/0000.png... (the targets), transforms.json, video.mp4, depth/0000.png... (if known)
 KEPT/truth/CASE    inputs/{0,1}.png, frames/0000.png...
 """
 
@@ -15,32 +15,32 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from stages.evaluate.cases import Task
-from stages.evaluate.protocol import SEEN, Made
+from stages.evaluate.protocol import SEEN, MethodResult
 from stages.files.clip_folder import write_clip
 from stages.files.depth_maps import read_depth
 from stages.files.images import read_image, write_png
 from stages.files.publish import publish
 from stages.scene import Clip
 
-TRUTH = "truth"
-COLUMNS = 5  # targets on a sheet, evenly
-TILE, MARGIN, LABEL = 144, 4, 18  # px: height of a picture, space between pictures, height of a line of text
-ERROR_GAIN = 3.0  # errors are shown this many times
-RAMP = [(48, 18, 59), (40, 120, 230), (40, 210, 170), (190, 230, 50), (250, 170, 40), (180, 30, 10)]  # far to near
+TRUTH = "truth"  # folder of the true frames
+COLUMNS = 5  # number of evenly spaced targets on a sheet
+TILE, MARGIN, LABEL = 144, 4, 18  # pixels: height of a picture, space between pictures, height of a line of text
+ERROR_GAIN = 3.0  # factor by which errors are brightened
+RAMP = [(48, 18, 59), (40, 120, 230), (40, 210, 170), (190, 230, 50), (250, 170, 40), (180, 30, 10)]  # RGB, far to near
 
 
-def keep_frames(kept: Path, method: str, name: str, made: Made) -> None:
-    """Write what a method made of a case, with its depth."""
-    cameras = made.cameras[list(range(2, len(made.cameras)))]
-    depth = made.depth
-    if depth is not None and made.coverage is not None:
-        depth = torch.where(made.coverage >= SEEN, depth, 0)[2:]
+def keep_frames(kept: Path, method: str, name: str, result: MethodResult) -> None:
+    """Store the frames of a method for a case, with their depth."""
+    cameras = result.cameras[list(range(2, len(result.cameras)))]
+    depth = result.depth
+    if depth is not None and result.coverage is not None:
+        depth = torch.where(result.coverage >= SEEN, depth, 0)[2:]
     with publish(kept / method / name) as partial:
-        write_clip(partial, Clip(made.frames[2:], cameras, depth=depth))
+        write_clip(partial, Clip(result.frames[2:], cameras, depth=depth))
 
 
 def keep_truth(kept: Path, name: str, task: Task) -> None:
-    """Write what is true of a case: the two photographs and the frames between them."""
+    """Store the truth of a case: the two photographs and the frames between them."""
     with publish(kept / TRUTH / name) as partial:
         for index, image in enumerate(task.context.images):
             write_png(partial / "inputs" / f"{index}.png", image)
@@ -49,9 +49,9 @@ def keep_truth(kept: Path, name: str, task: Task) -> None:
 
 
 def sheet(kept: Path, name: str, methods: list[str]) -> Tensor:
-    """The sheet of a case: inputs, truth, and of each method its frames, their error and their depth. Returns [3, h, w] in [0, 1].
+    """The contact sheet of a case: photographs, truth, and each method's frames, errors and depth: [3, h, w] in [0, 1].
 
-    Raises InputError when a kept frame cannot be read.
+    Raises InputError when a stored frame cannot be read.
     """
     truth = kept / TRUTH / name
     count = len(list((truth / "frames").glob("*.png")))
@@ -69,28 +69,31 @@ def sheet(kept: Path, name: str, methods: list[str]) -> Tensor:
         rows.append((f"{method}: error, {ERROR_GAIN:g} times", errors))
         if (folder / "depth").is_dir():
             rows.append(
-                (f"{method}: depth, near is red", colours([read_depth(folder / "depth" / f"{index:04d}.png", 1) for index in shown]))
+                (
+                    f"{method}: depth, near is red",
+                    colours([read_depth(folder / "depth" / f"{index:04d}.png", 1) for index in shown]),
+                )
             )
     return compose(rows)
 
 
 def colours(depths: list[Tensor]) -> list[Tensor]:
-    """Depth maps [h, w] as pictures [3, h, w], on one scale of inverse depth; black where nothing is known (0)."""
+    """Depth maps [h, w] as pictures [3, h, w], on a common scale of inverse depth. Unknown depth (0) is black."""
     inverse = torch.stack([torch.where(depth > 0, 1 / depth.clamp_min(1e-6), 0) for depth in depths])
-    known = inverse[inverse > 0]
-    if len(known) == 0:
+    positive = inverse[inverse > 0]
+    if len(positive) == 0:
         return [torch.zeros(3, *depth.shape) for depth in depths]
-    low, high = (float(known[:: max(1, len(known) // 100_000)].quantile(share)) for share in (0.02, 0.98))
-    place = ((inverse - low) / max(high - low, 1e-12)).clamp(0, 1) * (len(RAMP) - 1)
+    low, high = (float(positive[:: max(1, len(positive) // 100_000)].quantile(share)) for share in (0.02, 0.98))
+    position = ((inverse - low) / max(high - low, 1e-12)).clamp(0, 1) * (len(RAMP) - 1)
     ramp = torch.tensor(RAMP) / 255
-    below = place.floor().long().clamp(max=len(RAMP) - 2)
-    share = (place - below)[..., None]
+    below = position.floor().long().clamp(max=len(RAMP) - 2)
+    share = (position - below)[..., None]
     pictures = (1 - share) * ramp[below] + share * ramp[below + 1]
     return list((pictures * (inverse > 0)[..., None]).permute(0, 3, 1, 2))
 
 
 def compose(rows: list[tuple[str, list[Tensor]]]) -> Tensor:
-    """Rows of pictures, each under its name, on white. Returns [3, h, w]."""
+    """A white canvas with rows of pictures, each row under its name: [3, h, w]."""
     tiles = [[_tile(picture) for picture in pictures] for _, pictures in rows]
     width = MARGIN + max(sum(tile.shape[2] + MARGIN for tile in row) for row in tiles)
     canvas = Image.new("RGB", (width, MARGIN + len(rows) * (TILE + LABEL + MARGIN)), "white")
@@ -108,4 +111,6 @@ def compose(rows: list[tuple[str, list[Tensor]]]) -> Tensor:
 
 def _tile(picture: Tensor) -> Tensor:
     h, w = picture.shape[1:]
-    return F.interpolate(picture[None], (TILE, max(1, round(w * TILE / h))), mode="bilinear", antialias=True)[0].clamp(0, 1)
+    return F.interpolate(picture[None], (TILE, max(1, round(w * TILE / h))), mode="bilinear", antialias=True)[0].clamp(
+        0, 1
+    )

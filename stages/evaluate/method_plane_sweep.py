@@ -1,7 +1,8 @@
-"""The classical baseline: depth by a plane sweep with normalised cross-correlation, drawn as one Gaussian a pixel.
+"""The classical baseline: depth from a plane sweep with normalised cross-correlation, one Gaussian per pixel.
 
-No learning. Each photograph in turn is the reference; the other is warped onto planes of constant depth, and a pixel takes the plane
-where the two agree best (Collins 1996; ZNCC as in any stereo text). What neither photograph explains shows their crossfade.
+Nothing is learned. Each photograph in turn is the reference. The other one is warped onto planes of constant depth, and
+a pixel takes the plane where both agree best (Collins 1996). Pixels that neither photograph explains show the
+crossfade.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from stages.geometry import rays, unproject
 from stages.scene import Cameras, Clip, Gaussians, Views, colours_to_sh
 from stages.splat import draw, near_plane
 
-PLANES = 96
-ZNCC_WINDOW, COLOUR_WINDOW, WIDE_WINDOW = 7, 3, 9  # pixels
-COLOUR_WEIGHT = 4.0  # of the mean absolute difference against (1 - ZNCC) / 2
-UNSEEN_COST = 1.2  # of a plane that leaves the other photograph: worse than any match
-SHARPNESS = 25.0  # of the softmin that places the depth between planes
-NEIGHBOURS = 2  # planes to either side of the best that take part in it
+PLANES = 96  # number of planes, evenly spaced in inverse depth
+ZNCC_WINDOW, COLOUR_WINDOW, WIDE_WINDOW = 7, 3, 9  # sides of the averaging windows, in pixels
+COLOUR_WEIGHT = 4.0  # weight of the mean absolute colour difference, relative to the term (1 - ZNCC) / 2
+UNSEEN_COST = 1.2  # cost of a plane whose point lies outside the other photograph: higher than that of any match
+SHARPNESS = 25.0  # factor in the softmin that interpolates depth between planes
+NEIGHBOURS = 2  # number of planes on either side of the best one that the softmin includes
 SIGMA_PIXELS = 0.6  # standard deviation of a Gaussian, in pixels of its photograph
 
 
 def plane_sweep(near_far: Callable[[Views], Tensor]) -> Method:
-    """The baseline as a method. near_far: gives the depth range [2, 2] (near and far of each view, scene units) of two photographs."""
+    """The baseline as a method. near_far: gives near and far of each photograph, [2, 2], in scene units."""
 
     def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
         gaussians = to_gaussians(context, near_far(context))
@@ -40,7 +41,7 @@ def plane_sweep(near_far: Callable[[Views], Tensor]) -> Method:
 
 
 def to_gaussians(context: Views, near_far: Tensor) -> Gaussians:
-    """One Gaussian a pixel of both photographs, at the swept depth, the less opaque the worse its match."""
+    """One Gaussian per pixel of both photographs, at the swept depth. The worse the match, the lower the opacity."""
     parts = []
     for reference, other in ((0, 1), (1, 0)):
         depth, cost = sweep(context, reference, other, near_far[reference])
@@ -56,7 +57,11 @@ def to_gaussians(context: Views, near_far: Tensor) -> Gaussians:
 
 
 def sweep(context: Views, reference: int, other: int, near_far: Tensor) -> tuple[Tensor, Tensor]:
-    """Depth of the reference photograph [h, w], scene units, and the matching cost there [h, w], about 0 (agrees) to 1.2 (unseen)."""
+    """The depth of the reference photograph [h, w], in scene units, and its matching cost [h, w].
+
+    The cost is about 0 where both photographs agree, and 1.2 where the other one does not see the point.
+    """
+    # The cost of every plane at every pixel, averaged over two windows.
     near, far = near_far.tolist()
     disparities = torch.linspace(1 / far, 1 / near, PLANES)
     image = context.images[reference]
@@ -64,25 +69,30 @@ def sweep(context: Views, reference: int, other: int, near_far: Tensor) -> tuple
     variance = (_mean(image**2, ZNCC_WINDOW) - mean**2).sum(0)
     cost = torch.stack([_cost(image, mean, variance, *_warp(context, reference, other, float(d))) for d in disparities])
     cost = (_mean(cost, WIDE_WINDOW) + _mean(cost, COLOUR_WINDOW)) / 2
-    least, best = cost.min(0)
+    # The depth of the cheapest plane, refined between planes by a softmin over its neighbours.
+    lowest, best = cost.min(0)
     planes = torch.arange(PLANES)[:, None, None]
     weight = torch.softmax(-SHARPNESS * cost, 0) * ((planes - best).abs() <= NEIGHBOURS)
     disparity = (weight * disparities[:, None, None]).sum(0) / weight.sum(0)
-    return median5(1 / disparity), least
+    return median5(1 / disparity), lowest
 
 
-def _cost(image: Tensor, mean: Tensor, variance: Tensor, warped: Tensor, seen: Tensor) -> Tensor:
-    """How badly `warped` [3, h, w] explains `image` [3, h, w], whose window mean and (summed) variance are given. [h, w]."""
+def _cost(image: Tensor, mean: Tensor, variance: Tensor, warped: Tensor, inside: Tensor) -> Tensor:
+    """The cost [h, w] of explaining `image` by `warped`, both [3, h, w].
+
+    mean, variance: window mean and variance (summed over colours) of `image`.
+    inside: where `warped` has a value, [h, w].
+    """
     mean_w, mean_ww, mean_iw = _mean(torch.cat([warped, warped**2, image * warped]), ZNCC_WINDOW).split(3)
     variance_w = (mean_ww - mean_w**2).sum(0)
     covariance = (mean_iw - mean * mean_w).sum(0)
     zncc = covariance / (variance * variance_w).clamp_min(1e-8).sqrt()
     colour = _mean((image - warped).abs().mean(0, keepdim=True), COLOUR_WINDOW)[0]
-    return torch.where(seen, (1 - zncc.clamp(-1, 1)) / 2 + COLOUR_WEIGHT * colour, UNSEEN_COST)
+    return torch.where(inside, (1 - zncc.clamp(-1, 1)) / 2 + COLOUR_WEIGHT * colour, UNSEEN_COST)
 
 
 def _warp(context: Views, reference: int, other: int, disparity: float) -> tuple[Tensor, Tensor]:
-    """The other photograph as the reference would see it on the plane [3, h, w], and where that falls inside it [h, w]."""
+    """The other photograph as the reference sees it on the plane [3, h, w], and where it has a value [h, w]."""
     cameras, image = context.cameras, context.images[other]
     h, w = cameras.size
     relative = (torch.linalg.inv(cameras.c2w[other].double()) @ cameras.c2w[reference].double()).to(image)
@@ -95,14 +105,18 @@ def _warp(context: Views, reference: int, other: int, disparity: float) -> tuple
 
 
 def _mean(images: Tensor, window: int) -> Tensor:
-    """Box mean with zero padding, as sums of shifted images: F.avg_pool2d's numbers, several times as fast. images: [N, h, w]."""
+    """Box mean with zero padding. images: [N, h, w]. Sums of shifted images give F.avg_pool2d's values much faster."""
     h, w = images.shape[1:]
     padded = F.pad(images, (window // 2,) * 4)
-    rows = functools.reduce(torch.Tensor.add_, (padded[:, i : i + h] for i in range(1, window)), padded[:, :h].clone()).div_(window)
-    return functools.reduce(torch.Tensor.add_, (rows[:, :, i : i + w] for i in range(1, window)), rows[:, :, :w].clone()).div_(window)
+    rows = functools.reduce(
+        torch.Tensor.add_, (padded[:, i : i + h] for i in range(1, window)), padded[:, :h].clone()
+    ).div_(window)
+    return functools.reduce(
+        torch.Tensor.add_, (rows[:, :, i : i + w] for i in range(1, window)), rows[:, :, :w].clone()
+    ).div_(window)
 
 
 def median5(image: Tensor) -> Tensor:
-    """Median of each 5 x 5 neighbourhood, edges repeated. image: [h, w]."""
+    """The median of each 5 x 5 neighbourhood, with the edges repeated. image: [h, w]."""
     padded = F.pad(image[None, None], (2, 2, 2, 2), mode="replicate")
     return F.unfold(padded, 5)[0].median(0).values.view(image.shape)

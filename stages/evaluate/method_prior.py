@@ -20,15 +20,18 @@ from stages.render import render
 from stages.scene import Cameras, Clip, Gaussians, Views
 from stages.trajectory import through
 
-FRAMES = 13  # of the clip that a student repairs, where it takes any number: the least; more where more targets are asked for
+FRAMES = 13  # smallest number of frames of a clip that a student repairs; more targets need more frames
 
 
 Prior = Callable[[Views], tuple[Gaussians, Views]]
-"""Two photographs with their cameras -> the scene, and the photographs with the depth that was found in them."""
+"""Two photographs with their cameras -> the Gaussians, and the photographs with their predicted depth."""
 
 
 def open_prior(network: MVSplat, ranges: Callable[[Views], Tensor]) -> Prior:
-    """What the prior makes of photographs with their true cameras, once a case. ranges: their depth ranges, [2, 2]."""
+    """The prior on photographs with their true cameras. It runs once per case.
+
+    ranges: gives their depth ranges, [2, 2].
+    """
 
     def prior(context: Views) -> tuple[Gaussians, Views]:
         prediction = predict(context, ranges(context), network)
@@ -38,12 +41,12 @@ def open_prior(network: MVSplat, ranges: Callable[[Views], Tensor]) -> Prior:
 
 
 def depth_ranges() -> Callable[[Views], Tensor]:
-    """The depth range of each photograph from matches, once a case."""
+    """The depth range of each photograph, from matches. It is computed once per case."""
     return Last(lambda context: near_far_from_cameras(list(context.images), context.cameras))
 
 
 def render_prior(prior: Prior) -> Method:
-    """The prior's Gaussians, rendered: what `videoscene prior` and `render` make, with the true cameras."""
+    """The prior's Gaussians, rendered from the true cameras: what `videoscene prior` and `render` produce."""
 
     def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
         gaussians, _ = prior(context)
@@ -53,10 +56,12 @@ def render_prior(prior: Prior) -> Method:
 
 
 def repair_prior(prior: Prior, student: Student, frames: int | None = None) -> Method:
-    """What `videoscene generate` makes: the render of a clip, repaired. The clip passes the target cameras at frames of its own.
+    """The repaired render: what `videoscene generate` produces.
 
-    frames: of the clip, or None for as few as it takes, 4k + 1.  Where a student repairs the middle of the frames alone, the rest stays
-    the render.
+    The clip passes the target cameras at some of its frames.
+
+    frames: number of frames of the clip, 4k + 1, or None for the smallest that is enough. Where a student repairs only
+    the middle of the frames, the rest shows the render.
     """
 
     def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
@@ -64,42 +69,48 @@ def repair_prior(prior: Prior, student: Student, frames: int | None = None) -> M
         count = frames or max(FRAMES, 4 * math.ceil((len(times) + 1) / 4) + 1)
         path, shown = clip_through(context.cameras, cameras, times, count)
         clip = render(gaussians, path.to(gaussians.means), views=context)
-        whole = paste(repair(clip, context, student), clip)
+        pasted = paste(repair(clip, context, student), clip)
         assert clip.coverage is not None, "a render knows it"
         assert clip.depth is not None, "a render knows it"
-        return Clip(whole[shown], cameras, clip.coverage[shown], depth=clip.depth[shown])
+        return Clip(pasted[shown], cameras, clip.coverage[shown], depth=clip.depth[shown])
 
     return method
 
 
 def clip_through(ends: Cameras, cameras: Cameras, times: Tensor, frames: int) -> tuple[Cameras, list[int]]:
-    """A path of `frames` cameras from one photograph to the other that passes `cameras` as near to their times as can be.
+    """A path of `frames` cameras between the photographs that passes `cameras` as near to their times as possible.
 
-    times: [T], 0 at the first photograph, 1 at the second.  Returns the path and the frame of each of `cameras`.
-    Raises InputError for times outside [0, 1], or more of them than the path has frames.
+    times: [T], 0 at the first photograph and 1 at the second.  Returns the path, and the frame of each of `cameras`.
+    Raises InputError for times outside [0, 1], and for more targets than the path has frames.
     """
+    # Check that the targets fit into the path.
     inner = sorted({float(time) for time in times} - {0.0, 1.0})
     if inner and (inner[0] < 0 or inner[-1] > 1):
-        raise InputError("no clip through the targets", "some lie beyond the photographs", "give targets between the context frames")
+        why, hint = "some lie beyond the photographs", "give targets between the context frames"
+        raise InputError("no clip through the targets", why, hint)
     if len(inner) > frames - 2:
         why = f"{len(inner)} targets, a clip has {frames} frames"
-        raise InputError("no clip through the targets", why, "give fewer targets a case")
-    places = [0, *(round(time * (frames - 1)) for time in inner), frames - 1]
-    for index in range(1, len(places) - 1):
-        places[index] = max(places[index], places[index - 1] + 1)
-    for index in range(len(places) - 2, 0, -1):
-        places[index] = min(places[index], places[index + 1] - 1)
-    place = dict(zip([0.0, *inner, 1.0], places, strict=True))
+        raise InputError("no clip through the targets", why, "give fewer targets per case")
+    # Give every target the frame nearest to its time; move those that share a frame apart.
+    positions = [0, *(round(time * (frames - 1)) for time in inner), frames - 1]
+    for index in range(1, len(positions) - 1):
+        positions[index] = max(positions[index], positions[index - 1] + 1)
+    for index in range(len(positions) - 2, 0, -1):
+        positions[index] = min(positions[index], positions[index + 1] - 1)
+    # Lay the path through these cameras.
+    frame_of = dict(zip([0.0, *inner, 1.0], positions, strict=True))
     targets = {float(time): index for index, time in enumerate(times)}
-    picked = [targets[time] for time in inner]
+    order = [targets[time] for time in inner]
     knots = Cameras(
-        torch.cat([ends.c2w[:1], cameras.c2w[picked], ends.c2w[1:]]), torch.cat([ends.K[:1], cameras.K[picked], ends.K[1:]]), cameras.size
+        torch.cat([ends.c2w[:1], cameras.c2w[order], ends.c2w[1:]]),
+        torch.cat([ends.K[:1], cameras.K[order], ends.K[1:]]),
+        cameras.size,
     )
-    return through(knots, places), [place[float(time)] for time in times]
+    return through(knots, positions), [frame_of[float(time)] for time in times]
 
 
 def paste(repaired: Clip, clip: Clip) -> Tensor:
-    """The frames of `clip` with those of `repaired`, which may show a middle part of them, in their place."""
+    """The frames of `clip`, with those of `repaired` pasted in. The latter may show only a middle part."""
     (h, w), frames = repaired.cameras.size, clip.frames.clone()
     left, top = (clip.cameras.K[0, :2, 2] - repaired.cameras.K[0, :2, 2]).round().long().tolist()
     frames[:, :, top : top + h, left : left + w] = repaired.frames.to(frames)

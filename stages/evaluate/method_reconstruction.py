@@ -1,4 +1,4 @@
-"""Methods of the paper's Table 4, for the two-view protocol: a scene optimised from two views, drawn where neither view was taken."""
+"""The methods of the paper's Table 4: optimise a scene from two photographs, then render new views."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from stages.render import render
 from stages.scene import Cameras, Clip, Gaussians, Views, colours_to_sh
 from stages.trajectory import interpolate
 
-PIXELS_PER_POINT = 4
-RANDOM_OPACITY = 0.1  # what 3DGS starts with
-FRAMES = 49
+PIXELS_PER_POINT = 4  # pixels of a photograph per random point
+RANDOM_OPACITY = 0.1  # opacity of a random point, as in 3DGS
+FRAMES = 49  # number of frames of the clip between the photographs
 
 
 def photographs_only(settings: Settings, ranges: Callable[[Views], Tensor]) -> Method:
-    """3DGS from the two photographs alone: random points in front of both cameras, then optimisation (Kerbl et al. 2023, sec. 7.1)."""
+    """3DGS from the two photographs alone, starting from random points (Kerbl et al. 2023, section 7.1)."""
 
     def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
         h, w = context.cameras.size
@@ -34,9 +34,10 @@ def photographs_only(settings: Settings, ranges: Callable[[Views], Tensor]) -> M
 
 
 def refined_prior(prior: Prior, settings: Settings, student: Student | None = None, frames: int = FRAMES) -> Method:
-    """The prior's Gaussians, refined on the photographs and on the clip between them; without a student the clip is the prior's render.
+    """The prior's Gaussians, refined on the photographs and on the clip between them.
 
-    What `videoscene prior`, `render`, `generate` and `reconstruct` make, with the true cameras.
+    This is what `videoscene prior`, `render`, `generate` and `reconstruct` produce together, with the true cameras.
+    Without a student the clip is the prior's render.
     """
 
     def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
@@ -51,9 +52,9 @@ def refined_prior(prior: Prior, settings: Settings, student: Student | None = No
 
 
 def random_points(context: Views, near_far: Tensor, seed: int, count: int) -> Gaussians:
-    """Points on random pixels of each photograph, in their colour, at random inverse depths; faint, as 3DGS starts.
+    """Faint points on random pixels of each photograph, with their colour, at random inverse depths.
 
-    near_far: [2, 2], camera z range of each photograph, scene units.  count: points a photograph.
+    near_far: [2, 2], range of camera z of each photograph, scene units.  count: number of points per photograph.
     """
     generator = torch.Generator().manual_seed(seed)
     h, w = context.cameras.size
@@ -67,8 +68,10 @@ def random_points(context: Views, near_far: Tensor, seed: int, count: int) -> Ga
         means.append(points @ c2w[:3, :3].T + c2w[:3, 3])
         colours.append(context.images[view].reshape(3, -1).T[pixel])
     mean = torch.cat(means)
-    # Each covers its share of a photograph: sqrt(h w / count) pixels.
+    # Each point covers its share of a photograph: sqrt(h w / count) pixels.
     pixels = (h * w / count) ** 0.5 / float(context.cameras.K[:, 0, 0].mean())
     scales = (distance_to_cameras(mean, context.cameras) * pixels)[:, None].expand(-1, 3)
     quats = mean.new_tensor([1.0, 0, 0, 0]).repeat(len(mean), 1)
-    return Gaussians(mean, scales, quats, mean.new_full((len(mean),), RANDOM_OPACITY), colours_to_sh(torch.cat(colours)))
+    return Gaussians(
+        mean, scales, quats, mean.new_full((len(mean),), RANDOM_OPACITY), colours_to_sh(torch.cat(colours))
+    )

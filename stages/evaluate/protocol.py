@@ -1,7 +1,7 @@
-"""The two-view protocol: a method gets two photographs and all cameras, and makes the frames between; they are compared with the truth.
+"""The two-view protocol: a method gets two photographs and all cameras, and its frames are compared with the truth.
 
-A figure of a case is the mean over its target frames, a figure of a set the mean over its cases, so that long cases do not outweigh
-short ones. Frames are rounded to 8 bits before they are measured, at the full size of the photographs.
+A figure of a case is the mean over its target frames, and a figure of a set is the mean over its cases, so long cases
+do not outweigh short ones. Frames are rounded to 8 bits before they are measured, at the full size of the photographs.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from stages.metrics.fvd import clip_features
 from stages.metrics.image import as_stored, psnr, psnr_of_part
 from stages.scene import Cameras
 
-FVD_FRAMES = 11  # of a clip: two context frames and nine targets between them, the length of most cases
-SEEN = 0.5  # coverage from which a pixel counts as seen
+FVD_FRAMES = 11  # number of frames of a clip for FVD: two context frames and nine targets, the length of most cases
+SEEN = 0.5  # a pixel counts as seen if its coverage is at least this
 
 PROTOCOL = {
     "name": "two-view",
@@ -34,22 +34,30 @@ PROTOCOL = {
     "frames": "rounded to 8 bits before measuring",
     "mean": "over the target frames of a case, then over cases",
     "psnr": "dB, peak 1, mean squared error over all pixels and channels",
-    "ssim": "Gaussian window 11, sigma 1.5, sample covariance, whole windows, mean over RGB (scikit-image's, as pixelSplat sets it)",
+    "ssim": (
+        "Gaussian window 11, sigma 1.5, sample covariance, whole windows, mean over RGB (scikit-image's, as "
+        "pixelSplat sets it)"
+    ),
     "lpips": "version 0.1, VGG16 and AlexNet, at full size",
-    "generate": "the clip that a student repairs passes the targets; it has 13 frames, or as many more as it takes (cogvideox-5b: 49)",
-    "seconds": "of the method; what the prior predicts is shared, and counts for the first method of a case that needs it",
+    "generate": (
+        "the repaired clip passes the targets and has 13 frames, or more if targets need them (cogvideox-5b: 49)"
+    ),
+    "seconds": "of the method; the prior's prediction is shared and counts for the first method that needs it",
     "fvd clips": f"cases of at least {FVD_FRAMES} frames, {FVD_FRAMES} of them evenly, context frames included",
-    "coverage": f"pixels that the method's Gaussians cover by {SEEN} or more are seen, the others invented; pooled over a case",
+    "coverage": (
+        f"pixels with a coverage of {SEEN} or more are seen, all others invented; all pixels of a case together"
+    ),
     "context psnr": "the method's own frames at the two context cameras against the photographs",
 }
 
 
 @dataclass(frozen=True)
-class Made:
-    """What a method made of a case.
+class MethodResult:
+    """The frames of a method for one case.
 
-    frames: [2 + T, 3, h, w], 8-bit values, at the context cameras and then the targets.  cameras: the 2 + T that the method was given.
-    coverage, depth: [2 + T, h, w] as of a Clip, or None.
+    frames: [2 + T, 3, h, w], 8-bit values, at the context cameras and then the targets.
+    cameras: the same 2 + T cameras.
+    coverage, depth: [2 + T, h, w] as in `Clip`, or None.
     """
 
     frames: Tensor
@@ -59,30 +67,35 @@ class Made:
     depth: Tensor | None
 
 
-def make(task: Task, method: Method) -> Made:
-    """Run a method on a task. Raises RunError if its frames are of another number or size, or not finite."""
+def make(task: Task, method: Method) -> MethodResult:
+    """Run a method on a task. Raises RunError if its frames have a wrong number or size, or are not finite."""
     cameras = Cameras(
-        torch.cat([task.context.cameras.c2w, task.cameras.c2w]), torch.cat([task.context.cameras.K, task.cameras.K]), task.cameras.size
+        torch.cat([task.context.cameras.c2w, task.cameras.c2w]),
+        torch.cat([task.context.cameras.K, task.cameras.K]),
+        task.cameras.size,
     )
     start = time.perf_counter()
     clip = method(task.context, cameras, torch.cat([torch.tensor([0.0, 1.0]), task.times]))
     seconds = time.perf_counter() - start
     wanted = (len(cameras), 3, *cameras.size)
     if clip.frames.shape != wanted:
-        raise RunError("the method failed", f"it made {tuple(clip.frames.shape)} frames for {wanted}", "report this")
+        raise RunError("the method failed", f"it gave frames {tuple(clip.frames.shape)}, not {wanted}", "report this")
     if not torch.isfinite(clip.frames).all():
         raise RunError("the method failed", "its frames hold NaN or infinite values", "report this")
-    return Made(as_stored(clip.frames), clip.coverage, seconds, cameras, clip.depth)
+    return MethodResult(as_stored(clip.frames), clip.coverage, seconds, cameras, clip.depth)
 
 
-def compare(case: Case, task: Task, made: Mapping[str, Made], instruments: Instruments) -> dict[str, dict[str, Any]]:
-    """Measure what several methods made of one case; they share the work on the truth.
+def compare(
+    case: Case, task: Task, results: Mapping[str, MethodResult], instruments: Instruments
+) -> dict[str, dict[str, Any]]:
+    """Measure the results of several methods for one case. They share the work on the truth.
 
-    Returns method -> record, as it goes to JSON: the case, a figure a target frame, their means, PSNR at the context cameras, I3D logits
-    of clip and truth where the clip is long enough. An infinite PSNR (equal images) is null, a metric without its network "n/a".
+    Returns method -> record, in the form for JSON: the case, one figure per target frame, their means, PSNR at the
+    context cameras, and I3D logits of clip and truth where the clip is long enough. An infinite PSNR (equal images) is
+    null; a metric without its network is "n/a".
     """
-    methods = list(made)
-    targets = torch.stack([made[name].frames[2:] for name in methods])
+    methods = list(results)
+    targets = torch.stack([results[name].frames[2:] for name in methods])
     figures: dict[str, Any] = {}
     for metric, function in instruments.metrics.items():
         if function is None:
@@ -90,7 +103,7 @@ def compare(case: Case, task: Task, made: Mapping[str, Made], instruments: Instr
             continue
         values = torch.stack([function(targets[:, t], truth) for t, truth in enumerate(task.truth)])  # [T, M]
         figures[metric] = {name: values[:, m].tolist() for m, name in enumerate(methods)}
-    features = _features(task, made, instruments)
+    features = _features(task, results, instruments)
     return {
         name: {
             "method": name,
@@ -99,11 +112,11 @@ def compare(case: Case, task: Task, made: Mapping[str, Made], instruments: Instr
             "kind": case.kind,
             "context": list(case.context),
             "target": list(case.targets),
-            "seconds": round(made[name].seconds, 3),
+            "seconds": round(results[name].seconds, 3),
             "mean": {metric: _mean(figures[metric][name]) for metric in figures},
             "frames": {metric: _finite(figures[metric][name]) for metric in figures},
-            "context psnr": _finite(psnr(made[name].frames[:2], task.context.images).tolist()),
-            "coverage": _split(made[name], task.truth),
+            "context psnr": _finite(psnr(results[name].frames[:2], task.context.images).tolist()),
+            "coverage": _split(results[name], task.truth),
             "i3d": features and {"made": features[name], "truth": features["truth"]},
         }
         for name in methods
@@ -121,24 +134,30 @@ def _mean(values: list[float] | str) -> float | str | None:
     return mean if math.isfinite(mean) else None
 
 
-def _split(made: Made, truth: Tensor) -> dict[str, float | None] | None:
-    """Coverage and PSNR of seen and of invented pixels, the targets of a case together, None where there are none or all are exact.
+def _split(result: MethodResult, truth: Tensor) -> dict[str, float | None] | None:
+    """Coverage, and PSNR of seen and of invented pixels, over all targets of a case together.
 
-    None if the method does not tell its coverage.
+    A PSNR is None where there are no such pixels or all are exact. The result is None if the method gives no coverage.
     """
-    if made.coverage is None:
+    if result.coverage is None:
         return None
-    frames, seen = made.frames[2:], made.coverage[2:] >= SEEN
+    frames, seen = result.frames[2:], result.coverage[2:] >= SEEN
     share = float(seen.double().mean())
     parts = {name: psnr_of_part(frames, truth, mask) for name, mask in (("psnr seen", seen), ("psnr invented", ~seen))}
-    return {"seen": share} | {name: value if value is not None and math.isfinite(value) else None for name, value in parts.items()}
+    return {"seen": share} | {
+        name: value if value is not None and math.isfinite(value) else None for name, value in parts.items()
+    }
 
 
-def _features(task: Task, made: Mapping[str, Made], instruments: Instruments) -> dict[str, list[float]] | None:
-    """I3D logits of each method's clip and of the true one, in the order of time; None without the network or enough frames."""
+def _features(
+    task: Task, results: Mapping[str, MethodResult], instruments: Instruments
+) -> dict[str, list[float]] | None:
+    """I3D logits of each method's clip and of the true clip, by time. None without network or enough frames."""
     order = torch.cat([torch.tensor([0.0, 1.0]), task.times]).argsort()
     if instruments.i3d is None or len(order) < FVD_FRAMES:
         return None
     order = order[torch.linspace(0, len(order) - 1, FVD_FRAMES).round().long()]
-    clips = {name: each.frames for name, each in made.items()} | {"truth": torch.cat([task.context.images, task.truth])}
+    clips = {name: result.frames for name, result in results.items()} | {
+        "truth": torch.cat([task.context.images, task.truth])
+    }
     return {name: clip_features(instruments.i3d, frames[order]).tolist() for name, frames in clips.items()}

@@ -1,6 +1,7 @@
-"""Published test sets as two-view scenes: RealEstate10K and ACID in pixelSplat's chunks, Mip-NeRF 360, Tanks and Temples in COLMAP folders.
+"""Published test sets as two-view scenes: RealEstate10K and ACID in pixelSplat's chunks, and COLMAP folders.
 
-A scene is unpacked into the folder that stages/evaluate/cases.py reads, with the frames that its cases use and no others.
+COLMAP folders are those of Mip-NeRF 360 and of Tanks and Temples. Unpacking writes the folder that cases.py reads, with
+only the frames that its cases use.
 """
 
 from __future__ import annotations
@@ -27,47 +28,64 @@ from stages.files.transforms import write_transforms
 from stages.geometry import crop_intrinsics, resize_intrinsics
 from stages.scene import Cameras
 
-SQUARE = 256  # px: pixelSplat's and MVSplat's size for RealEstate10K and ACID
-SHORT_SIDE = 256  # px, of COLMAP scenes
-SOURCE = "source.json"  # in an unpacked scene: what it was made of
-STRIDE, CASES = 8, 3  # without an index: the photographs are test images (every 8th, as Mip-NeRF 360 holds them out) that follow each other
+SQUARE = 256  # side in pixels of RealEstate10K and ACID images, as in pixelSplat and MVSplat
+SHORT_SIDE = 256  # short side in pixels of COLMAP images
+SOURCE = "source.json"  # file in an unpacked scene that records its source
+# Cases without an index: the photographs are consecutive test images, and every 8th image is one, as in Mip-NeRF 360.
+STRIDE, CASES = 8, 3  # distance of test images, largest number of cases
 
 PROTOCOL = {
     "chunks": f"covered by {SQUARE} x {SQUARE} (Lanczos) and cut at the centre, as pixelSplat does; cases of its index",
-    "colmap": f"images_N of the least size that still has a short side of {SHORT_SIDE}, resized to that, sides cut to multiples of 16",
-    "colmap cases": f"those of an index, or {CASES} evenly spaced pairs of images {STRIDE} apart in order of name, targets those between",
+    "colmap": (
+        f"images_N of the least size that still has a short side of {SHORT_SIDE}, resized to that, sides cut to "
+        "multiples of 16"
+    ),
+    "colmap cases": (
+        f"those of an index, or {CASES} evenly spaced pairs of images {STRIDE} apart in order of name, targets those "
+        "between"
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A case of an index: the frames given and the frames to make."""
+    """A case of an index: its context frames and its target frames."""
 
     context: tuple[int, int]
     targets: tuple[int, ...]
 
     @property
     def frames(self) -> list[int]:
-        """All of them once, in order."""
+        """All frames of the case, sorted, each once."""
         return sorted({*self.context, *self.targets})
 
     def case(self, kind: str, frames: list[int]) -> dict[str, Any]:
-        """As it stands in pairs.json, where frames are counted among those that were unpacked."""
+        """The case for pairs.json, with indices into `frames`, the frames that were unpacked."""
         first, second = self.context
         times = [(target - first) / (second - first) for target in self.targets]
-        places = {frame: place for place, frame in enumerate(frames)}
-        context, target = ([places[frame] for frame in group] for group in (self.context, self.targets))
-        return {"kind": kind, "context": context, "target": target, "times": times, "frames": [*self.context, *self.targets]}
+        positions = {frame: position for position, frame in enumerate(frames)}
+        context, target = ([positions[frame] for frame in group] for group in (self.context, self.targets))
+        return {
+            "kind": kind,
+            "context": context,
+            "target": target,
+            "times": times,
+            "frames": [*self.context, *self.targets],
+        }
 
 
 def read_index(path: Path) -> dict[str, Entry]:
-    """pixelSplat's evaluation index: scene -> {"context": [i, j], "target": [...]}; scenes without a case (null) are left out.
+    """Read pixelSplat's evaluation index: scene -> {"context": [i, j], "target": [...]}. Null scenes are left out.
 
-    Raises InputError when it is malformed or names no case.
+    Raises InputError when the file is malformed or has no case.
     """
     index = read_json(path)
     if not isinstance(index, dict):
-        raise InputError(f"cannot use {path}", "it is not a mapping of scenes", 'give {"SCENE": {"context": [i, j], "target": [...]}}')
+        raise InputError(
+            f"cannot use {path}",
+            "it is not a mapping of scenes",
+            'give {"SCENE": {"context": [i, j], "target": [...]}}',
+        )
     entries = {name: _entry(path, name, value) for name, value in index.items() if value is not None}
     if not entries:
         raise InputError(f"cannot use {path}", "it has no cases", "give an evaluation index of pixelSplat")
@@ -78,16 +96,23 @@ def _entry(path: Path, name: str, value: Any) -> Entry:
     try:
         context, targets = tuple(value["context"]), tuple(value["target"])
     except (KeyError, TypeError) as error:
-        raise InputError(f"cannot use {path}", f"{name} lacks {error}", 'each scene has "context" and "target"') from error
+        raise InputError(
+            f"cannot use {path}", f"{name} lacks {error}", 'each scene has "context" and "target"'
+        ) from error
     frames = (*context, *targets)
-    if len(context) != 2 or context[0] == context[1] or not targets or not all(type(frame) is int and frame >= 0 for frame in frames):
+    if (
+        len(context) != 2
+        or context[0] == context[1]
+        or not targets
+        or not all(type(frame) is int and frame >= 0 for frame in frames)
+    ):
         why = f"{name} has context {list(context)} and target {list(targets)}"
         raise InputError(f"cannot use {path}", why, "give two different context frames and at least one target")
     return Entry((context[0], context[1]), targets)
 
 
 def unpack_recording(recording: Recording, entry: Entry, kind: str, folder: Path) -> None:
-    """Write a scene of a chunk as a two-view scene. Raises InputError when it has not the frames of the entry, or one is damaged."""
+    """Write a scene of a chunk as a two-view scene. Raises InputError when a frame is missing or damaged."""
 
     def load(frames: list[int]) -> tuple[list[Tensor], list[Tensor], Tensor]:
         images, Ks = [], []
@@ -100,15 +125,19 @@ def unpack_recording(recording: Recording, entry: Entry, kind: str, folder: Path
         return images, Ks, recording.c2w[frames]
 
     def content(frame: int) -> bytes:
-        return b"".join(part[frame].numpy().tobytes() for part in (recording.encoded, recording.intrinsics, recording.c2w))
+        return b"".join(
+            part[frame].numpy().tobytes() for part in (recording.encoded, recording.intrinsics, recording.c2w)
+        )
 
     _unpack(recording.key, len(recording), [entry], kind, folder, load, content)
 
 
 def unpack_colmap(scene: Path, entries: list[Entry] | None, kind: str, folder: Path) -> None:
-    """Write a COLMAP scene (sparse/0 and images or images_N) as a two-view scene. entries: None takes pairs of test images.
+    """Write a COLMAP scene (sparse/0, and images or images_N) as a two-view scene.
 
-    Raises InputError when the model or an image cannot be read, or there are too few.
+    entries: None for pairs of test images.
+
+    Raises InputError when the model or an image cannot be read, or there are too few images.
     """
     cameras, names, _ = read_colmap(scene)
     order = sorted(range(len(names)), key=lambda index: names[index])
@@ -136,21 +165,26 @@ def unpack_colmap(scene: Path, entries: list[Entry] | None, kind: str, folder: P
 
 
 def held_out_pairs(count: int) -> list[Entry]:
-    """Up to CASES pairs of following test images among `count` images, evenly; the images between are the targets."""
+    """Up to CASES evenly spaced pairs of consecutive test images among `count`. Images between are targets."""
     starts = list(range(0, count - STRIDE, STRIDE))
     picked = sorted({starts[round(k * (len(starts) - 1) / max(1, CASES - 1))] for k in range(CASES)}) if starts else []
     return [Entry((start, start + STRIDE), tuple(range(start + 1, start + STRIDE))) for start in picked]
 
 
 def images_folder(scene: Path, name: str) -> Path:
-    """The folder of images in which `name` is smallest but not below SHORT_SIDE; else the largest there is. Raises InputError if none."""
+    """The folder with the smallest version of the image `name` that is not below SHORT_SIDE, else with the largest.
+
+    Raises InputError if no folder has the image.
+    """
     sizes = {}
     for folder in sorted(scene.glob("images*")):
         if (folder / name).is_file():
             with Image.open(folder / name) as image:
                 sizes[folder] = min(image.size)
     if not sizes:
-        raise InputError(f"cannot use {scene}", f"{name} is in none of its images folders", "give the scene with images or images_N")
+        raise InputError(
+            f"cannot use {scene}", f"{name} is in none of its images folders", "give the scene with images or images_N"
+        )
     enough = {folder: side for folder, side in sizes.items() if side >= SHORT_SIDE}
     return min(enough, key=lambda folder: enough[folder]) if enough else max(sizes, key=lambda folder: sizes[folder])
 
@@ -161,31 +195,46 @@ def is_colmap(folder: Path) -> bool:
 
 
 def cover(image: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
-    """Resize to cover the square and cut its centre, 8-bit Lanczos, as pixelSplat's rescale_and_crop. image: [3, h, w].  K: [3, 3], px."""
+    """Resize an image to cover the square and crop its centre, as pixelSplat's rescale_and_crop (8-bit Lanczos).
+
+    image: [3, h, w].  K: [3, 3], pixels.
+    """
     old = (image.shape[1], image.shape[2])
     scale = SQUARE / min(old)
     new = (round(old[0] * scale), round(old[1] * scale))
-    pixels = Image.fromarray((image * 255).round().byte().permute(1, 2, 0).numpy()).resize((new[1], new[0]), Image.Resampling.LANCZOS)
+    pixels = Image.fromarray((image * 255).round().byte().permute(1, 2, 0).numpy()).resize(
+        (new[1], new[0]), Image.Resampling.LANCZOS
+    )
     top, left = (new[0] - SQUARE) // 2, (new[1] - SQUARE) // 2
-    cut = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[:, top : top + SQUARE, left : left + SQUARE]
-    return cut.float() / 255, crop_intrinsics(resize_intrinsics(K, old, new), left, top)
+    square = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[:, top : top + SQUARE, left : left + SQUARE]
+    return square.float() / 255, crop_intrinsics(resize_intrinsics(K, old, new), left, top)
 
 
 Load = Callable[[list[int]], tuple[list[Tensor], list[Tensor], Tensor]]
+"""Frame indices -> images, intrinsics, camera-to-world poses."""
 
 
-def _unpack(name: str, count: int, entries: list[Entry], kind: str, folder: Path, load: Load, content: Callable[[int], bytes]) -> None:
-    """Write the frames of the entries, unless they are there. content: what a frame is made of, image and camera."""
+def _unpack(
+    name: str, count: int, entries: list[Entry], kind: str, folder: Path, load: Load, content: Callable[[int], bytes]
+) -> None:
+    """Write the frames of the entries, unless they are up to date.
+
+    content: image and camera of a frame, as bytes to hash.
+    """
+    # Return if the scene was unpacked from the same content before.
     frames = sorted({frame for entry in entries for frame in entry.frames})
     if frames[-1] >= count:
-        raise InputError(f"cannot use {name}", f"its case names frame {frames[-1]}, it has {count}", "give the index of this set")
+        raise InputError(
+            f"cannot use {name}", f"its case names frame {frames[-1]}, it has {count}", "give the index of this set"
+        )
     pairs = json.dumps([entry.case(kind, frames) for entry in entries], indent=1)
-    made_of = hashlib.sha256(pairs.encode())
+    digest = hashlib.sha256(pairs.encode())
     for frame in frames:
-        made_of.update(content(frame))
-    source = json.dumps({"protocol": PROTOCOL, "sha256": made_of.hexdigest()})
+        digest.update(content(frame))
+    source = json.dumps({"protocol": PROTOCOL, "sha256": digest.hexdigest()})
     if (folder / SOURCE).is_file() and (folder / SOURCE).read_text() == source:
         return
+    # Read the frames and write the scene.
     images, Ks, c2w = load(frames)
     if len({image.shape for image in images}) > 1:
         raise InputError(f"cannot use {name}", "its images differ in size", "give images of one size")

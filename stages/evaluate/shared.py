@@ -1,4 +1,4 @@
-"""What several methods of a case need is computed once."""
+"""A cache, so that methods of the same case share what they need."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ R = TypeVar("R")
 
 
 class Last(Generic[R]):
-    """A function of the two photographs that keeps its last result. The photographs are told apart by identity."""
+    """A function of the two photographs that remembers its last result. Photographs are compared by identity."""
 
     def __init__(self, function: Callable[[Views], R]) -> None:
         self._function = function

@@ -1,4 +1,4 @@
-"""Means of many two-view records, and the distances of sets that no single case has."""
+"""Means over many two-view records, and the distances between sets of clips."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ Figure = float | str | None
 
 
 def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Figures of one method, for each kind of case and for all of them.
+    """The figures of one method, for each kind of case and for all cases.
 
-    Returns kind -> {"cases": number, "mean": {metric: mean of the case means, "fvd", "kvd"}, "clips": number behind fvd and kvd,
-    "context psnr": {"mean", "worst"}, "coverage": means over the cases that tell it, "seconds": mean}.
-    None is an infinite PSNR, "n/a" what could not be measured.
+    Returns kind -> {"cases": number, "mean": {metric: mean of the case means, "fvd", "kvd"}, "clips": number of clips
+    in fvd and kvd, "context psnr": {"mean", "worst"}, "coverage": means over the cases that have it, "seconds": mean}.
+    None stands for an infinite PSNR, "n/a" for what could not be measured.
     """
-    kinds = {kind: [record for record in records if record["kind"] == kind] for kind in sorted({record["kind"] for record in records})}
+    kinds = {
+        kind: [record for record in records if record["kind"] == kind]
+        for kind in sorted({record["kind"] for record in records})
+    }
     return {kind: _of_one_kind(group) for kind, group in (kinds | {"all": list(records)}).items() if group}
 
 
@@ -32,7 +35,10 @@ def _of_one_kind(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "cases": len(records),
         "mean": means | _distances(clips),
         "clips": len(clips),
-        "context psnr": {"mean": mean(context), "worst": min((value for value in context if value is not None), default=None)},
+        "context psnr": {
+            "mean": mean(context),
+            "worst": min((value for value in context if value is not None), default=None),
+        },
         "coverage": _coverage([record["coverage"] for record in records if record["coverage"]]),
         "seconds": mean(record["seconds"] for record in records),
     }
@@ -48,14 +54,14 @@ def _distances(clips: Sequence[Mapping[str, list[float]]]) -> dict[str, Figure]:
 def _coverage(splits: Sequence[Mapping[str, float | None]]) -> dict[str, float] | None:
     if not splits:
         return None
-    known = {name: [value for split in splits if (value := split[name]) is not None] for name in splits[0]}
-    return {name: sum(values) / len(values) for name, values in known.items() if values}
+    present = {name: [value for split in splits if (value := split[name]) is not None] for name in splits[0]}
+    return {name: sum(values) / len(values) for name, values in present.items() if values}
 
 
 def mean(values: Iterable[Figure]) -> Figure:
-    """The mean, or "n/a" or None (infinite) if one of them is."""
-    found = list(values)
-    if NOT_AVAILABLE in found:
+    """The mean. It is "n/a" if a value is, and None (infinite) if a value is or there are none."""
+    listed = list(values)
+    if NOT_AVAILABLE in listed:
         return NOT_AVAILABLE
-    numbers = [value for value in found if isinstance(value, float)]
-    return sum(numbers) / len(numbers) if len(numbers) == len(found) and numbers else None
+    numbers = [value for value in listed if isinstance(value, float)]
+    return sum(numbers) / len(numbers) if len(numbers) == len(listed) and numbers else None

@@ -1,4 +1,4 @@
-"""Our figures in the form of the paper's tables, with the paper's own beside them, marked as quoted."""
+"""Our figures in the form of the paper's tables, next to the paper's own, which are marked as quoted."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ QUOTED, OURS = "quoted", "ours"
 ABSENT = "n/a: " + ", ".join(
     f"{name} needs {VBENCH[name]}" for name in ("aesthetic quality", "subject consistency", "background consistency")
 )
-# What Table 4 calls our methods.
+# Names of our methods in Table 4.
 TABLE_4_ROWS = {"photographs": "3DGS (photographs)", "reconstruct": "VideoScene (reconstruct)"}
 
 
 @dataclass(frozen=True)
 class Table:
-    """name: of its file.  title: what it shows and how far it can be compared.  header and rows: cells as text."""
+    """A table of text cells.
+
+    name: of its file.  title: what it shows, and how far it can be compared.
+    """
 
     name: str
     title: str
@@ -27,86 +30,133 @@ class Table:
     rows: Sequence[Sequence[str]]
 
     def markdown(self) -> str:
-        """As a Markdown section."""
+        """The table as a Markdown section."""
         lines = [self.header, ["---"] * len(self.header), *self.rows]
         return f"## {self.title}\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
     def csv(self) -> str:
-        """As comma-separated lines."""
-        return "\n".join(",".join(f'"{cell}"' if "," in cell else cell for cell in line) for line in (self.header, *self.rows)) + "\n"
+        """The table as comma-separated lines."""
+        return (
+            "\n".join(
+                ",".join(f'"{cell}"' if "," in cell else cell for cell in line) for line in (self.header, *self.rows)
+            )
+            + "\n"
+        )
 
 
 def tables(metrics: Mapping[str, Any]) -> list[Table]:
-    """All tables. metrics: the metrics.json of the two-view protocol."""
+    """All tables of a report. metrics: metrics.json of the two-view protocol."""
     summary, steps = metrics["summary"], _steps(metrics)
     unposed = [_unposed(metrics["unposed"])] if "unposed" in metrics else []
-    return [_results(summary), *unposed, _videos(summary, steps), _acid(), _ablation(summary), _views(summary), _seconds(summary)]
+    return [
+        _results(summary),
+        *unposed,
+        _videos(summary, steps),
+        _acid(),
+        _ablation(summary),
+        _views(summary),
+        _seconds(summary),
+    ]
 
 
 def comparison(reports: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Several reports side by side, such as those of the students of an ablation, below the paper's.
+    """Several reports side by side, such as those of an ablation's students, below the paper's rows.
 
-    reports: the metrics.json of the two-view protocol, by name.
+    reports: metrics.json of the two-view protocol, by name.
     """
     names = ("fvd", "psnr", "ssim", "lpips vgg")
-    rows = [[name, QUOTED, "1", NOT_AVAILABLE, _cell("fvd", row[0]), *[NOT_AVAILABLE] * 3] for name, row in paper_figures.TABLE_3.items()]
+    rows = [
+        [name, QUOTED, "1", NOT_AVAILABLE, _cell("fvd", row[0]), *[NOT_AVAILABLE] * 3]
+        for name, row in paper_figures.TABLE_3.items()
+    ]
     for report, metrics in reports.items():
         steps = _steps(metrics)
         for method, kinds in metrics["summary"].items():
             cells = [_cell(name, kinds["all"]["mean"][name]) for name in names]
             rows.append([report, method, steps.get(method, NOT_AVAILABLE), str(kinds["all"]["cases"]), *cells])
     header = ["variant", "method", "steps", "cases", "FVD", "PSNR", "SSIM", "LPIPS-VGG"]
-    return Table("comparison", "Table 3: ablation (ours: means over the cases of each report; the paper's are of other data)", header, rows)
+    return Table(
+        "comparison",
+        "Table 3: ablation (ours: means over the cases of each report; the paper's are of other data)",
+        header,
+        rows,
+    )
 
 
 def _steps(metrics: Mapping[str, Any]) -> dict[str, str]:
-    """Steps of the sampler by method, where there is one."""
+    """The number of sampler steps of each method that has them."""
     return {case["method"]: str(case["student"]["steps"]) for case in metrics.get("cases", []) if case.get("student")}
 
 
 def _results(summary: Mapping[str, Any]) -> Table:
-    """Everything that the two-view protocol measures."""
+    """All figures of the two-view protocol."""
     metrics = list(next(iter(next(iter(summary.values())).values()))["mean"])
     rows = []
     for method, kinds in summary.items():
         for kind, means in kinds.items():
             context = means["context psnr"]
             cells = [_cell(name, means["mean"][name]) for name in metrics]
-            rows.append([method, kind, str(means["cases"]), *cells, _cell("psnr", context["mean"]), _cell("psnr", context["worst"])])
+            rows.append(
+                [
+                    method,
+                    kind,
+                    str(means["cases"]),
+                    *cells,
+                    _cell("psnr", context["mean"]),
+                    _cell("psnr", context["worst"]),
+                ]
+            )
     header = ["method", "cases of kind", "cases", *metrics, "psnr at the inputs", "worst"]
     return Table("results", "Two-view protocol: means over cases", header, rows)
 
 
 def _unposed(cost: Mapping[str, Any]) -> Table:
-    """Each method with true and with estimated cameras."""
+    """Each method with true cameras and with estimated ones."""
     rows = []
     for method, kinds in cost.items():
-        for kind, found in kinds.items():
+        for kind, record in kinds.items():
             figures = [
-                _cell("psnr", found[cases][how]["psnr"]) if found[cases][how] else NOT_AVAILABLE
+                _cell("psnr", record[cases][how]["psnr"]) if record[cases][how] else NOT_AVAILABLE
                 for cases in ("all", "both")
                 for how in ("posed", "unposed")
             ]
-            off = [_cell(name, found["off"].get(name, NOT_AVAILABLE)) for name in ("rotation error", "translation error", "focal ratio")]
-            rows.append([method, kind, f"{found['found']} of {found['cases']}", *figures, *off])
-    header = ["method", "cases of kind", "cameras found", "PSNR, true cameras", "estimated", "PSNR where found, true cameras", "estimated"]
-    title = "Without cameras: estimated from the two photographs; where none are found the crossfade counts; errors are medians, degrees"
+            off = [
+                _cell(name, record["off"].get(name, NOT_AVAILABLE))
+                for name in ("rotation error", "translation error", "focal ratio")
+            ]
+            rows.append([method, kind, f"{record['found']} of {record['cases']}", *figures, *off])
+    header = [
+        "method",
+        "cases of kind",
+        "cameras found",
+        "PSNR, true cameras",
+        "estimated",
+        "PSNR where found, true cameras",
+        "estimated",
+    ]
+    title = "Without cameras: estimated from the two photographs, or else the crossfade counts; median errors, degrees"
     return Table("unposed", title, [*header, "rotation error", "translation error", "focal ratio"], rows)
 
 
 def _videos(summary: Mapping[str, Any], steps: Mapping[str, str]) -> Table:
     numbers = paper_figures.TABLE_1.items()
-    quoted = [[name, QUOTED, str(number), *_vbench(row)] for name, by_steps in numbers for number, row in by_steps.items()]
+    quoted = [
+        [name, QUOTED, str(number), *_vbench(row)] for name, by_steps in numbers for number, row in by_steps.items()
+    ]
     ours = [[method, OURS, steps.get(method, NOT_AVAILABLE), *_our_video(kinds)] for method, kinds in summary.items()]
     theirs = "the paper's: RealEstate10K, FVD by features that it does not state"
     title = f"Table 1: video quality (ours: the cases of this report; {theirs}; {ABSENT})"
-    return Table("table1", title, ["method", "source", "steps", "FVD", "aesthetic", "subject", "background"], quoted + ours)
+    return Table(
+        "table1", title, ["method", "source", "steps", "FVD", "aesthetic", "subject", "background"], quoted + ours
+    )
 
 
 def _acid() -> Table:
     numbers = paper_figures.TABLE_2.items()
     rows = [[name, QUOTED, str(steps), *_vbench(row)] for name, by_steps in numbers for steps, row in by_steps.items()]
-    return Table("table2", "Table 2: ACID", ["method", "source", "steps", "FVD", "aesthetic", "subject", "background"], rows)
+    return Table(
+        "table2", "Table 2: ACID", ["method", "source", "steps", "FVD", "aesthetic", "subject", "background"], rows
+    )
 
 
 def _ablation(summary: Mapping[str, Any]) -> Table:
@@ -119,7 +169,12 @@ def _ablation(summary: Mapping[str, Any]) -> Table:
 
 def _views(summary: Mapping[str, Any]) -> Table:
     quoted = [
-        [name, QUOTED, data, *(_cell(metric, value) for metric, value in zip(("psnr", "ssim", "lpips"), row, strict=True))]
+        [
+            name,
+            QUOTED,
+            data,
+            *(_cell(metric, value) for metric, value in zip(("psnr", "ssim", "lpips"), row, strict=True)),
+        ]
         for name, both in paper_figures.TABLE_4.items()
         for data, row in zip(("Mip-NeRF 360", "Tanks and Temples"), both, strict=True)
     ]
@@ -138,24 +193,44 @@ def _views(summary: Mapping[str, Any]) -> Table:
 
 
 def _seconds(summary: Mapping[str, Any]) -> Table:
-    quoted = [[name, QUOTED, f"{seconds:.2f}", str(frames)] for name, (seconds, frames) in paper_figures.TABLE_6.items()]
+    quoted = [
+        [name, QUOTED, f"{seconds:.2f}", str(frames)] for name, (seconds, frames) in paper_figures.TABLE_6.items()
+    ]
     ours = [[method, OURS, _cell("seconds", kinds["all"]["seconds"]), "one case"] for method, kinds in summary.items()]
     title = "Table 6: seconds (ours on the machine of this report, the paper's on its own)"
     return Table("table6", title, ["method", "source", "seconds", "frames"], quoted + ours)
 
 
 def benchmark_tables(benchmark: Mapping[str, Any]) -> list[Table]:
-    """Tables 6 and 7 of a benchmark.json: seconds and memory of each stage on one machine, the paper's beside them."""
+    """Tables 6 and 7 from a benchmark.json: seconds and memory of each stage on one machine, next to the paper's."""
     machine, stages, frames = benchmark["machine"], benchmark["stages"], str(benchmark["workload"]["frames"])
-    place = f"{machine['processor']}, {machine['cores']} cores, {machine['device']}"
+    machine_name = f"{machine['processor']}, {machine['cores']} cores, {machine['device']}"
     clip = [figures for stage, figures in stages.items() if stage != "reconstruct"]
-    rows = [[name, QUOTED, NOT_AVAILABLE, f"{seconds:.2f}", str(count)] for name, (seconds, count) in paper_figures.TABLE_6.items()]
-    rows += [[stage, OURS, *(f"{figures[kind]:.2f}" for kind in ("cold", "warm")), frames] for stage, figures in stages.items()]
-    rows.append(["two photographs to a video", OURS, *(f"{sum(each[kind] for each in clip):.2f}" for kind in ("cold", "warm")), frames])
-    seconds = Table("table6-benchmark", f"Table 6: seconds (ours on {place})", ["method", "source", "cold", "warm", "frames"], rows)
+    rows = [
+        [name, QUOTED, NOT_AVAILABLE, f"{seconds:.2f}", str(count)]
+        for name, (seconds, count) in paper_figures.TABLE_6.items()
+    ]
+    rows += [
+        [stage, OURS, *(f"{figures[kind]:.2f}" for kind in ("cold", "warm")), frames]
+        for stage, figures in stages.items()
+    ]
+    rows.append(
+        [
+            "two photographs to a video",
+            OURS,
+            *(f"{sum(figures[kind] for figures in clip):.2f}" for kind in ("cold", "warm")),
+            frames,
+        ]
+    )
+    seconds = Table(
+        "table6-benchmark",
+        f"Table 6: seconds (ours on {machine_name})",
+        ["method", "source", "cold", "warm", "frames"],
+        rows,
+    )
     quoted = [[part, QUOTED, f"{gigabytes:g}"] for part, gigabytes in paper_figures.TABLE_7.items()]
     ours = [[stage, OURS, f"{figures['peak_memory_bytes'] / 1e9:.2f}"] for stage, figures in stages.items()]
-    title = f"Table 7: memory in GB (the paper's to train, on one A100; ours to run, on {place})"
+    title = f"Table 7: memory in GB (the paper's to train, on one A100; ours to run, on {machine_name})"
     return [seconds, Table("table7-benchmark", title, ["part", "source", "peak GB"], quoted + ours)]
 
 

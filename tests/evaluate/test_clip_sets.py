@@ -98,7 +98,7 @@ def test_no_clip_could_be_measured(sets: tuple[Path, Path], run: Run, tmp_path: 
         (clip / "0003.png").write_bytes(b"not an image")
     code, lines, err = run("--real", sets[0], "--fake", sets[1], "-o", tmp_path / "out")
     assert (code, lines) == (1, [])
-    assert "no clip of either could be measured" in err
+    assert "no clip of either set could be measured" in err
 
 
 def test_a_dry_run_measures_nothing(sets: tuple[Path, Path], run: Run, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from stages.evaluate.plots import curves, draw_leaps, leaps
+from stages.evaluate.plots import curves, plot_leaps, leaps
 from stages.files.images import read_image
 from videoscene_cli import app
 
@@ -61,8 +61,8 @@ def test_the_command_draws_them(metrics: dict[str, Any], tmp_path: Path, capsys:
 
 def test_histograms_show_the_leaps(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    draw_leaps(tmp_path / "low.png", {"small": [100] * 5})
-    draw_leaps(tmp_path / "high.png", {"small": [900] * 5})
+    plot_leaps(tmp_path / "low.png", {"small": [100] * 5})
+    plot_leaps(tmp_path / "high.png", {"small": [900] * 5})
     low, high = (read_image(tmp_path / f"{name}.png") for name in ("low", "high"))
     assert not torch.equal(low, high)
     blue = torch.stack([(image[2] - image[0]).clamp_min(0).sum(0) for image in (low, high)])

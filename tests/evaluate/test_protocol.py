@@ -100,7 +100,7 @@ def test_seen_and_invented_pixels_apart(wall: Wall) -> None:
 
 @pytest.mark.parametrize(
     ("spoil", "why"),
-    [(lambda clip: Clip(clip.frames[1:], clip.cameras[1:]), "frames for"), (lambda clip: Clip(clip.frames / 0, clip.cameras), "NaN")],
+    [(lambda clip: Clip(clip.frames[1:], clip.cameras[1:]), "it gave frames"), (lambda clip: Clip(clip.frames / 0, clip.cameras), "NaN")],
 )
 def test_a_broken_method(wall: Wall, spoil: Callable[[Clip], Clip], why: str) -> None:
     with pytest.raises(RunError, match=why):

@@ -28,7 +28,7 @@ from videoscene_cli.results.manifest import REPLACE, Request
 if TYPE_CHECKING:
     from stages.evaluate.cases import Case, Task
     from stages.evaluate.frame_metrics import Instruments
-    from stages.evaluate.protocol import Made
+    from stages.evaluate.protocol import MethodResult
 
 Outcome = dict[str, Any] | Exception
 
@@ -133,7 +133,7 @@ def _make_and_measure(jobs: Sequence[Job]) -> dict[str, Outcome]:
 
     case, task = jobs[0].case, load_task(jobs[0].case)
     outcomes: dict[str, Outcome] = {}
-    made: dict[str, Made] = {}
+    made: dict[str, MethodResult] = {}
     facts: dict[str, dict[str, Any]] = {}
     for job in jobs:
         try:
@@ -156,7 +156,7 @@ def _make_and_measure(jobs: Sequence[Job]) -> dict[str, Outcome]:
     return outcomes
 
 
-def _make(job: Job, task: Task) -> tuple[Made, dict[str, Any]]:
+def _make(job: Job, task: Task) -> tuple[MethodResult, dict[str, Any]]:
     """Run the method of a job; facts are what its record holds beside the figures."""
     from stages.evaluate.method_baselines import crossfade
     from stages.evaluate.protocol import make

@@ -62,11 +62,11 @@ def _write(path: Path, text: str, session: Session) -> None:
 
 def _write_plots(folder: Path, metrics: Mapping[str, Any], session: Session) -> None:
     """Quality over steps and histograms of t*, where there are any."""
-    from stages.evaluate.plots import curves, draw_curves, draw_leaps, leaps
+    from stages.evaluate.plots import curves, plot_curves, plot_leaps, leaps
 
     steps, chosen = curves(metrics), leaps(metrics["cases"])
-    plots: dict[str, Callable[[Path], None]] = {"steps.png": lambda path: draw_curves(path, steps)} if steps else {}
-    plots |= {"leaps.png": lambda path: draw_leaps(path, chosen)} if chosen else {}
+    plots: dict[str, Callable[[Path], None]] = {"steps.png": lambda path: plot_curves(path, steps)} if steps else {}
+    plots |= {"leaps.png": lambda path: plot_leaps(path, chosen)} if chosen else {}
     for name, draw in plots.items():
         if not session.shared.dry_run:
             with publish(folder / name) as partial:
