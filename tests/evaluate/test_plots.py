@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from stages.evaluate.plots import curves, plot_leaps, leaps
+from stages.evaluate.plots import curves, leaps, plot_leaps
 from stages.files.images import read_image
 from videoscene_cli import app
 

@@ -62,7 +62,7 @@ def _write(path: Path, text: str, session: Session) -> None:
 
 def _write_plots(folder: Path, metrics: Mapping[str, Any], session: Session) -> None:
     """Quality over steps and histograms of t*, where there are any."""
-    from stages.evaluate.plots import curves, plot_curves, plot_leaps, leaps
+    from stages.evaluate.plots import curves, leaps, plot_curves, plot_leaps
 
     steps, chosen = curves(metrics), leaps(metrics["cases"])
     plots: dict[str, Callable[[Path], None]] = {"steps.png": lambda path: plot_curves(path, steps)} if steps else {}
