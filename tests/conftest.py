@@ -1,11 +1,30 @@
-"""Folders that tests may use and that are not part of the project; a test that asks for one is skipped where it is absent."""
+"""What makes every test's verdict its own: the same random numbers, the same device; and folders that only some machines have."""
 
 import os
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup() -> None:
+    """Seed torch before every fixture, so that what it draws does not depend on the test that happens to need it first."""
+    torch.manual_seed(1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call() -> None:
+    """Seed torch before every test, so that what it draws does not depend on the tests and fixtures before it."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _compute_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs under test choose a GPU where there is one; their results would then be another machine's."""
+    monkeypatch.setenv("VIDEOSCENE_DEVICE", "cpu")
 
 
 def _folder(variable: str, name: str) -> Path:
@@ -17,11 +36,11 @@ def _folder(variable: str, name: str) -> Path:
 
 @pytest.fixture(scope="session")
 def upstream() -> Path:
-    """Golden tensors of the released code ($VIDEOSCENE_UPSTREAM)."""
+    """Golden tensors of the released code ($VIDEOSCENE_UPSTREAM); the test is skipped where they are absent."""
     return _folder("VIDEOSCENE_UPSTREAM", "upstream")
 
 
 @pytest.fixture(scope="session")
 def data() -> Path:
-    """Photographs with known cameras ($VIDEOSCENE_DATA)."""
+    """Photographs with known cameras ($VIDEOSCENE_DATA); the test is skipped where they are absent."""
     return _folder("VIDEOSCENE_DATA", "data")

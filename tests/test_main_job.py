@@ -16,8 +16,7 @@ SMALL = ["--size", "128", "--frames", "5"]
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("VIDEOSCENE_WEIGHTS", "VIDEOSCENE_DEVICE"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("VIDEOSCENE_WEIGHTS", raising=False)
 
 
 def generate(photos: list[Path], out: Path, *options: str) -> int:

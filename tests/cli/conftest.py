@@ -29,8 +29,7 @@ class Ended:
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("VIDEOSCENE_WEIGHTS", "VIDEOSCENE_DEVICE", "VIDEOSCENE_CACHE"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("VIDEOSCENE_CACHE", raising=False)
     weights = tmp_path / "prior.safetensors"
     weights.write_bytes(b"weights")
     monkeypatch.setenv("VIDEOSCENE_WEIGHTS", str(weights))

@@ -13,7 +13,7 @@ from tests.cli.conftest import Ended
 from videoscene_cli import __version__
 from videoscene_cli.terminal.options import Shared
 
-COMMANDS = ("prior", "render", "generate", "reconstruct", "evaluate")
+COMMANDS = ("prior", "render", "generate", "reconstruct", "evaluate", "distill")
 Run = Callable[..., Ended]
 
 
