@@ -19,7 +19,7 @@ READY := $(VENV)/ready-to-run
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 DEMO := $(OUT)/$(basename $(notdir $(A)))-$(basename $(notdir $(B))).mp4
 
-.PHONY: metrics demo test lint pairs bench measure-views measure-unposed measure-depth measure-errors measure-pose measure-student measure-scenes train-prior train-student furniture worlds-sheet furnished-worlds clean
+.PHONY: metrics demo test test-everywhere test-baseline test-avx2 test-workers test-arm lint pairs bench measure-views measure-unposed measure-depth measure-errors measure-pose measure-student measure-scenes train-prior train-student furniture worlds-sheet furnished-worlds clean
 .SECONDEXPANSION:
 .DELETE_ON_ERROR:
 
@@ -28,6 +28,24 @@ demo: $(READY)  ## the main job on the pair that ships, or on A=x.jpg B=y.jpg
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+# What CI is too short for: the suite with everything varied that no verdict may depend on, which is the instruction set, the number of
+# threads, the order of the tests and the processes that share them. With -k past failures.
+test-everywhere: test-baseline test-avx2 test-workers test-arm
+
+SHUFFLED := $(BIN)/python -m pytest --random-order --random-order-seed
+
+test-baseline: $(READY)  ## the instructions that every x86-64 has, one thread
+	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_CBWR=COMPATIBLE OMP_NUM_THREADS=1 $(SHUFFLED) 1
+
+test-avx2: $(READY)  ## AVX2, two threads
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_CBWR=AVX2 OMP_NUM_THREADS=2 $(SHUFFLED) 2
+
+test-workers: $(READY)  ## all that this processor has, two processes
+	OMP_NUM_THREADS=1 $(SHUFFLED) 3 -n 2
+
+test-arm: $(READY)  ## the renderer's kernel on an emulated ARM
+	$(BIN)/python -m pytest -m everywhere -rs
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -61,13 +61,17 @@ def imports_at_once(node: ast.AST) -> Iterator[str]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, (ast.Import, ast.ImportFrom)):
             yield from imports(child)
-        elif not isinstance(child, ast.FunctionDef) and not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
+        elif not isinstance(child, ast.FunctionDef) and not (
+            isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
+        ):
             yield from imports_at_once(child)
 
 
 def offenders(paths: list[Path], faults: Callable[[Path, ast.Module], Iterable[str]]) -> list[str]:
     """`file: fault` for every fault of every file, so that one failure shows the whole work."""
-    return [f"{path.relative_to(ROOT)}: {fault}" for path in paths for fault in faults(path, ast.parse(path.read_text()))]
+    return [
+        f"{path.relative_to(ROOT)}: {fault}" for path in paths for fault in faults(path, ast.parse(path.read_text()))
+    ]
 
 
 def packages(modules: Iterable[str]) -> set[str]:
@@ -123,7 +127,11 @@ def test_the_command_line_imports_no_torch_until_it_works() -> None:
 
 def test_what_others_use_has_a_docstring() -> None:
     def faults(path: Path, tree: ast.Module) -> Iterator[str]:
-        public = [node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_")]
+        public = [
+            node
+            for node in tree.body
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_")
+        ]
         yield from (node.name for node in public if ast.get_docstring(node) is None)
         if tree.body and ast.get_docstring(tree) is None:
             yield "the file itself"
@@ -137,7 +145,9 @@ def test_files_are_short() -> None:
 
 
 def test_commands_are_thin() -> None:
-    assert all(len(path.read_text().splitlines()) <= 120 for path in (ROOT / "videoscene_cli" / "commands").glob("*.py"))
+    assert all(
+        len(path.read_text().splitlines()) <= 120 for path in (ROOT / "videoscene_cli" / "commands").glob("*.py")
+    )
 
 
 def test_no_untrusted_file_can_run_code() -> None:
@@ -146,7 +156,9 @@ def test_no_untrusted_file_can_run_code() -> None:
     def faults(path: Path, tree: ast.Module) -> Iterator[str]:
         for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
             function = ast.unparse(call.func)
-            safe = any(keyword.arg == "weights_only" and ast.unparse(keyword.value) == "True" for keyword in call.keywords)
+            safe = any(
+                keyword.arg == "weights_only" and ast.unparse(keyword.value) == "True" for keyword in call.keywords
+            )
             if function in forbidden or (function == "torch.load" and not safe):
                 yield f"{function} in line {call.lineno}"
 

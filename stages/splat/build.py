@@ -59,7 +59,7 @@ def find_or_compile(cache: Path | None = None, double: bool = False) -> Path:
         packaged = _packaged(SOURCE.parent, cpu_flags())
         if packaged is not None:
             return packaged
-    flags = ("-march=native", *(("-DREAL=double",) if double else ()))
+    flags = (*native_flags(), *(("-DREAL=double",) if double else ()))
     folder = _writable(cache if cache is not None else DEFAULT_CACHE)
     library = folder / f"splat-{_key(flags)}.so"
     with _locked(library.with_suffix(".lock")):
@@ -68,11 +68,22 @@ def find_or_compile(cache: Path | None = None, double: bool = False) -> Path:
     return library
 
 
+def native_flags() -> tuple[str, ...]:
+    """The option that lets the compiler use every instruction of this CPU; on ARM, not every Clang understands -march=native.
+
+    On other architectures compilers share no such option, and the kernel is compiled for all CPUs of the architecture.
+    """
+    machine = platform.machine().lower()
+    if machine in ("x86_64", "amd64"):
+        return ("-march=native",)
+    return ("-mcpu=native",) if machine in ("aarch64", "arm64") else ()
+
+
 def cpu_flags() -> frozenset[str]:
-    """Instruction sets the CPU reports (Linux on x86; empty elsewhere)."""
+    """Instruction sets the CPU reports (Linux on x86 or ARM; empty elsewhere)."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("flags"):
+            if line.startswith(("flags", "Features")):
                 return frozenset(line.partition(":")[2].split())
     return frozenset()
 

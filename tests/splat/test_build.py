@@ -83,6 +83,31 @@ def test_the_best_packaged_library_wins(tiny_source: Path) -> None:
     assert build._packaged(folder, without_v2) is None
 
 
+@pytest.mark.parametrize(
+    ("machine", "expected"),
+    [
+        ("x86_64", "-march=native"),
+        ("AMD64", "-march=native"),
+        ("aarch64", "-mcpu=native"),
+        ("arm64", "-mcpu=native"),
+        ("riscv64", None),
+    ],
+)
+def test_the_flag_for_this_cpu_is_the_one_its_compilers_know(
+    tiny_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: str, expected: str | None
+) -> None:
+    """On ARM, Clang versions differ in -march=native; all know -mcpu=native."""
+    seen: list[str] = []
+
+    def noted(library: Path, flags: tuple[str, ...]) -> None:
+        seen.extend(flag for flag in flags if flag.endswith("native"))
+
+    monkeypatch.setattr(build.platform, "machine", lambda: machine)
+    monkeypatch.setattr(build, "_compile", noted)
+    build.find_or_compile(tmp_path / "cache")
+    assert seen == ([] if expected is None else [expected])
+
+
 def test_packaging_needs_only_the_standard_library() -> None:
     """setup.py loads build.py by path before torch is installed."""
     code = f"""
