@@ -25,7 +25,7 @@ def test_every_stage_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
 
     monkeypatch.setattr(benchmark, "apart", here)
     monkeypatch.setattr(benchmark, "WARM", 1)
-    setup = Setup(Shared(out=str(tmp_path)))
+    setup = Setup(Shared(out=str(tmp_path), device="cpu"))
     benchmark.benchmark(ROOM, tmp_path, setup, setup.session(), benchmark.Workload(size=64, frames=3, steps=2))
     found = json.loads((tmp_path / "benchmark.json").read_text())
     assert list(found["stages"]) == ["cameras", "prior", "render", "write the video", "reconstruct"], "there is no student to time"

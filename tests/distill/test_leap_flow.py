@@ -144,7 +144,7 @@ def test_the_gap_shrinks() -> None:
 
 
 def test_huber() -> None:
-    assert huber(torch.ones(5), torch.ones(5)) == 0
+    assert abs(float(huber(torch.ones(5), torch.ones(5)))) < 1e-8  # float32 numbers near c are 1e-10 apart
     assert abs(float(huber(torch.tensor([1e-5]), torch.zeros(1), 1e-3)) - 0.5e-7) < 1e-9  # d^2 / 2c
     assert abs(float(huber(torch.tensor([7.0]), torch.zeros(1), 1e-3)) - 7) < 2e-3  # d - c
     assert huber(torch.ones(2).bfloat16(), torch.zeros(2).bfloat16()).dtype == torch.float32

@@ -202,7 +202,10 @@ def test_several_processes_agree_with_one(wall: Wall, run: Run, tmp_path: Path) 
         assert run("--two-view", *scenes, "--method", "nearest", "-o", tmp_path / name, *extra).code == 1
     one, two = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two"))
     for a, b in zip(one["cases"], two["cases"], strict=True):
-        assert a | {"seconds": 0} == b | {"seconds": 0}
+        for metric in ("psnr", "ssim"):  # to rounding, because a worker has fewer threads
+            assert a["mean"][metric] == pytest.approx(b["mean"][metric], rel=1e-6)
+            assert a["frames"][metric] == pytest.approx(b["frames"][metric], rel=1e-6)
+        assert a | {"seconds": 0, "mean": 0, "frames": 0} == b | {"seconds": 0, "mean": 0, "frames": 0}
     assert one["failed"] == two["failed"]
 
 

@@ -56,7 +56,8 @@ def test_the_students_frames_are_shown_at_the_targets(task: Task) -> None:
     made = make(task, repair_prior(open_prior(None, lambda context: NEAR_FAR), darker, frames=9))  # type: ignore[arg-type]
     assert made.frames.shape == render.frames.shape
     torch.testing.assert_close(made.frames[..., 8:-8], render.frames[..., 8:-8] * 0.5, atol=0.02, rtol=0)
-    torch.testing.assert_close(made.frames[..., :8], render.frames[..., :8])
+    # Frames are rounded to 8 bits, so the smallest difference before can be a whole level after.
+    torch.testing.assert_close(made.frames[..., :8], render.frames[..., :8], atol=1.01 / 255, rtol=0)
     torch.testing.assert_close(made.coverage, render.coverage)
 
 

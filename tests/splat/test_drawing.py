@@ -51,7 +51,7 @@ def test_a_path_equals_its_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     for i in range(3):
         frame = draw(gaussians, cameras[i : i + 1])
         for whole, part in zip((path.image, path.alpha, path.depth), (frame.image, frame.alpha, frame.depth), strict=True):
-            assert torch.equal(whole[i], part[0])
+            torch.testing.assert_close(whole[i], part[0], atol=1e-5, rtol=1e-5)
 
 
 def test_near(render: Callable[..., Any]) -> None:

@@ -76,7 +76,7 @@ def test_the_step_from_the_seed_on(model: CogVideoX, golden: dict[str, torch.Ten
     settings = StepSettings(549, SEED, fit="stretch")
     repair_frames(model, torch.zeros(1, 3, 480, 720).expand(49, 3, 480, 720), upstream_pair(), settings)
     assert torch.equal(seen["t"], golden["timestep"])
-    assert torch.equal(seen["noise"], golden["noise"])
+    torch.testing.assert_close(seen["noise"], golden["noise"], atol=1e-5, rtol=0)  # randn rounds otherwise without AVX2
     assert float((seen["condition"][:, [0, -1]] - golden["condition"]).abs().max()) < TOLERANCE
     assert not seen["condition"][:, 1:-1].any()
     assert float((seen["v"] - golden["model_output"]).abs().max()) < TOLERANCE
