@@ -54,12 +54,17 @@ def test_help_imports_no_heavy_package(arguments: list[str]) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_help_starts_in_half_a_second() -> None:
-    """In processor time, which a busy machine does not stretch."""
-    best = 10.0
+def processor_time(code: str) -> float:
+    """Seconds that a Python program computes for, the least of five runs; waiting for a busy machine does not count."""
+    best = float("inf")
     for _ in range(5):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-c", "from videoscene_cli.app import main; main()", "--version"], capture_output=True, check=True)
+        subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         best = min(best, after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
-    assert best < 0.5
+    return best
+
+
+def test_help_starts_at_once() -> None:
+    """In 20 times what Python itself takes, or half a second where that is 0.025: slow machines are slow at both."""
+    assert processor_time("from videoscene_cli.app import main; main()") < 20 * processor_time("pass")

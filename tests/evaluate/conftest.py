@@ -13,6 +13,7 @@ from torch import Tensor
 from stages.files.images import write_png
 from stages.files.transforms import write_transforms
 from stages.scene import Cameras
+from videoscene_cli.evaluation import jobs, methods
 
 SIZE, FOCAL, DEPTH, STEP = (48, 64), 60.0, 3.0, 0.15  # one step moves the wall by 3 pixels
 
@@ -56,3 +57,10 @@ def wall(tmp_path: Path) -> Callable[..., Path]:
 def _no_metric_networks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What is tested here must not depend on whether `make metrics` was run."""
     monkeypatch.setenv("VIDEOSCENE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_new_process() -> None:
+    """A process loads networks once and keeps them; no test may meet those of a test before it."""
+    for load in (jobs._instruments, methods.open_method, methods._session, methods._prior, methods._ranges):
+        load.cache_clear()

@@ -186,7 +186,6 @@ def test_a_corrupt_network_ends_the_run(wall: Wall, run: Run, tmp_path: Path) ->
     network = tmp_path / "cache" / "metrics" / "lpips-vgg.safetensors"
     network.parent.mkdir(parents=True)
     network.write_bytes(b"not safetensors")
-    jobs._instruments.cache_clear()
     ended = run("--two-view", wall(), "--method", "nearest", "-o", tmp_path / "report")
     assert ended.code == 3
     assert "damaged weights" in ended.err

@@ -108,7 +108,6 @@ def test_the_command_asks_for_a_student_and_records_what_it_says(
 
     monkeypatch.setattr("stages.prior.load.load_prior", loaded)
     monkeypatch.setattr("videoscene_cli.evaluation.methods.VideoStudent", Fake)
-    methods.open_method.cache_clear()
     assert app.run([*command, "--student", "fake", "--method", "render", "--method", "generate-4"]) == 0
 
     records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
