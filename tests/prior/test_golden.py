@@ -93,11 +93,15 @@ def test_the_numbers_are_upstreams(runs: dict[torch.dtype, Run], golden: dict[st
 
 
 def test_no_single_depth_is_off(runs: dict[torch.dtype, Run], golden: dict[str, Tensor]) -> None:
-    """In float64, where only upstream's own rounding is left; far planes amplify that by their depth, so it is bounded in inverse depth."""
+    """In float64, so that only the rounding of upstream's numbers and of the weights is left.
+
+    Far planes amplify rounding by their depth, so it is bounded in inverse depth. The weights come from torch.randn,
+    which rounds differently without AVX2; the largest relative error of a depth is 9e-5 with AVX2 and 1.2e-4 without.
+    """
     output, gaussians, _ = runs[torch.float64]
     depth, theirs = output.depth.flatten(), golden["out.depths"].flatten().double()
-    assert (1 / depth - 1 / theirs).abs().max() < 1e-5
-    assert ((depth - theirs).abs() / theirs)[theirs < 50].max() < 1e-4
+    assert (1 / depth - 1 / theirs).abs().max() < 1e-4
+    assert ((depth - theirs).abs() / theirs)[theirs < 50].max() < 1e-3
     assert (output.opacities - golden["out.opacities"]).abs().max() < 1e-5
     assert (gaussians.harmonics.mT - golden["out.harmonics"]).abs().max() < 1e-4
 
