@@ -20,18 +20,20 @@ from tests.splat.scenes import random_scene
 RECORD = Path(__file__).with_name("recorded.safetensors")
 DRIVER = Path(__file__).with_name("driver.cpp")
 DEGREE, WIDTH, HEIGHT = 1, 40, 12  # two tiles of the kernel, the second one not full
-LEAVES = ("means", "quats", "scales", "opacities", "colors", "viewmats")
+LEAVES = ("means", "quats", "scales", "opacities", "sh", "viewmats")
 
 
 def truth(scene: dict[str, Tensor]) -> dict[str, Tensor]:
     """The reference's answer.
 
-    These are the image [2, h, w, 3], alpha [2, h, w, 1], and the gradients of sum(image^2) / 2 + sum(alpha) by each of
-    LEAVES.
+    These are the image [2, h, w, 4] (red, green, blue, and depth times alpha), alpha [2, h, w, 1], and the gradients of
+    sum(image^2) / 2 + sum(alpha) by each of LEAVES.
     """
     leaves = {name: scene[name].clone().requires_grad_() for name in LEAVES}
-    rest = {name: scene[name] for name in ("Ks", "backgrounds")}
-    image, alpha, margin = reference.rasterization(**leaves, **rest, width=WIDTH, height=HEIGHT, sh_degree=DEGREE)
+    expected, alpha, margin = reference.rasterization(**leaves, Ks=scene["Ks"], width=WIDTH, height=HEIGHT)
+    image = torch.cat(
+        [expected[..., :3], expected[..., 3:] * alpha], -1
+    )  # the kernel leaves the division by alpha to torch
     assert margin.min() > 1e-4, "float32 may rightly decide otherwise at a pixel so close to a threshold"
     (image.square().sum() / 2 + alpha.sum()).backward()
     gradients = {f"gradient of {name}": leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
@@ -55,19 +57,19 @@ def run_driver(command: Sequence[str | Path], scene: dict[str, Tensor]) -> dict[
         sizes,
         *(scene[name] for name in ("means", "quats", "scales")),
         scene["opacities"].expand(c, n),
-        scene["colors"],
+        scene["sh"],
     ]
-    given += [viewmats, centres, scene["Ks"], scene["backgrounds"]]
+    given += [viewmats, centres, scene["Ks"]]
     sent = b"".join(tensor.detach().double().contiguous().numpy().tobytes() for tensor in given)
     done = subprocess.run(command, input=sent, stdout=subprocess.PIPE, check=True)
 
     shapes = [
-        (c, HEIGHT, WIDTH, 3),
+        (c, HEIGHT, WIDTH, 4),
         (c, HEIGHT, WIDTH, 1),
         *(scene[name].shape for name in ("means", "quats", "scales")),
         (c, n),
     ]
-    shapes += [scene["colors"].shape, (c, 4, 4), (c, 3)]
+    shapes += [scene["sh"].shape, (c, 4, 4), (c, 3)]
     received = torch.frombuffer(bytearray(done.stdout), dtype=torch.float64).split(
         [torch.Size(shape).numel() for shape in shapes]
     )
@@ -85,7 +87,7 @@ def run_driver(command: Sequence[str | Path], scene: dict[str, Tensor]) -> dict[
 def record() -> None:
     """Write RECORD anew. The inputs are float32 numbers, so that every precision starts from the same scene."""
     random = random_scene(count=50, degree=DEGREE, cameras=2)
-    scene = {name: getattr(random, name).float().double().contiguous() for name in (*LEAVES, "Ks", "backgrounds")}
+    scene = {name: getattr(random, name).float().double().contiguous() for name in (*LEAVES, "Ks")}
     scene["Ks"][:, 1, 2] = HEIGHT / 2
     save_file({**scene, **truth(scene)}, RECORD)
 
