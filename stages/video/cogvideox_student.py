@@ -1,24 +1,20 @@
 """CogVideoX at work: a render along a path and the two photographs -> the repaired clip, in one step.
 
-This is the released videoscene/pipeline.py, function video_gen. The default settings differ where the released code
-loses quality. UPSTREAM_POSED and UPSTREAM_UNPOSED are the settings of its two programs, mvsplat/src/main.py and
-noposplat/src/app.py.
+This is the released videoscene/pipeline.py, function video_gen, except where the released code loses quality: it passes
+the render through a lossy video file, stretches frames to the network's proportions, and rounds the coefficients of the
+step to bfloat16. Its program for photographs without cameras takes the ends of the render for the photographs.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from stages.errors import InputError, RunError
-from stages.files.video import read_mp4, write_mp4
 from stages.geometry import crop_intrinsics
 from stages.scene import Cameras, Clip, Views
 from stages.video.cogvideox_network import TRANSFORMER_5B, CogVideoX
@@ -34,23 +30,10 @@ class StepSettings:
     """How the one step is set up.
 
     t: leap step, 0 to 999.  steps: number of sampler steps from t down.  seed: of all noise.
-    condition: the two photographs, or the first and last frame of the render.
-    condition_noise: add noise to both images before they are encoded (see `one_step.sample_sigma`).
-    posterior: take latents from the codec's posterior by sampling, or take its mode.
-    fit: how frames get the network's proportions 3:2. "crop" keeps the middle and changes the cameras with it,
-    "stretch" keeps the whole frame.
-    recode: pass the render through a lossy H.264 file first.
-    rounded: compute the coefficients of a single step in the dtype of the latents (see `schedule.levels`).
     """
 
     t: int = 459
     seed: int = 0
-    condition: Literal["photographs", "render"] = "photographs"
-    condition_noise: bool = True
-    posterior: Literal["sample", "mode"] = "sample"
-    fit: Literal["crop", "stretch"] = "crop"
-    recode: bool = False
-    rounded: bool = False
     steps: int = 1
 
     def __post_init__(self) -> None:
@@ -58,10 +41,6 @@ class StepSettings:
             raise InputError("bad leap step", f"t is {self.t}", f"give 0 to {STEPS - 1}")
         if self.steps < 1:
             raise InputError("bad sampler", f"{self.steps} steps", "give at least 1")
-
-
-UPSTREAM_POSED = StepSettings(549, 111123, "photographs", True, "sample", "stretch", recode=True, rounded=True)
-UPSTREAM_UNPOSED = StepSettings(459, 111123, "render", True, "sample", "stretch", recode=True, rounded=True)
 
 
 def require_frames(count: int, needed: int = TRANSFORMER_5B["sample_frames"]) -> None:
@@ -89,15 +68,9 @@ def student(model: CogVideoX, settings: StepSettings, choose: Choose | None = No
             raise InputError(
                 "cannot repair the clip with cogvideox-5b", f"{len(views.cameras)} photographs", "give two"
             )
-        if settings.fit == "crop":
-            clip = crop_clip(clip, model.size)
-        frames = repair_frames(
-            model,
-            clip.frames,
-            _ends(clip, views, model.size, settings),
-            settings,
-            _policy_of_clip(choose, clip.coverage),
-        )
+        clip = crop_clip(clip, model.size)
+        ends = _photographs(views, model.size)
+        frames = repair_frames(model, clip.frames, ends, settings, _policy_of_clip(choose, clip.coverage))
         return replace(clip, frames=frames)
 
     return repair
@@ -129,16 +102,14 @@ def repair_frames(
     device. Returns frames like `frames`, float32 on the CPU.
     """
     generator = torch.Generator().manual_seed(settings.seed)
-    posterior = generator if settings.posterior == "sample" else None
-    video = _resize(_recode(frames) if settings.recode else frames, model.size)
-    latent = model.encode((2 * video - 1).transpose(0, 1)[None], posterior)
-    condition = encode_ends(model, ends, latent.shape[1], posterior, generator if settings.condition_noise else None)
+    latent = model.encode((2 * _resize(frames, model.size) - 1).transpose(0, 1)[None], generator)
+    condition = encode_ends(model, ends, latent.shape[1], generator)
     # The noise keeps the strides of the codec's output: they decide the order in which torch fills it, here as in the
     # released code.
     noise = torch.empty_like(latent, device="cpu").normal_(generator=generator).to(latent.device)
     t = torch.tensor([settings.t if choose is None else choose(latent)], device=latent.device)
     if settings.steps == 1:
-        x0 = one_step(model, latent, condition, t, noise, settings.rounded)
+        x0 = one_step(model, latent, condition, t, noise)
     else:
         x0 = several_steps(model, latent, condition, t, noise, settings.steps)
     out = model.decode(x0)[0].transpose(0, 1).float().cpu()
@@ -151,21 +122,18 @@ def repair_frames(
     return _resize((out / 2 + 0.5).clamp(0, 1), (frames.shape[-2], frames.shape[-1]))
 
 
-def encode_ends(
-    model: CogVideoX, ends: Tensor, frames: int, posterior: torch.Generator | None, noise: torch.Generator | None
-) -> Tensor:
+def encode_ends(model: CogVideoX, ends: Tensor, frames: int, generator: torch.Generator) -> Tensor:
     """The condition of two images: each gets noise, is encoded alone and stands at its end of the clip.
 
     ends: [2, 3, h, w] in [0, 1]. The noise of both has the same strength.
-    frames: latent frames T.  posterior: see `CogVideoX.encode`.  noise: None adds none.  Returns [1, T, 16, H, W].
+    frames: latent frames T.  generator: of the noise and of the codec's samples.  Returns [1, T, 16, H, W].
     """
     images = (2 * ends - 1).to(model.memory.dtype)
-    sigma = sample_sigma(noise, images) if noise is not None else None
+    sigma = sample_sigma(generator, images)
     latents = []
     for image in images:
-        if sigma is not None:
-            image = image + sigma * torch.randn(image.shape, generator=noise, dtype=image.dtype)
-        latents.append(model.encode(image[None, :, None], posterior))
+        image = image + sigma * torch.randn(image.shape, generator=generator, dtype=image.dtype)
+        latents.append(model.encode(image[None, :, None], generator))
     return place_ends(latents[0], latents[1], frames)
 
 
@@ -189,25 +157,13 @@ def crop_clip(clip: Clip, like: tuple[int, int]) -> Clip:
     return Clip(clip.frames[:, :, rows, columns], cameras, coverage, clip.fps, depth)
 
 
-def _ends(clip: Clip, views: Views, size: tuple[int, int], settings: StepSettings) -> Tensor:
-    """The two images of the condition at the network's size, [2, 3, h, w]. clip: already cropped."""
-    images = views.images if settings.condition == "photographs" else clip.frames[[0, -1]]
-    if settings.fit == "stretch":  # The released code takes the nearest pixel (videoscene/pipeline.py, video_gen).
-        return F.interpolate(images, size, mode="nearest")
-    if settings.condition == "photographs":
-        top, left, height, width = largest_crop((images.shape[-2], images.shape[-1]), size)
-        images = images[:, :, top : top + height, left : left + width]
-    return _resize(images, size)
+def _photographs(views: Views, size: tuple[int, int]) -> Tensor:
+    """The middles of the two photographs at the network's size, [2, 3, h, w]."""
+    top, left, height, width = largest_crop((views.images.shape[-2], views.images.shape[-1]), size)
+    return _resize(views.images[:, :, top : top + height, left : left + width], size)
 
 
 def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     if images.shape[-2:] == size:
         return images
     return F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
-
-
-def _recode(frames: Tensor) -> Tensor:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "render.mp4"
-        write_mp4(path, frames, 8.0)
-        return read_mp4(path)

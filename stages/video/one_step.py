@@ -20,9 +20,7 @@ Backbone = Callable[[Tensor, Tensor], Tensor]
 SIGMA_LOG_MEAN, SIGMA_LOG_STD = -3.0, 0.5
 
 
-def one_step(
-    backbone: Backbone, latent_render: Tensor, condition: Tensor, t: Tensor, noise: Tensor, rounded: bool = False
-) -> Tensor:
+def one_step(backbone: Backbone, latent_render: Tensor, condition: Tensor, t: Tensor, noise: Tensor) -> Tensor:
     """Repair a render's latent. With x0r = latent_render:
 
         x_t = sqrt(abar_t) x0r + sqrt(1 - abar_t) noise
@@ -31,12 +29,11 @@ def one_step(
 
     latent_render: [B, T, C, H, W].  condition: [B, T, C, H, W], see `place_ends`.  t: [B], integers, the leap step.
     noise: [B, T, C, H, W].
-    rounded: compute coefficients in the dtype of the latents, as the released code does (see `schedule.levels`).
     Returns x0.
     """
-    x_t = add_noise(latent_render, noise, t, rounded)
+    x_t = add_noise(latent_render, noise, t)
     v = backbone(torch.cat([x_t, condition], 2), t)
-    return x0_from_v(x_t, v, t, rounded)
+    return x0_from_v(x_t, v, t)
 
 
 def several_steps(

@@ -31,30 +31,26 @@ ALPHAS_CUMPROD = alphas_cumprod()
 _ALPHAS_AND_CLEAN = torch.cat([ALPHAS_CUMPROD, torch.ones(1, dtype=torch.float64)])
 
 
-def levels(t: Tensor, like: Tensor, rounded: bool = False) -> tuple[Tensor, Tensor]:
+def levels(t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
     """sqrt(abar_t) and sqrt(1 - abar_t), [B, 1, ...] to multiply `like` [B, ...] with. abar of CLEAN is 1.
 
-    rounded: convert abar to the dtype of `like` before taking roots, as diffusers and the released code do. In bfloat16
-    at t = 459 that gives 0.546875 and 0.83984375 in place of 0.546803 and 0.837261. Without it the roots are float64,
-    returned as float32 or wider.
+    The roots are taken in float64 and returned as float32 or wider. Diffusers and the released code convert abar to the
+    dtype of `like` before: in bfloat16 at t = 459 they have 0.546875 and 0.83984375 in place of 0.546803 and 0.837261.
     """
     abar = _ALPHAS_AND_CLEAN.to(t.device)[t].reshape(-1, *[1] * (like.dim() - 1)).to(like.device)
-    if rounded:
-        abar = abar.to(like.dtype)
-        return abar.sqrt(), (1 - abar).sqrt()
     dtype = torch.promote_types(like.dtype, torch.float32)
     return abar.sqrt().to(dtype), (1 - abar).sqrt().to(dtype)
 
 
-def add_noise(x0: Tensor, noise: Tensor, t: Tensor, rounded: bool = False) -> Tensor:
-    """x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) noise, in the dtype of x0. rounded: see `levels`."""
-    signal, sigma = levels(t, x0, rounded)
+def add_noise(x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) noise, in the dtype of x0."""
+    signal, sigma = levels(t, x0)
     return (signal * x0 + sigma * noise).to(x0.dtype)
 
 
-def x0_from_v(x_t: Tensor, v: Tensor, t: Tensor, rounded: bool = False) -> Tensor:
-    """x0 = sqrt(abar_t) x_t - sqrt(1 - abar_t) v; at t = 999 that is -v. rounded: see `levels`."""
-    signal, sigma = levels(t, x_t, rounded)
+def x0_from_v(x_t: Tensor, v: Tensor, t: Tensor) -> Tensor:
+    """x0 = sqrt(abar_t) x_t - sqrt(1 - abar_t) v; at t = 999 that is -v."""
+    signal, sigma = levels(t, x_t)
     return (signal * x_t - sigma * v).to(x_t.dtype)
 
 

@@ -56,7 +56,7 @@ def _parts(findings: Findings, name: str, model: CogVideoX, given: Input) -> Non
     g = given.generator
     encode = findings.timed(lambda: model.encode(given.video, g), 2)
     latent = encode.result
-    ends = findings.timed(lambda: encode_ends(model, given.images, latent.shape[1], g, g), 2)
+    ends = findings.timed(lambda: encode_ends(model, given.images, latent.shape[1], g), 2)
     t, noise = torch.tensor([459], device=findings.device), torch.randn_like(latent)
     step = findings.timed(lambda: one_step(model, latent, ends.result, t, noise), 2)
     decode = findings.timed(lambda: model.decode(step.result), 2)

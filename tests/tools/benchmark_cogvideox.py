@@ -44,7 +44,7 @@ def measure(model: CogVideoX, rounds: int, clock: Callable[[str, Callable[[], Te
     images = torch.rand(2, 3, *model.size, generator=generator)
     for _ in range(rounds):
         latent = clock("encode the render", partial(model.encode, video, generator))
-        ends = clock("encode the photographs", partial(encode_ends, model, images, latent.shape[1], generator, generator))
+        ends = clock("encode the photographs", partial(encode_ends, model, images, latent.shape[1], generator))
         t = torch.tensor([459], device=latent.device)
         x0 = clock("one step", partial(one_step, model, latent, ends, t, torch.randn_like(latent)))
         clock("decode", partial(model.decode, x0))

@@ -61,19 +61,19 @@ def test_the_step_from_the_seed_on(model: CogVideoX, golden: dict[str, torch.Ten
         torch.randn(1, 16, 13, 60, 90, generator=generator)
         return golden["video_latents"].transpose(1, 2).contiguous().transpose(1, 2)
 
-    def spied(backbone, latent, condition, t, noise, rounded):
+    def spied(backbone, latent, condition, t, noise):
         def spied_backbone(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
             seen["v"] = backbone(x, t)
             return seen["v"]
 
         seen.update(condition=condition, noise=noise, t=t)
-        seen["x0"] = one_step(spied_backbone, latent, condition, t, noise, rounded)
+        seen["x0"] = one_step(spied_backbone, latent, condition, t, noise)
         return seen["x0"]
 
     monkeypatch.setattr(model, "encode", stored)
     monkeypatch.setattr(model, "decode", lambda latent: torch.zeros(1, 3, 49, 480, 720))
     monkeypatch.setattr(cogvideox_student, "one_step", spied)
-    settings = StepSettings(549, SEED, fit="stretch")
+    settings = StepSettings(549, SEED)
     repair_frames(model, torch.zeros(1, 3, 480, 720).expand(49, 3, 480, 720), upstream_pair(), settings)
     assert torch.equal(seen["t"], golden["timestep"])
     torch.testing.assert_close(seen["noise"], golden["noise"], atol=1e-5, rtol=0)  # randn rounds otherwise without AVX2

@@ -25,7 +25,7 @@ class Session:
     @cached_property
     def weights(self) -> WeightsFile:
         """The prior's weights, verified. Raises WeightsError."""
-        return find_weights(self.shared.weights, "prior", self.report)
+        return find_weights(self.shared.weights, "prior")
 
     @cached_property
     def device(self) -> torch.device:

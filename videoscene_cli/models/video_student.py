@@ -101,9 +101,9 @@ class _Small:
 
         self.folder, self.leap, self.steps, self.session = folder, leap, steps, session
         self.config, self.named = read_config(folder / "config.yaml")
-        self.network = find_weights(str(folder), "student", session.report)
+        self.network = find_weights(str(folder), "student")
         wanted = leap is None and (folder / "policy.safetensors").is_file()
-        self.policy = find_weights(str(folder), "policy", session.report) if wanted else None
+        self.policy = find_weights(str(folder), "policy") if wanted else None
         if leap == 0:
             raise InputError("bad usage", "--leap 0 leaves nothing to do", "give auto, or 1 to 999")
 
