@@ -1,18 +1,20 @@
-"""(6) A clip and its cameras -> refined Gaussians (the paper's Table 4; Kerbl et al. 2023).
+"""Optimise Gaussians so that they render given photographs and frames (Kerbl et al. 2023; the paper's Table 4).
 
-targets            the photographs and the frames with their weights
-initial_gaussians  the prior on pairs of posed photographs     find_cameras  COLMAP, for photographs without cameras
-merge              the prior's Gaussians, merged to a budget
-fill_gaps          new ones in the holes of the frames
-position_steps     how far a Gaussian may go, and whereto
-picture_loss       L1 + SSIM, weighted by pixel
-checkpoint         everything that a step reads and writes
-density            prune the transparent, split where the pictures ask for detail
+targets            the photographs and frames, with the weight of each pixel
+find_cameras       cameras of photographs that have none, by COLMAP
+initial_gaussians  a first scene of many posed photographs, from the prior
+merge              fewer Gaussians, where there are more than the budget allows
+fill_gaps          new Gaussians in the holes of the frames
 optimise           the loop
+checkpoint         the state that a step of the loop reads and writes
+position_steps     the directions and lengths in which Gaussians move
+picture_loss       L1 and SSIM, with a weight per pixel
+density            transparent Gaussians are removed, others split
 quality            how well a scene shows its targets
-tracks             matched points for the COLMAP model
-orbit_and_depth    the path round the scene, its depth as pictures
-viewer_formats     files for viewers; web_page, the one that opens in a browser
+tracks             points for the COLMAP model, from matches
+orbit_and_depth    the camera path about the scene, and its depth as grey images
+viewer_formats     files for viewers
+web_page           a page that shows the scene in a browser
 """
 
 from stages.reconstruct.checkpoint import State, load_checkpoint, save_checkpoint

@@ -1,4 +1,4 @@
-"""All that an optimisation step reads and writes, so that a run can stop after any step and go on to the very same result."""
+"""The state of an optimisation, complete, so that a run can stop after any step and later reach the same result."""
 
 from __future__ import annotations
 
@@ -15,19 +15,22 @@ from stages.files.os_errors import writing
 from stages.files.publish import publish
 from stages.scene import Gaussians
 
-GROUPS = ("means", "quats", "log_scales", "logits", "sh_0", "sh_rest")  # one row a Gaussian each
-KINDS, STATISTICS = ("parameters", "first", "second"), ("distances", "moves", "losses", "stress")
+GROUPS = ("means", "quats", "log_scales", "logits", "sh_0", "sh_rest")  # the parameters with one row per Gaussian
+KINDS = ("parameters", "first", "second")  # fields of State that are dicts of tensors
+STATISTICS = ("distances", "unit_steps", "losses", "position_gradients")  # fields of State that are tensors
 
 
 @dataclass
 class State:
     """Parameters, Adam's moments and statistics after `step` steps.
 
-    parameters: means [G, 3], quats [G, 4], log_scales [G, 3], logits (of opacity) [G], sh_0 [G, 1, 3], sh_rest [G, K - 1, 3], and
-    poses [N, 6]: rotation vector (rad) and shift (scene depths) of each target's camera in its own axes.
-    distances: [G], to the nearest camera, scene units.  moves: [G, 3, 3], the unit steps of a position as columns (see
-    position_steps.py); its Adam works in these units.  losses: [N], when last drawn, NaN before.  stress: [G], gradients of position
-    added up since the last split.
+    parameters: means [G, 3], quats [G, 4], log_scales [G, 3], logits (of opacity) [G], sh_0 [G, 1, 3], sh_rest [G, K -
+    1, 3], and poses [N, 6]: rotation vector (rad) and shift (scene depths) of each target's camera in its own axes.
+    first, second: Adam's moments of each parameter.
+    distances: [G], from each Gaussian to the nearest camera, scene units.
+    unit_steps: [G, 3, 3], columns; Adam moves positions in these units (position_steps.py).
+    losses: [N], of each target when it was last rendered, NaN before.
+    position_gradients: [G], size of the gradient by position times distance, summed since the last split.
     """
 
     step: int
@@ -35,27 +38,28 @@ class State:
     first: dict[str, Tensor] = field(default_factory=dict)
     second: dict[str, Tensor] = field(default_factory=dict)
     distances: Tensor = field(default_factory=lambda: torch.empty(0))
-    moves: Tensor = field(default_factory=lambda: torch.empty(0))
+    unit_steps: Tensor = field(default_factory=lambda: torch.empty(0))
     losses: Tensor = field(default_factory=lambda: torch.empty(0))
-    stress: Tensor = field(default_factory=lambda: torch.empty(0))
+    position_gradients: Tensor = field(default_factory=lambda: torch.empty(0))
 
     def gaussians(self) -> Gaussians:
-        """The scene as it stands; differentiable in the parameters."""
+        """The scene that the parameters describe. It is differentiable in them."""
         p = self.parameters
         opacities, sh = p["logits"].sigmoid(), torch.cat([p["sh_0"], p["sh_rest"]], 1)
         return Gaussians(p["means"], p["log_scales"].exp(), p["quats"], opacities, sh)
 
-    def rows(self, kept: Tensor) -> None:
-        """Keep the Gaussians `kept` [.], a mask or indices, with their moments."""
+    def select(self, which: Tensor) -> None:
+        """Keep only some Gaussians, with their moments. which: boolean [G] or indices."""
         for tensors in (self.parameters, self.first, self.second):
-            tensors |= {name: tensors[name][kept] for name in GROUPS}
-        self.distances, self.moves, self.stress = self.distances[kept], self.moves[kept], self.stress[kept]
+            tensors |= {name: tensors[name][which] for name in GROUPS}
+        self.distances, self.unit_steps = self.distances[which], self.unit_steps[which]
+        self.position_gradients = self.position_gradients[which]
 
 
-def new_state(gaussians: Gaussians, distances: Tensor, moves: Tensor, targets: int) -> State:
-    """The state before the first step. distances: [G], scene units.  moves: [G, 3, 3].  targets: how many images there are."""
+def new_state(gaussians: Gaussians, distances: Tensor, unit_steps: Tensor, targets: int) -> State:
+    """The state before the first step. distances: [G], scene units.  unit_steps: [G, 3, 3].  targets: their number."""
     g = gaussians
-    limit = 1e-4  # keeps logits of opaque Gaussians where a gradient still moves them
+    limit = 1e-4  # opacities keep this distance from 0 and 1, where the gradient of the logit vanishes
     parameters = {
         "means": g.means.clone(),
         "quats": torch.nn.functional.normalize(g.quats, dim=-1),
@@ -67,11 +71,14 @@ def new_state(gaussians: Gaussians, distances: Tensor, moves: Tensor, targets: i
     }
     first, second = ({name: torch.zeros_like(value) for name, value in parameters.items()} for _ in range(2))
     losses = g.means.new_full((targets,), float("nan"))
-    return State(0, parameters, first, second, distances, moves, losses, torch.zeros_like(distances))
+    return State(0, parameters, first, second, distances, unit_steps, losses, torch.zeros_like(distances))
 
 
 def save_checkpoint(path: Path, state: State, identity: str) -> None:
-    """Publish a state as safetensors. identity: of the run; another run does not take it up. RunError when the disk is full."""
+    """Publish a state as safetensors. Raises RunError when the disk is full.
+
+    identity: a text that identifies the run. Only a run of the same identity loads the state.
+    """
     tensors = {f"{kind}.{name}": value for kind in KINDS for name, value in getattr(state, kind).items()}
     tensors |= {name: getattr(state, name) for name in STATISTICS}
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -80,7 +87,7 @@ def save_checkpoint(path: Path, state: State, identity: str) -> None:
 
 
 def load_checkpoint(path: Path, identity: str, device: torch.device) -> State | None:
-    """The state that a run of this identity left, None when there is none. Raises InputError when the file is damaged."""
+    """The state that a run of this identity saved, or None. Raises InputError if the file is damaged."""
     if not path.is_file():
         return None
     try:
@@ -89,12 +96,15 @@ def load_checkpoint(path: Path, identity: str, device: torch.device) -> State | 
             if facts.get("identity") != identity:
                 return None
             step = int(facts["step"])
-            tensors = {name: file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            # The file is not a mapping, whatever SIM118 says.
+            tensors = {name: file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118
+        statistics = [tensors[name] for name in STATISTICS]
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise InputError(f"cannot go on from {path}", f"it is damaged: {str(error).splitlines()[0]}", "remove it and run again") from error
+        why = f"it is damaged: {str(error).splitlines()[0]}"
+        raise InputError(f"cannot go on from {path}", why, "remove it and run again") from error
     parts: dict[str, dict[str, Tensor]] = {kind: {} for kind in KINDS}
-    for name, tensor in tensors.items():
-        kind, _, of = name.partition(".")
+    for key, tensor in tensors.items():
+        kind, _, name = key.partition(".")
         if kind in parts:
-            parts[kind][of] = tensor
-    return State(step, parts["parameters"], parts["first"], parts["second"], *(tensors[name] for name in STATISTICS))
+            parts[kind][name] = tensor
+    return State(step, parts["parameters"], parts["first"], parts["second"], *statistics)

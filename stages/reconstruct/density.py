@@ -1,4 +1,4 @@
-"""Where Gaussians go and where they come from: the transparent are removed, those under stress are split, the number is bounded."""
+"""Control of the number of Gaussians: transparent ones are removed, those with large gradients are split."""
 
 from __future__ import annotations
 
@@ -9,40 +9,44 @@ import torch
 from stages.geometry import rotations
 from stages.reconstruct.checkpoint import GROUPS, State
 
-PRUNE_BELOW = 0.005  # opacity (Kerbl et al. 2023)
-SHRINK = 1.6  # the parts of a split Gaussian are smaller by this (Kerbl et al. 2023)
-SPLIT_SHARE = 0.02  # of all Gaussians, at most, at a time
+PRUNE_BELOW = 0.005  # Gaussians whose opacity is below this are removed (Kerbl et al. 2023)
+SHRINK = 1.6  # the two parts of a split Gaussian have its scales divided by this (Kerbl et al. 2023)
+SPLIT_SHARE = 0.02  # at most this share of all Gaussians is split at a time
 
 
 @torch.no_grad()
 def adapt_density(state: State, budget: int) -> None:
-    """Remove the transparent, then split those whose position was pulled hardest since the last time, while the budget has room.
+    """Remove transparent Gaussians, then split those with the largest position gradients since the last call.
 
-    A split puts the parts half a standard deviation to either side along the longest axis (no random numbers, so that a resumed run
-    does the same).
+    budget: the largest number of Gaussians afterwards.
     """
-    state.rows(state.parameters["logits"].sigmoid() >= PRUNE_BELOW)
+    state.select(state.parameters["logits"].sigmoid() >= PRUNE_BELOW)
     count = len(state.distances)
     wanted = min(budget - count, int(SPLIT_SHARE * count))
     if wanted > 0:
-        _split(state, torch.argsort(state.stress, descending=True, stable=True)[:wanted])
-    state.stress = torch.zeros_like(state.distances)
+        _split(state, torch.argsort(state.position_gradients, descending=True, stable=True)[:wanted])
+    state.position_gradients = torch.zeros_like(state.distances)
 
 
 def _split(state: State, chosen: torch.Tensor) -> None:
+    """Replace chosen Gaussians by two smaller ones each, half a standard deviation away along the longest axis.
+
+    3DGS draws the two positions at random. These are fixed, so that a resumed run reaches the same result.
+    """
     p = state.parameters
     length, axis = p["log_scales"][chosen].max(1)
     direction = rotations(p["quats"][chosen])[torch.arange(len(chosen), device=chosen.device), :, axis]
     shift = 0.5 * length.exp()[:, None] * direction
+    # The first part takes the place of the Gaussian.
     p["log_scales"][chosen] -= math.log(SHRINK)
     parts = {name: p[name][chosen] for name in GROUPS}
     p["means"][chosen] -= shift
     parts["means"] = parts["means"] + shift
+    # The second part is appended. Adam's moments of both start at zero.
     for name in GROUPS:
         p[name] = torch.cat([p[name], parts[name]])
         for moments in (state.first, state.second):
             moments[name][chosen] = 0
             moments[name] = torch.cat([moments[name], torch.zeros_like(parts[name])])
     state.distances = torch.cat([state.distances, state.distances[chosen]])
-    state.moves = torch.cat([state.moves, state.moves[chosen]])
-    state.stress = torch.cat([state.stress, state.stress[chosen]])
+    state.unit_steps = torch.cat([state.unit_steps, state.unit_steps[chosen]])

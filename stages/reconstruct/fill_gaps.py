@@ -1,4 +1,4 @@
-"""New Gaussians where the frames show something and the scene has nothing."""
+"""New Gaussians where a frame shows something and the scene has no Gaussian."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from stages.render import fill_holes
 from stages.scene import Cameras, Gaussians, colours_to_sh
 from stages.splat import NEAR, draw
 
-HOLE = 0.5  # a pixel with less coverage than this gets a Gaussian of its own
-VIEWS = 5  # looked at, evenly spread over the targets
-SIGMA, OPACITY = 0.6, 0.5  # standard deviation in pixels; not opaque, since its depth is a guess
+HOLE = 0.5  # a pixel whose coverage is below this gets a Gaussian of its own
+VIEWS = 5  # number of targets whose holes are filled, evenly spaced
+SIGMA = 0.6  # standard deviation of a new Gaussian, pixels
+OPACITY = 0.5  # of a new Gaussian, which is half transparent because its depth is a guess
 
 
 @torch.no_grad()
 def fill(gaussians: Gaussians, targets: Targets, budget: int) -> Gaussians:
-    """Put a Gaussian on each pixel of some frames where nothing is drawn, at the depth of its surroundings; at most `budget` in all."""
+    """Add a Gaussian for each empty pixel of some targets, at the depth of its surroundings. budget: of all Gaussians."""
     near = NEAR * float(distance_to_cameras(gaussians.means, targets.cameras).median())
     views = torch.linspace(0, targets.counted - 1, min(VIEWS, targets.counted)).round().long().unique().tolist()
     for view in views:
@@ -30,16 +31,18 @@ def fill(gaussians: Gaussians, targets: Targets, budget: int) -> Gaussians:
         depth = fill_holes(premultiplied, drawing.alpha)[0, 0]
         rows, columns = torch.nonzero((drawing.alpha[0] < HOLE) & (depth > 0), as_tuple=True)
         room = budget - len(gaussians)
-        if len(rows) > room:  # every k-th, a little wider
-            step = math.ceil(len(rows) / max(room, 1))
-            rows, columns = rows[::step][:room], columns[::step][:room]
+        if len(rows) > room:  # keep every stride-th pixel
+            stride = math.ceil(len(rows) / max(room, 1))
+            rows, columns = rows[::stride][:room], columns[::stride][:room]
         if len(rows):
             gaussians = gaussians.joined(_at_pixels(targets.images[view], depth, camera, rows, columns, gaussians))
     return gaussians
 
 
-def _at_pixels(image: Tensor, depth: Tensor, camera: Cameras, rows: Tensor, columns: Tensor, like: Gaussians) -> Gaussians:
-    """Round Gaussians on pixels (rows, columns) [P] of one image [3, h, w] at their depth [h, w]."""
+def _at_pixels(
+    image: Tensor, depth: Tensor, camera: Cameras, rows: Tensor, columns: Tensor, like: Gaussians
+) -> Gaussians:
+    """Round Gaussians at the pixels rows, columns [P] of one image [3, h, w] with depth [h, w]; dtype and device of `like`."""
     K, c2w = camera.K[0].to(like.means), camera.c2w[0].to(like.means)
     z = depth[rows, columns]
     pixel = torch.stack([columns + 0.5, rows + 0.5, torch.ones_like(z)], -1).to(z)

@@ -1,4 +1,4 @@
-"""Cameras of photographs that come without: structure from motion by COLMAP's incremental mapper."""
+"""Cameras of photographs that have none, by structure from motion (COLMAP's incremental mapper)."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from stages.errors import InputError, RunError
 from stages.files.images import write_png
 from stages.scene import Cameras
 
-ENOUGH = 0.5  # of the photographs must fit into one model
+ENOUGH = 0.5  # at least this share of the photographs must get a camera in one model
 
 
 def find_poses(images: Tensor) -> tuple[Cameras, list[int]]:
-    """Cameras of photographs of one place, taken with one lens, in any order: float64, in COLMAP's scale.
+    """Cameras of photographs of one scene, taken with one lens, in any order.
 
-    images: [N, 3, h, w].  Returns the cameras of those that fit together, and which they are. The same images give the same cameras: the
-    geometry runs on one thread with a fixed seed. Raises InputError for fewer than three, RunError when too few of them fit.
+    images: [N, 3, h, w].  Returns the cameras, float64, in COLMAP's scale, of the photographs that fit together, and
+    the indices of these. The same images give the same cameras, because COLMAP runs on one thread with a fixed seed.
+    Raises InputError for fewer than three photographs, RunError when too few of them fit together.
     """
     count = len(images)
     if count < 3:
-        raise InputError("cannot find the cameras", f"{count} photographs", "give three or more, or use videoscene prior on two")
+        hint = "give three or more, or use videoscene prior on two"
+        raise InputError("cannot find the cameras", f"{count} photographs", hint)
     import pycolmap
 
-    pycolmap.logging.minloglevel = pycolmap.logging.ERROR.value  # it reports every image on stderr
+    pycolmap.logging.minloglevel = pycolmap.logging.ERROR.value  # otherwise it reports every image on stderr
     pycolmap.set_random_seed(0)
     with tempfile.TemporaryDirectory() as name:
         folder, database = Path(name, "images"), Path(name, "database.db")
@@ -34,26 +36,28 @@ def find_poses(images: Tensor) -> tuple[Cameras, list[int]]:
             write_png(folder / f"{index:06d}.png", image)
         reader = pycolmap.ImageReaderOptions()
         reader.camera_model = "SIMPLE_PINHOLE"
-        extraction, matching, mapping = (
-            pycolmap.FeatureExtractionOptions(),
-            pycolmap.FeatureMatchingOptions(),
-            pycolmap.IncrementalPipelineOptions(),
-        )
+        extraction, matching = pycolmap.FeatureExtractionOptions(), pycolmap.FeatureMatchingOptions()
+        mapping = pycolmap.IncrementalPipelineOptions()
         extraction.use_gpu = matching.use_gpu = False
-        # Photographs are numbered in the order in which they are finished, so one after another.
+        # COLMAP numbers photographs in the order in which their features are finished, so only one thread works.
         extraction.num_threads = matching.num_threads = mapping.num_threads = 1
         pycolmap.extract_features(
-            database, folder, camera_mode=pycolmap.CameraMode.SINGLE, reader_options=reader, extraction_options=extraction
+            database,
+            folder,
+            camera_mode=pycolmap.CameraMode.SINGLE,
+            reader_options=reader,
+            extraction_options=extraction,
         )
         pycolmap.match_exhaustive(database, matching_options=matching)
         models = pycolmap.incremental_mapping(database, folder, Path(name, "models"), mapping)
     best = max(models.values(), key=lambda model: model.num_reg_images(), default=None)
-    found = 0 if best is None else best.num_reg_images()
-    if best is None or found < max(3, ENOUGH * count):
-        why = f"{found} of {count} photographs fit together"
-        raise RunError("cannot find the cameras", why, "give more photographs, nearer to one another, or a transforms.json")
-    posed = sorted((image for image in best.images.values() if image.has_pose), key=lambda image: image.name)
-    c2w = torch.eye(4, dtype=torch.float64).repeat(len(posed), 1, 1)
-    c2w[:, :3] = torch.stack([torch.from_numpy(image.cam_from_world().inverse().matrix()) for image in posed])
-    K = torch.stack([torch.from_numpy(best.cameras[image.camera_id].calibration_matrix()) for image in posed])
-    return Cameras(c2w, K, (images.shape[-2], images.shape[-1])), [int(Path(image.name).stem) for image in posed]
+    posed = 0 if best is None else best.num_reg_images()
+    if best is None or posed < max(3, ENOUGH * count):
+        why = f"{posed} of {count} photographs fit together"
+        hint = "give more photographs, nearer to one another, or a transforms.json"
+        raise RunError("cannot find the cameras", why, hint)
+    model = sorted((image for image in best.images.values() if image.has_pose), key=lambda image: image.name)
+    c2w = torch.eye(4, dtype=torch.float64).repeat(len(model), 1, 1)
+    c2w[:, :3] = torch.stack([torch.from_numpy(image.cam_from_world().inverse().matrix()) for image in model])
+    K = torch.stack([torch.from_numpy(best.cameras[image.camera_id].calibration_matrix()) for image in model])
+    return Cameras(c2w, K, (images.shape[-2], images.shape[-1])), [int(Path(image.name).stem) for image in model]

@@ -1,4 +1,4 @@
-"""A first scene for photographs that come with cameras but without Gaussians: the prior, on pairs of neighbours along the way."""
+"""A first scene of photographs with cameras: the Gaussians that the prior predicts from some pairs of them."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from stages.prior.pose import near_far_from_cameras
 from stages.prior.predict import predict
 from stages.scene import Cameras, Gaussians, Views
 
-PAIRS = 4
-SPAN = 8  # the partners of a pair are this share of the way apart
+PAIRS = 4  # largest number of pairs
+SPAN = 8  # the two photographs of a pair are count / SPAN apart in the order of the photographs
 
 
 def resize(images: Tensor, cameras: Cameras, short_side: int) -> Views:
-    """Photographs and cameras at another size, cut to multiples of 16.
+    """Resize photographs and their cameras, and crop them so that sides are multiples of 16.
 
-    images: [N, 3, h, w], of the aspect of the cameras; they may have more or fewer pixels.  short_side: px.
-    Raises InputError when there are not as many images as cameras, or the aspects differ.
+    images: [N, 3, h, w].  cameras: N, for images of the same aspect ratio, of any size.  short_side: px.
+    Raises InputError when the numbers of images and cameras or their aspect ratios differ.
     """
     if len(images) != len(cameras):
-        raise InputError(
-            "the frames and their cameras do not fit", f"{len(images)} frames, {len(cameras)} cameras", "give a camera a frame"
-        )
+        why = f"{len(images)} frames, {len(cameras)} cameras"
+        raise InputError("the frames and their cameras do not fit", why, "give one camera per frame")
     size = (images.shape[-2], images.shape[-1])
     if abs(size[0] * cameras.size[1] - size[1] * cameras.size[0]) > 0.02 * size[1] * cameras.size[0]:
         why = f"frames of {size[1]} x {size[0]}, cameras of {cameras.size[1]} x {cameras.size[0]} pixels"
-        raise InputError("the frames and their cameras do not fit", why, "give cameras of the frames' aspect")
+        raise InputError("the frames and their cameras do not fit", why, "give cameras of the frames' aspect ratio")
     K = resize_intrinsics(cameras.K, cameras.size, size)
-    fitted = [fit(image, k, short_side) for image, k in zip(images, K, strict=True)]
-    pictures, intrinsics = torch.stack([image for image, _ in fitted]), torch.stack([k for _, k in fitted if k is not None])
-    return Views(pictures, Cameras(cameras.c2w, intrinsics, (pictures.shape[-2], pictures.shape[-1])))
+    pairs = [fit(image, k, short_side) for image, k in zip(images, K, strict=True)]
+    images, K = torch.stack([image for image, _ in pairs]), torch.stack([k for _, k in pairs if k is not None])
+    return Views(images, Cameras(cameras.c2w, K, (images.shape[-2], images.shape[-1])))
 
 
 def predict_pairs(views: Views, network: MVSplat) -> Gaussians:
-    """The prior's Gaussians of up to PAIRS pairs of neighbours, spread over all photographs.
+    """The prior's Gaussians of up to PAIRS pairs of nearby photographs, spread evenly over all photographs.
 
-    Pairs taken from one place are left out. Raises InputError for a single photograph, RunError when no pair is left.
+    Pairs taken from one position are skipped. Raises InputError for a single photograph, RunError when no pair is left.
     """
     count = len(views.cameras)
     if count < 2:
-        raise InputError("nothing to reconstruct from", f"{count} photograph", "give at least two photographs of one place")
+        hint = "give at least two photographs of one scene"
+        raise InputError("nothing to reconstruct from", f"{count} photograph", hint)
     gap = max(1, count // SPAN)
     starts = torch.linspace(0, count - 1 - gap, min(PAIRS, count - gap)).round().long().unique().tolist()
     scene: Gaussians | None = None
@@ -57,6 +57,6 @@ def predict_pairs(views: Views, network: MVSplat) -> Gaussians:
         gaussians = predict(pair, near_far, network).gaussians
         scene = gaussians if scene is None else scene.joined(gaussians)
     if scene is None:
-        why = "the cameras of each pair are at the same place, which shows no depth"
-        raise RunError("cannot make a first scene", why, "give photographs taken from different places")
+        why = "the cameras of each pair are at the same position, which shows no depth"
+        raise RunError("cannot make a first scene", why, "give photographs taken from different positions")
     return scene

@@ -1,7 +1,7 @@
-"""Fewer Gaussians that draw the same: the transparent dropped, those of one spot merged.
+"""Fewer Gaussians for the same scene: invisible ones are dropped, and neighbours are merged if the budget asks for it.
 
-A prior puts one Gaussian on each pixel of each photograph, so a surface that both saw is covered twice. Within the budget that is left as
-it is: a Gaussian that stands for two can no longer move along the ray of either.
+The prior puts one Gaussian on each pixel of each photograph, so a surface that both saw is covered twice. Within the
+budget it stays so, because a Gaussian merged from two can no longer move along the ray of either.
 """
 
 from __future__ import annotations
@@ -13,33 +13,36 @@ from stages.errors import InputError
 from stages.geometry import depth_of, distance_to_cameras, quaternions, rotations
 from stages.scene import Cameras, Gaussians
 
-TRANSPARENT = 1 / 255  # the renderer skips what is fainter
-CELL = 0.7  # of the width of a pixel, so that the pixels of one photograph keep a Gaussian each, towards the corners too
-GROWTH = 1.2  # of the cells, until the budget is met
-LEVELS = 4  # sizes of cells an octave of distance
-MAX_OPACITY = 0.99
+TRANSPARENT = 1 / 255  # Gaussians of lower opacity are dropped; the renderer skips them
+# First width of a cell, as a share of a pixel's width. Less than 1 keeps the Gaussians of adjacent pixels apart.
+CELL = 0.7
+GROWTH = 1.2  # factor by which cells grow until the budget is met
+LEVELS = 4  # cell sizes per doubling of the distance
+MAX_OPACITY = 0.99  # largest opacity of a merged Gaussian
 
 
 def thin(gaussians: Gaussians, cameras: Cameras, budget: int) -> tuple[Gaussians, Tensor]:
-    """At most `budget` Gaussians: the transparent and the ones behind every camera dropped, and if more are left, neighbours merged.
+    """Drop transparent Gaussians and those behind every camera. If more than `budget` remain, merge neighbours.
 
-    cameras: of the targets. Returns them and, for each, which of the given ones it is or has in it, [G]. Merged are those that share a
-    cell, a cube of about a pixel's width at its distance, larger only if the budget asks for it. Raises InputError when none is left.
+    cameras: of the targets.  Returns M Gaussians and, for each, the index [M] of an input Gaussian that it is or
+    contains. Gaussians are merged if they share a cell, a cube about as wide as a pixel at its distance. Cells grow
+    until the budget is met. Raises InputError when no Gaussian remains.
     """
-    seen = (gaussians.opacities >= TRANSPARENT) & _in_front(gaussians.means, cameras)
-    if not bool(seen.any()):
-        raise InputError("nothing to reconstruct from", "no Gaussian is visible in front of a camera", "make the prior of the scene again")
-    present = torch.nonzero(seen)[:, 0]
-    g = gaussians[present]
+    visible = (gaussians.opacities >= TRANSPARENT) & _in_front(gaussians.means, cameras)
+    if not bool(visible.any()):
+        why = "no Gaussian is visible in front of a camera"
+        raise InputError("nothing to reconstruct from", why, "make the prior of the scene again")
+    index = torch.nonzero(visible)[:, 0]
+    g = gaussians[index]
     if len(g) <= budget:
-        return g, present
+        return g, index
     pixel = distance_to_cameras(g.means, cameras) / float(cameras.K[:, 0, 0].mean())
     size = CELL
     while True:
         cell, count = _cells(g.means, pixel, size)
         if count <= budget:
             merged, first = _merge(g, cell, count)
-            return merged, present[first]
+            return merged, index[first]
         size *= GROWTH
 
 
@@ -48,11 +51,15 @@ def _in_front(means: Tensor, cameras: Cameras) -> Tensor:
 
 
 def _cells(means: Tensor, pixel: Tensor, size: float) -> tuple[Tensor, int]:
-    """The number of each Gaussian's cell [G], and how many cells there are. pixel: what a pixel covers at each mean, scene units."""
+    """The number [G] of each Gaussian's cell, and the number of cells.
+
+    means: [G, 3].  pixel: [G], width of a pixel at each mean, scene units.  size: width of a cell, pixels.
+    """
     level = torch.floor(torch.log2(pixel) * LEVELS)
     index = torch.floor(means / (size * torch.exp2(level / LEVELS))[:, None]).long()
     number, count = torch.zeros_like(level, dtype=torch.long), 1
-    for column in (level.long(), *index.unbind(1)):  # one column at a time: 20 times faster than unique rows
+    # Number the distinct rows (level, x, y, z), column by column, which is 20 times faster than torch.unique of rows.
+    for column in (level.long(), *index.unbind(1)):
         column = column - column.min()
         cells, number = torch.unique(number * (column.max() + 1) + column, return_inverse=True)
         count = len(cells)
@@ -60,10 +67,12 @@ def _cells(means: Tensor, pixel: Tensor, size: float) -> tuple[Tensor, int]:
 
 
 def _merge(g: Gaussians, cell: Tensor, count: int) -> tuple[Gaussians, Tensor]:
-    """One Gaussian a cell, with the mean, covariance and mass of its members (Kerbl et al. 2024, sec. 4.1), and its first member, [count].
+    """One Gaussian per cell with its members' mean, covariance and mass; and the index [count] of its first member.
 
-    Members weigh as much as they cover, opacity times squared size; singles stay as they are.
+    Source: Kerbl et al. 2024, section 4.1. The mass of a member is its opacity times its squared size. A Gaussian that
+    is alone in its cell stays as it is.
     """
+    # The share of each member in the mass of its cell.
     area = g.scales.log().mean(1).exp() ** 2
     mass = (g.opacities * area).double()
     total = mass.new_zeros(count).index_add(0, cell, mass)
@@ -71,20 +80,26 @@ def _merge(g: Gaussians, cell: Tensor, count: int) -> tuple[Gaussians, Tensor]:
 
     def mean(values: Tensor) -> Tensor:
         flat = values.double().flatten(1)
-        return flat.new_zeros(count, flat.shape[1]).index_add(0, cell, flat * share[:, None]).view(count, *values.shape[1:])
+        sums = flat.new_zeros(count, flat.shape[1]).index_add(0, cell, flat * share[:, None])
+        return sums.view(count, *values.shape[1:])
 
-    members = torch.bincount(cell, minlength=count)
+    # Means, and the covariance of the mixture of the members.
     means, sh = mean(g.means), mean(g.sh)
     rotation = rotations(g.quats.double())
     offset = g.means.double() - means[cell]
-    covariance = mean(rotation @ torch.diag_embed(g.scales.double() ** 2) @ rotation.mT + offset[:, :, None] * offset[:, None, :])
+    own = rotation @ torch.diag_embed(g.scales.double() ** 2) @ rotation.mT
+    covariance = mean(own + offset[:, :, None] * offset[:, None, :])
+    # Scales and rotation of that covariance. Eigenvectors may form a reflection, which the determinant undoes.
     variances, axes = torch.linalg.eigh(covariance)
-    axes = axes * torch.linalg.det(axes)[:, None, None]  # eigenvectors may form a mirror
+    axes = axes * torch.linalg.det(axes)[:, None, None]
     scales, quats = variances.clamp_min(1e-20).sqrt(), quaternions(axes)
     opacities = (total / scales.log().mean(1).exp() ** 2).clamp_max(MAX_OPACITY)
-    first = torch.full((count,), len(g), device=cell.device).scatter_reduce(0, cell, torch.arange(len(g), device=cell.device), "amin")
-    single = members == 1
-    own = g[first[single]]
-    for merged, kept in ((means, own.means), (scales, own.scales), (quats, own.quats), (opacities, own.opacities), (sh, own.sh)):
-        merged[single] = kept.to(merged)
-    return Gaussians(*(x.to(g.means) for x in (means, scales, quats, opacities, sh))), first
+    # Cells with one member.
+    order = torch.arange(len(g), device=cell.device)
+    first = torch.full((count,), len(g), device=cell.device).scatter_reduce(0, cell, order, "amin")
+    single = torch.bincount(cell, minlength=count) == 1
+    g = g[first[single]]
+    merged = (means, scales, quats, opacities, sh)
+    for values, unchanged in zip(merged, (g.means, g.scales, g.quats, g.opacities, g.sh), strict=True):
+        values[single] = unchanged.to(values)
+    return Gaussians(*(x.to(g.means) for x in merged)), first

@@ -1,6 +1,7 @@
-"""The loop: draw a few targets, compare, step (Kerbl et al. 2023, with its loss, learning rates and schedule).
+"""The optimisation loop: render a few targets, compare, step (Kerbl et al. 2023, with its loss and learning rates).
 
-A step depends on the state and the step's number alone, so a run that goes on from a checkpoint ends as if it had never stopped.
+A step depends only on the state and on its number, so a run that continues from a checkpoint ends as if it had never
+stopped.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from stages.reconstruct.density import adapt_density
 from stages.reconstruct.fill_gaps import fill
 from stages.reconstruct.merge import thin
 from stages.reconstruct.picture_loss import picture_loss
-from stages.reconstruct.position_steps import from_moves, moves, origins, to_moves
+from stages.reconstruct.position_steps import from_unit_steps, origins, to_unit_steps, unit_steps
 from stages.reconstruct.targets import Targets
 from stages.scene import Cameras, Gaussians
 from stages.splat import NEAR, draw
 
-# Adam's learning rates (Kerbl et al. 2023); those of positions are twice sideways and once along the ray, in units of position_steps.py.
+# Adam's learning rates (Kerbl et al. 2023). Those of means are in the units of position_steps.py: two across the ray,
+# one along it. The others are in the units of State.parameters.
 RATES = {
     "means": (1.6e-4, 1.6e-4, 0.2),
     "quats": 1e-3,
@@ -32,41 +34,45 @@ RATES = {
     "sh_rest": 2.5e-3 / 20,
     "poses": 5e-4,
 }
-DECAY = 0.1  # of all rates, from the first step to the last, exponentially
-# Depths, sizes and opacities have the rates of a run of PACED steps: a shorter run takes longer steps, up to FASTEST times. In a longer one
-# depths, which start near the truth, take shorter ones. (Turns, colours and steps sideways fit the photographs without making other views
-# better, so they never hurry.)
-PACED, FASTEST = 160, 4.0
-BETAS, EPSILON = (0.9, 0.999), 1e-15
+DECAY = 0.1  # all learning rates fall exponentially to this share of their first value
+# The rates of depths, sizes and opacities suit a run of PACED_STEPS steps. A shorter run multiplies them by PACED_STEPS
+# / steps, at most by LARGEST_PACE. A longer run does the same to the rate of depths only, which begin near the truth.
+# Rotations, colours and moves across the ray keep their rates, because larger ones fit the photographs but do not
+# improve other views.
+PACED_STEPS, LARGEST_PACE = 160, 4.0
+BETAS, EPSILON = (0.9, 0.999), 1e-15  # Adam's decay rates of the two moments, and its epsilon (Kerbl et al. 2023)
 
-# Steps of a run on many photographs; on a repaired clip, from a prior that is right already (with 600 its frames gain 0.1 dB more or lose
-# 0.7, and other views lose up to 0.2); and on the two photographs of a prior alone, where more make other views worse.
-STEPS, STEPS_OF_A_CLIP, STEPS_OF_A_PAIR = 600, 100, 24
+STEPS = 600  # default number of steps on many photographs
+# On a repaired clip. The prior is nearly right already: with 600 steps frames gain at most 0.1 dB, and other views lose
+# up to 0.2 dB.
+STEPS_OF_A_CLIP = 100
+STEPS_OF_A_PAIR = 24  # on two photographs alone, where more steps make other views worse
 
-Progress = Callable[[int, int, float, float], None]  # (steps done, steps in all, loss, PSNR in dB of what was drawn)
+# (steps done, total steps, loss, PSNR of the rendered targets in dB)
+Progress = Callable[[int, int, float, float], None]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to optimise.
-
-    steps: how many.  views: targets drawn a step, one of them a photograph.  gaussians: the most there may be.  refine_poses: whether
-    the cameras of generated frames may move.  seed: of the order in which frames are drawn.
-    """
+    """Options of the optimisation."""
 
     steps: int = STEPS
-    views: int = 3
-    gaussians: int = 300_000
-    refine_poses: bool = False
-    seed: int = 0
-    adapt_every: int = 100  # steps between changes of the number of Gaussians
-    adapt_until: float = 0.7  # of all steps
-    tolerance: float = 1.5  # a frame whose loss is this many times the median counts less
+    views: int = 3  # targets per step, one of them a photograph
+    gaussians: int = 300_000  # largest number of Gaussians
+    refine_poses: bool = False  # whether the cameras of generated frames may move
+    seed: int = 0  # of the random order of frames
+    adapt_every: int = 100  # steps between two changes of the number of Gaussians
+    adapt_until: float = 0.7  # share of all steps after which that number stays
+    tolerance: float = 1.5  # a frame counts less if its loss exceeds this multiple of the frames' median loss
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """gaussians: the refined scene.  cameras: of the targets, as refined.  losses: [N], of each target when last drawn, NaN if never."""
+    """The result.
+
+    gaussians: the refined scene.  cameras: the targets' cameras, as refined.
+    losses: [N], the loss of each target when it was last rendered, NaN if it never was.
+    """
 
     gaussians: Gaussians
     cameras: Cameras
@@ -82,10 +88,10 @@ def reconstruct(
     save: Callable[[State], None] | None = None,
     save_every: int = 100,
 ) -> Reconstruction:
-    """Refine Gaussians until they draw the targets.
+    """Refine Gaussians so that they render the targets. Works on the device of the Gaussians.
 
-    state: where an earlier run of the same arguments stopped.  save: called with the state every `save_every` steps; what it keeps makes
-    the run resumable. Works on the device of the Gaussians. Raises InputError when no Gaussian is visible.
+    state: the state at which an earlier run with the same arguments stopped.
+    save: called with the state every `save_every` steps.  Raises InputError when no Gaussian is visible.
     """
     targets = targets.to(gaussians.means.device)
     state = start(gaussians, targets, settings.gaussians) if state is None else state
@@ -95,39 +101,44 @@ def reconstruct(
             progress(state.step, settings.steps, loss, psnr)
         if save is not None and state.step % save_every == 0 and state.step < settings.steps:
             save(state)
-    cameras = moved(targets.cameras, state.parameters["poses"], scene_depth(state))
+    cameras = move_cameras(targets.cameras, state.parameters["poses"], scene_depth(state))
     return Reconstruction(state.gaussians(), cameras, state.losses)
 
 
 def start(gaussians: Gaussians, targets: Targets, budget: int) -> State:
-    """The first state: thinned to 80 % of the budget if need be, so that holes can be filled and Gaussians split."""
+    """The first state. Gaussians are merged to 80 % of the budget at most, to leave room for filled holes and splits."""
     photographs = targets.cameras[: targets.photographs]
-    thinned, of = thin(gaussians, targets.cameras, int(0.8 * budget))
-    scene = fill(thinned, targets, budget)
-    added = origins(scene[len(thinned) :], photographs)
-    seen_from = torch.cat([origins(gaussians, photographs)[of], added])
-    return new_state(scene, distance_to_cameras(scene.means, targets.cameras), moves(scene.means, seen_from, photographs), len(targets))
+    merged, index = thin(gaussians, targets.cameras, int(0.8 * budget))
+    scene = fill(merged, targets, budget)
+    # The camera that saw each Gaussian: known for the prior's, the nearest one for those in holes.
+    rays_from = torch.cat([origins(gaussians, photographs)[index], origins(scene[len(merged) :], photographs)])
+    steps = unit_steps(scene.means, rays_from, photographs)
+    return new_state(scene, distance_to_cameras(scene.means, targets.cameras), steps, len(targets))
 
 
 def take_step(state: State, targets: Targets, settings: Settings) -> tuple[float, float]:
-    """One step, in place; the loss and the PSNR (dB) of the pictures drawn."""
+    """Change the state by one step. Returns the loss and the PSNR (dB) of the rendered targets."""
     chosen = choose(state.step, targets, settings)
     names = [name for name in RATES if (name != "poses" or settings.refine_poses) and state.parameters[name].numel()]
     leaves = {name: state.parameters[name].detach().requires_grad_() for name in names}
     current = State(state.step, state.parameters | leaves)
+    # Render the targets. The cameras of photographs stay.
     cameras = targets.cameras[chosen]
     if settings.refine_poses:
-        free = leaves["poses"][chosen] * (torch.tensor(chosen, device=targets.images.device) >= targets.photographs)[:, None]
-        cameras = moved(cameras, free, scene_depth(state))
+        is_frame = torch.tensor(chosen, device=targets.images.device) >= targets.photographs
+        free = leaves["poses"][chosen] * is_frame[:, None]
+        cameras = move_cameras(cameras, free, scene_depth(state))
     pictures = draw(current.gaussians(), cameras, near=NEAR * scene_depth(state)).image
     truth = targets.images[chosen]
     losses = picture_loss(pictures, truth, targets.weight[chosen])
-    loss = (losses * _trust(losses.detach(), state.losses, chosen, targets.photographs, settings.tolerance)).mean()
+    trust = _trust(losses.detach(), state.losses, chosen, targets.photographs, settings.tolerance)
+    loss = (losses * trust).mean()
+    # Step, and add or remove Gaussians if it is time.
     gradients = torch.autograd.grad(loss, list(leaves.values()))
     with torch.no_grad():
         state.losses[chosen] = losses.detach()
         _adam(state, dict(zip(names, gradients, strict=True)), settings.steps)
-        state.stress += gradients[names.index("means")].norm(dim=1) * state.distances
+        state.position_gradients += gradients[names.index("means")].norm(dim=1) * state.distances
         state.step += 1
         if state.step % settings.adapt_every == 0 and state.step <= settings.adapt_until * settings.steps:
             adapt_density(state, settings.gaussians)
@@ -136,43 +147,46 @@ def take_step(state: State, targets: Targets, settings: Settings) -> tuple[float
 
 
 def choose(step: int, targets: Targets, settings: Settings) -> list[int]:
-    """The targets of a step: a photograph in turn, the rest frames in a random order that shows each once before any again.
+    """The indices of a step's targets: one photograph, the rest frames. With too few frames, more photographs.
 
-    Without frames, or without enough of them, photographs take their place. (Two photographs and one frame a step fit the photographs as
-    well and held-out views worse.)
+    Photographs take turns. Frames have a random order in which each comes once before any comes again. (Two photographs
+    and one frame per step fit the photographs as well, but held-out views worse.)
     """
     photographs, frames = targets.photographs, targets.counted - targets.photographs
-    of_frames = min(settings.views - 1, frames)
-    of_photographs = min(settings.views - of_frames, photographs)
-    chosen = [(step * of_photographs + k) % photographs for k in range(of_photographs)]
-    for k in range(of_frames):
-        epoch, place = divmod(step * of_frames + k, frames)
+    frames_per_step = min(settings.views - 1, frames)
+    photographs_per_step = min(settings.views - frames_per_step, photographs)
+    chosen = [(step * photographs_per_step + k) % photographs for k in range(photographs_per_step)]
+    for k in range(frames_per_step):
+        epoch, index = divmod(step * frames_per_step + k, frames)
         order = torch.randperm(frames, generator=torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch))
-        chosen.append(photographs + int(order[place]))
+        chosen.append(photographs + int(order[index]))
     return list(dict.fromkeys(chosen))
 
 
 def _trust(losses: Tensor, before: Tensor, chosen: list[int], photographs: int, tolerance: float) -> Tensor:
-    """How much each drawn picture counts, [n]: 1, but less for a generated frame that disagrees with the rest.
+    """The weight [n] of each target of a step: 1, but less for a generated frame that disagrees with the others.
 
-    A frame of loss l counts (t m / l)^2 where l exceeds t m, with m the median loss of the frames (Geman-McClure's tail).
+    losses: [n], of this step.  before: [N], the last loss of every target, NaN if there is none.
+    With m the median loss of the frames, a frame whose loss l exceeds `tolerance` m has the weight (tolerance m / l)^2,
+    as in the tail of the Geman-McClure loss.
     """
     weight = torch.ones_like(losses)
-    known = before[photographs:]
-    known = known[~known.isnan()]
-    if len(known):
-        bound = tolerance * known.median()
+    of_frames = before[photographs:]
+    of_frames = of_frames[~of_frames.isnan()]
+    if len(of_frames):
+        bound = tolerance * of_frames.median()
         generated = torch.tensor(chosen, device=losses.device) >= photographs
         weight = torch.where(generated, (bound / losses.clamp_min(1e-12)).clamp_max(1.0) ** 2, weight)
     return weight
 
 
 def _adam(state: State, gradients: dict[str, Tensor], steps: int) -> None:
-    """Kingma & Ba 2015, every group with its own rate."""
+    """One step of Adam (Kingma and Ba 2015) with a learning rate per parameter. steps: length of the run."""
     beta_1, beta_2 = BETAS
-    t, pace = state.step + 1, min(FASTEST, PACED / steps)
-    for name, given in gradients.items():
-        gradient = to_moves(state.moves, given, gradients["log_scales"]) if name == "means" else given
+    t, pace = state.step + 1, min(LARGEST_PACE, PACED_STEPS / steps)
+    for name, gradient in gradients.items():
+        if name == "means":
+            gradient = to_unit_steps(state.unit_steps, gradient, gradients["log_scales"])
         first, second = state.first[name], state.second[name]
         first.lerp_(gradient, 1 - beta_1)
         second.mul_(beta_2).addcmul_(gradient, gradient, value=1 - beta_2)
@@ -183,18 +197,18 @@ def _adam(state: State, gradients: dict[str, Tensor], steps: int) -> None:
             rate *= max(1.0, pace)
         change = first / (second.sqrt().div_((1 - beta_2**t) ** 0.5).add_(EPSILON)) * (-rate / (1 - beta_1**t))
         if name == "means":
-            change, growth = from_moves(state.moves, change)
+            change, growth = from_unit_steps(state.unit_steps, change)
             state.parameters["log_scales"] += growth
         state.parameters[name] += change
 
 
 def scene_depth(state: State) -> float:
-    """Median distance of the Gaussians, scene units: the unit in which cameras move, and of the near plane."""
+    """Median distance of the Gaussians from the cameras, scene units: the unit of camera shifts and the near plane."""
     return float(state.distances.median())
 
 
-def moved(cameras: Cameras, poses: Tensor, depth: float) -> Cameras:
-    """Cameras turned and shifted in their own axes. poses: [N, 6], rotation vector (rad) and shift (in units of `depth`)."""
+def move_cameras(cameras: Cameras, poses: Tensor, depth: float) -> Cameras:
+    """Turn and shift cameras in their own axes. poses: [N, 6], rotation vector (rad) and shift (in units of `depth`)."""
     if not bool((poses != 0).any()) and not poses.requires_grad:
         return cameras
     poses = poses.to(cameras.c2w)

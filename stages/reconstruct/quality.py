@@ -12,12 +12,13 @@ from stages.scene import Cameras, Gaussians
 
 
 def quality(gaussians: Gaussians, targets: Targets, cameras: Cameras) -> dict[str, float | None]:
-    """Mean PSNR (dB) over the photographs and over the frames, drawn from `cameras`; None where there are none that count.
+    """Mean PSNR (dB) over the photographs and over the frames that count, or None where there are none.
 
-    cameras: of the targets, as given or as refined. Holes are filled and pictures rounded to 8 bits, as in a video.
+    cameras: of the targets, as given or as refined.  Images are rendered as for a video: holes filled, rounded to 8
+    bits.
     """
-    drawn = as_stored(render(gaussians, cameras[: targets.counted].to(gaussians.means)).frames.cpu())
-    values = psnr(drawn, targets.images[: targets.counted].cpu())
+    pictures = as_stored(render(gaussians, cameras[: targets.counted].to(gaussians.means)).frames.cpu())
+    values = psnr(pictures, targets.images[: targets.counted].cpu())
     return {"photographs": _mean(values[: targets.photographs]), "frames": _mean(values[targets.photographs :])}
 
 
@@ -27,7 +28,7 @@ def _mean(values: Tensor) -> float | None:
 
 
 def doubted(losses: Tensor, photographs: int, tolerance: float) -> list[int]:
-    """The frames, as indices into the targets, whose loss is more than `tolerance` times the frames' median: they counted less."""
+    """Indices among the targets of the frames that counted less, with a loss above `tolerance` times the median."""
     frames = losses[photographs:]
     bound = tolerance * frames.nanmedian() if len(frames) else torch.zeros(())
     return (photographs + torch.nonzero(frames > bound)[:, 0]).tolist()

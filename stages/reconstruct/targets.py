@@ -1,4 +1,4 @@
-"""What the scene has to look like: photographs, which are true, and frames, of which some pixels were invented."""
+"""The images that the scene should render: photographs, which are true, and frames, which are partly invented."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ from stages.errors import InputError
 from stages.geometry import crop_intrinsics
 from stages.scene import Cameras, Clip, Views
 
-# What a pixel of a frame counts against a pixel of a photograph, where the prior's Gaussians explain it. A frame that is only their render
-# counts nothing: it says nothing new, and holds what is wrong in place (of what the photographs alone gain on other views, two thirds are
-# lost where such frames count a tenth).
+# Weight of a pixel of a frame, relative to a pixel of a photograph, where Gaussians cover it. A frame that no student
+# repaired
+# is only a render of the prior: it says nothing new and holds errors in place. With a weight of 0.1, such frames cost
+# two thirds of what the photographs alone gain on other views.
 REPAIRED, RENDERED = 0.5, 0.0
-INVENTED = 0.2  # share of that where nothing explains it
-# A frame whose camera differs from a photograph's by no more than this, in every entry, shows the same: the photograph replaces it.
+INVENTED = 0.2  # where no Gaussian covers the pixel, its weight is this share of the above
+# A frame shows the same as a photograph if no entry of c2w or K (over the image size) differs by more. Then it is left
+# out.
 SAME_POSE = 1e-4
-WHOLE = 0.01  # px from a whole number, where a clip shows the middle of the photographs
+WHOLE = 0.01  # a crop of the photographs must begin at most this far from a whole pixel, px
 
 
 @dataclass(frozen=True)
 class Targets:
     """N images with cameras, the photographs first.
 
-    images: [N, 3, h, w], sRGB in [0, 1].  cameras: N.  weight: [N, h, w], what each pixel counts.  photographs: how many of them are
-    photographs; the rest are frames.
+    images: [N, 3, h, w], sRGB in [0, 1].  cameras: N.  weight: [N, h, w], of each pixel in the loss.
+    photographs: how many of the images are photographs.
     """
 
     images: Tensor
@@ -41,7 +43,7 @@ class Targets:
 
     @cached_property
     def counted(self) -> int:
-        """How many of them count, from the first: the photographs, and the frames unless they are all without weight."""
+        """How many of the images count: all, or only the photographs if every pixel of the frames has weight 0."""
         return len(self) if bool(self.weight[self.photographs :].any()) else self.photographs
 
     def to(self, device: torch.device) -> Targets:
@@ -50,35 +52,43 @@ class Targets:
 
 
 def gather(views: Views, clip: Clip | None, repaired: bool = False) -> Targets:
-    """Photographs and frames as one set of targets; frames taken from where a photograph was taken are left out.
+    """Photographs and frames as one set of targets, without frames that have the camera of a photograph.
 
-    A black border that all photographs share counts nothing: it is no part of the place.
-    repaired: whether a video model made the clip; otherwise it is the prior's render.
-    Of a clip that shows the middle of the photographs, as CogVideoX makes it, the photographs are cut to that.
-    Raises InputError when the two do not fit.
+    repaired: whether a student repaired the clip; otherwise it is the prior's render.
+    If the clip shows only the middle of the photographs, as CogVideoX clips do, the photographs are cropped to it. A
+    black border that all photographs share gets weight 0, because it is not part of the scene.
+    Raises InputError when the sizes of photographs and clip do not fit.
     """
-    views = views if clip is None else _shown_by(views, clip.cameras)
-    inner = (~black_border(views.images)).float()
-    ones = inner.expand(len(views.cameras), -1, -1)
+    views = views if clip is None else _crop_to(views, clip.cameras)
+    inside = (~black_border(views.images)).float()
+    ones = inside.expand(len(views.cameras), -1, -1)
     if clip is None:
         return Targets(views.images, views.cameras, ones, len(views.cameras))
-    photo, frame = (torch.cat([c.c2w.flatten(1), c.K.flatten(1) / max(c.size)], 1).double() for c in (views.cameras, clip.cameras))
+    # The frames that no photograph replaces.
+    photo, frame = (_entries(cameras) for cameras in (views.cameras, clip.cameras))
     new = ((frame[:, None] - photo[None]).abs().amax(-1) > SAME_POSE).all(1)
     kept = torch.nonzero(new)[:, 0].tolist()
+    # Their weights, and one list of cameras.
     coverage = torch.ones(len(kept), *clip.cameras.size) if clip.coverage is None else clip.coverage[kept]
-    weight = (REPAIRED if repaired else RENDERED) * (INVENTED + (1 - INVENTED) * coverage) * inner
-    frames = clip.cameras[kept].to(torch.float64)
-    given = views.cameras.to(torch.float64)
-    cameras = Cameras(torch.cat([given.c2w, frames.c2w]), torch.cat([given.K, frames.K]), given.size)
-    return Targets(torch.cat([views.images, clip.frames[kept]]), cameras, torch.cat([ones, weight]), len(given))
+    weight = (REPAIRED if repaired else RENDERED) * (INVENTED + (1 - INVENTED) * coverage) * inside
+    photographs, frames = views.cameras.to(torch.float64), clip.cameras[kept].to(torch.float64)
+    cameras = Cameras(torch.cat([photographs.c2w, frames.c2w]), torch.cat([photographs.K, frames.K]), photographs.size)
+    images = torch.cat([views.images, clip.frames[kept]])
+    return Targets(images, cameras, torch.cat([ones, weight]), len(photographs))
 
 
-def _shown_by(views: Views, clip: Cameras) -> Views:
-    """The part of the photographs that a clip of them shows. Raises InputError when it is of another size and no part of them."""
+def _entries(cameras: Cameras) -> Tensor:
+    """All entries of c2w, and of K over the image size, [N, 25], float64."""
+    return torch.cat([cameras.c2w.flatten(1), cameras.K.flatten(1) / max(cameras.size)], 1).double()
+
+
+def _crop_to(views: Views, clip: Cameras) -> Views:
+    """Crop the photographs to the part that a clip shows. Raises InputError if the clip shows no such part."""
     (h, w), (height, width) = views.cameras.size, clip.size
     if (h, w) == (height, width):
         return views
     left, top = (views.cameras.K[0, :2, 2] - clip.K[0, :2, 2].to(views.cameras.K)).tolist()
+    # The principal points tell where the crop begins.
     rows, columns = slice(round(top), round(top) + height), slice(round(left), round(left) + width)
     whole = max(abs(left - columns.start), abs(top - rows.start)) < WHOLE
     if not (whole and 0 <= columns.start <= w - width and 0 <= rows.start <= h - height):

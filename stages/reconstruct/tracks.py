@@ -1,4 +1,4 @@
-"""Points that several photographs saw: matches, triangulated with the cameras, as the sparse points of a COLMAP model."""
+"""The sparse points of a COLMAP model: matches between photographs, triangulated with their cameras."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ from stages.prior.epipolar import sampson_error, triangulate
 from stages.prior.matching import SHORT_SIDE, load_matcher
 from stages.scene import Views
 
-INLIER = 2.0  # epipolar distance of a match that fits the cameras, px at the matcher's short side
-FARTHEST = 300.0  # baselines: what lies farther has no depth
-PAIRS = 8  # of photographs that are matched, at most
+# Largest epipolar distance of a match that fits the cameras, px of an image whose short side is SHORT_SIDE.
+INLIER = 2.0
+FARTHEST = 300.0  # largest depth of a point, in baselines of its pair; matches beyond hardly show depth
+PAIRS = 8  # largest number of pairs that are matched
 
 
 @dataclass(frozen=True)
 class Tracks:
-    """points: [P, 3], scene units.  colors: [P, 3] in [0, 1].  observations: [O, 4], point, photograph, x, y (px); float64."""
+    """Points and where photographs saw them.
+
+    points: [P, 3], scene units, float64.  colors: [P, 3] in [0, 1].
+    observations: [O, 4], float64, rows of point index, photograph index, x, y (px).
+    """
 
     points: Tensor
     colors: Tensor
@@ -27,9 +32,9 @@ class Tracks:
 
 
 def find_tracks(photographs: Views) -> Tracks:
-    """Match photographs with their neighbours in order and triangulate what fits the cameras; each point is seen by two.
+    """Match consecutive photographs and triangulate the matches that fit the cameras.
 
-    Pairs without baseline, or without matches, give no points. Raises WeightsError without the matcher.
+    Pairs without a baseline give no points. Raises WeightsError when the matcher's weights are missing.
     """
     count = len(photographs.cameras)
     starts = torch.linspace(0, count - 2, min(PAIRS, count - 1)).round().long().unique().tolist() if count > 1 else []
@@ -45,17 +50,18 @@ def find_tracks(photographs: Views) -> Tracks:
             continue
         matches = matcher(*photographs.images[pair].cpu())
         a, b = matches.points_a.double(), matches.points_b.double()
-        place, z = triangulate(a, b, c2w[pair], K[pair])
-        fits = (sampson_error(a, b, fundamental_of(c2w[pair], K[pair])).abs() < bound) & (z > 0).all(0) & (z < FARTHEST * baseline).all(0)
+        positions, z = triangulate(a, b, c2w[pair], K[pair])
+        fits = sampson_error(a, b, fundamental_of(c2w[pair], K[pair])).abs() < bound
+        fits &= (z > 0).all(0) & (z < FARTHEST * baseline).all(0)
         number = total + torch.arange(int(fits.sum()), dtype=torch.float64)
         observations += [
-            torch.cat([torch.stack([number, torch.full_like(number, view)], 1), seen[fits]], 1)
-            for view, seen in zip(pair, (a, b), strict=True)
+            torch.cat([torch.stack([number, torch.full_like(number, view)], 1), pixels[fits]], 1)
+            for view, pixels in zip(pair, (a, b), strict=True)
         ]
-        points.append(place[fits])
+        points.append(positions[fits])
         column, row = a[fits].long().unbind(1)
         colors.append(photographs.images[first].cpu()[:, row, column].T)
         total += len(number)
-    none = torch.zeros(0, 3, dtype=torch.float64)
-    seen = torch.cat(observations) if observations else torch.zeros(0, 4, dtype=torch.float64)
-    return Tracks(torch.cat([none, *points]), torch.cat([none, *colors]).float(), seen)
+    empty = torch.zeros(0, 3, dtype=torch.float64)  # for photographs without any match
+    rows = torch.cat([torch.zeros(0, 4, dtype=torch.float64), *observations])
+    return Tracks(torch.cat([empty, *points]), torch.cat([empty, *colors]).float(), rows)

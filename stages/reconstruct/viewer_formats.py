@@ -1,4 +1,7 @@
-"""Files for viewers in a browser: .splat (antimatter15) and compressed PLY (PlayCanvas, SuperSplat), by gsplat's exporter, and a page."""
+"""Files for viewers: .splat (antimatter15), compressed PLY (PlayCanvas, SuperSplat) and a web page.
+
+gsplat's exporter writes the first two.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,20 @@ from stages.files.os_errors import writing
 from stages.reconstruct.web_page import write_page
 from stages.scene import Cameras, Gaussians
 
-FORMATS = {"splat": "scene.splat", "compressed-ply": "scene.compressed.ply", "html": "scene.html"}  # name -> the file it makes
-CHUNK = 256  # Gaussians that share the ranges of their quantised values in a compressed PLY
+# The file name of each format.
+FORMATS = {"splat": "scene.splat", "compressed-ply": "scene.compressed.ply", "html": "scene.html"}
+CHUNK = 256  # number of Gaussians in a compressed PLY whose quantised values share one range
 
 
 def export(folder: Path, gaussians: Gaussians, cameras: Cameras, form: str) -> Path:
-    """Write the Gaussians in one of FORMATS; returns the file's path. Lossy: .splat and page keep 8 bits of colour, no view dependence.
+    """Write the Gaussians in a format of FORMATS and return the path of the file.
 
-    cameras: of the path that the page offers.  Raises InputError for an unknown format, RunError when the disk is full.
+    All formats lose precision. `.splat` and the page keep 8 bits of colour and no dependence on the view direction.
+    cameras: the path that the page offers.  Raises InputError for an unknown format, RunError when the disk is full.
     """
     if form not in FORMATS:
-        raise InputError(f"no export format {form!r}", "it is not one of those that can be written", f"known: {', '.join(FORMATS)}")
+        hint = f"choose one of: {', '.join(FORMATS)}"
+        raise InputError(f"no export format {form!r}", "there is no such format", hint)
     path = folder / FORMATS[form]
     if form == "html":
         write_page(path, gaussians, cameras)
@@ -29,7 +35,8 @@ def export(folder: Path, gaussians: Gaussians, cameras: Cameras, form: str) -> P
     from gsplat.exporter import export_splats
 
     g = gaussians.to("cpu")
-    if len(g) % CHUNK == 1:  # the exporter divides by the extent of a chunk, and one Gaussian has none
+    # The exporter divides by the extent of each chunk. A chunk of one Gaussian has none, so that Gaussian is left out.
+    if len(g) % CHUNK == 1:
         g = Gaussians(g.means[1:], g.scales[1:], g.quats[1:], g.opacities[1:], g.sh[1:])
     logits, log_scales = g.opacities.clamp(1e-6, 1 - 1e-6).logit(), g.scales.clamp_min(1e-12).log()
     kind = {"splat": "splat", "compressed-ply": "ply_compressed"}[form]

@@ -1,4 +1,4 @@
-"""A scene as one HTML file: viewer.html with the Gaussians and the cameras of a path inside. It needs no server and no network."""
+"""A scene as one HTML file that needs no server and no network: viewer.html, with Gaussians and cameras inside."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from stages.geometry import distance_to_cameras
 from stages.scene import Cameras, Gaussians
 from stages.splat import NEAR
 
-VIEWER = Path(__file__).with_name("viewer.html")
+VIEWER = Path(__file__).with_name("viewer.html")  # describes the data that it expects
 
 
 def write_page(path: Path, gaussians: Gaussians, cameras: Cameras) -> None:
-    """Write the page. It shows the first camera; a slider goes along the rest, and `page.html#12` opens camera 12.
+    """Write the page. It opens with the first camera and has a slider for the others; `page.html#12` opens camera 12.
 
-    32 bytes a Gaussian: colours without view dependence, colour and opacity of 8 bits. The unit of the page is the median distance of the
-    Gaussians from the cameras, so that small and large scenes keep the same precision. Raises RunError when the disk is full.
+    A Gaussian takes 32 bytes. Colour and opacity have 8 bits, and colour does not depend on the view direction. Lengths
+    are divided by the median distance of the Gaussians from the cameras, so that precision does not depend on the
+    scene's size. Raises RunError when the disk is full.
     """
     g = gaussians.to("cpu")
     unit = float(distance_to_cameras(g.means, cameras.to("cpu")).median())
@@ -33,7 +34,7 @@ def write_page(path: Path, gaussians: Gaussians, cameras: Cameras) -> None:
     facts = {
         "size": [cameras.size[1], cameras.size[0]],
         "near": NEAR,
-        "cameras": [{"pose": pose[:3].tolist(), "lens": lens.tolist()} for pose, lens in zip(poses, lenses, strict=True)],
+        "cameras": [{"pose": p[:3].tolist(), "lens": lens.tolist()} for p, lens in zip(poses, lenses, strict=True)],
     }
     packed = base64.b64encode(_pack(g, unit)).decode("ascii")
     text = VIEWER.read_text(encoding="utf-8").replace("{{FACTS}}", json.dumps(facts)).replace("{{GAUSSIANS}}", packed)
@@ -43,7 +44,7 @@ def write_page(path: Path, gaussians: Gaussians, cameras: Cameras) -> None:
 
 
 def _pack(g: Gaussians, unit: float) -> bytes:
-    """The records that viewer.html describes."""
+    """The Gaussians as the binary rows that viewer.html describes. unit: the length of 1, scene units."""
     layout = np.dtype([("mean", "<f4", 3), ("colour", "u1", 4), ("scales", "<f2", 4), ("quat", "<i2", 4)])
     table = np.zeros(len(g), layout)
     table["mean"] = (g.means / unit).numpy()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stages.reconstruct import Settings, State, Targets, gather, load_checkpoint, reconstruct, save_checkpoint
-from stages.reconstruct.optimise import choose, moved, start, take_step
+from stages.reconstruct.optimise import choose, move_cameras, start, take_step
 from stages.reconstruct.picture_loss import picture_loss, ssim_map
 from stages.scene import Cameras, Clip, Gaussians, Views
 from stages.splat import draw
@@ -192,7 +192,7 @@ def test_without_frames_only_photographs_are_drawn() -> None:
 
 def test_poses_turn_and_shift_a_camera_in_its_own_axes() -> None:
     pose = torch.tensor([[0.0, 0.0, torch.pi / 2, 0.5, 0.0, 0.0]], dtype=torch.float64)
-    c2w = moved(cameras(1), pose, 2.0).c2w[0]
+    c2w = move_cameras(cameras(1), pose, 2.0).c2w[0]
     assert torch.allclose(c2w[:3, 0], torch.tensor([0.0, 1, 0], dtype=torch.float64), atol=1e-9)
     assert torch.allclose(c2w[:3, 3], torch.tensor([0.7, 0, 0], dtype=torch.float64), atol=1e-9)
 

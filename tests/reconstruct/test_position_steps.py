@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stages.geometry import project, unproject
-from stages.reconstruct.position_steps import from_moves, moves, origins, to_moves
+from stages.reconstruct.position_steps import from_unit_steps, origins, to_unit_steps, unit_steps
 from stages.scene import Cameras, Gaussians
 
 SIZE = (24, 32)
@@ -50,7 +50,7 @@ def test_a_step_along_the_ray_is_a_pixel_in_the_other_photograph_and_none_in_its
     cameras = photographs(1.0 * unit)
     means = seen(photographs(1.0)) * unit
     came = origins(known(means), cameras)
-    steps = moves(means, came, cameras)
+    steps = unit_steps(means, came, cameras)
     assert steps.shape == (len(means), 3, 3)
     half = len(means) // 2
     own, other = (project(means[:half], cameras.K[v], cameras.c2w[v])[0] for v in (0, 1))
@@ -66,7 +66,7 @@ def test_a_step_along_the_ray_is_a_pixel_in_the_other_photograph_and_none_in_its
 def test_without_a_baseline_steps_stay_finite() -> None:
     cameras = photographs(0.0)
     means = seen(cameras)
-    steps = moves(means, origins(known(means), cameras), cameras)
+    steps = unit_steps(means, origins(known(means), cameras), cameras)
     assert torch.allclose(steps[:, :, 2].norm(dim=1), 0.1 * means.norm(dim=1), rtol=1e-3)
 
 
@@ -74,13 +74,13 @@ def test_a_move_keeps_the_size_that_it_was_seen_with_and_its_gradient_is_that_of
     cameras = photographs(1.0)
     means = seen(cameras).double()
     came = origins(known(means), cameras)
-    steps = moves(means, came, cameras)
+    steps = unit_steps(means, came, cameras)
     g = torch.Generator().manual_seed(2)
     weights = [torch.randn(len(means), 3, generator=g, dtype=torch.float64) for _ in range(2)]
     change = torch.zeros(len(means), 3, dtype=torch.float64)
     change[:, 2] = 0.01
-    shift, growth = from_moves(steps, change)
+    shift, growth = from_unit_steps(steps, change)
     farther = (means + shift - came).norm(dim=1) / (means - came).norm(dim=1)
     assert torch.allclose(growth[:, 0].exp(), farther, rtol=1e-4)
     gained = (weights[0] * shift).sum(1) + (weights[1] * growth).sum(1)
-    assert torch.allclose((to_moves(steps, *weights) * change).sum(1), gained)
+    assert torch.allclose((to_unit_steps(steps, *weights) * change).sum(1), gained)
