@@ -1,7 +1,7 @@
-"""Space carving on two views (Kutulakos and Seitz 2000): what stands before a photograph's surface must show in that photograph.
+"""Removes Gaussians that the other photograph contradicts: space carving on two views (Kutulakos and Seitz 2000).
 
-Where the layers of the two views interleave, wrong points of one hang as specks before the other. A point that the other photograph
-would see in front of everything, and in another colour, is not there.
+A Gaussian that lies in front of the other photograph's surface must be visible in that photograph. If the photograph
+shows another colour there, the Gaussian is wrong. Without this, wrong Gaussians hang as specks in front of surfaces.
 """
 
 from __future__ import annotations
@@ -12,36 +12,42 @@ from torch import Tensor
 from stages.geometry import project
 from stages.scene import Gaussians, Views
 
-BEFORE = 0.98  # of the surface's depth: a point nearer than this stands before it
-SAME = 0.03  # relative difference of depth, up to which a point lies on the other view's surface
-OTHER_COLOUR = 0.1  # mean absolute difference over the channels, to the most similar of the 3 x 3 pixels around
+IN_FRONT = 0.98  # a point is in front of a surface if its depth is less than this share of the surface's depth
+SAME = 0.03  # a point is on the other view's surface if its depth differs by less than this share
+# A colour differs from a photograph if its mean absolute difference over the channels, in [0, 1], exceeds this for all
+# 3 x 3 pixels around.
+OTHER_COLOUR = 0.1
 
 
 @torch.no_grad()
 def visible_as_claimed(gaussians: Gaussians, depth: Tensor, views: Views) -> Tensor:
     """Which Gaussians the other photograph does not contradict, [G], boolean.
 
-    gaussians: view by view, knowing their photograph; first harmonics are colours.  depth: [2, h, w], camera z of each view.
-    views: the two photographs. What differs between their exposures is taken off: the median difference where both see one surface.
+    gaussians: those of photograph 0, then those of photograph 1, with `photograph` set.
+    depth: [2, h, w], camera z of each view, scene units.  views: the two photographs.
+    Photographs may differ in exposure. The median colour difference where both see one surface is subtracted first.
     """
     h, w = views.cameras.size
     kept = []
     for view in (0, 1):
         other, own = 1 - view, gaussians.of_photograph(view)
+        # Where the Gaussians of this view are in the other photograph, and the surface depth there.
         camera = views.cameras[[other]]
         pixels, z = project(own.means, camera.K[0].to(own.means), camera.c2w[0].to(own.means))
         x, y = pixels.unbind(-1)
         inside = (z > 0) & (x >= 1) & (x < w - 1) & (y >= 1) & (y < h - 1)
         column, row = x.clamp(1, w - 2).long(), y.clamp(1, h - 2).long()
         surface = depth[other].to(z)[row, column]
+        # Their colours, corrected by the difference in exposure.
         photograph = views.images[other].to(z)
         colour = own.colours
         same = inside & ((z / surface - 1).abs() < SAME)
         if bool(same.any()):
             colour = colour + (photograph[:, row, column].T - colour)[same].median(0).values
+        # The colour difference to the most similar of the 3 x 3 pixels around.
         difference = torch.full_like(z, torch.inf)
         for dy in (-1, 0, 1):
             for dx in (-1, 0, 1):
                 difference = difference.minimum((photograph[:, row + dy, column + dx].T - colour).abs().mean(1))
-        kept.append(~(inside & (z < BEFORE * surface) & (difference > OTHER_COLOUR)))
+        kept.append(~(inside & (z < IN_FRONT * surface) & (difference > OTHER_COLOUR)))
     return torch.cat(kept)

@@ -1,7 +1,8 @@
-"""Geometry of two views from matches: robust relative pose, epipolar error, rotation alone, triangulation.
+"""Geometry of two views from matches: relative pose, epipolar error, pure rotation, triangulation.
 
-Everything here is float64 and takes points in pixels of the K it is given (Hartley and Zisserman, Multiple View Geometry, ch. 9-12).
-Poses map camera a to camera b: x_b = R x_a + t, with |t| = 1 where only the direction is known.
+Source: Hartley and Zisserman, Multiple View Geometry, 2nd edition 2004 ("HZ"), chapters 9 to 12. All tensors are
+float64. Points are in pixels of the K that comes with them. A relative pose maps camera a to camera b: x_b = R x_a + t.
+Matches tell the direction of t only, so |t| = 1.
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ from torch import Tensor
 
 from stages.geometry import homogeneous
 
-# RANSAC trials; the least is high because a wide pair may have a third of its matches right and a second, wrong model close behind.
+# Smallest and largest number of RANSAC trials. The smallest is high because in a pair with a wide baseline only a third
+# of the matches may be right, and a wrong pose may fit nearly as many.
 TRIALS = (1000, 20000)
 
 
 @dataclass(frozen=True)
 class RelativePose:
-    """rotation: [3, 3] and translation: [3], unit length, from camera a to camera b.  inliers: [M], bool, over the matches given."""
+    """The pose of camera b relative to camera a.
+
+    rotation: [3, 3].  translation: [3], unit length.  inliers: [M], boolean, the matches that fit the pose.
+    """
 
     rotation: Tensor
     translation: Tensor
@@ -27,7 +32,7 @@ class RelativePose:
 
     @property
     def c2w(self) -> Tensor:
-        """Camera-to-world of both, [2, 4, 4]; the world is camera a."""
+        """Camera-to-world matrices of both cameras, [2, 4, 4]. Camera a is the world."""
         b = torch.eye(4, dtype=self.rotation.dtype)
         b[:3, :3] = self.rotation.T
         b[:3, 3] = -self.rotation.T @ self.translation
@@ -35,25 +40,27 @@ class RelativePose:
 
 
 def ransac(points_a: Tensor, points_b: Tensor, K: Tensor, threshold: float) -> RelativePose | None:
-    """Relative pose by LO-RANSAC on five points (pycolmap), always the same for the same matches.
+    """Relative pose by LO-RANSAC with the five-point method (pycolmap), or None if no pose fits. Deterministic.
 
-    points_a, points_b: [M, 2], px.  K: [2, 3, 3].  threshold: px, epipolar distance of an inlier.  None where no pose is found.
+    points_a, points_b: [M, 2], px.  K: [2, 3, 3], px.  threshold: largest epipolar distance of an inlier, px.
     """
     import pycolmap
 
     if len(points_a) < 5:
         return None
-    options = pycolmap.RANSACOptions(max_error=threshold, min_num_trials=TRIALS[0], max_num_trials=TRIALS[1], random_seed=0)
-    a, b = (pycolmap.Camera(model="PINHOLE", width=1, height=1, params=[k[0, 0], k[1, 1], k[0, 2], k[1, 2]]) for k in K)
-    found = pycolmap.estimate_relative_pose(a, points_a.numpy(), b, points_b.numpy(), options)
-    if found is None:
+    least, most = TRIALS
+    options = pycolmap.RANSACOptions(max_error=threshold, min_num_trials=least, max_num_trials=most, random_seed=0)
+    parameters = [[k[0, 0], k[1, 1], k[0, 2], k[1, 2]] for k in K]
+    a, b = (pycolmap.Camera(model="PINHOLE", width=1, height=1, params=values) for values in parameters)
+    result = pycolmap.estimate_relative_pose(a, points_a.numpy(), b, points_b.numpy(), options)
+    if result is None:
         return None
-    pose = torch.from_numpy(found["cam2_from_cam1"].matrix().copy())
-    return RelativePose(pose[:, :3], pose[:, 3] / pose[:, 3].norm(), torch.from_numpy(found["inlier_mask"].copy()))
+    pose = torch.from_numpy(result["cam2_from_cam1"].matrix().copy())
+    return RelativePose(pose[:, :3], pose[:, 3] / pose[:, 3].norm(), torch.from_numpy(result["inlier_mask"].copy()))
 
 
 def sampson_error(points_a: Tensor, points_b: Tensor, F: Tensor) -> Tensor:
-    """Signed Sampson distance of each match to x_b^T F x_a = 0, px, [M] (Hartley and Zisserman, eq. 11.9, its square root)."""
+    """Signed Sampson distance of each match from x_b^T F x_a = 0, px, [M]. Its square is HZ eq. 11.9."""
     a, b = homogeneous(points_a), homogeneous(points_b)
     line_b, line_a = a @ F.mT, b @ F
     gradient = line_b[:, :2].square().sum(1) + line_a[:, :2].square().sum(1)
@@ -61,11 +68,12 @@ def sampson_error(points_a: Tensor, points_b: Tensor, F: Tensor) -> Tensor:
 
 
 def triangulate(points_a: Tensor, points_b: Tensor, c2w: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
-    """World points [M, 3] by the linear method (Hartley and Zisserman, 12.2), and their z in both cameras [2, M].
+    """World points [M, 3] of matches by the linear method (HZ section 12.2), and their z in both cameras, [2, M].
 
-    A point behind a camera has z <= 0 there; one at infinity has a very large z of either sign.
+    A point behind a camera has z <= 0 in it. A point at infinity has a very large z of either sign.
     """
     projections = K @ torch.linalg.inv(c2w)[:, :3]
+    # Each view gives two rows of a homogeneous system. The solution is the last right singular vector.
     views = zip((points_a, points_b), projections, strict=True)
     system = torch.stack([pixels[:, k, None] * P[2] - P[k] for pixels, P in views for k in (0, 1)], 1)
     system = system / system.norm(dim=2, keepdim=True)
@@ -77,16 +85,18 @@ def triangulate(points_a: Tensor, points_b: Tensor, c2w: Tensor, K: Tensor) -> t
     return points, z
 
 
-def turn(points_a: Tensor, points_b: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
-    """The rotation that best maps the rays of a to those of b, robustly, and what it leaves unexplained.
+def pure_rotation(points_a: Tensor, points_b: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
+    """The rotation [3, 3] that best maps the rays of a to those of b, and the error of each match in b, px, [M].
 
-    Kabsch's solution, reweighted towards the median residual. Returns rotation [3, 3] and the distance in b of each match, px, [M].
+    Kabsch's solution is repeated with weights that fall with the residual, so that wrong matches count little.
     """
-    rays_a, rays_b = (_unit(homogeneous(p) @ torch.linalg.inv(k).mT) for p, k in zip((points_a, points_b), K, strict=True))
+    views = zip((points_a, points_b), K, strict=True)
+    rays_a, rays_b = (_unit(homogeneous(points) @ torch.linalg.inv(k).mT) for points, k in views)
     weights = torch.ones_like(rays_a[:, :1])
-    for _ in range(20):
+    for _ in range(20):  # enough to converge
         u, _, v = torch.linalg.svd((weights * rays_b).mT @ rays_a)
-        rotation = u @ torch.diag(torch.stack([torch.ones_like(u[0, 0]), torch.ones_like(u[0, 0]), torch.det(u @ v)])) @ v
+        one = torch.ones_like(u[0, 0])
+        rotation = u @ torch.diag(torch.stack([one, one, torch.det(u @ v)])) @ v
         error = (rays_a @ rotation.mT - rays_b).norm(dim=1, keepdim=True)
         weights = 1 / (error.square() + error.median().square() + 1e-12)
     turned = rays_a @ rotation.mT @ K[1].mT

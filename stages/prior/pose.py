@@ -1,8 +1,9 @@
-"""Cameras of two photographs that come without any: relative pose, focal lengths, and how near and far the scene is.
+"""The cameras of two photographs, estimated from the photographs, and the depth range of the scene.
 
-Matches (matching.py) -> a pose by RANSAC for each of several focal lengths, or for the known one (epipolar.py) -> joint refinement
-(refine.py) -> triangulated points -> near and far.  All geometry happens in working pixels, in which the short side of an image is 512,
-so that thresholds mean the same for any size of photograph.
+Matches (matching.py) give a relative pose by RANSAC, for each of several focal lengths or for a known one
+(epipolar.py). Pose and focal length are refined together (refine.py). Matches are triangulated, and the depths of the
+points give the range. "Working pixels" are pixels of an image resized to a short side of 512. Thresholds in them suit
+photographs of any size.
 """
 
 from __future__ import annotations
@@ -16,31 +17,38 @@ from torch import Tensor
 
 from stages.errors import RunError
 from stages.geometry import fundamental, fundamental_of
-from stages.prior.epipolar import RelativePose, ransac, sampson_error, triangulate, turn
+from stages.prior.epipolar import RelativePose, pure_rotation, ransac, sampson_error, triangulate
 from stages.prior.matching import SHORT_SIDE, match
 from stages.prior.refine import FocalPrior, Refined, refine, scaled
 from stages.scene import Cameras
 
-INLIER, LOSS_SCALE = 2.0, 1.0  # working px: epipolar distance of an inlier in RANSAC, and noise of a good match
-# Focal length over the long side of the image: log-normal around 0.65 (75 degrees across), +-40 %: phones and zooms lie inside.
+INLIER = 2.0  # largest epipolar distance of an inlier in RANSAC, working px
+LOSS_SCALE = 1.0  # position noise of a good match, working px: the scale of the loss in the refinement
+# Prior for an unknown focal length f, as a multiple of the image's longer side: log(f) is normal with mean log(0.65), a
+# field of view of 75 degrees, and standard deviation 0.4. Phones and common zoom lenses are within it.
 FOCAL_MEAN, FOCAL_DEVIATION = 0.65, 0.4
-FIELDS_OF_VIEW = (35, 50, 65, 80, 95)  # degrees across the long side, tried in turn
-LEAST_INLIERS = 20
-LEAST_PARALLAX = 3.0  # working px: what a turn alone leaves unexplained for the matches that move most (their 90 % quantile)
-# Depth range of the scene: robust quantiles of the triangulated depths, with a margin for what has no matches.
+FIELDS_OF_VIEW = (35, 50, 65, 80, 95)  # first guesses of an unknown field of view across the longer side, degrees
+LEAST_INLIERS = 20  # fewer inliers than this are no evidence for a pose
+# A pair has parallax if, after the best pure rotation, a tenth of the matches is still off by more than this, working
+# px.
+LEAST_PARALLAX = 3.0
+# Near and far of the scene: (quantile of the triangulated depths, factor). The factors leave room for parts without
+# matches.
 NEAR, FAR = (0.02, 0.7), (0.98, 2.5)
-# Without enough triangulated points the range is told from the baseline alone: pairs worth matching are near..far baselines away.
+# Near and far in baselines, for pairs with too few triangulated points.
 BASELINE_NEAR, BASELINE_FAR = 1.0, 50.0
 
 
 @dataclass(frozen=True)
 class PairGeometry:
-    """Two cameras found from matches; the world is the first camera, and its unit the median depth of the points.
+    """Two cameras estimated from matches. The first camera is the world.
 
-    c2w: [2, 4, 4].  K: [2, 3, 3], px of the images as given.  near_far: [2, 2], z range of each view.  points: [P, 3].
-    focal_source: "given", "exif", or "matches": what fits them best, drawn towards a focal length of 0.65 of the longer side where they do
-    not say (FOCAL_MEAN, FOCAL_DEVIATION).  parallax: median angle between the two rays of a point, degrees.
-    error: median epipolar distance of the inliers, px at a short side of 512.
+    c2w: [2, 4, 4].  K: [2, 3, 3], px of the input images.  near_far: [2, 2], z range of each view.  points: [P, 3].
+    The unit of length is the median depth of the points in the first camera.
+    matches, inliers: their numbers.
+    focal_source: "given", "exif", or "matches": estimated from the matches and the prior FOCAL_MEAN, FOCAL_DEVIATION.
+    parallax: median angle between the two rays of a point, degrees.
+    error: median epipolar distance of the inliers, working px.
     """
 
     c2w: Tensor
@@ -54,7 +62,7 @@ class PairGeometry:
     error: float
 
     def facts(self) -> dict[str, object]:
-        """What the manifest records."""
+        """The entries for the manifest."""
         return {
             "cameras": "matches",
             "matches": self.matches,
@@ -69,28 +77,30 @@ class PairGeometry:
 def estimate_cameras(
     images: Sequence[Tensor], focals: tuple[float | None, float | None] = (None, None), K: Tensor | None = None
 ) -> PairGeometry:
-    """Cameras of two overlapping photographs.
+    """Estimate the cameras of two overlapping photographs.
 
-    images: two of [3, h, w] in [0, 1], sizes may differ.  focals: from EXIF, px of the image, or None.
-    K: [2, 3, 3] when the intrinsics are known; they win over focals.  Without K the principal point is the image's centre.
-    Raises RunError when the photographs share too few matches or were taken from one place; WeightsError without the matcher.
+    images: two of [3, h, w] in [0, 1]; sizes may differ.  focals: focal lengths from EXIF, px of the image, or None.
+    K: [2, 3, 3], px, if the intrinsics are known; `focals` is ignored then.  Without K the principal point is the
+    centre. Raises RunError when the photographs share too few matches or were taken from one position, WeightsError
+    when the matcher's weights are missing.
     """
+    # Matches in working pixels.
     matches = match(images[0], images[1])
     sizes = [(image.shape[-2], image.shape[-1]) for image in images]
     zoom = torch.tensor([SHORT_SIDE / min(size) for size in sizes], dtype=torch.float64)
     a, b = matches.points_a.double() * zoom[0], matches.points_b.double() * zoom[1]
-    guess, free, source = _intrinsics(sizes, focals, K)
-    working = guess * _zoom(zoom)
-    pose, working = _solve(a, b, working, free, len(matches))
-    _refuse_without_baseline(a[pose.inliers], b[pose.inliers], working, free, len(matches))
-    return _finish(a[pose.inliers], b[pose.inliers], pose, working, zoom, len(matches), source)
+    # Pose and intrinsics.
+    first_K, free, source = _intrinsics(sizes, focals, K)
+    pose, working_K = _solve(a, b, first_K * _zoom(zoom), free, len(matches))
+    _refuse_without_baseline(a[pose.inliers], b[pose.inliers], working_K, free, len(matches))
+    return _finish(a[pose.inliers], b[pose.inliers], pose, working_K, zoom, len(matches), source)
 
 
 def near_far_from_cameras(images: Sequence[Tensor], cameras: Cameras) -> Tensor:
-    """Depth range of each of two posed views, [2, 2], scene units: robust quantiles of the matches triangulated with these cameras.
+    """Near and far of each of two posed views, [2, 2], scene units: quantiles of the depths of triangulated matches.
 
-    images: two of [3, h, w].  With fewer than 20 matches that fit the cameras the range is 1 to 50 baselines.
-    Raises RunError when the two cameras are at one place.
+    images: two of [3, h, w].  With fewer than 20 matches that fit the cameras, the range is 1 to 50 baselines.
+    Raises RunError when the two cameras are at one position.
     """
     c2w, K = cameras.c2w.double(), cameras.K.double()
     baseline = float((c2w[1, :3, 3] - c2w[0, :3, 3]).norm())
@@ -108,39 +118,42 @@ def near_far_from_cameras(images: Sequence[Tensor], cameras: Cameras) -> Tensor:
 
 
 def depth_range(z: Tensor) -> Tensor:
-    """Near and far of each view from the depths [2, P] of its points, [2, 2]."""
+    """Near and far of each view, [2, 2], from the depths of the points in it, [2, P]."""
     return torch.stack([z.quantile(NEAR[0], 1) * NEAR[1], z.quantile(FAR[0], 1) * FAR[1]], 1)
 
 
 def _intrinsics(
     sizes: list[tuple[int, int]], focals: tuple[float | None, float | None], K: Tensor | None
 ) -> tuple[Tensor, tuple[bool, bool], str]:
-    """K [2, 3, 3] to start from, which focal lengths are unknown, and where the known ones come from."""
+    """A first K [2, 3, 3], which of the two focal lengths are unknown, and the source of the known ones."""
     if K is not None:
         return K.double().expand(2, 3, 3), (False, False), "given"
+    # One known focal length, relative to the image's size, is also the first guess of the other.
     known = [focal / max(size) for focal, size in zip(focals, sizes, strict=True) if focal is not None]
-    guess = []
+    first_K = []
     for focal, (h, w) in zip(focals, sizes, strict=True):
         f = focal if focal is not None else (known[0] if known else FOCAL_MEAN) * max(h, w)
-        guess.append(torch.tensor([[f, 0, w / 2], [0, f, h / 2], [0, 0, 1]], dtype=torch.float64))
-    return torch.stack(guess), (focals[0] is None, focals[1] is None), "exif" if known else "matches"
+        first_K.append(torch.tensor([[f, 0, w / 2], [0, f, h / 2], [0, 0, 1]], dtype=torch.float64))
+    return torch.stack(first_K), (focals[0] is None, focals[1] is None), "exif" if known else "matches"
 
 
 def _solve(a: Tensor, b: Tensor, K: Tensor, free: tuple[bool, bool], matches: int) -> tuple[RelativePose, Tensor]:
-    """The refined pose, and the intrinsics with their focal lengths found; working px."""
+    """The refined pose and the intrinsics with the estimated focal lengths. Points and K are in working pixels."""
+    # RANSAC and refinement for every first guess of the focal length. The lowest cost wins.
     best: Refined | None = None
     prior = FocalPrior(free, FOCAL_DEVIATION) if any(free) else None
-    scales = [math.log(0.5 / math.tan(math.radians(fov) / 2) / FOCAL_MEAN) for fov in FIELDS_OF_VIEW] if prior else [0.0]
-    for log_scale in scales:
+    focals = [0.5 / math.tan(math.radians(angle) / 2) for angle in FIELDS_OF_VIEW]
+    for log_scale in [math.log(focal / FOCAL_MEAN) for focal in focals] if prior else [0.0]:
         start = torch.stack([scaled(k, log_scale) if f else k for k, f in zip(K, free, strict=True)])
         pose = ransac(a, b, start, INLIER)
         if pose is None:
             continue
-        found = refine(a, b, K, pose.rotation, pose.translation, LOSS_SCALE, prior, log_scale)
-        if best is None or found.cost < best.cost:
-            best = found
+        candidate = refine(a, b, K, pose.rotation, pose.translation, LOSS_SCALE, prior, log_scale)
+        if best is None or candidate.cost < best.cost:
+            best = candidate
     if best is None:
         raise _too_few(matches, 0)
+    # Inliers of the refined pose are near their epipolar lines and in front of both cameras.
     K = torch.stack([scaled(k, best.log_scale) if f else k for k, f in zip(K, free, strict=True)])
     inliers = sampson_error(a, b, fundamental(best.rotation, best.translation, K)).abs() < INLIER
     pose = RelativePose(best.rotation, best.translation, inliers)
@@ -150,7 +163,10 @@ def _solve(a: Tensor, b: Tensor, K: Tensor, free: tuple[bool, bool], matches: in
     return pose, K
 
 
-def _finish(a: Tensor, b: Tensor, pose: RelativePose, K: Tensor, zoom: Tensor, matches: int, source: str) -> PairGeometry:
+def _finish(
+    a: Tensor, b: Tensor, pose: RelativePose, K: Tensor, zoom: Tensor, matches: int, source: str
+) -> PairGeometry:
+    """The result from the inliers a, b, [P, 2], and K, both in working pixels."""
     points, z = triangulate(a, b, pose.c2w, K)
     unit = float(z[0].median())
     c2w = pose.c2w
@@ -173,21 +189,21 @@ def _finish(a: Tensor, b: Tensor, pose: RelativePose, K: Tensor, zoom: Tensor, m
 
 
 def _zoom(zoom: Tensor) -> Tensor:
-    """What turns K [2, 3, 3] of the images into K of the images enlarged by `zoom` [2], as a factor."""
+    """Factors of the entries of K, [2, 3, 3], when the two images are enlarged by `zoom` [2]."""
     factor = torch.ones(2, 3, 3, dtype=zoom.dtype)
     factor[:, :2] *= zoom[:, None, None]
     return factor
 
 
 def _refuse_without_baseline(a: Tensor, b: Tensor, K: Tensor, free: tuple[bool, bool], matches: int) -> None:
-    """Raises RunError when turning the camera explains the matches, with any focal length where it is not known."""
+    """Raise RunError when a pure rotation explains the matches. An unknown focal length may have any value."""
     scales = torch.linspace(-0.6, 0.6, 13).tolist() if any(free) else [0.0]
     lenses = (torch.stack([scaled(k, scale) if f else k for k, f in zip(K, free, strict=True)]) for scale in scales)
-    moved = min(float(turn(a, b, lens)[1].quantile(0.9)) for lens in lenses)
-    if moved < LEAST_PARALLAX:
+    parallax = min(float(pure_rotation(a, b, lens)[1].quantile(0.9)) for lens in lenses)
+    if parallax < LEAST_PARALLAX:
         raise RunError(
             "the two photographs were taken from one place",
-            f"{matches} matches were found and turning the camera explains them to {moved:.1f} px",
+            f"there are {matches} matches, and turning the camera explains them to {parallax:.1f} px",
             "step sideways between the photographs, by a tenth of the distance to what you photograph",
         )
 
@@ -195,6 +211,6 @@ def _refuse_without_baseline(a: Tensor, b: Tensor, K: Tensor, free: tuple[bool, 
 def _too_few(matches: int, inliers: int) -> RunError:
     return RunError(
         "the two photographs do not overlap enough",
-        f"{matches} matches were found and {inliers} agree on one motion; {LEAST_INLIERS} are needed",
+        f"there are {matches} matches, and {inliers} agree on one motion; {LEAST_INLIERS} are needed",
         "take two photographs that share at least half of the scene, or give the cameras",
     )

@@ -1,4 +1,4 @@
-"""Two photographs of any kind -> two views of one size with cameras, and how near and far the scene is."""
+"""Makes the prior's input from two photographs: views of one size with cameras, and the depth range of the scene."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from stages.scene import Cameras, Views
 class Prepared:
     """The prior's input.
 
-    views: the two photographs, resized and cropped, with cameras.  near_far: [2, 2], camera z range of each view, scene units.
-    facts: where the cameras came from, for the manifest.
+    views: the two photographs, resized and cropped, with cameras.  near_far: [2, 2], camera z range of each view, scene
+    units.  facts: for the manifest, such as the source of the cameras.
     """
 
     views: Views
@@ -32,20 +32,22 @@ class Prepared:
 
 
 def cover(image: Tensor, K: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Resize to cover `size` (h, w) with the aspect kept, then cut the centre. image: [3, h, w].  K: [3, 3], px."""
+    """Resize an image to cover `size` (h, w) and crop the centre. K follows. image: [3, h, w].  K: [3, 3], px."""
     old = (image.shape[-2], image.shape[-1])
     scale = max(size[0] / old[0], size[1] / old[1])
     new = (max(size[0], round(old[0] * scale)), max(size[1], round(old[1] * scale)))
     image = F.interpolate(image[None], new, mode="bicubic", antialias=True)[0].clamp(0, 1)
     top, left = (new[0] - size[0]) // 2, (new[1] - size[1]) // 2
-    return image[:, top : top + size[0], left : left + size[1]], crop_intrinsics(resize_intrinsics(K, old, new), left, top)
+    image = image[:, top : top + size[0], left : left + size[1]]
+    return image, crop_intrinsics(resize_intrinsics(K, old, new), left, top)
 
 
 def prepare(paths: tuple[Path, Path], short_side: int = 256, cameras_file: Path | None = None) -> Prepared:
-    """Read two photographs and find their cameras.
+    """Read two photographs and estimate their cameras, or read the cameras from a file.
 
-    short_side: px of the shorter side, the aspect of the first photograph is kept, sides become multiples of 16.
-    cameras_file: a transforms.json with the two frames (matched by file name, else in order) wins over estimation.
+    short_side: shorter side of the result, px. The aspect ratio is that of the first photograph; sides are multiples of
+    16.
+    cameras_file: a transforms.json with the two photographs, matched by file name, else in order.
     Raises InputError (unreadable files, cameras that do not fit) and RunError (no overlap, no baseline).
     """
     photos = (read_image(paths[0]), read_image(paths[1]))
@@ -53,8 +55,9 @@ def prepare(paths: tuple[Path, Path], short_side: int = 256, cameras_file: Path 
         geometry = estimate_cameras(photos, (read_focal(paths[0]), read_focal(paths[1])))
         c2w, K, near_far, facts = geometry.c2w, geometry.K, geometry.near_far, geometry.facts()
     else:
-        c2w, K = _given(paths, photos, cameras_file)
+        c2w, K = _read_cameras(paths, photos, cameras_file)
         near_far, facts = None, {"cameras": "given"}
+    # Both photographs at the size of the first.
     first, K_first = fit(photos[0], K[0], short_side)
     assert K_first is not None
     size = (first.shape[-2], first.shape[-1])
@@ -66,7 +69,9 @@ def prepare(paths: tuple[Path, Path], short_side: int = 256, cameras_file: Path 
     return Prepared(views, near_far.float(), facts)
 
 
-def _given(paths: tuple[Path, Path], photos: tuple[Tensor, Tensor], cameras_file: Path) -> tuple[Tensor, Tensor]:
+def _read_cameras(paths: tuple[Path, Path], photos: tuple[Tensor, Tensor], cameras_file: Path) -> tuple[Tensor, Tensor]:
+    """c2w [2, 4, 4] and K [2, 3, 3] (px of the photographs) from a transforms.json."""
+    # The frame of each photograph, by name.
     cameras, names = read_transforms(cameras_file)
     picked = [_frame_of(path, names, cameras_file.parent) for path in paths]
     if None in picked:
@@ -76,21 +81,24 @@ def _given(paths: tuple[Path, Path], photos: tuple[Tensor, Tensor], cameras_file
                 f"it has {len(cameras)} frames and none is called {paths[picked.index(None)].name}",
                 "name the photographs in file_path, or give a file with exactly two frames",
             )
+        # One of two frames has no photograph yet, or both: take them in order.
         known = next((k for k in picked if k is not None), None)
         picked = [0, 1] if known is None else [1 - known if k is None else k for k in picked]
     chosen = cameras[[k for k in picked if k is not None]]
+    # Intrinsics for the photographs' size, which may be another multiple of the cameras' size.
     K = []
     for photo, intrinsics in zip(photos, chosen.K, strict=True):
         size = (photo.shape[-2], photo.shape[-1])
         if not math.isclose(size[0] / size[1], chosen.size[0] / chosen.size[1], rel_tol=0.02):
             why = f"cameras are for {chosen.size[1]} x {chosen.size[0]} px, a photograph has {size[1]} x {size[0]}"
-            raise InputError(f"{cameras_file} does not fit the photographs", why, "give cameras of the same aspect ratio")
+            what, hint = f"{cameras_file} does not fit the photographs", "give cameras of the same aspect ratio"
+            raise InputError(what, why, hint)
         K.append(resize_intrinsics(intrinsics, chosen.size, size))
     return chosen.c2w, torch.stack(K)
 
 
 def _frame_of(photo: Path, names: list[str], folder: Path) -> int | None:
-    """The frame of a photograph: the one whose file it is, else the only one of its name, else None."""
+    """Index of a photograph's frame: the one with its path, else the only one with its file name, else None."""
     same_file = [k for k, name in enumerate(names) if (folder / name).resolve() == photo.resolve()]
     same_name = [k for k, name in enumerate(names) if Path(name).name == photo.name]
-    return next((found[0] for found in (same_file, same_name) if len(found) == 1), None)
+    return next((frames[0] for frames in (same_file, same_name) if len(frames) == 1), None)

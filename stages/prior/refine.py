@@ -1,8 +1,8 @@
-"""Refinement of a relative pose, and of the focal length where it is unknown, from matches.
+"""Refinement of a relative pose, and of an unknown focal length, from matches.
 
-Minimises the Sampson error under a Cauchy loss, plus a Gaussian prior on the logarithm of the focal length: two views often
-say little about it (parallel axes, a plane, forward motion), and without the prior a wrong focal length buys a slightly better fit.
-pycolmap's bundle adjustment has no such prior.
+It minimises the Sampson error under a Cauchy loss, plus a Gaussian prior on the logarithm of the focal length. Two
+views often say little about the focal length (parallel axes, a planar scene, forward motion). Without the prior, a
+wrong focal length then fits slightly better than the true one. pycolmap's bundle adjustment has no such prior.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from torch import Tensor
 
 from stages.geometry import cross_matrix, homogeneous, turned_by
 
-ITERATIONS = 30
+ITERATIONS = 30  # largest number of Levenberg-Marquardt steps
 
 
 @dataclass(frozen=True)
 class FocalPrior:
-    """What is known of the focal lengths before any match: log(scale) is normal with mean 0 and this deviation.
+    """The prior of unknown focal lengths: the logarithm of their scale is normal with mean 0.
 
-    free: which of the two views has an unknown focal length; both, when free, move by one common factor.
+    deviation: its standard deviation.  free: which of the two views has an unknown focal length. If both have, they
+    share one scale.
     """
 
     free: tuple[bool, bool]
@@ -30,7 +31,7 @@ class FocalPrior:
 
 @dataclass(frozen=True)
 class Refined:
-    """rotation [3, 3], translation [3] (unit), log_scale of the free focal lengths, cost (px^2)."""
+    """rotation: [3, 3].  translation: [3], unit length.  log_scale: of the unknown focal lengths.  cost: px^2."""
 
     rotation: Tensor
     translation: Tensor
@@ -48,10 +49,12 @@ def refine(
     prior: FocalPrior | None = None,
     log_scale: float = 0.0,
 ) -> Refined:
-    """Levenberg-Marquardt over rotation (3), translation direction (2) and, with a prior, the log of the focal scale (1).
+    """Levenberg-Marquardt over rotation, direction of translation and, with a prior, the logarithm of the focal scale.
 
-    points_a, points_b: [M, 2], px, float64.  K: [2, 3, 3]; the free focal lengths are K's times exp(log_scale).
-    loss_scale: px, where the Cauchy loss turns flat; the noise of a good match.
+    points_a, points_b: [M, 2], px, float64.  K: [2, 3, 3], px; unknown focal lengths are those of K times
+    exp(log_scale).
+    rotation, translation, log_scale: the first values.
+    loss_scale: noise of a good match, px; beyond it the Cauchy loss grows slowly.
     """
     free = prior.free if prior else (False, False)
     count = 6 if prior else 5
@@ -66,22 +69,25 @@ def refine(
     error, jacobian = _linearised(points_a, points_b, K, free, *state, tangent)
     cost = cost_of(error, state[2])
     for _ in range(ITERATIONS):
-        weight = 1 / (1 + (error / loss_scale) ** 2)
-        hessian, gradient = jacobian[:, :count].mT @ (weight[:, None] * jacobian[:, :count]), jacobian[:, :count].mT @ (weight * error)
+        # Gradient and Gauss-Newton Hessian, with the weights of the Cauchy loss and the prior's part.
+        weight, free_jacobian = 1 / (1 + (error / loss_scale) ** 2), jacobian[:, :count]
+        hessian = free_jacobian.mT @ (weight[:, None] * free_jacobian)
+        gradient = free_jacobian.mT @ (weight * error)
         if prior:
             hessian[5, 5] += stiffness
             gradient[5] += stiffness * state[2]
+        # Increase the damping until the step lowers the cost.
         before = cost
         while damping < 1e6:
             step = torch.zeros(6, dtype=points_a.dtype)
             step[:count] = -torch.linalg.solve(hessian + damping * torch.diag(hessian.diagonal() + 1e-12), gradient)
             step[5] = step[5].clamp(-0.3, 0.3)
-            moved = _moved(step, *state, tangent)
-            moved_tangent = _tangent(moved[1])
-            moved_error, moved_jacobian = _linearised(points_a, points_b, K, free, *moved, moved_tangent)
-            moved_cost = cost_of(moved_error, moved[2])
-            if moved_cost < cost:
-                state, tangent, error, jacobian, cost = moved, moved_tangent, moved_error, moved_jacobian, moved_cost
+            new_state = _apply(step, *state, tangent)
+            new_tangent = _tangent(new_state[1])
+            new_error, new_jacobian = _linearised(points_a, points_b, K, free, *new_state, new_tangent)
+            new_cost = cost_of(new_error, new_state[2])
+            if new_cost < cost:
+                state, tangent, error, jacobian, cost = new_state, new_tangent, new_error, new_jacobian, new_cost
                 damping = max(damping / 10, 1e-9)
                 break
             damping *= 10
@@ -94,7 +100,8 @@ def scaled(K: Tensor, log_scale: Tensor | float) -> Tensor:
     """K with its focal lengths times exp(log_scale). K: [3, 3]."""
     factor = torch.exp(torch.as_tensor(log_scale, dtype=K.dtype))
     one = torch.ones_like(factor)
-    return K * torch.stack([torch.stack([factor, one, one]), torch.stack([one, factor, one]), torch.stack([one, one, one])])
+    rows = ((factor, one, one), (one, factor, one), (one, one, one))
+    return K * torch.stack([torch.stack(row) for row in rows])
 
 
 def _linearised(
@@ -107,17 +114,21 @@ def _linearised(
     log_scale: Tensor,
     tangent: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Sampson errors [M] and their derivatives [M, 6] by the step of `_moved`."""
+    """Sampson errors [M] and their derivatives [M, 6] by the six numbers of a step (`_apply`)."""
+    # Inverse intrinsics, and their derivatives by log_scale.
     inverse, slope = [], []
     for k, f in zip(K, free, strict=True):
         inverse.append(torch.linalg.inv(scaled(k, log_scale) if f else k))
         slope.append(-inverse[-1] * inverse[-1].new_tensor([[1, 1, 1], [1, 1, 1], [1, 1, 0]]) * f)
+    # The fundamental matrix, and its derivatives by rotation, translation and log_scale.
     cross = cross_matrix(translation)
     essential = cross @ rotation
-    change = [inverse[1].mT @ cross @ cross_matrix(axis) @ rotation @ inverse[0] for axis in torch.eye(3, dtype=K.dtype)]
+    axes = torch.eye(3, dtype=K.dtype)
+    change = [inverse[1].mT @ cross @ cross_matrix(axis) @ rotation @ inverse[0] for axis in axes]
     change += [inverse[1].mT @ cross_matrix(axis) @ rotation @ inverse[0] for axis in tangent.mT]
     change += [slope[1].mT @ essential @ inverse[0] + inverse[1].mT @ essential @ slope[0]]
     F, dF = inverse[1].mT @ essential @ inverse[0], torch.stack(change)
+    # Sampson errors and their derivatives, by the quotient rule.
     a, b = homogeneous(points_a), homogeneous(points_b)
     line_b, line_a = a @ F.mT, b @ F
     d_line_b, d_line_a = a @ dF.mT, b @ dF  # [6, M, 3]
@@ -127,11 +138,15 @@ def _linearised(
     return error, ((b * d_line_b).sum(2) / squared.sqrt() - error * d_squared / squared).mT
 
 
-def _moved(step: Tensor, rotation: Tensor, translation: Tensor, log_scale: Tensor, tangent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _apply(
+    step: Tensor, rotation: Tensor, translation: Tensor, log_scale: Tensor, tangent: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Add a step [6]: rotation vector (3), translation in its tangent plane (2), change of log_scale (1)."""
     rotation = turned_by(step[:3]) @ rotation
     translation = translation + tangent @ step[3:5]
     return rotation, translation / translation.norm(), log_scale + step[5]
 
 
 def _tangent(direction: Tensor) -> Tensor:
+    """Two unit vectors normal to a direction [3] and to each other, as columns, [3, 2]."""
     return torch.linalg.svd(direction[None])[2][1:].mT

@@ -1,4 +1,8 @@
-"""The multi-view transformer: self- and cross-attention between views inside shifted windows (SPEC 3.3, 3.4; UniMatch, Xu et al. 2023)."""
+"""The multi-view transformer: self-attention and attention between views, in windows that shift from block to block.
+
+Source: MVSplat (Chen et al. 2024, section 3.1; src/model/encoder/backbone/multiview_transformer.py), after UniMatch (Xu
+et al. 2023).
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,16 @@ from torch import Tensor, nn
 
 from stages.prior.config import PriorConfig
 
-OUTSIDE = -100.0  # added to the logits of token pairs that a cyclic shift made neighbours
+# Added to the attention logits of two tokens that share a window only because of the cyclic shift (Swin, Liu et al.
+# 2021).
+OUTSIDE = -100.0
 
 
 def sine_encoding(height: int, width: int, channels: int, like: Tensor) -> Tensor:
-    """DETR's sinusoidal position encoding, [h, w, channels]: the y half, then the x half; sine and cosine alternate (SPEC 3.3)."""
+    """DETR's sinusoidal position encoding (Carion et al. 2020), [h, w, channels], with dtype and device of `like`.
+
+    The first half of the channels encodes y, the second x. Sine and cosine alternate.
+    """
     half = channels // 2
     index = torch.arange(half, dtype=like.dtype, device=like.device)
     frequency = 10000.0 ** (2 * torch.div(index, 2, rounding_mode="floor") / half)
@@ -29,7 +38,7 @@ def sine_encoding(height: int, width: int, channels: int, like: Tensor) -> Tenso
 
 
 def to_windows(x: Tensor, splits: int) -> Tensor:
-    """[N, h, w, C] -> [N, splits^2, tokens of a window, C]."""
+    """Cut a map [N, h, w, C] into splits x splits windows: [N, splits^2, tokens per window, C]."""
     n, h, w, c = x.shape
     x = x.reshape(n, splits, h // splits, splits, w // splits, c).transpose(2, 3)
     return x.reshape(n, splits * splits, -1, c)
@@ -43,7 +52,8 @@ def from_windows(x: Tensor, splits: int, size: tuple[int, int]) -> Tensor:
 
 
 def shift_mask(size: tuple[int, int], splits: int, like: Tensor) -> Tensor:
-    """Additive attention mask of the shifted windows, [splits^2, tokens, tokens] (Swin, Liu et al. 2021, section 3.2)."""
+    """Additive attention mask of the shifted windows, [splits^2, tokens, tokens] (Swin, section 3.2)."""
+    # After the cyclic shift the map consists of nine regions. Only tokens of the same region may attend to each other.
     region = torch.zeros(size, dtype=like.dtype, device=like.device)
     windows = size[0] // splits, size[1] // splits
     bands = [(slice(0, -n), slice(-n, -(n // 2)), slice(-(n // 2), None)) for n in windows]
@@ -55,7 +65,7 @@ def shift_mask(size: tuple[int, int], splits: int, like: Tensor) -> Tensor:
 
 
 class AttentionLayer(nn.Module):
-    """One-head attention inside windows; if `hidden` is not 0, a feed-forward network of that width on [x, message] (SPEC 3.4)."""
+    """Attention with one head inside windows. hidden: width of a feed-forward network on [x, message]; 0 for none."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
@@ -66,12 +76,13 @@ class AttentionLayer(nn.Module):
         self.norm1 = nn.LayerNorm(channels)
         self.feed_forward = hidden > 0
         if self.feed_forward:
-            self.mlp = nn.Sequential(nn.Linear(2 * channels, hidden, bias=False), nn.GELU(), nn.Linear(hidden, channels, bias=False))
+            first, second = nn.Linear(2 * channels, hidden, bias=False), nn.Linear(hidden, channels, bias=False)
+            self.mlp = nn.Sequential(first, nn.GELU(), second)
             self.norm2 = nn.LayerNorm(channels)
 
     def forward(self, x: Tensor, source: Tensor, mask: Tensor | None) -> Tensor:
-        """x: [N, windows, T, C].  source: [N, windows, S, C], whence keys and values.  mask: [windows, T, S], added to the logits."""
-        # Windows stand where torch expects heads, so that the mask is not copied for every view.
+        """Update x [N, windows, T, C] from source [N, windows, S, C]. mask: [windows, T, S], added to the logits."""
+        # Windows take the place of torch's heads, so that the mask is not copied for every view.
         message = F.scaled_dot_product_attention(self.q_proj(x), self.k_proj(source), self.v_proj(source), mask)
         message = self.norm1(self.merge(message))
         if self.feed_forward:
@@ -94,25 +105,26 @@ class Block(nn.Module):
 
 
 class MultiViewTransformer(nn.Module):
-    """Features [B, V, C, h, w] -> features of the same shape that know the other views."""
+    """Features of V views, [B, V, C, h, w] -> features of the same shape that depend on all views."""
 
     def __init__(self, config: PriorConfig) -> None:
         super().__init__()
         self.splits = config.attention_splits
-        self.layers = nn.ModuleList(Block(config.feature_channels, config.feed_forward_channels) for _ in range(config.transformer_blocks))
+        channels, hidden = config.feature_channels, config.feed_forward_channels
+        self.layers = nn.ModuleList(Block(channels, hidden) for _ in range(config.transformer_blocks))
 
     def forward(self, features: Tensor) -> Tensor:
         b, v, c, h, w = features.shape
         x = features.permute(0, 1, 3, 4, 2)  # [B, V, h, w, C]
         encoding = sine_encoding(h // self.splits, w // self.splits, c, features)
-        x = x + encoding.repeat(self.splits, self.splits, 1)  # each window has the same, window-local encoding
+        x = x + encoding.repeat(self.splits, self.splits, 1)  # every window has the same encoding
         mask = shift_mask((h, w), self.splits, x)
         shift = h // self.splits // 2, w // self.splits // 2
         for index, block in enumerate(self.layers):
             shifted = index % 2 == 1
             if shifted:
                 x = torch.roll(x, (-shift[0], -shift[1]), (2, 3))
-            # Keys of the cross layer are the other views' features before this block (SPEC 3.4).
+            # Attention between views reads the other views' features as they were before this block.
             others = [to_windows(torch.roll(x, -step, 1).flatten(0, 1), self.splits) for step in range(1, v)]
             y = block(to_windows(x.flatten(0, 1), self.splits), torch.cat(others, 2), mask if shifted else None)
             x = from_windows(y, self.splits, (h, w)).view(b, v, h, w, c)

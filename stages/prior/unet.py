@@ -1,6 +1,7 @@
-"""The 2D UNet of the cost volume and of the refinement (SPEC 3.6).
+"""The 2D UNet that refines the cost volume and, again, the depth (MVSplat, Chen et al. 2024, section 3.1).
 
-Latent diffusion's UNet without time embedding, with norms after the convolutions and attention across the views of a scene.
+It is the UNet of latent diffusion without time embedding, with norms after the convolutions, and with attention across
+the views of a scene (released code: src/model/encoder/costvolume/ldm_unet/unet.py).
 """
 
 from __future__ import annotations
@@ -9,16 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-HEAD = 32  # channels of an attention head
+HEAD = 32  # channels per attention head
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """Eight groups where they divide the channels, else four."""
+    """Group normalisation with eight groups if they divide the channels, else with four."""
     return nn.GroupNorm(8 if channels % 8 == 0 else 4, channels)
 
 
 def zero_norm(channels: int) -> nn.GroupNorm:
-    """A norm that starts at zero, so that its block starts as the identity."""
+    """A group normalisation with zero weights at first, so that its block starts as the identity."""
     norm = group_norm(channels)
     nn.init.zeros_(norm.weight)
     nn.init.zeros_(norm.bias)
@@ -26,7 +27,7 @@ def zero_norm(channels: int) -> nn.GroupNorm:
 
 
 class ResidualBlock(nn.Module):
-    """[conv, norm, SiLU] twice, plus the input. [N, inputs, h, w] -> [N, outputs, h, w]."""
+    """Convolution, norm and SiLU, twice, plus the input. [N, inputs, h, w] -> [N, outputs, h, w]."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -39,7 +40,7 @@ class ResidualBlock(nn.Module):
 
 
 class CrossViewAttention(nn.Module):
-    """Attention between the pixels of all views of one scene, norm after it, plus the input. [B * V, C, h, w] -> the same."""
+    """Attention between the pixels of a scene's views, then a norm, plus the input. [B * V, C, h, w] -> same shape."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -51,15 +52,15 @@ class CrossViewAttention(nn.Module):
         n, c, h, w = x.shape
         b = n // views
         tokens = x.reshape(b, views, c, h * w).transpose(1, 2).reshape(b, c, views * h * w)
-        # Heads are outermost in the channels, and each holds its q, k and v (SPEC 3.6).
+        # The channels are head by head, and within a head q, then k, then v.
         q, k, v = self.qkv(tokens).view(b, c // HEAD, 3, HEAD, -1).transpose(-1, -2).unbind(2)
         message = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2).reshape(b, c, -1)
         message = self.proj_out(message).view(b, c, views, h, w).transpose(1, 2).reshape(n, c, h, w)
-        return x + self.norm(message)  # each view normalised by itself
+        return x + self.norm(message)  # the norm treats every view alone
 
 
 class Downsample(nn.Module):
-    """Halve the map."""
+    """Halve the height and width of a map."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -70,7 +71,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Double the map."""
+    """Double the height and width of a map."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -81,7 +82,7 @@ class Upsample(nn.Module):
 
 
 class ViewSequential(nn.Sequential):
-    """Modules in a row, of which those that look across views are told the number of these."""
+    """Modules one after another. Those that work across views also get the number of views."""
 
     def forward(self, x: Tensor, views: int) -> Tensor:  # type: ignore[override]
         for module in self:
@@ -90,9 +91,9 @@ class ViewSequential(nn.Sequential):
 
 
 class UNet(nn.Module):
-    """[B * V, C, h, w] -> [B * V, C, h, w]; h and w divisible by 2^(levels - 1).
+    """[B * V, C, h, w] -> [B * V, C, h, w], with h and w divisible by 2^(levels - 1).
 
-    attention: downsampling factors (1, 2, 4, ...) whose blocks end with cross-view attention.
+    attention: the downsampling factors (1, 2, 4, ...) at which blocks end with cross-view attention.
     """
 
     def __init__(self, channels: int, levels: int, attention: tuple[int, ...]) -> None:
@@ -101,13 +102,16 @@ class UNet(nn.Module):
         def attend(level: int) -> list[nn.Module]:
             return [CrossViewAttention(channels)] if 2**level in attention else []
 
+        # Way down: a block per level, then a halving.
         self.input_blocks = nn.ModuleList([ViewSequential(nn.Conv2d(channels, channels, 3, padding=1))])
         for level in range(levels):
             self.input_blocks.append(ViewSequential(ResidualBlock(channels, channels), *attend(level)))
             if level < levels - 1:
                 self.input_blocks.append(ViewSequential(Downsample(channels)))
-        # Index 1 is the identity: upstream removed its attention and kept the numbering.
-        self.middle_block = nn.Sequential(ResidualBlock(channels, channels), nn.Identity(), ResidualBlock(channels, channels))
+        # The identity stands for an attention that MVSplat removed. It keeps the names of the weights.
+        first, second = ResidualBlock(channels, channels), ResidualBlock(channels, channels)
+        self.middle_block = nn.Sequential(first, nn.Identity(), second)
+        # Way up: two blocks per level, which also get the maps of the way down, then a doubling.
         self.output_blocks = nn.ModuleList()
         for level in reversed(range(levels)):
             self.output_blocks.append(ViewSequential(ResidualBlock(2 * channels, channels), *attend(level)))

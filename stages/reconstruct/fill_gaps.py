@@ -21,7 +21,7 @@ OPACITY = 0.5  # of a new Gaussian, which is half transparent because its depth 
 
 @torch.no_grad()
 def fill(gaussians: Gaussians, targets: Targets, budget: int) -> Gaussians:
-    """Add a Gaussian for each empty pixel of some targets, at the depth of its surroundings. budget: of all Gaussians."""
+    """Add a Gaussian for each empty pixel of some targets, at its surroundings' depth. budget: of all Gaussians."""
     near = NEAR * float(distance_to_cameras(gaussians.means, targets.cameras).median())
     views = torch.linspace(0, targets.counted - 1, min(VIEWS, targets.counted)).round().long().unique().tolist()
     for view in views:
@@ -42,7 +42,7 @@ def fill(gaussians: Gaussians, targets: Targets, budget: int) -> Gaussians:
 def _at_pixels(
     image: Tensor, depth: Tensor, camera: Cameras, rows: Tensor, columns: Tensor, like: Gaussians
 ) -> Gaussians:
-    """Round Gaussians at the pixels rows, columns [P] of one image [3, h, w] with depth [h, w]; dtype and device of `like`."""
+    """Round Gaussians at the pixels rows, columns [P] of one image [3, h, w] with a depth map [h, w]."""
     K, c2w = camera.K[0].to(like.means), camera.c2w[0].to(like.means)
     z = depth[rows, columns]
     pixel = torch.stack([columns + 0.5, rows + 0.5, torch.ones_like(z)], -1).to(z)

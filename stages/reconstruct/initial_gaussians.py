@@ -57,6 +57,6 @@ def predict_pairs(views: Views, network: MVSplat) -> Gaussians:
         gaussians = predict(pair, near_far, network).gaussians
         scene = gaussians if scene is None else scene.joined(gaussians)
     if scene is None:
-        why = "the cameras of each pair are at the same position, which shows no depth"
-        raise RunError("cannot make a first scene", why, "give photographs taken from different positions")
+        why = "the cameras of each pair are at the same place, which shows no depth"
+        raise RunError("cannot make a first scene", why, "give photographs taken from different places")
     return scene

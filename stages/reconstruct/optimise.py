@@ -106,7 +106,7 @@ def reconstruct(
 
 
 def start(gaussians: Gaussians, targets: Targets, budget: int) -> State:
-    """The first state. Gaussians are merged to 80 % of the budget at most, to leave room for filled holes and splits."""
+    """The first state. Gaussians are merged to at most 80 % of the budget, to leave room for holes and splits."""
     photographs = targets.cameras[: targets.photographs]
     merged, index = thin(gaussians, targets.cameras, int(0.8 * budget))
     scene = fill(merged, targets, budget)
@@ -208,7 +208,7 @@ def scene_depth(state: State) -> float:
 
 
 def move_cameras(cameras: Cameras, poses: Tensor, depth: float) -> Cameras:
-    """Turn and shift cameras in their own axes. poses: [N, 6], rotation vector (rad) and shift (in units of `depth`)."""
+    """Turn and shift cameras in their own axes. poses: [N, 6], rotation vector (rad) and shift (in depths)."""
     if not bool((poses != 0).any()) and not poses.requires_grad:
         return cameras
     poses = poses.to(cameras.c2w)
