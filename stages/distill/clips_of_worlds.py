@@ -19,7 +19,7 @@ from stages.scene import Cameras, Views
 from stages.trajectory import interpolate
 from stages.video.warp import warp
 from stages.worlds import Textures, World, expose, make_world, photograph
-from stages.worlds.motion import draw_pair
+from stages.worlds.motion import sample_pair
 from stages.worlds.photograph import free
 from stages.worlds.shards import shard_generator, shard_path
 
@@ -81,7 +81,7 @@ def sample_path(texture_count: int, generator: Generator, size: tuple[int, int],
     """A random world, and cameras on a path in it that is clear of surfaces (see `trajectory.interpolate`)."""
     while True:
         world = make_world(generator, texture_count)
-        pair = draw_pair(world, generator, size)
+        pair = sample_pair(world, generator, size)
         if pair is not None:
             cameras = interpolate(pair.c2w[0], pair.c2w[1], pair.K[0], pair.K[1], size, frames)
             if all(free(world, position, CLEARANCE) for position in cameras.c2w[:, :3, 3]):

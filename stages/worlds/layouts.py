@@ -1,4 +1,7 @@
-"""Where things stand: a furnished room, a corridor, a table-top or an open place with facades."""
+"""The contents of a world: a furnished room, a corridor, a table-top or an open place with facades.
+
+The numbers are sizes in metres and probabilities, chosen by hand to look plausible.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,10 @@ from stages.worlds.primitives import BALL, BOX, CYLINDER, Primitives
 
 @dataclass(frozen=True)
 class World:
-    """A shell seen from inside, the things in it, and its lights. Metres, z up, floor at z = 0.
+    """A shell seen from inside, the objects in it, and its lamps. Metres, z up, floor at z = 0.
 
-    shell: one box.  things: one Primitives per kind.  lamps: [L, 3], positions.  lamp_power: [L].  ambient: 0 to 1.
+    shell: one box.  things: one Primitives per kind.  lamps: [L, 3], positions.  lamp_power: [L].
+    ambient: light from all sides, 0 to 1.
     """
 
     shell: Primitives
@@ -26,11 +30,15 @@ class World:
 
 
 class _Builder:
-    """Collects primitives; every draw comes from one generator, so a seed makes a world."""
+    """Collects primitives. All random numbers come from one generator, so a seed gives a world."""
 
     def __init__(self, generator: Generator, texture_count: int) -> None:
         self.generator, self.texture_count = generator, texture_count
-        self.rows: dict[int, list[tuple[Tensor, Tensor, Tensor, Tensor, float, Tensor]]] = {BOX: [], BALL: [], CYLINDER: []}
+        self.rows: dict[int, list[tuple[Tensor, Tensor, Tensor, Tensor, float, Tensor]]] = {
+            BOX: [],
+            BALL: [],
+            CYLINDER: [],
+        }
 
     def uniform(self, low: float, high: float) -> float:
         return low + (high - low) * float(torch.rand((), generator=self.generator))
@@ -42,8 +50,8 @@ class _Builder:
         return self.uniform(0, 1) < probability
 
     def tiles(self, same: bool = True) -> Tensor:
-        draw = torch.randint(self.texture_count, (1 if same else 6,), generator=self.generator)
-        return draw.expand(6)
+        tile = torch.randint(self.texture_count, (1 if same else 6,), generator=self.generator)
+        return tile.expand(6)
 
     def tint(self, strength: float = 0.25) -> Tensor:
         return 1 - strength * torch.rand(3, generator=self.generator)
@@ -60,7 +68,9 @@ class _Builder:
         rotation = torch.eye(3) if rotation is None else rotation
         texture = self.tiles(self.chance(0.6)) if texture is None else texture
         tile_size = self.uniform(0.25, 1.6) if tile_size is None else tile_size
-        self.rows[kind].append((rotation, torch.tensor(centre), torch.tensor(half).clamp_min(0.004), texture, tile_size, self.tint()))
+        self.rows[kind].append(
+            (rotation, torch.tensor(centre), torch.tensor(half).clamp_min(0.004), texture, tile_size, self.tint())
+        )
 
     def build(self, kind: int) -> Primitives:
         rotation, centre, half, texture, tile_size, tint = zip(*self.rows[kind], strict=True)
@@ -95,7 +105,8 @@ def random_rotation(generator: Generator) -> Tensor:
 
 
 def make_world(generator: Generator, texture_count: int) -> World:
-    """Draw a world: 55 % furnished rooms, 15 % corridors, 15 % table-top scenes, 15 % open places."""
+    """A random world: 55 % furnished rooms, 15 % corridors, 15 % table-tops, 15 % open places."""
+    # Choose the style and the size of the shell.
     b = _Builder(generator, texture_count)
     style = b.uniform(0, 1)
     if style < 0.55:
@@ -109,6 +120,7 @@ def make_world(generator: Generator, texture_count: int) -> World:
     outdoors, table_top = style >= 0.85, 0.7 <= style < 0.85
     scale = 3.0 if outdoors else 1.0
 
+    # Fill it with furniture, pictures and clutter.
     shell = _shell(b, size)
     for _ in range(b.integer(2, 5) if outdoors else b.integer(0, 2)):
         _facade(b, size, scale)
@@ -121,15 +133,21 @@ def make_world(generator: Generator, texture_count: int) -> World:
         for _ in range(b.integer(0, 5)):
             _picture(b, size)
     for _ in range(b.integer(4, 14)):
-        _clutter(b, b.uniform(-size[0], size[0]) * 0.9, b.uniform(-size[1], size[1]) * 0.9, b.uniform(0, size[2]), scale)
+        _clutter(
+            b, b.uniform(-size[0], size[0]) * 0.9, b.uniform(-size[1], size[1]) * 0.9, b.uniform(0, size[2]), scale
+        )
     for _ in range(b.integer(0, 4)):
         _bar(b, size)
+    # Each kind of primitive must occur at least once.
     for kind in (BOX, BALL, CYLINDER):
         if not b.rows[kind]:
             _clutter(b, b.uniform(-1, 1), b.uniform(-1, 1), 0.1, scale, kind)
 
+    # Hang up the lamps.
     count = b.integer(1, 3)
-    lamps = (torch.rand(count, 3, generator=generator) * 2 - 1) * torch.tensor(size) * 0.9 + torch.tensor([0, 0, size[2]])
+    lamps = (torch.rand(count, 3, generator=generator) * 2 - 1) * torch.tensor(size) * 0.9 + torch.tensor(
+        [0, 0, size[2]]
+    )
     power = torch.rand(count, generator=generator) * 0.6 + 0.2
     return World(shell, [b.build(k) for k in (BOX, BALL, CYLINDER)], lamps, power, b.uniform(0.35, 0.75))
 
@@ -168,7 +186,12 @@ def _compound(b: _Builder, x: float, y: float, scale: float) -> None:
         _seat(b, x, y, scale)
     elif pick == 3:
         height = b.uniform(0.2, 1.1) * scale
-        b.add(BOX, (x, y, height), (b.uniform(0.15, 0.7) * scale, b.uniform(0.15, 0.7) * scale, height), yaw(b.uniform(0, 2 * pi)))
+        b.add(
+            BOX,
+            (x, y, height),
+            (b.uniform(0.15, 0.7) * scale, b.uniform(0.15, 0.7) * scale, height),
+            yaw(b.uniform(0, 2 * pi)),
+        )
     else:
         height = b.uniform(0.3, 1.4) * scale
         radius = b.uniform(0.05, 0.4) * scale
@@ -192,16 +215,25 @@ def _table(b: _Builder, x: float, y: float, scale: float, clutter: int) -> None:
 
 def _shelf(b: _Builder, x: float, y: float, scale: float) -> None:
     turn, wood = yaw(b.uniform(0, 2 * pi)), b.tiles()
-    width, depth, boards, gap = b.uniform(0.3, 0.8) * scale, b.uniform(0.12, 0.25) * scale, b.integer(2, 4), b.uniform(0.25, 0.45) * scale
+    width, depth, boards, gap = (
+        b.uniform(0.3, 0.8) * scale,
+        b.uniform(0.12, 0.25) * scale,
+        b.integer(2, 4),
+        b.uniform(0.25, 0.45) * scale,
+    )
     for side in (-1.0, 1.0):
         dx, dy, _ = (turn @ torch.tensor([side * width, 0.0, 0.0])).tolist()
         b.add(BOX, (x + dx, y + dy, boards * gap / 2), (0.015 * scale, depth, boards * gap / 2), turn, wood)
     for level in range(boards):
         b.add(BOX, (x, y, (level + 0.1) * gap), (width, depth, 0.015 * scale), turn, wood)
         for _ in range(b.integer(0, 4)):
-            dx, dy, _ = (turn @ torch.tensor([b.uniform(-0.9, 0.9) * width, b.uniform(-0.5, 0.5) * depth, 0.0])).tolist()
+            dx, dy, _ = (
+                turn @ torch.tensor([b.uniform(-0.9, 0.9) * width, b.uniform(-0.5, 0.5) * depth, 0.0])
+            ).tolist()
             half = (b.uniform(0.015, 0.1) * scale, b.uniform(0.04, 0.12) * scale, b.uniform(0.06, 0.16) * scale)
-            b.add(BOX, (x + dx, y + dy, (level + 0.12) * gap + half[2]), half, turn, tile_size=b.uniform(0.1, 0.5) * scale)
+            b.add(
+                BOX, (x + dx, y + dy, (level + 0.12) * gap + half[2]), half, turn, tile_size=b.uniform(0.1, 0.5) * scale
+            )
 
 
 def _seat(b: _Builder, x: float, y: float, scale: float) -> None:
@@ -216,9 +248,9 @@ def _picture(b: _Builder, size: tuple[float, float, float]) -> None:
     wall, side = b.integer(0, 1), b.integer(0, 1) * 2 - 1
     half = [b.uniform(0.15, 0.8), b.uniform(0.15, 0.8), b.uniform(0.1, 0.6)]
     half[wall] = b.uniform(0.008, 0.06)
-    place = [b.uniform(-0.8, 0.8) * size[0], b.uniform(-0.8, 0.8) * size[1], b.uniform(0.4, 1.6) * size[2]]
-    place[wall] = side * size[wall]
-    b.add(BOX, (place[0], place[1], place[2]), (half[0], half[1], half[2]), tile_size=b.uniform(0.4, 1.5))
+    centre = [b.uniform(-0.8, 0.8) * size[0], b.uniform(-0.8, 0.8) * size[1], b.uniform(0.4, 1.6) * size[2]]
+    centre[wall] = side * size[wall]
+    b.add(BOX, (centre[0], centre[1], centre[2]), (half[0], half[1], half[2]), tile_size=b.uniform(0.4, 1.5))
 
 
 def _clutter(b: _Builder, x: float, y: float, z: float, scale: float, kind: int | None = None) -> None:
@@ -230,5 +262,5 @@ def _clutter(b: _Builder, x: float, y: float, z: float, scale: float, kind: int 
 def _bar(b: _Builder, size: tuple[float, float, float]) -> None:
     half = [b.uniform(0.008, 0.03)] * 3
     half[b.integer(0, 2)] = b.uniform(0.3, 2.0)
-    place = [b.uniform(-0.8, 0.8) * s for s in size]
-    b.add(BOX, (place[0], place[1], place[2] + size[2]), (half[0], half[1], half[2]), yaw(b.uniform(0, 2 * pi)))
+    centre = [b.uniform(-0.8, 0.8) * s for s in size]
+    b.add(BOX, (centre[0], centre[1], centre[2] + size[2]), (half[0], half[1], half[2]), yaw(b.uniform(0, 2 * pi)))

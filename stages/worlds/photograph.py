@@ -1,4 +1,4 @@
-"""Photograph a world: ray-cast colour and exact depth, shading, and what a camera does to an image."""
+"""Photographs of a world: ray-cast colour and exact depth, shading, and the errors of a real camera."""
 
 from __future__ import annotations
 
@@ -14,30 +14,37 @@ from stages.worlds.textures import Textures
 
 
 def cast(world: World, origin: Tensor, direction: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Nearest hit of rays from one point.
+    """The nearest hit of each ray from one point.
 
-    origin: [3].  direction: [R, 3].  Returns distance [R] in units of the direction, the list index of the primitives that
-    were hit [R] (0 shell, 1... things) and the index among them [R].
+    origin: [3].  direction: [R, 3].  Returns the distance [R] in units of the direction, which list of primitives was
+    hit [R] (0 the shell, then world.things), and the index in that list [R].
     """
     best, index = intersect(world.shell, origin, direction, inside=True)
     owner = torch.zeros_like(index)
     for k, shapes in enumerate(world.things, start=1):
         distance, which = intersect(shapes, origin, direction)
         closer = distance < best
-        best, index, owner = torch.where(closer, distance, best), torch.where(closer, which, index), torch.where(closer, k, owner)
+        best, index, owner = (
+            torch.where(closer, distance, best),
+            torch.where(closer, which, index),
+            torch.where(closer, k, owner),
+        )
     return best, owner, index
 
 
 def depth_map(world: World, cameras: Cameras) -> Tensor:
-    """Exact camera-z depth, [N, h, w], metres."""
+    """Exact depth (camera z) in metres, [N, h, w]."""
     directions = _directions(cameras)
-    return torch.stack([cast(world, cameras.c2w[k, :3, 3].float(), directions[k])[0] for k in range(len(cameras))]).reshape(
-        -1, *cameras.size
-    )
+    return torch.stack(
+        [cast(world, cameras.c2w[k, :3, 3].float(), directions[k])[0] for k in range(len(cameras))]
+    ).reshape(-1, *cameras.size)
 
 
 def photograph(world: World, textures: Textures, cameras: Cameras, shadows: bool = True) -> Views:
-    """Colour images and exact depth of a world. Lambert shading, the first lamp casts shadows, corners are darker."""
+    """Colour images and exact depth of a world.
+
+    Lambert shading; the first lamp casts shadows; edges of the shell are darker.
+    """
     directions = _directions(cameras)
     images, depths = [], []
     for k in range(len(cameras)):
@@ -47,18 +54,30 @@ def photograph(world: World, textures: Textures, cameras: Cameras, shadows: bool
         images.append(_shade(world, textures, points, owner, index, directions[k], distance / focal, shadows))
         depths.append(distance)
     h, w = cameras.size
-    return Views(torch.stack(images).reshape(-1, h, w, 3).permute(0, 3, 1, 2).clamp(0, 1), cameras, torch.stack(depths).reshape(-1, h, w))
+    return Views(
+        torch.stack(images).reshape(-1, h, w, 3).permute(0, 3, 1, 2).clamp(0, 1),
+        cameras,
+        torch.stack(depths).reshape(-1, h, w),
+    )
 
 
 def _directions(cameras: Cameras) -> Tensor:
-    """World directions with camera z = 1, [N, h w, 3]: distances along them are depths."""
+    """World directions with camera z = 1, [N, h w, 3]. So distances along them are depths."""
     local = rays(cameras.K.float(), cameras.size).flatten(1, 2)
     return torch.einsum("nij,nrj->nri", cameras.c2w[:, :3, :3].float(), local)
 
 
 def _shade(
-    world: World, textures: Textures, points: Tensor, owner: Tensor, index: Tensor, direction: Tensor, pixel: Tensor, shadows: bool
+    world: World,
+    textures: Textures,
+    points: Tensor,
+    owner: Tensor,
+    index: Tensor,
+    direction: Tensor,
+    pixel: Tensor,
+    shadows: bool,
 ) -> Tensor:
+    # Normal and colour of the surface at each point.
     normal, albedo = torch.empty_like(points), torch.empty_like(points)
     for k, shapes in enumerate([world.shell, *world.things]):
         mask = owner == k
@@ -67,6 +86,7 @@ def _shade(
         footprint = pixel[mask] / (slant * shapes.tile_size[index[mask]])
         normal[mask] = -n if k == 0 else n
         albedo[mask] = textures.sample(tile, uv, footprint) * shapes.tint[index[mask]]
+    # Light: ambient light, less near the shell's edges, and the lamps.
     corner = (1 - world.shell.local(points)[0].abs()).sort(dim=-1).values[:, 1].clamp(0, 0.3) / 0.3
     light = world.ambient * (0.7 + 0.3 * corner)
     for k, (lamp, power) in enumerate(zip(world.lamps, world.lamp_power, strict=True)):
@@ -87,25 +107,30 @@ def _blocked(things: list[Primitives], origin: Tensor, towards: Tensor) -> Tenso
 
 
 def free(world: World, point: Tensor, margin: float) -> bool:
-    """Whether a camera can stand at `point` [3], `margin` metres away from everything."""
+    """Whether a camera fits at `point` [3], at least `margin` metres away from all surfaces."""
     inside = bool((world.shell.local(point[None])[0].abs() < 1 - margin / world.shell.half[0]).all())
     return inside and not any(bool(contains(shapes, point[None], margin)) for shapes in world.things)
 
 
 def expose(images: Tensor, generator: Generator, context: int = 2) -> Tensor:
-    """What cameras add: exposure, gamma and white balance to all views; slight differences, blur and noise to the context.
+    """Add what cameras add: exposure, gamma and white balance to all views; blur to all; noise to the photographs.
 
-    images: [V, 3, h, w], the first `context` views are the photographs, the others the truth to predict. Same shape out.
+    In half of the scenes the photographs also differ slightly from each other in exposure, gamma and white balance.
+    images: [V, 3, h, w]; the first `context` views are the photographs, the others the truth.  Returns the same shape.
     """
     v = images.shape[0]
-    mine = (torch.arange(v) < context).float().reshape(v, 1, 1, 1)  # what differs from view to view touches the photographs only
-    differ = mine * float(torch.rand((), generator=generator) < 0.5)
+    is_photograph = (torch.arange(v) < context).float().reshape(v, 1, 1, 1)
+    differ = is_photograph * float(torch.rand((), generator=generator) < 0.5)
     common = torch.rand(3, generator=generator)
     gain = (0.8 + 0.6 * common[0]) * (1 + 0.04 * differ * torch.randn(v, 1, 1, 1, generator=generator))
-    balance = 1 + 0.06 * torch.randn(1, 3, 1, 1, generator=generator) + 0.01 * differ * torch.randn(v, 3, 1, 1, generator=generator)
+    balance = (
+        1
+        + 0.06 * torch.randn(1, 3, 1, 1, generator=generator)
+        + 0.01 * differ * torch.randn(v, 3, 1, 1, generator=generator)
+    )
     gamma = (0.7 + 0.5 * common[1]) * (1 + 0.02 * differ * torch.randn(v, 1, 1, 1, generator=generator))
     out = (images * gain * balance).clamp(1e-4, 1) ** gamma
     blurred = F.avg_pool2d(F.pad(out, (1, 1, 1, 1), mode="replicate"), 3, 1)
     out = torch.lerp(out, blurred, 0.3 * float(common[2]))
-    noise = 0.012 * mine * torch.rand(v, 1, 1, 1, generator=generator)
+    noise = 0.012 * is_photograph * torch.rand(v, 1, 1, 1, generator=generator)
     return (out + noise * torch.randn(out.shape, generator=generator)).clamp(0, 1)

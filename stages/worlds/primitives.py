@@ -1,4 +1,4 @@
-"""Ray casting of unit primitives under affine maps: boxes, balls, cylinders, and the room (a box seen from inside)."""
+"""Ray casting of boxes, balls and cylinders, and of a room, which is a box seen from inside."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 BOX, BALL, CYLINDER = 0, 1, 2
-FAR = 1e9  # "no hit"
+FAR = 1e9  # distance that stands for "no hit"
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,9 @@ class Primitives:
     """P primitives of one kind, each the unit shape under an affine map.
 
     kind: BOX ([-1, 1]^3), BALL (radius 1) or CYLINDER (radius 1 about z, |z| <= 1).
-    rotation: [P, 3, 3], local to world.  centre: [P, 3].  half: [P, 3], half sizes, metres.
-    texture: [P, 6], tile of each face (+x -x +y -y +z -z).  tile_size: [P], metres a tile.  tint: [P, 3], multiplies the colour.
+    rotation: [P, 3, 3], local to world.  centre: [P, 3].  half: [P, 3], half sizes in metres.
+    texture: [P, 6], tile number of each face (+x -x +y -y +z -z).  tile_size: [P], metres per tile.
+    tint: [P, 3], factor on the colour.
     """
 
     kind: int
@@ -29,21 +30,23 @@ class Primitives:
     tint: Tensor
 
     def local(self, points: Tensor) -> Tensor:
-        """World points [R, 3] in every local frame, in half sizes, [P, R, 3]."""
+        """World points [R, 3] in the local frame of each primitive, in half sizes: [P, R, 3]."""
         return torch.einsum("pji,prj->pri", self.rotation, points[None] - self.centre[:, None]) / self.half[:, None]
 
 
 def intersect(shapes: Primitives, origin: Tensor, direction: Tensor, inside: bool = False) -> tuple[Tensor, Tensor]:
-    """Nearest hit of every ray with a set of primitives.
+    """The nearest hit of each ray with a set of primitives.
 
-    origin: [3] or [R, 3], shared by all rays or not.  direction: [R, 3], any length; distances are in units of it.
-    inside: take the exit instead of the entry (rooms).
-    Returns distance [R] (FAR where nothing is hit) and the index of the primitive [R].
+    origin: [3] for all rays, or [R, 3].  direction: [R, 3], any length; distances are in units of it.
+    inside: take the exit in place of the entry, for rooms.
+    Returns the distance [R] (FAR where nothing is hit) and the index of the primitive [R].
     """
-    # Axes before rays: every operation below runs over long contiguous rows.
+    # The axis of coordinates comes before that of rays, so that all operations run over long contiguous rows.
     to_local = shapes.rotation.mT / shapes.half[..., None]
     d = (to_local.reshape(-1, 3) @ direction.T).reshape(-1, 3, len(direction))
-    o = (to_local.reshape(-1, 3) @ origin.reshape(-1, 3).T).reshape(len(d), 3, -1) - (to_local @ shapes.centre[..., None])
+    o = (to_local.reshape(-1, 3) @ origin.reshape(-1, 3).T).reshape(len(d), 3, -1) - (
+        to_local @ shapes.centre[..., None]
+    )
     (dx, dy, dz), (ox, oy, oz) = d.unbind(1), o.unbind(1)
     if shapes.kind == BOX:
         slabs = [_slab(ox, dx), _slab(oy, dy), _slab(oz, dz)]
@@ -61,14 +64,14 @@ def intersect(shapes: Primitives, origin: Tensor, direction: Tensor, inside: boo
 
 
 def _slab(o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
-    """Where a ray enters and leaves |x| <= 1."""
+    """The distances at which a ray enters and leaves |x| <= 1."""
     inverse = 1 / torch.where(d.abs() < 1e-9, 1e-9, d)
     middle, reach = -o * inverse, inverse.abs()
     return middle - reach, middle + reach
 
 
 def _quadratic(a: Tensor, half_b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """Both roots of a t^2 + 2 half_b t + c, reversed (root 1 > root 2) where there is none."""
+    """Both roots of a t^2 + 2 half_b t + c. Where there is none, the first is larger than the second."""
     discriminant = half_b * half_b - a * c
     none = discriminant <= 0
     root, inverse = discriminant.clamp_min(0).sqrt(), 1 / a.clamp_min(1e-12)
@@ -78,8 +81,10 @@ def _quadratic(a: Tensor, half_b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
 def surface(shapes: Primitives, index: Tensor, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Outward normal, tile number and texture coordinates at hits.
 
-    index: [R], primitive hit.  points: [R, 3], world.  Returns normal [R, 3] (unit), tile [R], uv [R, 2] in tiles.
+    index: [R], the primitive of each hit.  points: [R, 3], world.
+    Returns unit normals [R, 3], tile numbers [R] and texture coordinates [R, 2], in tiles.
     """
+    # The hit in the local frame, its face and its normal there.
     half, rotation = shapes.half[index], shapes.rotation[index]
     p = torch.einsum("rji,rj->ri", rotation, points - shapes.centre[index]) / half
     if shapes.kind == BOX:
@@ -91,6 +96,7 @@ def surface(shapes: Primitives, index: Tensor, points: Tensor) -> tuple[Tensor, 
             cap = p[:, 2].abs() > p[:, :2].norm(dim=-1)
             normal = torch.where(cap[:, None], p * p.new_tensor([0, 0, 1]), p * p.new_tensor([1, 1, 0]))
         axis = (normal / half).abs().argmax(-1)
+    # Texture coordinates along the face; each primitive and face gets its own offset.
     face = axis * 2 + (p.gather(1, axis[:, None])[:, 0] < 0).long()
     metric = p * half / shapes.tile_size[index, None]
     u = metric.gather(1, ((axis + 1) % 3)[:, None])
@@ -101,7 +107,7 @@ def surface(shapes: Primitives, index: Tensor, points: Tensor) -> tuple[Tensor, 
 
 
 def contains(shapes: Primitives, points: Tensor, margin: float) -> Tensor:
-    """Whether each point [R, 3] lies inside, or within about `margin` metres of, any primitive; [R]."""
+    """Whether each point [R, 3] lies in a primitive or within about `margin` metres of one: [R]."""
     p = shapes.local(points)
     grown = 1 + margin / shapes.half[:, None]
     return (p.abs() <= grown).all(-1).any(0)

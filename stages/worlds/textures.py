@@ -1,6 +1,6 @@
-"""Surface textures: tiles of a folder of photographs, and procedural ones (noise, stripes, checks, cells, plain paint).
+"""Surface textures: tiles from a folder of images, and procedural ones (noise, stripes, checks, cells, plain paint).
 
-Geometry is learned from the variety of texture and from occlusion edges, not from meaning (LRM-Zero, MegaSynth).
+Networks learn geometry from varied textures and occlusion edges, not from meaning (LRM-Zero, MegaSynth).
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from torch import Generator, Tensor
 from stages.errors import InputError
 from stages.files.images import read_image
 
-TILE = 256
-LEVELS = 6  # mip levels: 256 ... 8 px
+TILE = 256  # side of a tile in pixels
+LEVELS = 6  # number of mip levels, from 256 to 8 pixels
 
 
 class Textures:
-    """An atlas of square tiles with its mip pyramid.
+    """Square tiles and their mip pyramid.
 
-    tiles: [N, 3, 256, 256] in [0, 1].  Sampling wraps around by mirroring, so that no tile shows a seam.
-    names: what each tile shows, "" where nobody knows.
+    tiles: [N, 3, 256, 256] in [0, 1]. They are repeated as mirror images, so no seam shows.
+    names: what each tile shows, "" if unknown.
     """
 
     def __init__(self, tiles: Tensor, names: list[str] | None = None) -> None:
@@ -36,7 +36,8 @@ class Textures:
     def sample(self, index: Tensor, uv: Tensor, footprint: Tensor) -> Tensor:
         """Bilinear colour at the nearest mip level.
 
-        index: [R] tile numbers.  uv: [R, 2], one tile a unit.  footprint: [R], size of a pixel in tiles.  Returns [R, 3] in [0, 1].
+        index: [R], tile numbers.  uv: [R, 2], in tiles.  footprint: [R], size of a pixel in tiles.
+        Returns [R, 3] in [0, 1].
         """
         level = torch.log2((footprint * TILE).clamp_min(1.0)).round().clamp_max(LEVELS - 1).long()
         side = torch.div(TILE, 2**level, rounding_mode="floor")
@@ -62,9 +63,9 @@ class Textures:
 
 
 def load_textures(folder: Path | None, generator: Generator, photos: int = 600, procedural: int = 160) -> Textures:
-    """Read `photos` tiles drawn from the images of a folder (or none) and add `procedural` ones.
+    """`photos` random tiles from the images of a folder, if one is given, and `procedural` procedural ones.
 
-    A table MANIFEST.tsv in the folder, with a file's name first and where it came from last, gives the tiles' names.
+    If the folder has a table MANIFEST.tsv (file name in the first column, origin in the last), it names the tiles.
     Raises InputError when the folder holds no image.
     """
     tiles = [procedural_tile(generator) for _ in range(procedural)]
@@ -72,7 +73,9 @@ def load_textures(folder: Path | None, generator: Generator, photos: int = 600, 
     if folder is not None:
         paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
         if not paths:
-            raise InputError(f"no textures in {folder}", "it holds no .jpg or .png file", "give a folder of texture images")
+            raise InputError(
+                f"no textures in {folder}", "it holds no .jpg or .png file", "give a folder of texture images"
+            )
         table = folder / "MANIFEST.tsv"
         rows = [line.split("\t") for line in table.read_text().splitlines()] if table.is_file() else []
         origin = {row[0]: row[-1] for row in rows}
@@ -86,7 +89,7 @@ def load_textures(folder: Path | None, generator: Generator, photos: int = 600, 
 
 
 def natural(tile: Tensor, generator: Generator) -> Tensor:
-    """Bring a game texture nearer to a photograph: mean brightness 0.25 to 0.75, colours partly greyed."""
+    """Make a game texture more like a photograph: mean brightness 0.25 to 0.75, and less saturated."""
     grey = tile.mean(0, keepdim=True)
     tile = grey + (tile - grey) * _uniform(generator, 0.3, 1.0)
     return (tile * _uniform(generator, 0.25, 0.75) / grey.mean().clamp_min(0.05)).clamp(0, 1)

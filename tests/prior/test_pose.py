@@ -13,7 +13,7 @@ from stages.geometry import rays
 from stages.prior.pose import estimate_cameras, near_far_from_cameras
 from stages.scene import Cameras
 from stages.worlds.layouts import make_world
-from stages.worlds.motion import draw_pair, intrinsics
+from stages.worlds.motion import sample_pair, intrinsics
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SIZE = (480, 720)
@@ -30,7 +30,7 @@ def truth() -> Cameras:
     """The cameras that the demo pair was rendered from."""
     g, pair = Generator().manual_seed(WORLD_SEED), None
     while pair is None:
-        pair = draw_pair(make_world(g, TEXTURES), g, SIZE)
+        pair = sample_pair(make_world(g, TEXTURES), g, SIZE)
     return pair.to(torch.float64)
 
 

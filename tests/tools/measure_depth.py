@@ -17,7 +17,7 @@ from stages.prior.load import load_prior
 from stages.prior.loss import covisible
 from stages.prior.predict import predict
 from stages.scene import Views
-from stages.worlds import draw_scene, expose, load_textures
+from stages.worlds import sample_scene, expose, load_textures
 
 SIZE = (256, 384)
 HELD_OUT_SEED = 987_654_321  # training seeds are far below
@@ -42,7 +42,7 @@ def main() -> None:
     textures = load_textures(options.textures, generator, photos=300, procedural=120)
     errors, flat, seen = [], [], []
     for k in range(options.worlds):
-        views = draw_scene(textures, generator, SIZE, [])
+        views = sample_scene(textures, generator, SIZE, [])
         assert views.depth is not None
         images = expose(views.images, generator)
         low, high = views.depth.flatten(1).quantile(torch.tensor([0.02, 0.98]), 1)

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from torch import Generator, Tensor
 
 from stages.geometry import project, unproject
-from stages.worlds import draw_scene, load_textures
+from stages.worlds import sample_scene, load_textures
 from stages.worlds.motion import between
 from stages.worlds.primitives import BALL, BOX, CYLINDER, FAR, Primitives, intersect, surface
 from stages.worlds.shards import write_shard
@@ -58,7 +58,7 @@ def test_depth_is_consistent_between_views() -> None:
     """A point of one view, seen in the other, lies at that view's depth unless something stands before it."""
     g = Generator().manual_seed(3)
     textures = load_textures(None, g, procedural=8)
-    views = draw_scene(textures, g, (48, 64), [0.5], shadows=False)
+    views = sample_scene(textures, g, (48, 64), [0.5], shadows=False)
     assert views.depth is not None
     assert len(views.cameras) == 3
     cameras = views.cameras.to(torch.float64)
@@ -75,7 +75,7 @@ def test_depth_is_consistent_between_views() -> None:
 def test_same_seed_same_world() -> None:
     def draw() -> Tensor:
         g = Generator().manual_seed(11)
-        return draw_scene(load_textures(None, g, procedural=4), g, (32, 48), [0.3]).images
+        return sample_scene(load_textures(None, g, procedural=4), g, (32, 48), [0.3]).images
 
     assert torch.equal(draw(), draw())
 
@@ -83,7 +83,7 @@ def test_same_seed_same_world() -> None:
 def test_between_reaches_both_ends() -> None:
     g = Generator().manual_seed(0)
     textures = load_textures(None, g, procedural=2)
-    cameras = draw_scene(textures, g, (16, 16), [], shadows=False).cameras
+    cameras = sample_scene(textures, g, (16, 16), [], shadows=False).cameras
     for t, expected in ((0.0, cameras.c2w[0]), (1.0, cameras.c2w[1])):
         assert torch.allclose(between(cameras.c2w[0], cameras.c2w[1], t), expected, atol=1e-4)
 

@@ -17,7 +17,7 @@ from stages.scene import Cameras, Views
 from stages.worlds.furnished.assets import Assets, require_embree
 from stages.worlds.furnished.camera import develop
 from stages.worlds.furnished.pack import Pack, load_pack
-from stages.worlds.furnished.pairs import between, draw_pair
+from stages.worlds.furnished.pairs import between, sample_pair
 from stages.worlds.furnished.palette import Palette
 from stages.worlds.furnished.raycast import Caster
 from stages.worlds.furnished.render import World, photograph
@@ -57,14 +57,14 @@ def draw_furnished_scene(assets: Assets, seed: int | np.random.Generator, size: 
     """A fresh furnished world photographed from a pair of cameras and at `times` on the way between (0 first, 1 second camera).
 
     seed: a number makes the same scene every time; a generator goes on.  size: (h, w), pixels.
-    Returns Views as `stages.worlds.draw_scene` does: the pair, then one view per time, all with exact depth, exposed alike and free of
+    Returns Views as `stages.worlds.sample_scene` does: the pair, then one view per time, all with exact depth, exposed alike and free of
     noise. Where a pixel sees the sky, its depth is raycast.SKY. Raises InputError without Embree.
     """
     rng = np.random.default_rng(seed)
     pair = None
     while pair is None:
         world = make_furnished_world(assets, rng)
-        pair = draw_pair(world, rng, size)
+        pair = sample_pair(world, rng, size)
     first, second, K = pair
     poses = np.stack([first, second, *(between(first, second, t) for t in times)])
     pictures, depths = zip(*(photograph(world, assets, pose, K, size) for pose in poses), strict=True)

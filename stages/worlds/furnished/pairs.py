@@ -73,7 +73,7 @@ def overlap(first: Floats, second: Floats, a: Floats, b: Floats, K: Floats, size
     return float((inside & (z < there * 1.08 + 1e-3)).mean())
 
 
-def draw_pair(world: World, rng: np.random.Generator, size: tuple[int, int], tries: int = 80) -> tuple[Floats, Floats, Floats] | None:
+def sample_pair(world: World, rng: np.random.Generator, size: tuple[int, int], tries: int = 80) -> tuple[Floats, Floats, Floats] | None:
     """Two poses [4, 4] and their K [3, 3] with 35 to 97 % overlap and a baseline of 4 to 50 % of the median depth, or None.
 
     Field of view 40 to 80 degrees across the longer side; sideways, forward, mixed and turning motion; tilt and roll of a camera held by
