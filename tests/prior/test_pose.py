@@ -13,7 +13,7 @@ from stages.geometry import rays
 from stages.prior.pose import estimate_cameras, near_far_from_cameras
 from stages.scene import Cameras
 from stages.worlds.layouts import make_world
-from stages.worlds.motion import sample_pair, intrinsics
+from stages.worlds.motion import intrinsics, sample_pair
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SIZE = (480, 720)

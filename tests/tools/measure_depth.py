@@ -17,7 +17,7 @@ from stages.prior.load import load_prior
 from stages.prior.loss import covisible
 from stages.prior.predict import predict
 from stages.scene import Views
-from stages.worlds import sample_scene, expose, load_textures
+from stages.worlds import expose, load_textures, sample_scene
 
 SIZE = (256, 384)
 HELD_OUT_SEED = 987_654_321  # training seeds are far below

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from torch import Generator, Tensor
 
 from stages.geometry import project, unproject
-from stages.worlds import sample_scene, load_textures
+from stages.worlds import load_textures, sample_scene
 from stages.worlds.motion import between
 from stages.worlds.primitives import BALL, BOX, CYLINDER, FAR, Primitives, intersect, surface
 from stages.worlds.shards import write_shard
