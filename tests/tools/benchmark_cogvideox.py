@@ -1,9 +1,10 @@
-"""Times the full-size student on a CUDA machine: CogVideoX-5B-I2V with random weights, 49 frames of 480 x 720, one step, bfloat16.
+"""Times the full-size student on a CUDA GPU: CogVideoX-5B-I2V with random weights, one step, bfloat16.
 
 python tests/tools/benchmark_cogvideox.py [--rounds 3] [--offload] [--tiling]
 
-Prints the seconds (median of the rounds, after one to warm up) and the peak memory of each part. The paper reports 2.98 s for a clip on an
-A100. Needs about 40 GB of GPU memory, less with --offload or --tiling.
+The clip has 49 frames of 480 x 720. Prints the seconds of each part (median over the rounds, after one warm-up round)
+and its peak memory. The paper reports 2.98 s for a clip on an A100. Needs about 40 GB of GPU memory, less with
+--offload or --tiling.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from stages.video.one_step import one_step
 
 
 def random_model(device: torch.device, memory: Memory, transformer: dict[str, Any], vae: dict[str, Any]) -> CogVideoX:
-    """The student's network with random weights, made in its own dtype where it is to live."""
+    """The student's network with random weights, created in its own dtype on its own device."""
     home = torch.device("cpu") if memory.offload else device
     torch.set_default_dtype(memory.dtype)
     try:
@@ -38,7 +39,7 @@ def random_model(device: torch.device, memory: Memory, transformer: dict[str, An
 
 @torch.no_grad()
 def measure(model: CogVideoX, rounds: int, clock: Callable[[str, Callable[[], Tensor]], Tensor]) -> None:
-    """Repair a random clip `rounds` times, each part through clock(name, part)."""
+    """Repair a random clip `rounds` times. Each part runs through clock(name, part)."""
     generator = torch.Generator().manual_seed(0)
     video = torch.rand(1, 3, model.frames, *model.size, generator=generator) * 2 - 1
     images = torch.rand(2, 3, *model.size, generator=generator)
@@ -55,15 +56,21 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--offload", action="store_true")
     parser.add_argument("--tiling", action="store_true")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     if not torch.cuda.is_available():
-        print("this needs a CUDA device, and torch finds none here; nothing was measured", file=sys.stderr)
+        print("no CUDA device found; nothing was measured", file=sys.stderr)
         return 4
     device = torch.device("cuda")
-    began = time.perf_counter()
-    model = random_model(device, Memory(offload=asked.offload, tiling=asked.tiling), TRANSFORMER_5B, VAE_5B)
-    print(f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}, bfloat16, offload {asked.offload}, tiling {asked.tiling}")
-    print(f"{sum(p.numel() for p in model.transformer.parameters()) / 1e9:.2f} billion weights in {time.perf_counter() - began:.0f} s")
+    start = time.perf_counter()
+    model = random_model(device, Memory(offload=options.offload, tiling=options.tiling), TRANSFORMER_5B, VAE_5B)
+    print(
+        f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}, bfloat16, offload "
+        f"{options.offload}, tiling {options.tiling}"
+    )
+    print(
+        f"{sum(p.numel() for p in model.transformer.parameters()) / 1e9:.2f} billion weights in "
+        f"{time.perf_counter() - start:.0f} s"
+    )
     seconds: dict[str, list[float]] = {}
     peaks: dict[str, int] = {}
 
@@ -77,13 +84,15 @@ def main() -> int:
         peaks[name] = max(peaks.get(name, 0), torch.cuda.max_memory_allocated())
         return result
 
-    measure(model, asked.rounds + 1, clock)
+    measure(model, options.rounds + 1, clock)
     total = 0.0
     for name, times in seconds.items():
         middle = statistics.median(times[1:])
         total += middle
         print(f"{name:24} {middle:8.3f} s   peak {peaks[name] / 2**30:6.2f} GiB")
-    print(f"{'a clip':24} {total:8.3f} s   peak {max(peaks.values()) / 2**30:6.2f} GiB   (the paper: 2.98 s on an A100)")
+    print(
+        f"{'a clip':24} {total:8.3f} s   peak {max(peaks.values()) / 2**30:6.2f} GiB   (the paper: 2.98 s on an A100)"
+    )
     return 0
 
 

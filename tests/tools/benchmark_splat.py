@@ -2,9 +2,10 @@
 
 python tests/tools/benchmark_splat.py [--threads 2] [--rounds 5]
 
-131,072 Gaussians as a two-view prior makes them (one for each pixel of two 256x256 views of a room, 1 to 2 pixels wide, harmonics of
-degree 4), drawn at 256x256 and 480x720, forward alone and with the backward. The candidates take turns, and the best round counts. The
-kernel is to be at least 15 times faster than the fallback.
+The scene is like that of a two-view prior: 131,072 Gaussians, one for each pixel of two 256x256 views of a room, 1 to 2
+pixels wide, with harmonics of degree 4. It is rendered at 256x256 and 480x720, forward alone and with the backward
+pass. Both implementations take turns, and the best round counts. The kernel must be at least 15 times faster than the
+fallback.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads ruin timings on a machine that is not idle
+# before torch: spinning threads ruin timings on a machine that is not idle
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 from torch import Tensor
@@ -36,7 +38,9 @@ def room(size: int = 256, seed: int = 0) -> Scene:
         y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
         pixel = torch.stack([x, y], -1).reshape(-1, 2) + torch.rand(size * size, 2, generator=g)
         ray = torch.cat([(pixel - size / 2) / focal, torch.ones(size * size, 1)], 1)
-        depth = torch.maximum((low - eye) / ray, (high - eye) / ray).amin(1) * (1 + 0.004 * torch.randn(size * size, generator=g))
+        depth = torch.maximum((low - eye) / ray, (high - eye) / ray).amin(1) * (
+            1 + 0.004 * torch.randn(size * size, generator=g)
+        )
         means.append(eye + ray * depth[:, None])
         scales.append((depth / focal)[:, None] * (1 + torch.rand(size * size, 3, generator=g)))
     position = torch.cat(means)
@@ -80,7 +84,9 @@ def forward_backward(render: Callable[..., Any], scene: Scene, view: dict[str, A
     render(**leaves, **view)[0].square().mean().backward()
 
 
-def timed(task: Callable[..., None], render: Callable[..., Any], scene: Scene, view: dict[str, Any]) -> tuple[float, float]:
+def timed(
+    task: Callable[..., None], render: Callable[..., Any], scene: Scene, view: dict[str, Any]
+) -> tuple[float, float]:
     """Milliseconds of one run: wall clock, and processor time of all threads."""
     wall, processor = time.perf_counter(), time.process_time()
     task(render, scene, view)
@@ -96,13 +102,17 @@ def main() -> None:
 
     candidates: dict[str, Callable[..., Any]] = {"c++": on(cpu), "torch": on(fallback)}
     scene = room()
-    print(f"{len(scene['means'])} Gaussians, {options.threads} threads, best of {options.rounds}; milliseconds, wall (processor)")
+    print(
+        f"{len(scene['means'])} Gaussians, {options.threads} threads, best of {options.rounds}; milliseconds, "
+        "wall (processor)"
+    )
     for task in (forward, forward_backward):
         for width, height in ((256, 256), (720, 480)):
             best = dict.fromkeys(candidates, (float("inf"), float("inf")))
             for turn in range(options.rounds):
                 for name, render in candidates.items():
-                    # The fast candidates need repetitions for a steady minimum; the fallback is slow enough to be steady in two rounds.
+                    # The fast candidates need repetitions for a steady minimum; the fallback is slow enough to be
+                    # steady in two rounds.
                     repeat = 5 if name != "torch" else int(turn < 2)
                     for _ in range(repeat):
                         wall, processor = timed(task, render, scene, camera(width, height))

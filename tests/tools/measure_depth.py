@@ -1,7 +1,7 @@
-"""Depth of the shipped prior in worlds it never saw, overall and on walls without texture: make measure-depth [TEXTURES=folder].
+"""Measures the shipped prior's depth in worlds it never saw: make measure-depth [TEXTURES=folder].
 
-Prints one line a world and the medians over all pixels. A pixel has no texture when the 9 x 9 window around it varies by less
-than 1.5 % of the grey range.
+Prints one line per world and the medians over all pixels, and the same for surfaces without texture. A pixel has no
+texture when the 9 x 9 window around it varies by less than 1.5 % of the range of grey.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from stages.prior.predict import predict
 from stages.scene import Views
 from stages.worlds import expose, load_textures, sample_scene
 
-SIZE = (256, 384)
-HELD_OUT_SEED = 987_654_321  # training seeds are far below
-FLAT = 0.015
+SIZE = (256, 384)  # (h, w) of the photographs
+HELD_OUT_SEED = 987_654_321  # far above the seeds of training
+FLAT = 0.015  # standard deviation of grey below which a window has no texture
 
 
 def textureless(images: Tensor) -> Tensor:
-    """[N, 3, h, w] -> mask [N, h, w] of pixels whose window is flat."""
+    """The mask [N, h, w] of pixels without texture in images [N, 3, h, w]."""
     grey = F.pad(images.mean(1, keepdim=True), (4, 4, 4, 4), mode="replicate")
     mean = F.avg_pool2d(grey, 9, 1)
     return (F.avg_pool2d(grey * grey, 9, 1) - mean * mean).clamp_min(0).sqrt()[:, 0] < FLAT
@@ -54,9 +54,16 @@ def main() -> None:
         flat.append(mask.flatten())
         seen.append(visible.flatten())
         inside = f"{error[mask].median():.4f} on {mask.float().mean():.0%}" if mask.any() else "none"
-        print(f"world {k:3d}  all {error.median():.4f}  seen by both {error[visible].median():.4f}  without texture {inside}", flush=True)
+        print(
+            f"world {k:3d}  all {error.median():.4f}  seen by both {error[visible].median():.4f}  without texture "
+            f"{inside}",
+            flush=True,
+        )
     error, mask, visible = torch.cat(errors), torch.cat(flat), torch.cat(seen)
-    print(f"median relative error: {error.median():.4f} of all pixels, {error[visible].median():.4f} of those both views see")
+    print(
+        f"median relative error: {error.median():.4f} of all pixels, {error[visible].median():.4f} of those "
+        "both views see"
+    )
     share = f"{mask.float().mean():.1%} of pixels"
     print(f"without texture ({share}): {error[mask].median():.4f}, seen by both {error[mask & visible].median():.4f}")
 

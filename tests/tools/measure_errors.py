@@ -1,7 +1,8 @@
-"""Where the prior's renders err, on the medium cases of the two-view protocol: make measure-errors DATA=folder_of_scenes.
+"""Measures where the prior's renders are wrong, on medium two-view cases: make measure-errors DATA=folder.
 
-Every pixel of a target frame has one cause: how the render came by it. Prints for each the share of pixels and of squared error, the
-PSNR there, and what the mean PSNR of the cases would gain if it were as good as what both photographs show alike, with texture.
+Every pixel of a target frame belongs to one group by what the photographs show of its surface. For each group this
+prints the share of pixels and of the squared error, the PSNR, and the gain: how much the mean PSNR would rise if the
+group were as good as the first one.
 """
 
 from __future__ import annotations
@@ -23,35 +24,41 @@ from stages.scene import Clip, Views
 from tests.tools.measure_depth import textureless
 
 PRIOR = Path("stages/weights/small/prior.safetensors")
-COVERED = 0.5  # coverage from which the Gaussians explain a pixel
-SAME = 0.05  # relative difference of depth up to which a photograph shows the pixel's surface
-CAUSES = ("both show it alike", "the same, without texture", "one shows it, the other looks elsewhere", "they disagree, or one is hidden",
-          "the render's surface is in neither", "uncovered")  # fmt: skip
+COVERED = 0.5  # a pixel with at least this coverage counts as explained by the Gaussians
+SAME = 0.05  # largest relative difference of depth at which a photograph shows the pixel's surface
+GROUPS = (
+    "both show it, with texture",
+    "both show it, without texture",
+    "one shows it, outside the other",
+    "one shows it, hidden in the other",
+    "neither shows it",
+    "uncovered",
+)
 
 
-def causes(clip: Clip, views: Views) -> Tensor:
-    """Index into CAUSES of every pixel of the frames, [T, h, w]. views: the photographs with their depth."""
+def groups(clip: Clip, views: Views) -> Tensor:
+    """The index into GROUPS of every pixel of the frames, [T, h, w]. views: the photographs with their depth."""
     assert clip.depth is not None
     assert clip.coverage is not None
     assert views.depth is not None
     K, c2w = views.cameras.K.float(), views.cameras.c2w.float()
     points = unproject(clip.depth, clip.cameras.K.float(), clip.cameras.c2w.float()).reshape(-1, 3)
-    inside, shown, flat = [], [], []
+    inside, shows, flat = [], [], []
     for k in (0, 1):
         pixels, z = project(points, K[k], c2w[k])
         grid = sampling_grid(pixels, views.cameras.size)[None, None]
         maps = torch.stack([views.depth[k], textureless(views.images[[k]])[0].float()])[None]
         depth, plain = F.grid_sample(maps, grid, mode="nearest", align_corners=False)[0, :, 0]
         inside.append((z > 0) & (grid[0, 0].abs() < 1).all(-1))
-        shown.append(inside[k] & ((z / depth - 1).abs() < SAME))
+        shows.append(inside[k] & ((z / depth - 1).abs() < SAME))
         flat.append(plain > 0.5)
-    cause = torch.full_like(inside[0], 4, dtype=torch.long)
-    cause[shown[0] | shown[1]] = 3
-    cause[(shown[0] & ~inside[1]) | (shown[1] & ~inside[0])] = 2
-    cause[shown[0] & shown[1]] = 0
-    cause[shown[0] & shown[1] & flat[0] & flat[1]] = 1
-    cause[clip.coverage.flatten() < COVERED] = 5
-    return cause.view(clip.coverage.shape)
+    group = torch.full_like(inside[0], 4, dtype=torch.long)
+    group[shows[0] | shows[1]] = 3
+    group[(shows[0] & ~inside[1]) | (shows[1] & ~inside[0])] = 2
+    group[shows[0] & shows[1]] = 0
+    group[shows[0] & shows[1] & flat[0] & flat[1]] = 1
+    group[clip.coverage.flatten() < COVERED] = 5
+    return group.view(clip.coverage.shape)
 
 
 def main() -> None:
@@ -65,20 +72,26 @@ def main() -> None:
         gaussians, views = prior(task.context)
         clip = render(gaussians, task.cameras.to(gaussians.means), views=views)
         error = (as_stored(clip.frames) - task.truth).square().mean(1)
-        cause = causes(clip, views)
-        count, total = (torch.zeros(len(CAUSES)).index_add_(0, cause.flatten(), x.flatten()) for x in (torch.ones_like(error), error))
+        group = groups(clip, views)
+        count, total = (
+            torch.zeros(len(GROUPS)).index_add_(0, group.flatten(), x.flatten())
+            for x in (torch.ones_like(error), error)
+        )
         rows.append(torch.stack([count, total]) / error.numel())
         print(f"{case.name:42s} {float(-10 * rows[-1][1].sum().log10()):.2f}", flush=True)
-    share, error = torch.stack(rows).unbind(1)  # [cases, causes], of all pixels
+    share, error = torch.stack(rows).unbind(1)  # [cases, groups], of all pixels
     best = error[:, :1] / share[:, :1].clamp_min(1e-9)
     before = -10 * error.sum(1).log10()
     print(f"mean PSNR of {len(rows)} cases, the frames of a case taken together: {float(before.mean()):.2f}")
-    for k, name in enumerate(CAUSES):
+    for k, name in enumerate(GROUPS):
         replaced = error.sum(1) - (error[:, k] - (best[:, 0] * share[:, k])).clamp_min(0)
         gain = float((-10 * replaced.log10() - before).mean())
-        there = -10 * (error[:, k].mean() / share[:, k].mean()).log10()
-        part = f"{float(share[:, k].mean()):6.1%} of pixels  {float((error[:, k] / error.sum(1)).mean()):6.1%} of squared error"
-        print(f"{name:40s} {part}  PSNR there {float(there):.2f}  gain {gain:+.2f} dB")
+        group_psnr = -10 * (error[:, k].mean() / share[:, k].mean()).log10()
+        part = (
+            f"{float(share[:, k].mean()):6.1%} of pixels  {float((error[:, k] / error.sum(1)).mean()):6.1%} of "
+            "squared error"
+        )
+        print(f"{name:40s} {part}  PSNR there {float(group_psnr):.2f}  gain {gain:+.2f} dB")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Errors of estimated cameras on pairs with known ones: make measure-pose, with VIDEOSCENE_DATA naming the folder of the data.
+"""Measures errors of estimated cameras on pairs with known ones: make measure-pose, with data in VIDEOSCENE_DATA.
 
-Reads posed/val (scenes with transforms.json and pairs.json) and pairs/pairs_gt.json (indoor pairs with K and relative pose). Prints one
-line a pair: angles of rotation and of translation direction to the truth with the true K, then with the focal length found by us and its
-ratio to the true one. Ends with the bars: within 2 and 10 degrees for posed cases, within 10 and 10 for the indoor pairs.
+Reads posed/val (scenes with transforms.json and pairs.json) and pairs/pairs_gt.json (indoor pairs with K and relative
+pose). Prints one line per pair: errors of rotation and of translation direction in degrees, with the true K and with an
+estimated focal length, and that length divided by the true one. The end compares the share of good pairs with the bars.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from stages.evaluate.cases import find_scenes, load_task, read_cases
 from stages.files.images import read_image
 from stages.prior.pose import PairGeometry, estimate_cameras
 
+# Share of pairs within the limits that must be reached: (kind, whether K is known) -> share.
 BARS = {("medium", True): 0.96, ("wide", True): 0.90, ("medium", False): 0.80}
+# Kind -> largest error of rotation and of translation direction of a good pair, in degrees.
 LIMITS = {"medium": (2.0, 10.0), "wide": (2.0, 10.0), "indoor": (10.0, 10.0)}
 
 
@@ -39,7 +41,7 @@ class Pair:
 
 
 def posed_pairs(folder: Path) -> Iterator[Pair]:
-    """Every case of every scene below the folder."""
+    """The cases of all scenes below the folder."""
     for scene in find_scenes([folder]):
         for case in read_cases(scene):
             context = load_task(case).context
@@ -49,16 +51,16 @@ def posed_pairs(folder: Path) -> Iterator[Pair]:
 
 
 def indoor_pairs(folder: Path) -> Iterator[Pair]:
-    """The pairs that pairs_gt.json lists."""
+    """The pairs in pairs_gt.json."""
     for entry in json.loads((folder / "pairs_gt.json").read_text()):
         images = (read_image(folder / entry["image0"]), read_image(folder / entry["image1"]))
         K = torch.tensor([entry["K0"], entry["K1"]], dtype=torch.float64)
         yield Pair(entry["name"], "indoor", images, K, torch.tensor(entry["T_0to1"], dtype=torch.float64))
 
 
-def angles(found: PairGeometry, truth: Tensor) -> tuple[float, float]:
-    """Degrees between the rotations and between the directions of translation."""
-    b_from_a = torch.linalg.inv(found.c2w[1].double())
+def angles(estimate: PairGeometry, truth: Tensor) -> tuple[float, float]:
+    """The angles in degrees between the rotations and between the directions of translation."""
+    b_from_a = torch.linalg.inv(estimate.c2w[1].double())
     between = b_from_a[:3, :3].mT @ truth[:3, :3]
     rotation = torch.rad2deg(torch.acos(((between.trace() - 1) / 2).clamp(-1, 1)))
     translation = torch.rad2deg(torch.acos(torch.cosine_similarity(b_from_a[:3, 3], truth[:3, 3], 0).clamp(-1, 1)))
@@ -69,19 +71,23 @@ def measure(pair: Pair, K: Tensor | None) -> tuple[bool, str]:
     """Whether the pair is within its limits, and a line about it."""
     start = time.perf_counter()
     try:
-        found = estimate_cameras(pair.images, K=K)
+        estimate = estimate_cameras(pair.images, K=K)
     except RunError as error:
         return False, f"refused: {error.why}"
-    rotation, translation = angles(found, pair.b_from_a)
+    rotation, translation = angles(estimate, pair.b_from_a)
     limits = LIMITS[pair.kind]
     good = rotation < limits[0] and translation < limits[1]
-    focal = f"f x {float(found.K[0, 0, 0] / pair.K[0, 0, 0]):.2f} " if K is None else ""
+    focal = f"f x {float(estimate.K[0, 0, 0] / pair.K[0, 0, 0]):.2f} " if K is None else ""
     seconds = time.perf_counter() - start
-    return good, f"{'ok ' if good else 'BAD'} R {rotation:6.2f} T {translation:6.2f} {focal}{found.inliers}/{found.matches} {seconds:.1f} s"
+    return (
+        good,
+        f"{'ok ' if good else 'BAD'} R {rotation:6.2f} T {translation:6.2f} "
+        f"{focal}{estimate.inliers}/{estimate.matches} {seconds:.1f} s",
+    )
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure all pairs and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     default = os.environ.get("VIDEOSCENE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
     parser.add_argument("data", type=Path, nargs="?", default=Path(default))
@@ -99,7 +105,10 @@ def main() -> None:
     for (kind, known), good in sorted(scores.items()):
         bar = BARS.get((kind, known))
         wanted = f", bar {100 * bar:.0f} %: {'met' if sum(good) >= bar * len(good) else 'MISSED'}" if bar else ""
-        print(f"{kind}, {'true K' if known else 'our focal'}: {sum(good)} of {len(good)} = {100 * sum(good) / len(good):.1f} %{wanted}")
+        print(
+            f"{kind}, {'true K' if known else 'our focal'}: {sum(good)} of {len(good)} = "
+            f"{100 * sum(good) / len(good):.1f} %{wanted}"
+        )
 
 
 if __name__ == "__main__":
