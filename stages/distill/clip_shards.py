@@ -76,7 +76,7 @@ def read(path: Path, index: int) -> Example:
 def sample_clip(shards: Sequence[Path], generator: Generator, frames: int, size: tuple[int, int]) -> Example:
     """A random clip of a random shard, cropped to at most `size` (h, w) and `frames`, and augmented (see `augment`).
 
-    A shortened clip keeps its first and last frame, so a clip that ends at photographs still does. If the render is
+    A shortened clip keeps its first and last frame, because these may be at the photographs. If the render is
     already right, another clip is sampled, at most TRIES times: it has little to teach.
     """
     for _ in range(TRIES):

@@ -89,7 +89,7 @@ def sample_path(texture_count: int, generator: Generator, size: tuple[int, int],
 
 
 def sample_depth_range(depth: Tensor, generator: Generator) -> Tensor:
-    """A random range of depth around the true one, [2, 2]: as loose as the best of those that `predict` tries.
+    """A random range of depth around the true one, [2, 2]: about as wide as the best range that `predict` finds.
 
     depth: [2, h, w], the true one.
     """

@@ -32,8 +32,8 @@ def held_out_count(recipe: PolicyRecipe) -> int:
 class RewardTable:
     """The rewards of some clips. Each is stored as soon as it is computed, in checkpoints/policy/rewards.json.
 
-    Clip k always is the same random clip. Held-out clips are from shards that no phase trained on, if there are two or
-    more. Raises InputError when the file is of other settings, WeightsError when it is damaged.
+    Clip k is the same random clip in every run. Held-out clips come from shards that no phase trained on, if there
+    are at least two shards. Raises InputError when the file is of other settings, WeightsError when it is damaged.
     """
 
     def __init__(self, context: RunContext) -> None:

@@ -1,6 +1,6 @@
 """Compare a set of generated clips with a set of real ones; they need not show the same scenes.
 
-Measured are the distance between the sets, and flicker and motion of each clip.
+It measures the distance between the sets, and the flicker and motion of each clip.
 """
 
 from __future__ import annotations

@@ -19,8 +19,7 @@ from stages.errors import InputError, WeightsError
 from stages.evaluate.method_baselines import Method
 from stages.scene import Cameras, Clip, Views
 
-# Method -> class in diffusers, repository on the Hugging Face hub, number of frames, size (h, w) the model was trained
-# for.
+# Method -> class in diffusers, repository on the Hugging Face hub, number of frames, (h, w) of training.
 MODELS: Mapping[str, tuple[str, str, int, tuple[int, int]]] = {
     "svd": ("StableVideoDiffusionPipeline", "stabilityai/stable-video-diffusion-img2vid-xt", 25, (576, 1024)),
     "cogvideox": ("CogVideoXImageToVideoPipeline", "THUDM/CogVideoX-5b-I2V", 49, (480, 720)),

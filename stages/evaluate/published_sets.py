@@ -31,7 +31,7 @@ from stages.scene import Cameras
 SQUARE = 256  # side in pixels of RealEstate10K and ACID images, as in pixelSplat and MVSplat
 SHORT_SIDE = 256  # short side in pixels of COLMAP images
 SOURCE = "source.json"  # file in an unpacked scene that records its source
-# Cases without an index: the photographs are consecutive test images, and every 8th image is one, as in Mip-NeRF 360.
+# Without an index, every 8th image is a test image (as in Mip-NeRF 360), and the photographs are two consecutive ones.
 STRIDE, CASES = 8, 3  # distance of test images, largest number of cases
 
 PROTOCOL = {
@@ -172,9 +172,9 @@ def held_out_pairs(count: int) -> list[Entry]:
 
 
 def images_folder(scene: Path, name: str) -> Path:
-    """The folder with the smallest version of the image `name` that is not below SHORT_SIDE, else with the largest.
+    """The folder (images, images_2, ...) with the smallest version of an image whose short side is at least SHORT_SIDE.
 
-    Raises InputError if no folder has the image.
+    If all are smaller, the folder with the largest version. Raises InputError if no folder has the image `name`.
     """
     sizes = {}
     for folder in sorted(scene.glob("images*")):

@@ -1,9 +1,9 @@
 """The two-view protocol without cameras: a method gets cameras that are estimated from its two photographs.
 
 The target cameras must then be moved into the frame of the estimated pair. A similarity takes the true pair of cameras
-onto the estimated one. What remains between the pairs is shared out: the nearer a target is to a photograph, the more
-of that photograph's remainder it gets. So a target at a photograph's true camera is rendered at its estimated camera,
-and errors of the estimate show between the two, where a user would see them.
+onto the estimated one. The similarity leaves an offset at each of the two cameras. A target gets a mixture of both
+offsets: the nearer it is to a camera, the more of that camera's offset. So a target at a photograph's true camera is
+rendered at its estimated camera, and errors of the estimate show between the two, where a user would see them.
 """
 
 from __future__ import annotations

@@ -36,8 +36,9 @@ FETCH = f"hf download {BASE} --include 'transformer/*' 'vae/*'"
 
 @dataclass(frozen=True)
 class StudentFiles:
-    """vae, transformer: folders as diffusers writes them.  overlay: file of VideoScene's transformer.
+    """The files of a student.
 
+    vae, transformer: folders as diffusers writes them.  overlay: file of VideoScene's transformer.
     prompt: file of the text's embedding.
     transformer may be None when the overlay is complete, and overlay when the transformer is the student itself.
     """
@@ -55,7 +56,7 @@ class StudentFiles:
 
 
 def find_files(folder: Path, hub: Path) -> StudentFiles:
-    """The files of a student's folder (see above). hub: the Hugging Face cache, which holds folders models--*.
+    """The files of a student's folder (see above). hub: the Hugging Face cache.
 
     Raises WeightsError that says what is missing and where to get it.
     """

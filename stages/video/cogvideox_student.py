@@ -2,7 +2,8 @@
 
 This is the released videoscene/pipeline.py, function video_gen, except where the released code loses quality: it passes
 the render through a lossy video file, stretches frames to the network's proportions, and rounds the coefficients of the
-step to bfloat16. Its program for photographs without cameras takes the ends of the render for the photographs.
+step to bfloat16. Its program for photographs without
+cameras also uses the first and last rendered frame in place of the photographs.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def repair_frames(
     settings: StepSettings,
     choose: Callable[[Tensor], int] | None = None,
 ) -> Tensor:
-    """The chain on pixels: encode, noise, one call (or settings.steps), decode.
+    """The chain on pixels: encode, add noise, call the network settings.steps times, decode.
 
     frames: [F, 3, h, w] in [0, 1], resized to the network's size and back.  ends: [2, 3, *model.size] in [0, 1].
     choose: (render's latent [1, T, 16, H, W]) -> leap step, in place of settings.t.

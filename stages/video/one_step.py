@@ -1,5 +1,7 @@
 """VideoScene's one step (section 3.2): noise the render's latent up to t and denoise it with one call of the network.
 
+t is the leap step: all noisier steps of a usual sampler are leapt over.
+
 As in the released videoscene/pipeline.py, function video_gen. Latents are [B, T, C, H, W], as CogVideoX's transformer
 takes them.
 """
@@ -14,7 +16,7 @@ from torch import Tensor
 from stages.video.schedule import CLEAN, add_noise, ddim_step, x0_from_v
 
 Backbone = Callable[[Tensor, Tensor], Tensor]
-"""(x_t and condition side by side [B, T, 2C, H, W], t [B]) -> v [B, T, C, H, W]. It holds all else that it needs."""
+"""(x_t and condition side by side [B, T, 2C, H, W], t [B]) -> v [B, T, C, H, W]. Any other input it holds itself."""
 
 # Mean and standard deviation of the logarithm of the photographs' noise (released videoscene/pipeline.py, video_gen).
 SIGMA_LOG_MEAN, SIGMA_LOG_STD = -3.0, 0.5

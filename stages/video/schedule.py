@@ -1,7 +1,8 @@
 """CogVideoX's noise schedule: v-prediction, zero terminal SNR, 1000 timesteps (diffusers' CogVideoXDDIMScheduler).
 
-x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps is a rotation of (x0, eps). Its other coordinate is v = sqrt(abar_t) eps -
-sqrt(1 - abar_t) x0 (Salimans and Ho 2022). As abar_999 = 0, nothing here divides by sqrt(abar_t).
+x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps is the noised sample. Networks predict the velocity (Salimans and Ho 2022),
+v = sqrt(abar_t) eps - sqrt(1 - abar_t) x0; (x_t, v) is (x0, eps), rotated. As abar_999 = 0, nothing here divides by
+sqrt(abar_t).
 
 Tensors are [B, ...] in any layout; t and s are [B] integer timesteps, on any device.
 """

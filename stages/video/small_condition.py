@@ -27,11 +27,10 @@ def condition(render_latent: Tensor, coverage: Tensor, photographs: Tensor, warp
     photographs: [B, 2, 3, h, w] in [0, 1].
     warped: the photographs as the clip's cameras see them, with a leading batch axis.
 
-    The clean render is included because noise hides the fine bands of this lossless codec. (A learned codec encodes
-    fine detail in the pattern of coarse channels.) The photographs stand at both ends, as in `place_ends`. An image
-    fills only the lowest temporal band, so only that band is passed on; `SmallVideo` shows it to every frame. A warped
-    photograph is given as its difference from the render, and that is zero where the photograph does not show the
-    surface.
+    Noise hides the fine bands of this lossless codec, so the network also gets the clean render. The photographs stand
+    at both ends, as in `place_ends`. An image fills only the lowest temporal band, so only that band is passed on;
+    `SmallVideo` shows it to every frame. A warped photograph is given as its difference from the render, and that is
+    zero where the photograph does not show the surface.
     """
     frames = decode(render_latent)
     visible = warped.weight[:, :, :, None] > 0

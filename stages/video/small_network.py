@@ -3,6 +3,8 @@
     x_t and condition -> features at 1/4 of the picture's width and height -> 1/8 -> 1/16 -> back up -> belief, residual
     x0_hat = blend(render, warped photographs, belief) + residual
 
+The belief says how far to trust each pixel of the warped photographs.
+
 Convolutions are two-dimensional, which is fastest on a CPU. A temporal shift (Lin et al. 2019) lets each frame see its
 two neighbours: it takes some channels from them, at no cost. At the coarsest level every token attends to all tokens of
 all frames and of both photographs. The last layer starts at zero, so an untrained network returns the blend of the
@@ -34,9 +36,9 @@ from stages.video.warp import blend, difference
 MULTIPLE = 4  # the latent's height and width are extended to multiples of this
 FEATURES = 2 * CHANNELS + CONDITION_CHANNELS + 3 * PIXELS  # input channels of the network
 DIFFERENCE_SCALE = 5.0  # factor that brings differences between the render and the warped photographs to about 1
-BELIEF_LIMIT = 4.0  # largest belief in a warped pixel, as a logarithm of its weight
+BELIEF_LIMIT = 4.0  # largest belief, which is the logarithm of a factor on the weight of a warped pixel
 SHIFT_DIVISOR = 8  # one in so many channels comes from the frame before, and as many from the frame after
-# Typical error of the blend, in standard deviations of the band: lowest bands, all others.
+# Typical error of the blend, in standard deviations of the band: lowest bands, all others. It scales the residual.
 LOWEST_BAND_ERROR, OTHER_BANDS_ERROR = 0.15, 0.5
 EXPANSION = 2  # inner width of a block divided by its outer width
 PATH_LENGTH = 4.0  # distance between the two photographs, in units of rotary position

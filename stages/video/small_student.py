@@ -20,11 +20,11 @@ from stages.video.small_codec import FRAMES, decode, encode
 from stages.video.small_condition import condition
 from stages.video.warp import Warped, warp
 
-# Height and width are extended to multiples of this: a latent pixel has 4 pixels, a coarsest one 4 latent pixels.
+# Height and width are extended to multiples of this: 4 pixels per latent pixel, times 4 at the coarsest level.
 MULTIPLE = 16
 
 Leap = int | Callable[[Tensor, Tensor], int]
-"""The leap step, 1 to 999, or its choice: (render's latent [1, T, 192, H, W], coverage [1, F, h, w]) -> leap step."""
+"""The leap step, 1 to 999, or its choice by (render's latent [1, T, 192, H, W], coverage [1, F, h, w]) -> leap step."""
 
 
 def small_student(backbone: Backbone, leap: Leap, seed: int = 0, steps: int = 1) -> Callable[[Clip, Views], Clip]:
@@ -88,7 +88,7 @@ def repair_frames(
 
 
 def extend(frames: Tensor, still: bool = False) -> Tensor:
-    """Repeat the last row and column until both counts are multiples of 16, and the last frame until 4k + 1, k > 0.
+    """Repeat the last row and column until both counts are multiples of 16, and the last frame up to 4k + 1 frames.
 
     frames: [F, C, h, w].  still: these are single images, so their number stays.
     """

@@ -18,7 +18,8 @@ from stages.geometry import project, sampling_grid, unproject
 from stages.render import nearness
 from stages.scene import Cameras, Views
 
-OCCLUSION_MARGIN = 0.05  # share of its depth by which a hidden point lies behind the surface that the photograph shows
+# a point is visible if its depth exceeds that of the photograph's surface by at most this share
+OCCLUSION_MARGIN = 0.05
 TRUST_SCALE = 0.1  # colour difference from the render at which the trust in a warped pixel falls to 1/e
 WINDOW = 5  # side in pixels of the square over which colour differences are averaged; single pixels mislead at edges
 RENDER_WEIGHT = 0.1  # weight of the render; the photographs' weights add up to 1 at most
