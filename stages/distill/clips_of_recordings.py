@@ -154,7 +154,6 @@ def crop_frames(recording: Recording, indices: list[int], size: tuple[int, int])
         h, w = image.shape[-2:]
         camera = recording.cameras([index], (h, w))
         image, K = fit(image, camera.K[0], math.ceil(min(h, w) * max(size[0] / h, size[1] / w)), 1)
-        assert K is not None
         top, left = ((have - want) // 2 for have, want in zip(image.shape[-2:], size, strict=True))
         images.append(image[:, top : top + size[0], left : left + size[1]])
         intrinsics.append(crop_intrinsics(K, left, top))

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from stages.errors import InputError
 from stages.files.documents import read_yaml
+from stages.files.settings import NO_OTHER_KEYS, parse
 from stages.video.schedule import STEPS
 
-S = TypeVar("S")
 RECIPES = Path(__file__).with_name("recipes")
 PHASES = ("teacher", "regression", "student", "policy")
 Phase = Literal["teacher", "regression", "student", "policy"]
@@ -38,6 +36,7 @@ class Recipe:
     clip_norm: largest norm of the gradient.  ema: decay of the averaged weights.  every: steps between checkpoints.
     """
 
+    __pydantic_config__ = NO_OTHER_KEYS
     steps: int = 0
     batch: int = 1
     accumulate: int = 1
@@ -158,6 +157,7 @@ class Data:
     recorded: number of shards to make from recordings.
     """
 
+    __pydantic_config__ = NO_OTHER_KEYS
     clips: tuple[str, ...] = ()
     frames: int = 49
     size: tuple[int, int] = (256, 256)
@@ -184,6 +184,7 @@ class Config:
     perceptual_weight: weight of that LPIPS.
     """
 
+    __pydantic_config__ = NO_OTHER_KEYS
     model: Literal["small", "cogvideox-5b"] = "small"
     base: str | None = None
     network: Mapping[str, Any] = field(default_factory=dict)
@@ -218,49 +219,6 @@ def read_config(path: Path) -> Config:
     """Read a file of settings. Raises InputError that names the key that is not understood and the known keys."""
     values = read_yaml(path, "give a YAML file with one section per phase")
     return parse(Config, values if values is not None else {}, str(path))
-
-
-def parse(kind: type[S], values: Any, where: str) -> S:
-    """A frozen dataclass, possibly nested, from a mapping. where: for error messages. Raises InputError."""
-    if not isinstance(values, Mapping):
-        raise InputError(f"bad value in {where}", f"it is {values!r}, not a mapping", "write key: value lines")
-    hints = get_type_hints(kind)
-    for key in values:
-        if key not in hints:
-            raise InputError(f"unknown key in {where}", f"{key!r} is no setting", f"known: {', '.join(sorted(hints))}")
-    read = {key: _value(hints[key], value, f"{where}: {key}") for key, value in values.items()}
-    try:
-        return kind(**read)
-    except ValueError as error:
-        raise InputError(f"bad value in {where}", str(error), "correct the file") from error
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    if is_dataclass(hint):
-        return parse(hint, value, where)  # type: ignore[arg-type]
-    if get_origin(hint) is tuple and isinstance(value, (list, tuple)):
-        kinds = get_args(hint)
-        kinds = (kinds[0],) * len(value) if kinds[-1] is ... else kinds
-        if len(kinds) == len(value):
-            return tuple(_value(kind, item, where) for kind, item in zip(kinds, value, strict=True))
-    elif get_origin(hint) is Literal:
-        if value in get_args(hint):
-            return value
-    elif get_origin(hint) in (UnionType, typing.Union):
-        return None if value is None else _value(get_args(hint)[0], value, where)
-    elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    elif get_origin(hint) is Mapping and isinstance(value, Mapping):
-        return dict(value)
-    elif hint in (int, str) and type(value) is hint:
-        return value
-    raise InputError(f"bad value in {where}", f"{value!r} does not fit", f"give {_words(hint)}")
-
-
-def _words(hint: Any) -> str:
-    if get_origin(hint) is Literal:
-        return "one of " + ", ".join(map(str, get_args(hint)))
-    return {int: "a whole number", float: "a number", str: "a text"}.get(hint, str(hint).replace("typing.", ""))
 
 
 def _plain(value: Any) -> Any:

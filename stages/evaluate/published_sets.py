@@ -139,7 +139,7 @@ def unpack_colmap(scene: Path, entries: list[Entry] | None, kind: str, folder: P
 
     Raises InputError when the model or an image cannot be read, or there are too few images.
     """
-    cameras, names, _ = read_colmap(scene)
+    cameras, names = read_colmap(scene)
     order = sorted(range(len(names)), key=lambda index: names[index])
     entries = held_out_pairs(len(names)) if entries is None else entries
     if not entries:
@@ -152,7 +152,6 @@ def unpack_colmap(scene: Path, entries: list[Entry] | None, kind: str, folder: P
             image = read_image(source / names[order[frame]])
             K = resize_intrinsics(cameras.K[order[frame]], cameras.size, (image.shape[1], image.shape[2]))
             small, fitted = fit(image, K, SHORT_SIDE)
-            assert fitted is not None
             images.append(small)
             Ks.append(fitted)
         return images, Ks, cameras.c2w[[order[frame] for frame in frames]]

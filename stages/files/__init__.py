@@ -6,6 +6,7 @@ exif            focal lengths of photographs                    transforms  nerf
 video           H.264 mp4                                       colmap      COLMAP models (world-to-camera)
 ply             Gaussians, as 3DGS viewers read them            realestate  chunks of RealEstate10K and ACID
 clip_folder     folders of frames or photographs with their cameras
+settings        dataclasses from plain values, checked key by key
 weight_tensors  network weights, read without running code from the file
 
 Cameras from transforms.json and COLMAP are float64, as those files hold them. Views and clips from a folder are

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from stages.errors import InputError, RunError
-from stages.files.colmap_binary import HINT, read_cameras, read_images, read_points
+from stages.files.colmap_binary import HINT, read_cameras, read_images
 from stages.files.os_errors import writing
 from stages.geometry import rotations
 from stages.scene import Cameras
@@ -79,11 +79,15 @@ def write_colmap(
     with writing(folder):
         (folder / MODEL).mkdir(parents=True, exist_ok=True)
         model.write_binary(str(folder / MODEL))
+    # pycolmap does not notice when the disk fills up. points3D.bin is a count, 51 bytes per point, 8 per observation.
     try:
-        read_colmap(folder)  # pycolmap does not notice when the disk fills up
+        read_colmap(folder)
+        why = "points3D.bin is cut off"
+        whole = (folder / MODEL / "points3D.bin").stat().st_size == 8 + 51 * len(xyz) + 8 * len(rows)
     except InputError as error:
-        hint = "check that the disk is not full and run again"
-        raise RunError(f"cannot write {folder}", error.why, hint) from error
+        whole, why = False, error.why
+    if not whole:
+        raise RunError(f"cannot write {folder}", why, "check that the disk is not full and run again")
 
 
 def _points(folder: Path, points: Tensor | None, colors: Tensor | None) -> tuple[np.ndarray, np.ndarray]:
@@ -103,10 +107,10 @@ def _observations(folder: Path, observations: Tensor | None) -> np.ndarray:
     return rows
 
 
-def read_colmap(folder: Path) -> tuple[Cameras, list[str], Tensor]:
+def read_colmap(folder: Path) -> tuple[Cameras, list[str]]:
     """Read a binary COLMAP model from folder/sparse/0, or from the folder itself.
 
-    Returns cameras and image names in the order of the image ids, and points [P, 3]. Numbers are float64.
+    Returns cameras, in float64, and image names in the order of the image ids. Points are not read.
     Raises InputError: no such model, damaged, no images, a camera that is distorted or not a pinhole, images of several
     sizes, poses that are not rigid and finite.
     """
@@ -115,7 +119,6 @@ def read_colmap(folder: Path) -> tuple[Cameras, list[str], Tensor]:
         hint = "convert it: colmap model_converter --output_type BIN"
         raise InputError(f"cannot read {folder}", "it is a text model", hint)
     intrinsics, images = read_cameras(root / "cameras.bin"), read_images(root / "images.bin")
-    points = read_points(root / "points3D.bin")
     what = f"cannot read {root}"
     if not images:
         raise InputError(what, "the model has no images", HINT)
@@ -137,9 +140,7 @@ def read_colmap(folder: Path) -> tuple[Cameras, list[str], Tensor]:
     c2w = torch.eye(4, dtype=torch.float64).repeat(len(ordered), 1, 1)
     c2w[:, :3, :3] = rotation.mT
     c2w[:, :3, 3:] = -rotation.mT @ translation[:, :, None]
-    if not np.isfinite(points).all():
-        raise InputError(what, "some points are NaN or infinite", DAMAGED)
     try:
-        return Cameras(c2w, K, used[0].size), [image.name for image in ordered], torch.from_numpy(points)
+        return Cameras(c2w, K, used[0].size), [image.name for image in ordered]
     except InputError as error:
         raise InputError(what, error.why, error.hint) from error

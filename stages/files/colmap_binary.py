@@ -10,8 +10,6 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from stages.errors import InputError
 from stages.files.os_errors import require_file
 
@@ -109,14 +107,3 @@ def read_images(path: Path) -> dict[int, Image]:
         reader.skip(24 * reader.count())  # x, y and point id of each 2D point
         images[int(identity)] = Image(tuple(pose[:4]), tuple(pose[4:]), int(camera_id), name)
     return images
-
-
-def read_points(path: Path) -> np.ndarray:
-    """Read points3D.bin: positions [P, 3], float64, in file order. Colours, errors and tracks are skipped."""
-    reader = _Reader(path)
-    points = []
-    for _ in range(reader.count()):
-        _, x, y, z, *_rest = reader.take("Q3d3Bd")
-        reader.skip(8 * reader.count())  # image id and 2D point index of each track element
-        points.append((x, y, z))
-    return np.array(points, dtype=np.float64).reshape(-1, 3)

@@ -22,6 +22,7 @@ from stages.geometry import crop_intrinsics, resize_intrinsics
 
 __all__ = [
     "fit",
+    "fit_image",
     "read_focal",
     "read_gray",
     "read_image",
@@ -96,10 +97,15 @@ def _save(path: Path, pixels: np.ndarray) -> None:
         Image.fromarray(pixels).save(path, format="PNG", compress_level=1, compress_type=zlib.Z_RLE)
 
 
-def fit(image: Tensor, K: Tensor | None, short_side: int, multiple: int = 16) -> tuple[Tensor, Tensor | None]:
+def fit_image(image: Tensor, short_side: int) -> Tensor:
+    """`fit` for an image [3, h, w] without a camera."""
+    return fit(image, torch.eye(3), short_side)[0]
+
+
+def fit(image: Tensor, K: Tensor, short_side: int, multiple: int = 16) -> tuple[Tensor, Tensor]:
     """Resize so that the shorter side is `short_side`, then crop both sides, centred, to multiples of `multiple`.
 
-    image: [3, h, w].  K: [3, 3], px of that image, or None.  Returns the new image and its K.
+    image: [3, h, w].  K: [3, 3], px of that image.  Returns the new image and its K.
     The resize is bicubic with antialiasing, also enlarges, and keeps the aspect ratio to half a pixel. K follows
     exactly. Raises InputError if a side would become 0 or the image too large.
     """
@@ -116,6 +122,4 @@ def fit(image: Tensor, K: Tensor | None, short_side: int, multiple: int = 16) ->
         image = F.interpolate(image[None], resized, mode="bicubic", align_corners=False, antialias=True)[0].clamp(0, 1)
     top, left = (resized[0] - cropped[0]) // 2, (resized[1] - cropped[1]) // 2
     image = image[:, top : top + cropped[0], left : left + cropped[1]].contiguous()
-    if K is not None:
-        K = crop_intrinsics(resize_intrinsics(K, (height, width), resized), left, top)
-    return image, K
+    return image, crop_intrinsics(resize_intrinsics(K, (height, width), resized), left, top)

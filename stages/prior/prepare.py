@@ -59,7 +59,6 @@ def prepare(paths: tuple[Path, Path], short_side: int = 256, cameras_file: Path 
         near_far, facts = None, {"cameras": "given"}
     # Both photographs at the size of the first.
     first, K_first = fit(photos[0], K[0], short_side)
-    assert K_first is not None
     size = (first.shape[-2], first.shape[-1])
     second, K_second = cover(photos[1], K[1], size)
     views = Views(torch.stack([first, second]), Cameras(c2w, torch.stack([K_first, K_second]), size))

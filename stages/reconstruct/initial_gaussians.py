@@ -32,7 +32,7 @@ def resize(images: Tensor, cameras: Cameras, short_side: int) -> Views:
         raise InputError("the frames and their cameras do not fit", why, "give cameras of the frames' aspect ratio")
     K = resize_intrinsics(cameras.K, cameras.size, size)
     pairs = [fit(image, k, short_side) for image, k in zip(images, K, strict=True)]
-    images, K = torch.stack([image for image, _ in pairs]), torch.stack([k for _, k in pairs if k is not None])
+    images, K = torch.stack([image for image, _ in pairs]), torch.stack([k for _, k in pairs])
     return Views(images, Cameras(cameras.c2w, K, (images.shape[-2], images.shape[-1])))
 
 

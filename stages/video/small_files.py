@@ -9,7 +9,7 @@ A folder of weights holds
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from stages.errors import InputError, WeightsError
 from stages.files.documents import read_yaml
+from stages.files.settings import parse
 from stages.files.weight_tensors import read_safetensors, require_keys
 from stages.video.schedule import STEPS
 from stages.video.small_network import SmallVideo, SmallVideoConfig
@@ -54,19 +55,14 @@ def network_config(values: Mapping[str, Any], what: str) -> SmallVideoConfig:
 
     Raises WeightsError when one is missing, unknown or not a positive number.
     """
-    lengths = {"channels": 3, "encoder": 2, "decoder": 2}
-    known = {field.name for field in fields(SmallVideoConfig)}
-    if set(values) != known:
-        raise WeightsError(
-            what, f"network has {', '.join(map(str, values))}", f"its keys are {', '.join(sorted(known))}"
-        )
-    for key, value in values.items():
-        numbers = value if isinstance(value, list) else [value]
-        fits = isinstance(value, list) == (key in lengths) and len(numbers) == lengths.get(key, 1)
-        if not fits or not all(type(number) is int and 0 < number <= LARGEST for number in numbers):
-            raise WeightsError(what, f"network: {key} is {value!r}", OURS)
-    sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    return SmallVideoConfig(**sizes)
+    try:
+        config = parse(SmallVideoConfig, values, "network")
+    except InputError as error:
+        raise WeightsError(what, f"{error.what}: {error.why}", error.hint) from error
+    numbers = [number for sizes in astuple(config) for number in (sizes if isinstance(sizes, tuple) else (sizes,))]
+    if not all(0 < number <= LARGEST for number in numbers):
+        raise WeightsError(what, f"a size of the network is not from 1 to {LARGEST}", OURS)
+    return config
 
 
 def load_small(path: Path, config: SmallVideoConfig) -> SmallVideo:

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stages.files.settings import NO_OTHER_KEYS
 from stages.video.schedule import v_from_x0
 from stages.video.small_codec import CHANNELS, SIDE, STILL, encode
 from stages.video.small_condition import (
@@ -53,6 +54,7 @@ class SmallVideoConfig:
     middle: number of blocks at 1/16.  heads: attention heads.  time_channels: width of the timestep's embedding.
     """
 
+    __pydantic_config__ = NO_OTHER_KEYS
     channels: tuple[int, int, int]
     encoder: tuple[int, int]
     middle: int

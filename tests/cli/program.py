@@ -17,7 +17,7 @@ def fake_prior() -> dict[str, ModuleType]:
     """Modules to put in the place of stages.prior.{prepare,predict,load}."""
     import torch
 
-    from stages.files.images import fit, read_image
+    from stages.files.images import fit_image, read_image
     from stages.geometry import unproject
     from stages.scene import Cameras, Gaussians, Views
 
@@ -31,7 +31,7 @@ def fake_prior() -> dict[str, ModuleType]:
 
     def prepare(paths: tuple[Path, Path], short_side: int, cameras_file: Path | None) -> Result:
         hang("cameras")
-        images = torch.stack([fit(read_image(path), None, short_side)[0] for path in paths])
+        images = torch.stack([fit_image(read_image(path), short_side) for path in paths])
         h, w = images.shape[-2:]
         c2w = torch.eye(4).repeat(2, 1, 1)
         c2w[1, 0, 3] = 0.2

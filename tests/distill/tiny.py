@@ -8,8 +8,9 @@ import torch
 from stages.distill.clip_shards import Example, write_clips
 from stages.distill.model import Model, small_model
 from stages.distill.phases import RunContext
-from stages.distill.recipe_file import Config, Data, PolicyRecipe, RegressionRecipe, StudentRecipe, TeacherRecipe, parse
+from stages.distill.recipe_file import Config, Data, PolicyRecipe, RegressionRecipe, StudentRecipe, TeacherRecipe
 from stages.distill.workers import Workers
+from stages.files.settings import parse
 from stages.video.small_network import SmallVideo, SmallVideoConfig
 from stages.worlds.shards import shard_path
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from stages.errors import InputError, RunError
 from stages.files.image_decoding import MAX_PIXELS
-from stages.files.images import fit, read_gray, read_image, write_gray_png, write_png
+from stages.files.images import fit, fit_image, read_gray, read_image, write_gray_png, write_png
 from stages.geometry import project
 
 QUADRANTS = np.zeros((40, 60, 3), np.uint8)  # red, green, blue, white: any turn or mirror moves them
@@ -180,9 +180,7 @@ def test_refuses_images_without_a_white_level(tmp_path: Path) -> None:
     ("size", "short", "expected"), [((480, 720), 256, (256, 384)), ((756, 1008), 256, (256, 336)), ((40, 50), 64, (64, 80))]
 )
 def test_fit_sizes(size: tuple[int, int], short: int, expected: tuple[int, int]) -> None:
-    image, K = fit(torch.rand(3, *size), None, short)
-    assert image.shape == (3, *expected)
-    assert K is None
+    assert fit_image(torch.rand(3, *size), short).shape == (3, *expected)
 
 
 def test_fit_keeps_points_where_they_are() -> None:
@@ -197,29 +195,28 @@ def test_fit_keeps_points_where_they_are() -> None:
         return torch.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * radius**2)).float()
 
     image, fitted = fit(disc(K, (757, 1011), 20).expand(3, -1, -1), K, 256)
-    assert fitted is not None
     expected = disc(fitted, (image.shape[1], image.shape[2]), 20 * 256 / 757)
     assert (image[0] - expected).abs().max() < 0.01
 
 
 def test_fit_is_antialiased_and_stays_in_range() -> None:
     noise = torch.rand(3, 512, 512)
-    image, _ = fit(noise, None, 64)
+    image = fit_image(noise, 64)
     assert image.std() < noise.std() / 4  # a mean over 8 x 8 pixels; without antialiasing it would stay above 1 / 2
     edge = torch.zeros(3, 64, 64)
     edge[:, :, 32:] = 1
-    image, _ = fit(edge, None, 160)
+    image = fit_image(edge, 160)
     assert image.min() >= 0
     assert image.max() <= 1
 
 
 def test_fit_leaves_the_right_size_alone() -> None:
     image = torch.rand(3, 64, 96)
-    assert torch.equal(fit(image, None, 64)[0], image)
+    assert torch.equal(fit_image(image, 64), image)
 
 
 def test_fit_refuses_sizes_of_nothing_and_of_everything() -> None:
     with pytest.raises(InputError, match="short side"):
-        fit(torch.rand(3, 64, 64), None, 8)
+        fit_image(torch.rand(3, 64, 64), 8)
     with pytest.raises(InputError, match="pixels"):
-        fit(torch.rand(3, 32, 64), None, 200_000)
+        fit_image(torch.rand(3, 32, 64), 200_000)

@@ -43,10 +43,10 @@ def _text(value: Any) -> str:
 
 def _sizes(request: Request) -> dict[str, Any]:
     """Width x height of each photograph after rotation and of both as used, and the memory that this size needs."""
-    from stages.files.images import fit, read_image
+    from stages.files.images import fit_image, read_image
 
     first, second = (read_image(request.inputs[role]) for role in ("first", "second"))
-    used, _ = fit(first, None, request.options["size"])
+    used = fit_image(first, request.options["size"])
     pixels = used.shape[-1] * used.shape[-2]
     memory = BASE + PER_PIXEL * pixels + PER_PIXEL_SQUARED * pixels**2 + PER_FRAME_PIXEL * pixels * request.options.get("frames", 0)
     sizes = {name: f"{image.shape[-1]}x{image.shape[-2]}" for name, image in (("first", first), ("second", second), ("used", used))}
