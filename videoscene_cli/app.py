@@ -2,7 +2,8 @@
 
 import os
 
-# Idle OpenMP threads sleep instead of spinning; torch and the CPU renderer would otherwise slow each other down. Before any import of them.
+# Before any import of torch: idle OpenMP threads shall sleep. If they spin, torch and the CPU renderer slow each other
+# down.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import sys
@@ -23,9 +24,9 @@ from videoscene_cli.terminal.report import ExitCode, Report
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 app.command(short_help="Two photographs -> coarse 3D Gaussians.")(prior)
 app.command(short_help="Gaussians and a camera path -> frames and coverage.")(render)
-app.command(short_help="Training clips -> the student that repairs the video in one step.")(distill)
+app.command(short_help="Training clips -> a student that repairs a render in one step.")(distill)
 app.command(short_help="Two photographs, or a rendered scene -> the video.")(generate)
-app.command(short_help="A finished scene, or posed frames -> refined Gaussians, exported.")(reconstruct)
+app.command(short_help="A finished scene, or frames with cameras -> refined Gaussians and exports.")(reconstruct)
 app.command(short_help="Methods on scenes with a known truth -> figures.")(evaluate)
 
 
@@ -36,22 +37,26 @@ def _version(wanted: bool) -> None:
 
 
 @app.callback()
-def root(version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version.")] = False) -> None:
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version.")
+    ] = False,
+) -> None:
     """Two photographs in, a 3D-consistent video out."""
 
 
 def main() -> None:
-    """Run the program on the arguments of the process; ends it with an ExitCode."""
+    """Run the program on the arguments of the process, then end the process with an ExitCode."""
     keep_freed_memory()
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command line and return its exit code; errors are three lines on stderr."""
+    """Run one command line and return its exit code. An error is printed as three lines on stderr."""
     try:
         return int(app(arguments, prog_name="videoscene", standalone_mode=False) or ExitCode.DONE)
     except BrokenPipeError:
-        # The reader of stdout is gone: nobody is left to tell, and Python must not complain when it flushes stdout at exit.
+        # Whoever read stdout is gone. Python must not complain when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.FAILED
     except (Exception, KeyboardInterrupt) as error:

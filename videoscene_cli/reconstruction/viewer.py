@@ -1,4 +1,4 @@
-"""`reconstruct --view`: the finished scene in a browser, served by viser until Ctrl-C."""
+"""`reconstruct --view`: shows the finished scene in a browser, served by viser until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -12,19 +12,24 @@ from typing import Any
 from stages.errors import InputError
 from videoscene_cli.terminal.report import Report
 
-SIGN = 0.02  # size of a camera's sign, of the median distance of the scene
+CAMERA_SIZE = 0.02  # size of a drawn camera, as a share of the scene's median distance
 
 
 def check_viewer() -> None:
-    """Raise InputError, before any work, when viser is not installed."""
+    """Raise InputError if viser is not installed. To be called before any work."""
     try:
         import viser  # noqa: F401
     except ImportError as error:
-        raise InputError("cannot open the viewer", "the package viser is missing", "pip install 'videoscene-cli[view]'") from error
+        raise InputError(
+            "cannot open the viewer", "the package viser is missing", "pip install 'videoscene-cli[view]'"
+        ) from error
 
 
 def view(folder: Path, report: Report, wait: Callable[[], None] | None = None) -> None:
-    """Serve a reconstruct folder on this machine alone, and say where. wait: returns when the viewer is to close."""
+    """Serve a reconstructed scene on this machine only, and print the address.
+
+    wait: returns when the viewer shall close.
+    """
     import viser
 
     server = viser.ViserServer(host="127.0.0.1", verbose=False)
@@ -38,7 +43,7 @@ def view(folder: Path, report: Report, wait: Callable[[], None] | None = None) -
 
 
 def fill(server: Any, folder: Path) -> None:
-    """Put the scene on a server, and look at it through its first camera. server: viser's."""
+    """Show the scene on a viser server, from its first camera."""
     from stages.files.ply import read_ply
     from stages.files.transforms import read_transforms
     from stages.geometry import covariances, quaternions
@@ -61,7 +66,7 @@ def fill(server: Any, folder: Path) -> None:
             f"/cameras/{k}",
             fov=fov,
             aspect=w / h,
-            scale=SIGN * distance,
+            scale=CAMERA_SIZE * distance,
             wxyz=quaternions(c2w[:3, :3]).numpy(),
             position=c2w[:3, 3].numpy(),
         )

@@ -1,4 +1,4 @@
-"""The options that commands share, declared once, and where their values come from: flag, environment, --config, default."""
+"""The options that commands share, declared once. Values come from flags, the environment, --config or defaults."""
 
 from __future__ import annotations
 
@@ -21,20 +21,24 @@ from videoscene_cli.terminal.report import Report
 
 
 def _read_config(context: typer.Context, path: Path | None) -> Path | None:
-    """Make the values of a YAML file the command's defaults. Raises InputError for an unreadable file or an unknown key."""
+    """Make the values of a YAML file the command's defaults. Raises InputError for a bad file or an unknown key."""
     if path is None:
         return None
     values = read_yaml(path, "give a YAML file of option: value lines")
     if not isinstance(values, dict):
         raise InputError(f"cannot use {path}", "it is not a mapping", "write option: value lines, such as size: 256")
-    options = {p.name: p for p in context.command.params if p.param_type_name == "option" and p.name not in ("config", "help")}
+    options = {
+        p.name: p for p in context.command.params if p.param_type_name == "option" and p.name not in ("config", "help")
+    }
     settings = {str(key).replace("-", "_"): value for key, value in values.items()}
     for key, value in settings.items():
         if key not in options:
             why, hint = f"{key!r} is no option of {context.command_path}", f"known: {', '.join(sorted(options))}"
             raise InputError(f"unknown key in {path}", why, hint)
         if isinstance(value, dict) or (isinstance(value, list) and not options[key].multiple):
-            raise InputError(f"bad value in {path}", f"{key} is a {type(value).__name__}", "give one number, word or true/false")
+            raise InputError(
+                f"bad value in {path}", f"{key} is a {type(value).__name__}", "give one number, word or true/false"
+            )
     context.default_map = settings
     return path
 
@@ -64,13 +68,20 @@ class Shared:
     out: Annotated[str | None, typer.Option("-o", "--out", metavar="PATH", help="Where the result goes.")] = None
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of everything random.")] = 0
     device: Annotated[
-        str, typer.Option(envvar="VIDEOSCENE_DEVICE", metavar="auto|cpu|cuda[:n]", callback=_check_device, help="Where to compute.")
+        str,
+        typer.Option(
+            envvar="VIDEOSCENE_DEVICE", metavar="auto|cpu|cuda[:n]", callback=_check_device, help="Where to compute."
+        ),
     ] = "auto"
     weights: Annotated[
-        str, typer.Option(envvar="VIDEOSCENE_WEIGHTS", metavar="NAME|PATH", help="Which weights: a known name, a file or a folder.")
+        str,
+        typer.Option(
+            envvar="VIDEOSCENE_WEIGHTS", metavar="NAME|PATH", help="Which weights: a known name, a file or a folder."
+        ),
     ] = "small"
     config: Annotated[
-        Path | None, typer.Option(metavar="FILE.yaml", is_eager=True, callback=_read_config, help="Read options from a file.")
+        Path | None,
+        typer.Option(metavar="FILE.yaml", is_eager=True, callback=_read_config, help="Read options from a file."),
     ] = None
     force: Annotated[bool, typer.Option("--force", help="Replace an existing result.")] = False
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")] = False
@@ -79,49 +90,72 @@ class Shared:
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more, with tracebacks.")] = False
 
     def report(self) -> Report:
-        """The voice these options ask for."""
+        """The report that these options ask for."""
         return Report(self.json, self.quiet, self.verbose)
 
 
-# Options of more than one command, not of all.
-Size = Annotated[int, typer.Option(metavar="PX", min=64, callback=_check_size, help="Short side of the result, a multiple of 16.")]
-CamerasFile = Annotated[
-    Path | None, typer.Option("--cameras", metavar="FILE.json", help="Known cameras (nerfstudio transforms.json), not estimated ones.")
+# Options of several commands.
+Size = Annotated[
+    int, typer.Option(metavar="PX", min=64, callback=_check_size, help="Short side of the result, a multiple of 16.")
 ]
-CameraPath = Annotated[str, typer.Option("--path", metavar="interp|orbit|spiral|dolly|FILE.json", help="The camera path.")]
-Frames = Annotated[int, typer.Option(metavar="N", min=1, help="Frames along the path; a FILE.json path brings its own number.")]
-Fps = Annotated[float, typer.Option(metavar="RATE", min=0.1, max=1000, help="Frames a second of the video.")]
+CamerasFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--cameras", metavar="FILE.json", help="Known cameras (nerfstudio transforms.json), not estimated ones."
+    ),
+]
+CameraPath = Annotated[
+    str, typer.Option("--path", metavar="interp|orbit|spiral|dolly|FILE.json", help="The camera path.")
+]
+Frames = Annotated[
+    int, typer.Option(metavar="N", min=1, help="Frames along the path; a FILE.json path brings its own number.")
+]
+Fps = Annotated[float, typer.Option(metavar="RATE", min=0.1, max=1000, help="Frames per second of the video.")]
 StudentName = Annotated[
     str,
-    typer.Option("--student", metavar="none|small|cogvideox-5b|FOLDER", help="What repairs the render: nothing, or these weights."),
+    typer.Option(
+        "--student",
+        metavar="none|small|cogvideox-5b|FOLDER",
+        help="What repairs the render: nothing, or these weights.",
+    ),
 ]
-STUDENT = "small"  # the student of commands that are given none
+STUDENT = "small"  # student of commands that have no --student
 Leap = Annotated[
-    str, typer.Option("--leap", metavar="auto|T", callback=_check_leap, help="Noise step that the student leaps to; auto: its policy.")
+    str,
+    typer.Option(
+        "--leap", metavar="auto|T", callback=_check_leap, help="Noise step that the student leaps to; auto: its policy."
+    ),
 ]
-Steps = Annotated[int, typer.Option("--steps", metavar="N", min=1, help="Steps of the student's sampler; it was trained for one.")]
+Steps = Annotated[
+    int, typer.Option("--steps", metavar="N", min=1, help="Steps of the student's sampler; it was trained for one.")
+]
 
 
 def given(context: typer.Context, *names: str) -> list[str]:
-    """Those of the options `names` that the user set by flag, environment or --config."""
+    """Those of the options `names` that the user set, by flag, environment or --config."""
     sources = {name: context.get_parameter_source(name) for name in names}
     return [name for name, source in sources.items() if source is not None and source.name != "DEFAULT"]
 
 
 def with_shared(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the shared options: its arguments `shared: Shared` and `report: Report` are made from them.
+    """Give a command the shared options. It gets them as its arguments `shared: Shared` and `report: Report`.
 
-    An argument of the command takes the place of a shared option of its name.
+    An argument of the command replaces the shared option of the same name.
 
-    Errors become three lines on stderr and an exit code. While the command runs, whatever libraries print goes to stderr, and
-    warnings are one plain line each, because stdout is for results.
+    Errors become three lines on stderr and an exit code. While the command runs, whatever libraries print goes to
+    stderr, and a warning is one plain line, because stdout is for results.
     """
+    # The command's own parameters, then the shared ones that it does not replace.
     hints = get_type_hints(Shared, include_extras=True)
     keyword = inspect.Parameter.KEYWORD_ONLY
-    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name not in ("shared", "report")]
+    own = [
+        p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name not in ("shared", "report")
+    ]
     taken = {p.name for p in own}
     names = [field for field in fields(Shared) if field.name not in taken]
-    common = [inspect.Parameter(field.name, keyword, default=field.default, annotation=hints[field.name]) for field in names]
+    common = [
+        inspect.Parameter(field.name, keyword, default=field.default, annotation=hints[field.name]) for field in names
+    ]
 
     @functools.wraps(command)
     def run(**values: Any) -> None:
@@ -136,6 +170,7 @@ def with_shared(command: Callable[..., None]) -> Callable[..., None]:
             except (Exception, KeyboardInterrupt) as error:
                 raise typer.Exit(report.error(error)) from error
 
+    # Typer reads the options from the signature.
     run.__signature__ = inspect.Signature(own + common)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in own + common}
     return run

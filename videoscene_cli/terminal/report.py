@@ -1,6 +1,6 @@
-"""What a command says, and where: results on stdout, talk on stderr, and the exit code at the end.
+"""The output of a command: results on stdout, messages on stderr, and the exit code at the end.
 
-stdout holds one line per finished artifact (its path, or a JSON object with --json) and nothing else, so that it can be piped.
+stdout holds one line per finished result (its path, or a JSON object with --json) and nothing else, so it can be piped.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import typer
 
 from stages.errors import DeviceError, InputError, StageError, WeightsError
 
-Advance = Callable[..., None]  # (done, total), and optionally a new label
+Advance = Callable[..., None]
+"""Reports progress: (done, total), and optionally a new label."""
 
 
 class ExitCode(IntEnum):
@@ -32,10 +33,11 @@ class ExitCode(IntEnum):
 
 
 class Report:
-    """The voice of one command.
+    """The output of one command.
 
-    json: one JSON object per artifact instead of its path.  quiet: errors and warnings only.  verbose: tracebacks and stage times.
-    Takes hold of stdout when made, so that a library that prints later cannot reach it (see options.with_shared).
+    json: print a JSON object per result in place of its path.  quiet: print only errors and warnings.
+    verbose: print tracebacks and the seconds of each stage too.
+    It keeps the stdout of its creation, so a library that prints later cannot write there (see options.with_shared).
     """
 
     def __init__(self, json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
@@ -43,7 +45,10 @@ class Report:
         self._stdout = sys.stdout
 
     def done(self, path: str, up_to_date: bool, **facts: Any) -> None:
-        """One finished artifact: its path, or with --json an object that starts with it. facts: seconds, of each stage, and more."""
+        """Print one finished result: its path, or with --json an object that begins with it.
+
+        facts: the rest of the object.
+        """
         if up_to_date:
             self.note(f"{path} is up to date")
         elif "seconds" in facts:
@@ -51,43 +56,45 @@ class Report:
         self.data(path, {"path": path, "up_to_date": up_to_date, **facts})
 
     def data(self, text: str, record: dict[str, Any]) -> None:
-        """One result on stdout, flushed: `text`, or with --json `record` on one line."""
+        """Print one result on stdout: `text`, or with --json `record` on one line."""
         self._stdout.write((json.dumps(record) if self._json else text) + "\n")
         self._stdout.flush()
 
     def stream(self) -> BinaryIO:
-        """stdout as bytes, for a video. Raises InputError on a terminal."""
+        """stdout as bytes, for a video. Raises InputError if it is a terminal."""
         if self._stdout.isatty():
-            raise InputError("no video on a terminal", "-o - writes binary data", "pipe it: videoscene generate A B -o - | ffplay -")
+            raise InputError(
+                "no video on a terminal", "-o - writes binary data", "pipe it: videoscene generate A B -o - | ffplay -"
+            )
         return self._stdout.buffer
 
     def note(self, text: str) -> None:
-        """One line of talk, unless --quiet."""
+        """Print a message of one line, unless --quiet."""
         if not self._quiet:
-            _talk(text)
+            _print_message(text)
 
     def detail(self, text: str) -> None:
-        """One line of talk for --verbose."""
+        """Print a message of one line, with --verbose."""
         if self.verbose:
-            _talk(text)
+            _print_message(text)
 
     def warn(self, text: str) -> None:
-        """One warning, on one line."""
-        _talk("warning: " + " ".join(text.split()))
+        """Print a warning of one line."""
+        _print_message("warning: " + " ".join(text.split()))
 
     def error(self, error: BaseException) -> ExitCode:
-        """Say what failed in three lines (with --verbose, after the traceback) and return the exit code."""
+        """Print what failed in three lines, after the traceback if --verbose, and return the exit code."""
         if self.verbose:
             traceback.print_exception(error, file=sys.stderr)
         code, what, why, hint = explain(error)
-        _talk(f"error: {what}\n  why: {why}\n  try: {hint}")
+        _print_message(f"error: {what}\n  why: {why}\n  try: {hint}")
         return code
 
     @contextmanager
     def progress(self, label: str) -> Iterator[Advance]:
-        """A spinner, or once the callback (done, total) is called a bar with the time left, on stderr, only on a terminal.
+        """Show progress on stderr, if it is a terminal: a spinner, then a bar once the caller reports (done, total).
 
-        A third argument of the callback takes the place of the label.
+        A third argument of the report replaces the label.
         """
         if self._quiet or not sys.stderr.isatty():
             yield lambda done, total, text="": None
@@ -101,7 +108,7 @@ class Report:
 
 
 def explain(error: BaseException) -> tuple[ExitCode, str, str, str]:
-    """Exit code, what, why and hint of anything that can end a command."""
+    """The exit code of an error that ends a command, and its message: what failed, why, what to try."""
     if isinstance(error, StageError):
         classes = {InputError: ExitCode.USAGE, WeightsError: ExitCode.WEIGHTS, DeviceError: ExitCode.DEVICE}
         code = next((code for kind, code in classes.items() if isinstance(error, kind)), ExitCode.FAILED)
@@ -112,10 +119,19 @@ def explain(error: BaseException) -> tuple[ExitCode, str, str, str]:
         return ExitCode.USAGE, "bad usage", " ".join(error.format_message().split()), f"{command} --help"
     if isinstance(error, KeyboardInterrupt):
         return ExitCode.INTERRUPTED, "interrupted", "stopped by the user", "the same command goes on with what is left"
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
+    if (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+    ):
         return ExitCode.DEVICE, "out of memory", _first_line(error), "a smaller --size, or --device cpu"
     if isinstance(error, OSError):
-        return ExitCode.FAILED, "cannot read or write a file", _first_line(error), "check the path, its permissions and the free space"
+        return (
+            ExitCode.FAILED,
+            "cannot read or write a file",
+            _first_line(error),
+            "check the path, its permissions and the free space",
+        )
     return ExitCode.FAILED, "unexpected failure", _first_line(error), "run again with -v and report the traceback"
 
 
@@ -124,6 +140,6 @@ def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
-def _talk(text: str) -> None:
+def _print_message(text: str) -> None:
     sys.stderr.write(text + "\n")
     sys.stderr.flush()

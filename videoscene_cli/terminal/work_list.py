@@ -1,4 +1,4 @@
-"""What a command works on: two photographs, a scene folder, or a list of either on stdin."""
+"""The work of a command: two photographs, a scene folder, or a list of either on stdin."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ LIST_HINT = "lines of a.png<TAB>b.png[<TAB>out], of scene folders, or JSON objec
 
 @dataclass(frozen=True)
 class Work:
-    """One thing to do: `paths` is a pair of photographs or one scene folder, `out` where the user wants the result, if they said."""
+    """One piece of work. paths: a pair of photographs, or one scene folder.
+
+    out: the path of the result, if the user gave one.
+    """
 
     paths: tuple[Path, ...]
     out: str | None
@@ -39,7 +42,7 @@ class Work:
 
     @property
     def name(self) -> str:
-        """A folder name: the scene's, or `room` for room_0.png and room_1.png, or the two names joined."""
+        """A name for the folder: that of the scene, `room` for room_0.png and room_1.png, or both names joined."""
         if not self.is_pair:
             return scene_name(self.scene)
         stems = [path.stem for path in self.paths]
@@ -48,31 +51,34 @@ class Work:
 
 
 def scene_name(path: Path) -> str:
-    """The name of a scene's folder, also when it is given as `.`; of a video without its ending."""
+    """The name of a scene's folder, even if it is given as `.`, or of a video without its ending."""
     return path.stem if path.is_file() else Path(os.path.abspath(path)).name
 
 
 def is_video(out: str | None) -> bool:
-    """True when -o asks for one video, a file or stdout, and not for a folder."""
+    """Whether -o names one video, a file or stdout, and not a folder."""
     return out is not None and (out == "-" or out.lower().endswith(".mp4"))
 
 
 def require_folder(out: str | None) -> None:
-    """Raise InputError when -o names a video, or stdout, where a command makes a folder."""
+    """Raise InputError when -o names a video or stdout, but the command's result is a folder."""
     if is_video(out):
         raise InputError("bad usage", f"-o {out} asks for a video, and the result is a folder", "give -o FOLDER")
 
 
 def read_works(arguments: Sequence[str], out: str | None, takes: str) -> list[Work]:
-    """The work that the arguments name, or for `-` the lines of stdin; with a list, `out` is the folder that results go into.
+    """The work that the arguments name, or the lines of stdin for `-`. With a list, `out` is the folder of the results.
 
-    takes: "pairs", "scenes" or "both".  Raises InputError for anything malformed and for an empty list.
+    takes: "pairs", "scenes" or "both".  Raises InputError for malformed work and for an empty list.
     """
+    # Read the list or the arguments.
     if list(arguments) == ["-"]:
         try:
             works = [_parse(line, number) for number, line in enumerate(sys.stdin, 1) if line.strip()]
         except UnicodeDecodeError as error:
-            raise InputError("cannot read the list on stdin", f"it is not UTF-8: {error.reason}", f"give {LIST_HINT}") from error
+            raise InputError(
+                "cannot read the list on stdin", f"it is not UTF-8: {error.reason}", f"give {LIST_HINT}"
+            ) from error
         if not works:
             raise InputError("nothing to do", "the list on stdin is empty", f"give {LIST_HINT}")
         if out == "-":
@@ -82,26 +88,35 @@ def read_works(arguments: Sequence[str], out: str | None, takes: str) -> list[Wo
             works = [Work(work.paths, work.out or str(Path(out) / work.name)) for work in works]
     else:
         works = [Work(tuple(map(Path, arguments)), out)]
+    # Check that every piece of work has what the command takes, and a path for its result.
     for work in works:
         if takes != "both":
             require_folder(work.out)
         if len(work.paths) not in {"pairs": (2,), "scenes": (1,), "both": (1, 2)}[takes]:
-            wanted = {"pairs": "two photographs", "scenes": "one scene folder", "both": "two photographs or one scene folder"}[takes]
+            wanted = {
+                "pairs": "two photographs",
+                "scenes": "one scene folder",
+                "both": "two photographs or one scene folder",
+            }[takes]
             why = f"{' '.join(map(str, work.paths))} where {wanted} should be"
             raise InputError("bad usage", why, f"give {wanted}, or -")
         if work.is_pair and work.out is None:
-            places = "-o SCENE, a folder to be made" + (", or -o out.mp4" if takes == "both" else "")
-            raise InputError("no place for the result", "-o is missing", f"add {places}")
+            choices = "-o SCENE, a folder to be made" + (", or -o out.mp4" if takes == "both" else "")
+            raise InputError("no place for the result", "-o is missing", f"add {choices}")
     require_apart(works)
     return works
 
 
 def require_apart(works: Sequence[Work]) -> None:
-    """Raise InputError when two results would go into one place."""
+    """Raise InputError when two results have the same path."""
     targets = [work.out or str(work.paths[0]) for work in works]
     twice = {target for target in targets if targets.count(target) > 1}
     if twice:
-        raise InputError("two results in one place", f"{sorted(twice)[0]} is named twice", "give each an out of its own, or one at a time")
+        raise InputError(
+            "two results in one place",
+            f"{sorted(twice)[0]} is named twice",
+            "give each an out of its own, or one at a time",
+        )
 
 
 def _parse(line: str, number: int) -> Work:
@@ -109,7 +124,9 @@ def _parse(line: str, number: int) -> Work:
     if not line.lstrip().startswith("{"):
         paths, out = line.split("\t")[:2], line.split("\t")[2:]
         if len(out) > 1 or not all([*paths, *out]):
-            raise InputError(f"bad line {number} on stdin", f"{line!r} has an empty or a fourth column", f"give {LIST_HINT}")
+            raise InputError(
+                f"bad line {number} on stdin", f"{line!r} has an empty or a fourth column", f"give {LIST_HINT}"
+            )
         return Work(tuple(map(Path, paths)), out[0] if out else None)
     try:
         record = json.loads(line)
@@ -119,12 +136,17 @@ def _parse(line: str, number: int) -> Work:
         if not all(isinstance(text, str) and text for text in [*paths, *([] if out is None else [out])]):
             raise TypeError("images, path and out are text")
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"bad line {number} on stdin", f"{type(error).__name__}: {error}", f"give {LIST_HINT}") from error
+        raise InputError(
+            f"bad line {number} on stdin", f"{type(error).__name__}: {error}", f"give {LIST_HINT}"
+        ) from error
     return Work(tuple(map(Path, paths)), out)
 
 
 def run_each(works: Sequence[Work], run: Callable[[Work], None], report: Report) -> None:
-    """Do all the work. One failure in a list is reported and does not stop the rest; then RunError says how many failed."""
+    """Do all the work. A failure in a list is reported and does not stop the rest.
+
+    At the end RunError counts the failures.
+    """
     if len(works) == 1:
         return run(works[0])
     failed = 0
@@ -132,10 +154,10 @@ def run_each(works: Sequence[Work], run: Callable[[Work], None], report: Report)
         try:
             run(work)
         except (WeightsError, DeviceError, BrokenPipeError):
-            raise  # the rest would fail in the same way
+            raise  # The rest would fail in the same way.
         except Exception as error:
             report.error(error)
             failed += 1
     if failed:
         why = f"{failed} of {len(works)} failed, the messages are above"
-        raise RunError("not all of the list was done", why, "mend those lines and run the list again")
+        raise RunError("not all of the list was done", why, "correct those lines and run the list again")

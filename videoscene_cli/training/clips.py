@@ -1,4 +1,4 @@
-"""The clips that a recipe asks for, made in runs/NAME/clips: shard by shard, those that are there already are kept."""
+"""Makes the clips that a recipe asks for, in runs/NAME/clips, shard by shard. Existing shards are kept."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from videoscene_cli.models.session import Session
 if TYPE_CHECKING:
     from stages.distill.recipe_file import Data
 
-RECORDED_CLIPS = 8  # of a shard
+RECORDED_CLIPS = 8  # number of clips per shard of recordings
 
 
 def planned_folders(data: Data, folder: Path) -> list[Path]:
@@ -19,9 +19,9 @@ def planned_folders(data: Data, folder: Path) -> list[Path]:
 
 
 def make_clips(data: Data, folder: Path, session: Session) -> None:
-    """Make the shards of worlds and of recordings that are missing. A shard is a function of the prior, --seed and its number.
+    """Make the missing shards of worlds and recordings. A shard depends on the prior, --seed and its number.
 
-    Raises InputError when the recordings or the textures cannot be used, WeightsError when the prior cannot.
+    Raises InputError when recordings or textures cannot be used, WeightsError when the prior cannot.
     """
     from stages.worlds.shards import shard_path
 
@@ -56,4 +56,6 @@ def _make_recorded(data: Data, folder: Path, missing: list[int], session: Sessio
         recordings = [recording for source in data.recordings for recording in find_recordings(Path(source))]
         for done, k in enumerate(missing):
             advance(done, len(missing))
-            write_shard(folder, recordings, session.network, session.shared.seed, k, data.size, data.frames, RECORDED_CLIPS)
+            write_shard(
+                folder, recordings, session.network, session.shared.seed, k, data.size, data.frames, RECORDED_CLIPS
+            )

@@ -1,4 +1,4 @@
-"""Make the worlds and train the shipped prior: `make train-prior TEXTURES=folder`. Every part resumes where it stopped."""
+"""Makes the worlds and trains the shipped prior: `make train-prior TEXTURES=folder`. A stopped run resumes."""
 
 from __future__ import annotations
 
@@ -22,10 +22,16 @@ if TYPE_CHECKING:
 
 
 def main(
-    run: Annotated[Path, typer.Argument(help="Folder of the run: a folder a phase, then prior.safetensors and manifest.json.")],
-    textures: Annotated[Path | None, typer.Option(help="Folder of texture images; without it only procedural ones.")] = None,
-    first: Annotated[int, typer.Option(help="Of every STRIDE shards this process makes the one at FIRST, with --worlds-only.")] = 0,
-    stride: Annotated[int, typer.Option(help="How many processes make worlds, with --worlds-only.")] = 1,
+    run: Annotated[
+        Path, typer.Argument(help="Folder of the run: one folder per phase, then prior.safetensors and manifest.json.")
+    ],
+    textures: Annotated[
+        Path | None, typer.Option(help="Folder of texture images; without it all textures are procedural.")
+    ] = None,
+    first: Annotated[
+        int, typer.Option(help="With --worlds-only: this process makes shards FIRST, FIRST + STRIDE, ...")
+    ] = 0,
+    stride: Annotated[int, typer.Option(help="With --worlds-only: the number of processes that make worlds.")] = 1,
     worlds_only: Annotated[bool, typer.Option("--worlds-only", help="Make the worlds and stop.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the worlds and of the training.")] = 0,
 ) -> None:
@@ -41,6 +47,7 @@ def main(
     keep_freed_memory()
     console = Console(stderr=True)
     try:
+        # Make the worlds of each phase, then train on them.
         atlas = load_textures(textures, torch.Generator().manual_seed(TEXTURE_SEED), PHOTOS, PROCEDURAL)
         weights: Path | None = None
         for phase in phases(seed):
@@ -52,11 +59,12 @@ def main(
                 weights = folder / "prior.safetensors"
         if weights is None:
             return
-        drawn = {"textures": TEXTURE_SEED, "photographs": PHOTOS, "procedural": PROCEDURAL}
+        # Record how the weights were made.
+        texture_facts = {"textures": TEXTURE_SEED, "photographs": PHOTOS, "procedural": PROCEDURAL}
         document = {
             "command": "train-prior",
             "phases": [asdict(phase) for phase in phases(seed)],
-            "textures": drawn,
+            "textures": texture_facts,
             "versions": {"torch": torch.__version__},
             "outputs": [{"path": weights.name, "sha256": sha256_file(weights)}],
         }
@@ -68,7 +76,7 @@ def main(
 
 
 def make_worlds(folder: Path, atlas: Textures, worlds: Worlds, first: int, stride: int, console: Console) -> None:
-    """The shards of a phase that are not there yet, of every `stride` the one at `first`."""
+    """Make the missing shards of a phase with the numbers `first`, `first` + `stride`, ..."""
     from stages.worlds.shards import shard_path, write_shard
 
     folder.mkdir(parents=True, exist_ok=True)
