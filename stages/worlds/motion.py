@@ -27,7 +27,7 @@ def look_along(origin: Tensor, forward: Tensor, roll: float) -> Tensor:
 
 
 def between(a: Tensor, b: Tensor, t: float) -> Tensor:
-    """The pose [4, 4] at t on the motion from a (t = 0) to b (t = 1) along a line with constant turn.
+    """The pose [4, 4] at t on the way from a (t = 0) to b (t = 1): along a line, turning evenly.
 
     t may be outside [0, 1].
     """

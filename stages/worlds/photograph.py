@@ -16,8 +16,8 @@ from stages.worlds.textures import Textures
 def cast(world: World, origin: Tensor, direction: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The nearest hit of each ray from one point.
 
-    origin: [3].  direction: [R, 3].  Returns the distance [R] in units of the direction, which list of primitives was
-    hit [R] (0 the shell, then world.things), and the index in that list [R].
+    origin: [3].  direction: [R, 3].  Returns the distance [R] in units of the direction, the number of the list that
+    was hit [R] (0 for the shell, then world.things), and the index in that list [R].
     """
     best, index = intersect(world.shell, origin, direction, inside=True)
     owner = torch.zeros_like(index)

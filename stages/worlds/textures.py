@@ -116,12 +116,12 @@ def procedural_tile(generator: Generator) -> Tensor:
     kind = int(torch.randint(6, (), generator=generator))
     x = torch.linspace(0, 1, TILE).expand(TILE, TILE)
     y = x.mT
-    if kind == 0:  # plain paint with faint unevenness: the case that breaks matching
+    if kind == 0:  # plain, slightly uneven paint, on which matching fails
         base = 0.25 + 0.7 * torch.rand(1, 1, 1, generator=generator) + 0.1 * (a - 0.5)
         return (base + 0.03 * (_octaves(generator, 3, 3) - 0.5)).clamp(0, 1)
     if kind == 1:
         mix = _octaves(generator, int(_uniform(generator, 2, 9)), 5)
-    elif kind == 2:  # stripes, possibly slanted: repetitive
+    elif kind == 2:  # stripes, possibly slanted
         angle, count = _uniform(generator, 0, 3.14), _uniform(generator, 4, 24)
         phase = (x * torch.cos(torch.tensor(angle)) + y * torch.sin(torch.tensor(angle))) * count
         mix = ((phase * 6.2832).sin() * 4).sigmoid()[None]
