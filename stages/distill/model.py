@@ -113,6 +113,7 @@ def cogvideox_model(model: CogVideoX) -> Model:
         def forward(self, x: Tensor, t: Tensor) -> Tensor:
             return model(x, t)
 
+    # Train the attention layers only, in float32.
     network = Network()
     trained = tuple(name for name, _ in network.named_parameters() if ".attn1." in name)
     for name, parameter in network.named_parameters():
@@ -120,6 +121,7 @@ def cogvideox_model(model: CogVideoX) -> Model:
             parameter.data = parameter.data.float()
     model.transformer.enable_gradient_checkpointing()
 
+    # The codec and the condition, with the layout of axes and the range of values that `Model` states.
     @torch.no_grad()
     def encode(frames: Tensor) -> Tensor:
         return model.encode((2 * frames - 1).transpose(1, 2), None).float()

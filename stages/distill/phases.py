@@ -197,6 +197,7 @@ def teacher(context: RunContext, clips: Clips) -> tuple[Loss, int]:
 
     def loss(step: int, g: Generator, _: Weights) -> dict[str, Tensor]:
         batch = clips.sample(g, recipe.batch)
+        # In the first steps the noised clip is the truth, in the later ones the render.
         on_renders = step >= (1 - recipe.renders) * recipe.steps
         t = sample_timesteps(recipe.batch, 0, recipe.leap_max if on_renders else STEPS - 1, g, context.device)
         start = batch.z_render if on_renders else batch.z_truth
@@ -236,6 +237,7 @@ def student(context: RunContext, clips: Clips, teacher_weights: Weights) -> tupl
         t = sample_timesteps(recipe.batch, 1, recipe.leap_max, g, context.device)
         s = earlier(t, step / recipe.steps, recipe.gap, recipe.gap_share, recipe.gap_halvings)
         noise = noise_like(batch.z_render, g)
+        # Compare the ends of the teacher's step; near the used leap steps, compare with the truth too.
         flow, x0_hat = leap_flow_loss(
             model, model.at(average), frozen, batch.z_render, batch.condition, t, s, noise, recipe.huber
         )

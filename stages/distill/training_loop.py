@@ -101,6 +101,7 @@ class Trainer:
         return self.average
 
     def _step(self) -> dict[str, float]:
+        """Take one step of the optimiser and of the averaged weights. Returns figures for the log."""
         task, recipe = self.task, self.task.recipe
         for group in self.optimiser.param_groups:
             group["lr"] = _learning_rate(recipe, self.step)
@@ -128,6 +129,7 @@ class Trainer:
         return means | {"gradient": float(norm) if finite else 0.0, "skipped": float(not finite)}
 
     def _log(self, means: Mapping[str, float], seconds: float) -> None:
+        """Write a line of the log. seconds: per step."""
         left = int(seconds * (self.task.recipe.steps - self.step))
         row: dict[str, object] = {"phase": self.task.phase, "step": self.step, "of": self.task.recipe.steps}
         row |= {name: float(f"{value:.5g}") for name, value in means.items()}

@@ -96,6 +96,7 @@ def compare(
     """
     methods = list(results)
     targets = torch.stack([results[name].frames[2:] for name in methods])
+    # Every metric of every method, frame by frame.
     figures: dict[str, Any] = {}
     for metric, function in instruments.metrics.items():
         if function is None:
@@ -103,6 +104,7 @@ def compare(
             continue
         values = torch.stack([function(targets[:, t], truth) for t, truth in enumerate(task.truth)])  # [T, M]
         figures[metric] = {name: values[:, m].tolist() for m, name in enumerate(methods)}
+    # One record per method.
     features = _features(task, results, instruments)
     return {
         name: {

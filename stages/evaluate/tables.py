@@ -205,6 +205,7 @@ def benchmark_tables(benchmark: Mapping[str, Any]) -> list[Table]:
     """Tables 6 and 7 from a benchmark.json: seconds and memory of each stage on one machine, next to the paper's."""
     machine, stages, frames = benchmark["machine"], benchmark["stages"], str(benchmark["workload"]["frames"])
     machine_name = f"{machine['processor']}, {machine['cores']} cores, {machine['device']}"
+    # Seconds of each stage, and of the stages that make a video together.
     clip = [figures for stage, figures in stages.items() if stage != "reconstruct"]
     rows = [
         [name, QUOTED, NOT_AVAILABLE, f"{seconds:.2f}", str(count)]
@@ -228,6 +229,7 @@ def benchmark_tables(benchmark: Mapping[str, Any]) -> list[Table]:
         ["method", "source", "cold", "warm", "frames"],
         rows,
     )
+    # Memory of each stage.
     quoted = [[part, QUOTED, f"{gigabytes:g}"] for part, gigabytes in paper_figures.TABLE_7.items()]
     ours = [[stage, OURS, f"{figures['peak_memory_bytes'] / 1e9:.2f}"] for stage, figures in stages.items()]
     title = f"Table 7: memory in GB (the paper's to train, on one A100; ours to run, on {machine_name})"

@@ -40,6 +40,7 @@ def main() -> None:
     network = load_prior(options.weights, torch.device("cpu"))
     generator = Generator().manual_seed(HELD_OUT_SEED)
     textures = load_textures(options.textures, generator, photos=300, procedural=120)
+    # Measure world by world.
     errors, flat, seen = [], [], []
     for k in range(options.worlds):
         views = sample_scene(textures, generator, SIZE, [])
@@ -59,6 +60,7 @@ def main() -> None:
             f"{inside}",
             flush=True,
         )
+    # Summarise over all worlds.
     error, mask, visible = torch.cat(errors), torch.cat(flat), torch.cat(seen)
     print(
         f"median relative error: {error.median():.4f} of all pixels, {error[visible].median():.4f} of those "

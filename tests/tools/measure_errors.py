@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder of scenes")
     options = parser.parse_args()
     prior = open_prior(load_prior(PRIOR, torch.device("cpu")), depth_ranges())
+    # Share of pixels and of squared error of each group, case by case.
     rows = []
     for case in (case for scene in find_scenes([options.data]) for case in read_cases(scene) if case.kind == "medium"):
         task = load_task(case)
@@ -79,6 +80,7 @@ def main() -> None:
         )
         rows.append(torch.stack([count, total]) / error.numel())
         print(f"{case.name:42s} {float(-10 * rows[-1][1].sum().log10()):.2f}", flush=True)
+    # Means over the cases, and what each group costs.
     share, error = torch.stack(rows).unbind(1)  # [cases, groups], of all pixels
     best = error[:, :1] / share[:, :1].clamp_min(1e-9)
     before = -10 * error.sum(1).log10()

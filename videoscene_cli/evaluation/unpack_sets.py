@@ -106,11 +106,13 @@ def unpack_scenes(given: Sequence[Path], out: Path, session: Session) -> tuple[l
     from stages.evaluate.published_sets import is_colmap
     from stages.files.realestate import INDEX
 
+    # Read the index.
     indices = [path for path in given if path.suffix == ".json"]
     if len(indices) > 1:
         raise InputError("bad usage", f"{len(indices)} indices of cases", "give the scenes of one index at a time")
     folders = [path for path in given if path not in indices]
     unpacker, scenes = Unpacker(indices[0] if indices else None, out / "scenes", session), list[Path]()
+    # Keep two-view folders, unpack the others.
     for folder in folders:
         models = [folder] if is_colmap(folder) else sorted(path for path in folder.glob("*") if is_colmap(path))
         if not (folder / INDEX).is_file() and not models:
