@@ -31,9 +31,6 @@ def write_failure(path: Path | str, error: OSError) -> StageError:
         return RunError(f"cannot write {path}", why, "free some space, or write to another disk")
     if error.errno in NOT_WRITABLE:
         return InputError(f"cannot write {path}", why, "give a path that you may write to")
-    if error.errno == errno.EPIPE:
-        why = "its reader closed the stream"
-        return RunError(f"cannot write {path}", why, "keep the reader open until the end")
     return RunError(f"cannot write {path}", why, "check the disk and run again")
 
 

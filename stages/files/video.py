@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import tempfile
-import threading
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO
 
 import torch
 from torch import Tensor
 
-from stages.errors import InputError, RunError, StageError
+from stages.errors import InputError, RunError
 from stages.files.images import to_bytes
-from stages.files.os_errors import require_file, write_failure, writing
+from stages.files.os_errors import require_file, writing
 
 CRF = 17  # x264's quality, from 0 (lossless) to 51; at 17 the difference from the frames is not visible
 MAX_VIDEO_PIXELS = 400_000_000  # largest number of pixels in all frames of a video that is read; 4.8 GB as float32
 
+# Where the index of a file is: in front, so that playback can begin before all of it is loaded, or spread over fragments,
+# each of which a player understands alone.
+IN_FRONT, FRAGMENTED = "+faststart", "+frag_keyframe+empty_moov+default_base_moof"
 ROUNDING = "accurate_rnd+full_chroma_int+full_chroma_inp"  # swscale's default shifts colours by up to one level of 255
 # The file is yuv420p and says that its colours are BT.709. Otherwise players guess the colour matrix from the frame
 # size.
@@ -28,21 +29,16 @@ COLOURS = (
     f"scale=out_color_matrix=bt709:out_range=tv:flags={ROUNDING},"
     "format=yuv420p,setparams=color_primaries=bt709:color_trc=bt709"
 )
-# A stream cannot be rewound, so its index is spread over fragments. A file has its index in front (+faststart), so that
-# playback can begin before all of it is loaded.
-FRAGMENTED = ["-movflags", "+frag_keyframe+empty_moov+default_base_moof", "pipe:1"]
 REINSTALL = "unset IMAGEIO_FFMPEG_EXE, then pip install --force-reinstall imageio-ffmpeg"
 
 
-def write_mp4(target: Path | BinaryIO, frames: Tensor, fps: float) -> None:
-    """Encode frames [T, 3, h, w] in [0, 1] as H.264 yuv420p into a file or, fragmented, into a binary stream.
+def write_mp4(path: Path, frames: Tensor, fps: float, fragmented: bool = False) -> None:
+    """Encode frames [T, 3, h, w] in [0, 1] as H.264 yuv420p into a file whose index is in front or spread over fragments.
 
     The frames keep their size. Parent folders are created. Raises InputError on no frames, odd sides (yuv420p has
-    colours at half the size) or fps <= 0; RunError on NaN, a full disk, a stream closed by its reader, or an ffmpeg
-    that is missing or lacks H.264.
+    colours at half the size) or fps <= 0; RunError on NaN, a full disk, or an ffmpeg that is missing or lacks H.264.
     """
-    name = target if isinstance(target, Path) else "the video stream"
-    what = f"cannot write {name}"
+    what = f"cannot write {path}"
     count, _, height, width = frames.shape
     if count == 0 or height % 2 or width % 2 or min(height, width) < 2:
         why = f"{count} frames of {width} x {height} pixels"
@@ -53,62 +49,40 @@ def write_mp4(target: Path | BinaryIO, frames: Tensor, fps: float) -> None:
     command = [_ffmpeg(what), "-y", "-loglevel", "error"]
     command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", rate, "-i", "pipe:0"]
     command += ["-an", "-c:v", "libx264", "-crf", str(CRF), "-vf", COLOURS, "-fflags", "+bitexact", "-f", "mp4"]
-    if isinstance(target, Path):
-        with writing(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.open("wb").close()  # a path that cannot be written gives a clearer error here than from ffmpeg
-        _encode([*command, "-movflags", "+faststart", f"file:{target}"], frames, None, name)
-    else:
-        _encode(command + FRAGMENTED, frames, target, name)
-
-
-def _encode(command: list[str], frames: Tensor, stream: BinaryIO | None, name: Path | str) -> None:
-    """Write the frames to ffmpeg's input and, if there is a stream, copy ffmpeg's output to it at the same time."""
-    failures: list[StageError] = []
-    output = subprocess.DEVNULL if stream is None else subprocess.PIPE
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("wb").close()  # a path that cannot be written gives a clearer error here than from ffmpeg
+    # ffmpeg's messages go to a file, so that it never waits for somebody to read them.
     with tempfile.TemporaryFile() as log:
-        with _started(command, output, log, name) as process:
-            assert process.stdin is not None
-            feeder = threading.Thread(target=_feed, args=(process.stdin, frames, name, failures))
-            feeder.start()
-            try:
-                if stream is not None and process.stdout is not None:
-                    shutil.copyfileobj(process.stdout, stream)
-                    stream.flush()
-            except OSError as error:
-                failures.append(write_failure(name, error))
-                process.kill()
-            except BaseException:  # such as KeyboardInterrupt
-                process.kill()
-                raise
-            finally:
-                feeder.join()
+        with _started([*command, "-movflags", FRAGMENTED if fragmented else IN_FRONT, f"file:{path}"], log, what) as process:
+            _feed(process, frames, path)
         log.seek(0)
         reason = log.read().decode("utf-8", "replace").strip()
-    if failures:
-        raise failures[0]
     if process.returncode != 0:
-        raise _encoder_failure(f"cannot write {name}", reason)
+        raise _encoder_failure(what, reason)
 
 
-def _started(command: list[str], output: int, log: IO[bytes], name: Path | str) -> subprocess.Popen[bytes]:
+def _started(command: list[str], log: IO[bytes], what: str) -> subprocess.Popen[bytes]:
     try:
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=log)
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log)
     except OSError as error:
-        raise RunError(f"cannot write {name}", f"{command[0]} does not start: {error.strerror}", REINSTALL) from error
+        raise RunError(what, f"{command[0]} does not start: {error.strerror}", REINSTALL) from error
 
 
-def _feed(stdin: IO[bytes], frames: Tensor, name: Path | str, failures: list[StageError]) -> None:
+def _feed(process: subprocess.Popen[bytes], frames: Tensor, path: Path) -> None:
+    """Write the frames to ffmpeg's input and close it."""
+    assert process.stdin is not None
     try:
         for frame in frames:
-            stdin.write(to_bytes(frame, name).permute(1, 2, 0).contiguous().numpy().data)
+            process.stdin.write(to_bytes(frame, path).permute(1, 2, 0).contiguous().numpy().data)
     except BrokenPipeError:
         pass  # ffmpeg stopped early, and its exit code and log say why
-    except StageError as error:
-        failures.append(error)
+    except BaseException:  # frames that are no numbers, KeyboardInterrupt
+        process.kill()
+        raise
     finally:
         with suppress(OSError):
-            stdin.close()
+            process.stdin.close()
 
 
 def _encoder_failure(what: str, reason: str) -> RunError:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import select
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
-from stages.errors import RunError
 from stages.files.publish import check_writable
 from videoscene_cli.models.session import Session
 from videoscene_cli.results.dry_run import show_plan
@@ -46,19 +46,13 @@ def _stream(request: Request, make: Callable[[Record], tuple[Clip, Gaussians]], 
     clip, _ = make(Record())
     from stages.files.video import write_mp4
 
-    try:
-        write_mp4(stream, clip.frames, clip.fps)
-    except RunError as error:
-        if _abandoned(stream):
-            raise BrokenPipeError from error  # a player that was closed: nobody is left to tell
-        raise
-
-
-def _abandoned(stream: BinaryIO) -> bool:
-    """Whether the reader of a pipe is gone."""
-    poll = select.poll()
-    poll.register(stream, 0)
-    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    # Encoded into a file first: a player that stops reading then ends the command where it is, and no encoder waits.
+    with tempfile.TemporaryDirectory() as folder:
+        video = Path(folder) / "video.mp4"
+        write_mp4(video, clip.frames, clip.fps, fragmented=True)
+        with video.open("rb") as file:
+            shutil.copyfileobj(file, stream)
+        stream.flush()
 
 
 def _save(video: Path, clip: Clip, gaussians: Gaussians, request: Request, record: Record) -> None:
