@@ -76,7 +76,7 @@ def main() -> None:
         import stages.render as render
 
         def hanging(stage: str, function: Any) -> Any:
-            return lambda *arguments: (hang(stage), function(*arguments))[1]
+            return lambda *arguments, **options: (hang(stage), function(*arguments, **options))[1]
 
         render.render = hanging("render", render.render)
         ply.write_ply = hanging("ply", ply.write_ply)
