@@ -14,8 +14,8 @@ from torch import Tensor
 
 from stages.scene import Clip
 
-BRIGHTEST = 0.06  # a pixel is black if all its channels, in [0, 1], are below this; above 0 for the noise of JPEG
-LARGEST = 0.6  # a border that covers a larger share of the image is none: the photograph is dark
+BRIGHTEST = 0.06  # a pixel is black if all its channels, in [0, 1], are below this; JPEG does not keep them at 0
+LARGEST = 0.6  # black pixels on a larger share of the image than this mean a dark photograph, not a border
 WHOLE_SIDE = 0.98  # a border runs along a side of the image if at least this share of the side's pixels is black
 
 

@@ -4,8 +4,8 @@ The Gaussians predicted from two photographs do not cover what neither photograp
 from their surroundings (push-pull), so that frames have no black holes. `Clip.coverage` says which pixels these are.
 
 Where both photographs saw a surface, each has put Gaussians on it, at slightly different depths. Rendered together,
-either may hide the other, pixel by pixel, and the image is blurred. So the Gaussians of each photograph are rendered as
-a layer of their own, and the two layers are blended. The photograph whose camera is nearer counts more, as in
+now one and now the other hides its partner, and the image is blurred. So the Gaussians of each photograph are rendered
+as a layer of their own, and the two layers are blended. The photograph whose camera is nearer counts more, as in
 unstructured lumigraphs (Buehler et al. 2001, section 4), and a layer that lies far behind the other one counts less.
 """
 
@@ -21,8 +21,8 @@ from stages.black_border import keep_border
 from stages.scene import Cameras, Clip, Gaussians, Views
 from stages.splat import Drawing, draw, near_plane
 
-# The weight of a layer falls to 1/e where its depth is (1 + BEHIND) times that of the nearer surface. It falls so slowly
-# because the nearer surface may be the wrong one.
+# The weight of a layer falls to 1/e where its depth is (1 + BEHIND) times that of the nearer surface. It falls so
+# slowly because the nearer surface may be the wrong one.
 BEHIND = 1.0
 DRAWN = 0.3  # a layer has a surface at a pixel where its alpha is above this
 CHUNK = 7  # frames rendered between two progress reports
@@ -36,7 +36,7 @@ def fill_holes(image: Tensor, alpha: Tensor) -> Tensor:
     if min(image.shape[-2:]) == 1:
         return image / alpha[:, None].clamp_min(1e-6)
     coarse = F.avg_pool2d(torch.cat([image, alpha[:, None]], 1), 2, ceil_mode=True, count_include_pad=False)
-    # Pull: average the known colours. Half known counts as fully known, or thin gaps would spread.
+    # Pull: average the known colours. An average of half known pixels counts as fully known, or thin gaps would grow.
     known = coarse[:, 3:].clamp_min(1e-6)
     weight = (2 * known).clamp_max(1.0)
     background = fill_holes(coarse[:, :3] / known * weight, weight[:, 0])

@@ -5,7 +5,7 @@ Conventions, for every stage:
   intrinsics  pixels; the image spans [0, w] x [0, h], so the centre of the top-left pixel is (0.5, 0.5)
   quaternions order w, x, y, z ("wxyz")
   images      sRGB in [0, 1], channels first
-Scene units are the arbitrary length unit of a scene: photographs alone do not tell metres.
+Scene units are the arbitrary unit of length of a scene. Photographs alone do not tell its size in metres.
 Files with other conventions (nerfstudio, COLMAP) are converted in stages/files and nowhere else.
 """
 
@@ -22,7 +22,7 @@ from stages.errors import InputError
 
 T = TypeVar("T", "Cameras", "Gaussians")
 
-# Largest error of R R^T - I that a camera's rotation R may have. A rotation read from six-digit text has about 1e-5.
+# Largest error of R R^T - I that a camera's rotation R may have. Six-digit text causes errors of about 1e-5.
 ROTATION_TOLERANCE = 1e-3
 
 # Value of the constant spherical harmonic, 1 / (2 sqrt(pi)). In 3DGS, colour = 0.5 + C0 * coefficient.
@@ -111,7 +111,7 @@ class Gaussians:
     means: [G, 3], scene units.  scales: [G, 3], standard deviations along the three axes, scene units.
     quats: [G, 4], wxyz.  opacities: [G] in [0, 1].
     sh: [G, K, 3], spherical harmonics (colour = 0.5 + C0 sh[:, 0] + ...), K = (degree + 1)^2.
-    photograph: [G], uint8, the photograph (0 or 1) that each Gaussian was predicted from; None after refinement.
+    photograph: [G], uint8, the photograph (0 or 1) that each Gaussian was predicted from; None if unknown.
     """
 
     means: Tensor

@@ -22,7 +22,8 @@ def adamw(parameters: Iterable[Tensor], learning_rate: float, weight_decay: floa
 def learning_rate(step: int, steps: int, peak: float, warmup: int, cosine: bool = True) -> float:
     """Learning rate of step `step` of `steps`, counted from 0.
 
-    It rises linearly to `peak` over `warmup` steps, then falls along a cosine to 2 % of it. Without `cosine` it stays.
+    It rises linearly to `peak` over `warmup` steps, then falls along a cosine to 2 % of it.
+    cosine: without it, the rate stays at `peak` after the warm-up.
     """
     if step < warmup:
         return peak * (step + 1) / warmup

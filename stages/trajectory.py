@@ -26,7 +26,7 @@ SPIRAL_BOUND = 0.1  # largest radius of `spiral`, as a share of the scene depth
 
 
 def eased_times(frames: int) -> Tensor:
-    """Times in [0, 1] of a path that starts and stops gently: (1 - cos(pi t)) / 2 for even t. [frames], float64."""
+    """Times from 0 to 1, [frames], float64, that start and stop gently: (1 - cos(pi t)) / 2 with evenly spaced t."""
     if frames < 1:
         raise InputError("bad camera path", f"{frames} frames", "ask for at least 1 frame")
     return (1 - torch.cos(math.pi * torch.linspace(0, 1, frames, dtype=torch.float64))) / 2
@@ -109,7 +109,10 @@ def _pivot_axes(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _turntable(look: Tensor, axes: Tensor) -> Tensor:
-    """Columns (y x look, y, look), [..., 3, 3], where y is the second pivot axis. look: view directions, [..., 3]."""
+    """Axes of cameras that turn about y, the second pivot axis: columns (y x look, y, look), [..., 3, 3].
+
+    look: view directions, [..., 3].
+    """
     y = axes[:, 1].expand_as(look)
     return torch.stack([torch.linalg.cross(y, look), y, look], -1)
 

@@ -1,11 +1,11 @@
 """Reading and writing files. No other package knows a file format or another convention for camera axes.
 
-images          photographs and PNG (image_decoding: safely)    publish     results that appear whole or not at all
+images          photographs and PNG                             publish     results that appear whole or not at all
 depth_maps      depth as 16-bit PNG                             documents   JSON, YAML, hashes
 exif            focal lengths of photographs                    transforms  nerfstudio cameras (OpenGL camera-to-world)
 video           H.264 mp4                                       colmap      COLMAP models (world-to-camera)
 ply             Gaussians, as 3DGS viewers read them            realestate  chunks of RealEstate10K and ACID
-clip_folder     folders of frames or photographs with their cameras
+image_decoding  untrusted image files                          clip_folder frames or photographs with cameras
 settings        dataclasses from plain values, checked key by key
 weight_tensors  network weights, read without running code from the file
 

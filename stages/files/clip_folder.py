@@ -1,6 +1,6 @@
 """Clips and views as folders of PNG images with their cameras in transforms.json.
 
-Stages pass a clip on in this lossless form. The mp4 beside it is for people.
+Stages read clips from these images. video.mp4 in the folder is a lossy copy to watch.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def write_clip(folder: Path, clip: Clip) -> None:
 
     Colours and coverage have 8 bits, depth has 16. transforms.json also holds fps and the unit of depth. The folder is
     created and must not hold frames yet. The write is not atomic, so give a folder that `publish` yields.
-    Raises InputError, RunError as the writers of each file do.
+    Raises InputError and RunError as write_png, write_mp4 and write_transforms do.
     """
     names = _fresh(folder, "frames", len(clip.cameras))
     for name, frame in zip(names, clip.frames, strict=True):
@@ -64,7 +64,7 @@ def write_views(folder: Path, views: Views) -> None:
 
     Colours have 8 bits, depth has 16. The folder is created and must not hold images yet. The write is not atomic, so
     give a folder that `publish` yields.
-    Raises InputError, RunError as the writers of each file do.
+    Raises InputError and RunError as write_png and write_transforms do.
     """
     names = _fresh(folder, "images", len(views.cameras))
     for name, image in zip(names, views.images, strict=True):

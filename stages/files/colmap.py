@@ -32,7 +32,7 @@ def write_colmap(
     colors: Tensor | None = None,
     observations: Tensor | None = None,
 ) -> None:
-    """Write a binary COLMAP model into folder/sparse/0, with PINHOLE cameras and images 1..N in their order.
+    """Write a binary COLMAP model into folder/sparse/0, with PINHOLE cameras and images numbered from 1.
 
     names: one image name per camera.  points: [P, 3], scene units.  colors: [P, 3] in [0, 1], by default grey.
     observations: [O, 4], rows of point index, image index, x, y (px); a point without observations gets an empty track.
@@ -58,8 +58,8 @@ def write_colmap(
         model.add_camera_with_trivial_rig(camera)
     # Images: poses and keypoints.
     for index, (pose, name) in enumerate(zip(c2w, names, strict=True)):
-        # COLMAP stores an exact rotation (a quaternion), but a matrix from a text file is one to 1e-4 only. So the
-        # nearest rotation is taken before the translation is computed, or else the camera centre would move.
+        # COLMAP stores an exact rotation (a quaternion), but a matrix from a text file is a rotation only to 1e-4. So
+        # the nearest rotation is taken before the translation is computed, or else the camera centre would move.
         left, _, right = np.linalg.svd(pose[:3, :3].T)
         rotation = left @ right
         w2c = np.concatenate([rotation, -rotation @ pose[:3, 3:]], axis=1)

@@ -38,7 +38,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_yaml(path: Path, hint: str) -> Any:
-    """Read a YAML document of plain values (safe_load), None if empty. Raises InputError: missing, or not such YAML."""
+    """Read a YAML document of plain values (safe_load), None if empty. Raises InputError if it cannot be read."""
     import yaml
 
     try:

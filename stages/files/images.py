@@ -37,9 +37,9 @@ MIN_SIDE = 32  # px; a photograph with a shorter side has too little detail to f
 def read_image(path: Path, min_side: int = MIN_SIDE) -> Tensor:
     """Read a photograph as [3, h, w], float32 sRGB in [0, 1], rotated as its EXIF says.
 
-    Grey and palette images become RGB. 16-bit grey keeps its 16 bits; of 16-bit colour Pillow keeps the high byte, an
-    error of at most 1/257. Alpha is dropped, not blended, because blending would add a background that was never
-    photographed. Colour profiles are not applied.
+    Grey and palette images become RGB. 16-bit grey keeps its 16 bits, but Pillow drops the low byte of 16-bit
+    colour, an error of at most 1/257. Alpha is dropped, not blended, because blending would add a background that was
+    never photographed. Colour profiles are not applied.
 
     Raises InputError: missing, a folder, not an image, damaged or cut off, too large, 32 bits per channel, or a side
     below min_side px.
@@ -106,8 +106,8 @@ def fit(image: Tensor, K: Tensor, short_side: int, multiple: int = 16) -> tuple[
     """Resize so that the shorter side is `short_side`, then crop both sides, centred, to multiples of `multiple`.
 
     image: [3, h, w].  K: [3, 3], px of that image.  Returns the new image and its K.
-    The resize is bicubic with antialiasing, also enlarges, and keeps the aspect ratio to half a pixel. K follows
-    exactly. Raises InputError if a side would become 0 or the image too large.
+    The resize is bicubic with antialiasing, may enlarge, and keeps the aspect ratio to half a pixel. K follows exactly.
+    Raises InputError if a side would become 0 or the image too large.
     """
     height, width = image.shape[-2:]
     scale = short_side / min(height, width)

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from stages.errors import InputError, RunError, StageError
 
+# Error numbers of a full disk.
 OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Error numbers of a path at which this user cannot write.
 NOT_WRITABLE = (
     errno.EACCES,
     errno.EPERM,

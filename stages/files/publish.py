@@ -30,10 +30,10 @@ def publish(path: Path) -> Iterator[Path]:
     """Yield a hidden path beside `path`. The file or folder that the body writes there becomes `path` on success.
 
     Nothing exists at the yielded path yet. Write a file there, or files below it (the writers in stages/files create
-    parent folders). If the body raises, they are removed and `path` stays as it was. A file replaces a file, a folder a
-    folder. Raises InputError before the body runs when `path` cannot be written, and RunError when the disk is full.
-    Raises InputError instead of replacing a folder that is not a result (no manifest.json) and has entries that the new
-    one lacks.
+    parent folders). If the body raises, its files are removed and `path` stays as it was. A file can replace only a
+    file, and a folder only a folder. Raises InputError before the body runs when `path` cannot be written, and RunError
+    when the disk is full. Raises InputError instead of replacing a folder that is not a result (no manifest.json) and
+    has entries that the new one lacks.
     """
     target = check_writable(path)
     partial = sibling(target, "partial")

@@ -19,10 +19,11 @@ from stages.files.os_errors import require_file, writing
 CRF = 17  # x264's quality, from 0 (lossless) to 51; at 17 the difference from the frames is not visible
 MAX_VIDEO_PIXELS = 400_000_000  # largest number of pixels in all frames of a video that is read; 4.8 GB as float32
 
-# Where the index of a file is: in front, so that playback can begin before all of it is loaded, or spread over fragments,
-# each of which a player understands alone.
+# Where ffmpeg puts the index of a file: in front, so that playback can begin before all of it is loaded, or spread over
+# fragments, so that the file can be sent as a stream.
 IN_FRONT, FRAGMENTED = "+faststart", "+frag_keyframe+empty_moov+default_base_moof"
-ROUNDING = "accurate_rnd+full_chroma_int+full_chroma_inp"  # swscale's default shifts colours by up to one level of 255
+# Flags of swscale for exact colours. Its default is off by up to one level of 255.
+ROUNDING = "accurate_rnd+full_chroma_int+full_chroma_inp"
 # The file is yuv420p and says that its colours are BT.709. Otherwise players guess the colour matrix from the frame
 # size.
 COLOURS = (
@@ -52,9 +53,10 @@ def write_mp4(path: Path, frames: Tensor, fps: float, fragmented: bool = False) 
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.open("wb").close()  # a path that cannot be written gives a clearer error here than from ffmpeg
-    # ffmpeg's messages go to a file, so that it never waits for somebody to read them.
+    # ffmpeg's messages go to a file, so that it never waits until they are read.
     with tempfile.TemporaryFile() as log:
-        with _started([*command, "-movflags", FRAGMENTED if fragmented else IN_FRONT, f"file:{path}"], log, what) as process:
+        command += ["-movflags", FRAGMENTED if fragmented else IN_FRONT, f"file:{path}"]
+        with _started(command, log, what) as process:
             _feed(process, frames, path)
         log.seek(0)
         reason = log.read().decode("utf-8", "replace").strip()
@@ -77,7 +79,7 @@ def _feed(process: subprocess.Popen[bytes], frames: Tensor, path: Path) -> None:
             process.stdin.write(to_bytes(frame, path).permute(1, 2, 0).contiguous().numpy().data)
     except BrokenPipeError:
         pass  # ffmpeg stopped early, and its exit code and log say why
-    except BaseException:  # frames that are no numbers, KeyboardInterrupt
+    except BaseException:  # NaN in a frame, or KeyboardInterrupt
         process.kill()
         raise
     finally:

@@ -58,7 +58,7 @@ def compare_keys(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> Ke
 def first_difference(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], report: KeyReport) -> str:
     """One key that differs, in words: one of another shape, else an unexpected one, else a missing one.
 
-    The report must not be exact.
+    Call it only for a report that is not exact.
     """
     if report.reshaped:
         key = report.reshaped[0]

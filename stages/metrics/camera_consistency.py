@@ -1,7 +1,4 @@
-"""Whether a clip shows one rigid scene from the cameras it states: matches between its frames against those cameras.
-
-The paper does this in Figure 5.
-"""
+"""Whether a clip shows one rigid scene from its cameras: matches between its frames must fit them (paper, Figure 5)."""
 
 from __future__ import annotations
 

@@ -16,10 +16,10 @@ from torch import Tensor
 from stages.errors import InputError
 
 SIDE = 224  # width and height of the input, px
-MIN_FRAMES = 9  # with fewer frames less than two time steps reach the last pooling, which needs two
+MIN_FRAMES = 9  # the fewest frames of which two time steps reach the last pooling, which needs two
 EPSILON = 1e-3  # added to the variance in batch normalisation
 
-# Names of the Inception blocks of the third, fourth and fifth level. A pooling lies between levels.
+# Names of the Inception blocks of the third, fourth and fifth level. Poolings separate the levels.
 BLOCKS_3, BLOCKS_4, BLOCKS_5 = ("3b", "3c"), ("4b", "4c", "4d", "4e", "4f"), ("5b", "5c")
 
 
@@ -94,9 +94,10 @@ def _max_pool(x: Tensor, window: tuple[int, int, int], stride: tuple[int, int, i
 
 
 def _pad_same(x: Tensor, window: Sequence[int], stride: Sequence[int]) -> Tensor:
-    """TensorFlow's "SAME" padding with zeros, [N, C, T, h, w]: an operation on it returns ceil(size / stride) values.
+    """Pad [N, C, T, h, w] with zeros, so that a convolution or pooling returns ceil(size / stride) values.
 
-    An odd zero goes to the end. Zeros are right for max pooling too, because its inputs here are never negative.
+    This is TensorFlow's "SAME" padding. An odd zero goes to the end. Zeros are right for max pooling too, because its
+    inputs here are never negative.
     """
     padding: list[int] = []
     for size, k, s in zip(reversed(x.shape[2:]), reversed(window), reversed(stride), strict=True):

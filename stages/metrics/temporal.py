@@ -1,4 +1,4 @@
-"""How much a clip flickers, and how much it moves, because a frozen clip never flickers. No true frames are needed."""
+"""Flicker and motion of a clip, without true frames. Motion is measured because a frozen clip never flickers."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _smooth(x: Tensor) -> Tensor:
 
 
 def _warp(image: Tensor, motion: Tensor) -> Tensor:
-    """Sample `image` [1, 1, h, w] at each pixel plus its motion [1, 2, h, w]. The edge continues outside."""
+    """Sample `image` [1, 1, h, w] at each pixel plus its motion [1, 2, h, w]. Edge pixels repeat outside."""
     h, w = image.shape[-2:]
     y, x = torch.meshgrid(torch.arange(h) + 0.5, torch.arange(w) + 0.5, indexing="ij")
     grid = torch.stack([(x + motion[0, 0]) * 2 / w - 1, (y + motion[0, 1]) * 2 / h - 1], -1)

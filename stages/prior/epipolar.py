@@ -1,7 +1,7 @@
 """Geometry of two views from matches: relative pose, epipolar error, pure rotation, triangulation.
 
 Source: Hartley and Zisserman, Multiple View Geometry, 2nd edition 2004 ("HZ"), chapters 9 to 12. All tensors are
-float64. Points are in pixels of the K that comes with them. A relative pose maps camera a to camera b: x_b = R x_a + t.
+float64. Points and K are in the same pixels. A relative pose maps camera a to camera b: x_b = R x_a + t.
 Matches tell the direction of t only, so |t| = 1.
 """
 

@@ -46,7 +46,7 @@ def _of_other(
     """Inverse depth [P] of the other view's surface at the points of `view`, and its weight [P].
 
     means: [P, 3], the points.  depth, confidence: [2, h, w], of both views.  The inverse depth is measured in `view`.
-    Both are 0 where the two depths disagree.
+    Both results are 0 where the two depths disagree.
     """
     # The other view's inverse depth and confidence where the points project.
     other = 1 - view

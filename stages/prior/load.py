@@ -1,4 +1,4 @@
-"""Loads the prior's weights: our own from safetensors, or MVSplat's from the Lightning checkpoint that it published.
+"""Loads the prior's weights: our own from safetensors, or MVSplat's from its published Lightning checkpoint.
 
 Loading is strict. Every key and shape must be that of the network, and an error names one that differs.
 """

@@ -29,11 +29,10 @@ LOSS_SCALE = 1.0  # position noise of a good match, working px: the scale of the
 FOCAL_MEAN, FOCAL_DEVIATION = 0.65, 0.4
 FIELDS_OF_VIEW = (35, 50, 65, 80, 95)  # first guesses of an unknown field of view across the longer side, degrees
 LEAST_INLIERS = 20  # fewer inliers than this are no evidence for a pose
-# A pair has parallax if, after the best pure rotation, a tenth of the matches is still off by more than this, working
-# px.
+# A pair has parallax if, after the best pure rotation, a tenth of the matches is off by more than this, working px.
 LEAST_PARALLAX = 3.0
-# Near and far of the scene: (quantile of the triangulated depths, factor). The factors leave room for parts without
-# matches.
+# Near and far of the scene are a quantile of the triangulated depths times a factor, which leaves room for parts
+# without matches.
 NEAR, FAR = (0.02, 0.7), (0.98, 2.5)
 # Near and far in baselines, for pairs with too few triangulated points.
 BASELINE_NEAR, BASELINE_FAR = 1.0, 50.0

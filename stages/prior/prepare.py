@@ -80,11 +80,11 @@ def _read_cameras(paths: tuple[Path, Path], photos: tuple[Tensor, Tensor], camer
                 f"it has {len(cameras)} frames and none is called {paths[picked.index(None)].name}",
                 "name the photographs in file_path, or give a file with exactly two frames",
             )
-        # One of two frames has no photograph yet, or both: take them in order.
+        # A photograph without a frame of its name gets the other frame. If both are without, they take turns.
         known = next((k for k in picked if k is not None), None)
         picked = [0, 1] if known is None else [1 - known if k is None else k for k in picked]
     chosen = cameras[[k for k in picked if k is not None]]
-    # Intrinsics for the photographs' size, which may be another multiple of the cameras' size.
+    # Intrinsics in pixels of the photographs, whose size may differ from that of the cameras.
     K = []
     for photo, intrinsics in zip(photos, chosen.K, strict=True):
         size = (photo.shape[-2], photo.shape[-1])

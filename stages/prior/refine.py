@@ -53,7 +53,7 @@ def refine(
 
     points_a, points_b: [M, 2], px, float64.  K: [2, 3, 3], px; unknown focal lengths are those of K times
     exp(log_scale).
-    rotation, translation, log_scale: the first values.
+    rotation, translation, log_scale: where to start.
     loss_scale: noise of a good match, px; beyond it the Cauchy loss grows slowly.
     """
     free = prior.free if prior else (False, False)

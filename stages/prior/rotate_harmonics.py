@@ -1,9 +1,9 @@
 """Rotation of spherical harmonics, and their change from MVSplat's basis to that of 3D Gaussian Splatting.
 
-MVSplat ("upstream") predicts coefficients in the basis of e3nn (src/misc/sh_rotation.py), whose polar axis is y: the
-usual real harmonics, whose polar axis is z, at the permuted direction (z, x, y). Its rasteriser evaluates them with the
-signs of 3DGS at that direction (diff-gaussian-rasterization-modified, cuda_rasterizer/forward.cu,
-`computeColorFromSH`).
+MVSplat ("upstream" here) predicts coefficients in the basis of e3nn (src/misc/sh_rotation.py). Its functions are the
+usual real harmonics, taken at the permuted direction (z, x, y), so their polar axis is y instead of z. Its rasteriser
+permutes the direction too, and gives the functions the signs of 3DGS (diff-gaussian-rasterization-modified,
+cuda_rasterizer/forward.cu, `computeColorFromSH`).
 
 Matrices come from a least-squares fit at fixed directions. The fit is exact, because the functions of one degree on
 both sides span the same space.

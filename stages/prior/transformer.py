@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from stages.prior.config import PriorConfig
 
-# Added to the attention logits of two tokens that share a window only because of the cyclic shift (Swin, Liu et al.
-# 2021).
+# Added to the attention logits of tokens that only the cyclic shift has put into one window (Swin, Liu et al. 2021).
 OUTSIDE = -100.0
 
 

@@ -108,7 +108,7 @@ class UNet(nn.Module):
             self.input_blocks.append(ViewSequential(ResidualBlock(channels, channels), *attend(level)))
             if level < levels - 1:
                 self.input_blocks.append(ViewSequential(Downsample(channels)))
-        # The identity stands for an attention that MVSplat removed. It keeps the names of the weights.
+        # The identity stands for an attention that MVSplat removed. It keeps the numbers in the weights' names.
         first, second = ResidualBlock(channels, channels), ResidualBlock(channels, channels)
         self.middle_block = nn.Sequential(first, nn.Identity(), second)
         # Way up: two blocks per level, which also get the maps of the way down, then a doubling.

@@ -24,13 +24,14 @@ STATISTICS = ("distances", "unit_steps", "losses", "position_gradients")  # fiel
 class State:
     """Parameters, Adam's moments and statistics after `step` steps.
 
-    parameters: means [G, 3], quats [G, 4], log_scales [G, 3], logits (of opacity) [G], sh_0 [G, 1, 3], sh_rest [G, K -
-    1, 3], and poses [N, 6]: rotation vector (rad) and shift (scene depths) of each target's camera in its own axes.
+    parameters: means [G, 3], quats [G, 4], log_scales [G, 3], logits (of opacity) [G], sh_0 [G, 1, 3],
+    sh_rest [G, K - 1, 3], and poses [N, 6]: rotation vector (rad) and shift (scene depths) of each target's camera in
+    its own axes.
     first, second: Adam's moments of each parameter.
     distances: [G], from each Gaussian to the nearest camera, scene units.
     unit_steps: [G, 3, 3], columns; Adam moves positions in these units (position_steps.py).
     losses: [N], of each target when it was last rendered, NaN before.
-    position_gradients: [G], size of the gradient by position times distance, summed since the last split.
+    position_gradients: [G], norm of the loss's gradient by position, times distance, summed since the last split.
     """
 
     step: int
@@ -96,7 +97,7 @@ def load_checkpoint(path: Path, identity: str, device: torch.device) -> State | 
             if facts.get("identity") != identity:
                 return None
             step = int(facts["step"])
-            # The file is not a mapping, whatever SIM118 says.
+            # SIM118 takes the file for a mapping, which it is not.
             tensors = {name: file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118
         statistics = [tensors[name] for name in STATISTICS]
     except (SafetensorError, OSError, KeyError, ValueError) as error:

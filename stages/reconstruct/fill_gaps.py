@@ -21,7 +21,10 @@ OPACITY = 0.5  # of a new Gaussian, which is half transparent because its depth 
 
 @torch.no_grad()
 def fill(gaussians: Gaussians, targets: Targets, budget: int) -> Gaussians:
-    """Add a Gaussian for each empty pixel of some targets, at its surroundings' depth. budget: of all Gaussians."""
+    """Add a Gaussian for each empty pixel of some targets, at the depth of its surroundings.
+
+    budget: the largest number of Gaussians afterwards.
+    """
     near = NEAR * float(distance_to_cameras(gaussians.means, targets.cameras).median())
     views = torch.linspace(0, targets.counted - 1, min(VIEWS, targets.counted)).round().long().unique().tolist()
     for view in views:

@@ -32,7 +32,7 @@ def depth_pictures(gaussians: Gaussians, cameras: Cameras) -> Tensor:
 
 
 def points_of(gaussians: Gaussians) -> tuple[Tensor, Tensor]:
-    """Solid Gaussians as at most POINTS points: positions [P, 3] and colours [P, 3] in [0, 1]."""
+    """Up to POINTS of the solid Gaussians as points: positions [P, 3] and colours [P, 3] in [0, 1]."""
     solid = torch.nonzero(gaussians.opacities >= SOLID)[:, 0]
     chosen = solid[:: max(1, -(-len(solid) // POINTS))]
     return gaussians.means[chosen], gaussians.colours[chosen].clamp(0, 1)

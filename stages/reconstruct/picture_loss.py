@@ -35,7 +35,7 @@ def ssim_map(a: Tensor, b: Tensor) -> Tensor:
 
 
 class _Ssim(torch.autograd.Function):
-    """SSIM with a gradient by hand, which blurs three images, where autograd would blur five."""
+    """SSIM with a hand-written gradient that blurs three images. Autograd would blur five."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ class _Ssim(torch.autograd.Function):
         by_covariance = 2 * luminance / below
         by_mean = 2 * (mean_b * contrast / below - mean_a * similarity / (squares + C1))
         by_mean = by_mean - 2 * mean_a * by_variance - mean_b * by_covariance
-        # The blur is symmetric, so the gradient passes it by another blur.
+        # The blur is symmetric, so it is its own backward pass.
         to_mean, to_square, to_product = _blur(torch.stack([by_mean, by_variance, by_covariance]) * gradient)
         return to_mean + 2 * a * to_square + b * to_product, None
 
@@ -66,7 +66,7 @@ def _blur(images: Tensor) -> Tensor:
     offsets = range(-(WINDOW // 2), WINDOW // 2 + 1)
     kernel = images.new_tensor([math.exp(-(offset**2) / (2 * SIGMA**2)) for offset in offsets])
     kernel = kernel / kernel.sum()
-    # Every image is a channel of one batch element. As batch elements of one channel torch is 60 times slower.
+    # Every image is a channel of one batch element. With one batch element per image torch is 60 times slower.
     flat = images.reshape(1, -1, *images.shape[-2:])
     channels = flat.shape[1]
     horizontal, vertical = (kernel.view(1, 1, *size).expand(channels, -1, -1, -1) for size in ((1, -1), (-1, 1)))

@@ -1,9 +1,10 @@
 """The units in which the optimiser moves the positions of Gaussians.
 
-The errors of the prior are mostly errors of depth, about which two photographs taken close together say little. With
-equal steps in all directions depths hardly move, and views other than the photographs gain a third as much. So each
-Gaussian has three unit steps of its own. Two lead across the ray on which it was seen, as long as its distance (3DGS
-takes the radius of the camera path). One leads along the ray, as long as a pixel of parallax.
+The prior is wrong mostly in depth, and two photographs taken close together say little about depth. With equal steps in
+all directions depths hardly move, and views other than the photographs improve only a third as much. So each Gaussian
+has three unit steps of its own. Two lead across the ray on which it was seen and are as long as its distance; 3DGS
+takes the radius of the camera path instead. One leads along the ray and is long enough to shift the Gaussian by a pixel
+in another photograph.
 
 A Gaussian that moves away along its ray also grows with its distance, so that it looks the same in its photograph.
 Otherwise the optimiser would change depths to sharpen that photograph.
@@ -16,8 +17,7 @@ from torch import Tensor
 
 from stages.scene import Cameras, Gaussians
 
-# Largest unit step along the ray, as a share of the distance. A pixel of parallax is longer if the cameras are close
-# together.
+# Largest unit step along the ray, as a share of the distance. Without it, cameras close together make it long.
 LONGEST = 0.1
 
 
@@ -33,9 +33,8 @@ def unit_steps(means: Tensor, rays_from: Tensor, photographs: Cameras) -> Tensor
     """The unit steps of each Gaussian as columns, [G, 3, 3], scene units: two across its ray, then one along it.
 
     means: [G, 3].  rays_from: [G, 3], origins of the rays.
-    Across the ray the length is the distance d. Along it, it is d^2 / (f b), with focal length f and the baseline b to
-    the
-    farthest photograph: a step that shifts the Gaussian by one pixel there.
+    Across the ray the length is the distance d. Along it, the length is d^2 / (f b), with focal length f and the
+    baseline b to the farthest photograph, in which such a step shifts the Gaussian by one pixel.
     """
     ray = means - rays_from
     distance = ray.norm(dim=1, keepdim=True).clamp_min(1e-9)
@@ -52,7 +51,7 @@ def unit_steps(means: Tensor, rays_from: Tensor, photographs: Cameras) -> Tensor
 
 
 def to_unit_steps(steps: Tensor, by_mean: Tensor, by_log_scale: Tensor) -> Tensor:
-    """Gradients by the unit steps, [G, 3], from the gradients by means, [G, 3], and by logarithms of scales, [G, 3]."""
+    """The gradient by unit steps, [G, 3], from the gradients by means, [G, 3], and by logarithms of scales, [G, 3]."""
     gradient = (steps.mT @ by_mean[:, :, None])[..., 0]
     gradient[:, 2] += _growth(steps) * by_log_scale.sum(1)
     return gradient

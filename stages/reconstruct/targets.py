@@ -13,14 +13,12 @@ from stages.errors import InputError
 from stages.geometry import crop_intrinsics
 from stages.scene import Cameras, Clip, Views
 
-# Weight of a pixel of a frame, relative to a pixel of a photograph, where Gaussians cover it. A frame that no student
-# repaired
-# is only a render of the prior: it says nothing new and holds errors in place. With a weight of 0.1, such frames cost
+# Weight of a frame's pixel that Gaussians cover; a photograph's pixel has weight 1. A frame that no student repaired is
+# only a render of the prior, which says nothing new and holds errors in place: with a weight of 0.1 such frames cost
 # two thirds of what the photographs alone gain on other views.
 REPAIRED, RENDERED = 0.5, 0.0
 INVENTED = 0.2  # where no Gaussian covers the pixel, its weight is this share of the above
-# A frame shows the same as a photograph if no entry of c2w or K (over the image size) differs by more. Then it is left
-# out.
+# A frame is left out if, up to this difference, it has the same c2w and the same K over the image size as a photograph.
 SAME_POSE = 1e-4
 WHOLE = 0.01  # a crop of the photographs must begin at most this far from a whole pixel, px
 

@@ -44,7 +44,7 @@ def write_page(path: Path, gaussians: Gaussians, cameras: Cameras) -> None:
 
 
 def _pack(g: Gaussians, unit: float) -> bytes:
-    """The Gaussians as the binary rows that viewer.html describes. unit: the length of 1, scene units."""
+    """The Gaussians as the binary rows that viewer.html describes. unit: the page's unit of length, scene units."""
     layout = np.dtype([("mean", "<f4", 3), ("colour", "u1", 4), ("scales", "<f2", 4), ("quat", "<i2", 4)])
     table = np.zeros(len(g), layout)
     table["mean"] = (g.means / unit).numpy()
