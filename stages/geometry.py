@@ -118,8 +118,8 @@ def quaternions(rotation: Tensor) -> Tensor:
     ]
     candidates = torch.stack(rows, -2)
     best = candidates.diagonal(dim1=-2, dim2=-1).argmax(-1)
-    chosen = torch.take_along_dim(candidates, best[..., None, None], -2)[..., 0, :]
-    return chosen / chosen.norm(dim=-1, keepdim=True)
+    row = torch.take_along_dim(candidates, best[..., None, None], -2)[..., 0, :]
+    return row / row.norm(dim=-1, keepdim=True)
 
 
 def quaternion_product(a: Tensor, b: Tensor) -> Tensor:

@@ -37,9 +37,9 @@ def fill_holes(image: Tensor, alpha: Tensor) -> Tensor:
         return image / alpha[:, None].clamp_min(1e-6)
     coarse = F.avg_pool2d(torch.cat([image, alpha[:, None]], 1), 2, ceil_mode=True, count_include_pad=False)
     # Pull: average the known colours. An average of half known pixels counts as fully known, or thin gaps would grow.
-    known = coarse[:, 3:].clamp_min(1e-6)
-    weight = (2 * known).clamp_max(1.0)
-    background = fill_holes(coarse[:, :3] / known * weight, weight[:, 0])
+    coarse_alpha = coarse[:, 3:].clamp_min(1e-6)
+    weight = (2 * coarse_alpha).clamp_max(1.0)
+    background = fill_holes(coarse[:, :3] / coarse_alpha * weight, weight[:, 0])
     # Push: show the filled coarse image through the transparent pixels.
     return image + (1 - alpha[:, None]) * F.interpolate(
         background, image.shape[-2:], mode="bilinear", align_corners=False

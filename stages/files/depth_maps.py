@@ -18,8 +18,8 @@ LEVELS = 65535  # largest value of a 16-bit pixel
 
 def depth_unit(depth: Tensor) -> float:
     """The unit that spreads these depths over all 16 bits: the largest known depth / 65535, or 1 if none is known."""
-    known = depth[torch.isfinite(depth) & (depth > 0)]
-    return float(known.max()) / LEVELS if known.numel() else 1.0
+    values = depth[torch.isfinite(depth) & (depth > 0)]
+    return float(values.max()) / LEVELS if values.numel() else 1.0
 
 
 def write_depth(path: Path, depth: Tensor, unit: float) -> None:
@@ -30,13 +30,13 @@ def write_depth(path: Path, depth: Tensor, unit: float) -> None:
     """
     if not unit > 0:
         raise InputError(f"cannot write {path}", f"the depth unit is {unit}", "give a unit above 0")
-    known = torch.isfinite(depth) & (depth > 0)
-    levels = torch.where(known, depth.detach().double() / unit, 0.0).round()
+    is_known = torch.isfinite(depth) & (depth > 0)
+    levels = torch.where(is_known, depth.detach().double() / unit, 0.0).round()
     if levels.numel() and float(levels.max()) > LEVELS:
         why = f"depths up to {float(levels.max()) * unit:g} with unit {unit:g}"
         raise InputError(f"cannot write {path}", why, "give a larger unit")
     # A tiny known depth must not become 0, which means unknown.
-    levels = torch.where(known, levels.clamp(min=1), levels)
+    levels = torch.where(is_known, levels.clamp(min=1), levels)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(levels.cpu().numpy().astype(np.uint16)).save(path, format="PNG", compress_level=1)

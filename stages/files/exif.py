@@ -51,8 +51,8 @@ def _from_focal_plane(tags: dict[int, object], size: tuple[int, int]) -> float |
         return None
     shot = [_positive(tags.get(Base.ExifImageWidth)), _positive(tags.get(Base.ExifImageHeight))]
     # The longer sides are compared because some software swaps width and height when it rotates the pixels.
-    resized = max(size) / max(side for side in shot if side) if all(shot) else 1.0
-    return length * resolution / UNIT_MM[int(unit)] * resized
+    factor = max(size) / max(side for side in shot if side) if all(shot) else 1.0
+    return length * resolution / UNIT_MM[int(unit)] * factor
 
 
 def _positive(value: object) -> float | None:

@@ -111,15 +111,15 @@ def fit(image: Tensor, K: Tensor, short_side: int, multiple: int = 16) -> tuple[
     """
     height, width = image.shape[-2:]
     scale = short_side / min(height, width)
-    resized = (round(height * scale), round(width * scale))
-    cropped = (resized[0] // multiple * multiple, resized[1] // multiple * multiple)
-    if min(cropped) < 1:
+    new_size = (round(height * scale), round(width * scale))
+    crop_size = (new_size[0] // multiple * multiple, new_size[1] // multiple * multiple)
+    if min(crop_size) < 1:
         raise InputError("bad size", f"a short side of {short_side} px", f"give at least {multiple} px")
-    if resized[0] * resized[1] > MAX_PIXELS:
-        why = f"the resized image would have {resized[1]} x {resized[0]} pixels"
+    if new_size[0] * new_size[1] > MAX_PIXELS:
+        why = f"the resized image would have {new_size[1]} x {new_size[0]} pixels"
         raise InputError("bad size", why, f"stay below {MAX_PIXELS // 10**6} million pixels")
-    if resized != (height, width):
-        image = F.interpolate(image[None], resized, mode="bicubic", align_corners=False, antialias=True)[0].clamp(0, 1)
-    top, left = (resized[0] - cropped[0]) // 2, (resized[1] - cropped[1]) // 2
-    image = image[:, top : top + cropped[0], left : left + cropped[1]].contiguous()
-    return image, crop_intrinsics(resize_intrinsics(K, (height, width), resized), left, top)
+    if new_size != (height, width):
+        image = F.interpolate(image[None], new_size, mode="bicubic", align_corners=False, antialias=True)[0].clamp(0, 1)
+    top, left = (new_size[0] - crop_size[0]) // 2, (new_size[1] - crop_size[1]) // 2
+    image = image[:, top : top + crop_size[0], left : left + crop_size[1]].contiguous()
+    return image, crop_intrinsics(resize_intrinsics(K, (height, width), new_size), left, top)

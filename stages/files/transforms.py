@@ -81,8 +81,8 @@ def _parse(document: Any) -> tuple[Cameras, list[str]]:
         name = frame.get("file_path")
         if not isinstance(name, str) or not name:
             raise _malformed(f"frame {index} has no file_path")
-        merged = {key: value for key, value in document.items() if key != "frames"} | frame
-        K, size = _camera(merged, f"frame {index}")
+        keys = {key: value for key, value in document.items() if key != "frames"} | frame
+        K, size = _camera(keys, f"frame {index}")
         names.append(name)
         intrinsics.append(K)
         poses.append(_pose(frame.get("transform_matrix"), f"frame {index}"))

@@ -27,9 +27,9 @@ def clip_features(network: I3D, frames: Tensor) -> Tensor:
     h, w = frames.shape[-2:]
     scale = SIDE / min(h, w)
     size = (max(SIDE, round(h * scale)), max(SIDE, round(w * scale)))
-    resized = F.interpolate(frames.float(), size, mode="bilinear", antialias=True)
+    images = F.interpolate(frames.float(), size, mode="bilinear", antialias=True)
     top, left = (size[0] - SIDE) // 2, (size[1] - SIDE) // 2
-    return network.logits(2 * resized[:, :, top : top + SIDE, left : left + SIDE] - 1)
+    return network.logits(2 * images[:, :, top : top + SIDE, left : left + SIDE] - 1)
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:

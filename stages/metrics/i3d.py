@@ -88,8 +88,8 @@ def _max_pool(x: Tensor, window: tuple[int, int, int], stride: tuple[int, int, i
     x = _pad_same(x, window, stride)
     for dim, (k, s) in enumerate(zip(window, stride, strict=True), 2):
         reach = (x.shape[dim] - k) // s * s + 1
-        shifted = (x[(slice(None),) * dim + (slice(offset, offset + reach, s),)] for offset in range(k))
-        x = functools.reduce(torch.maximum, shifted)
+        windows = (x[(slice(None),) * dim + (slice(offset, offset + reach, s),)] for offset in range(k))
+        x = functools.reduce(torch.maximum, windows)
     return x
 
 

@@ -70,17 +70,17 @@ def convert(archive: Path, folder: Path, networks: Mapping[str, Network] = NETWO
     Convolution kernels are reordered from channels-last to torch's order.
     Raises WeightsError if the file is not one of the archives, or has another hash.
     """
-    wanted = {name: network for name, network in networks.items() if network.archive.name == archive.name}
-    if not wanted:
-        known = ", ".join(sorted({network.archive.name for network in networks.values()}))
-        raise WeightsError(f"cannot use {archive}", "no metric takes its weights from it", f"give {known}")
-    actual, expected = sha256_file(archive), next(iter(wanted.values())).archive.sha256
+    contents = {name: network for name, network in networks.items() if network.archive.name == archive.name}
+    if not contents:
+        choices = ", ".join(sorted({network.archive.name for network in networks.values()}))
+        raise WeightsError(f"cannot use {archive}", "no metric takes its weights from it", f"give {choices}")
+    actual, expected = sha256_file(archive), next(iter(contents.values())).archive.sha256
     if actual != expected:
         why = f"sha256 is {actual[:16]}..., expected {expected[:16]}..."
         raise WeightsError(f"damaged archive {archive}", why, "download it again")
     paths = []
     with tarfile.open(archive) as tar:
-        for name, network in wanted.items():
+        for name, network in contents.items():
             member = tar.extractfile(network.member)
             assert member is not None, "an archive with this hash has the member"
             tensors = {key: _to_torch(key, array) for key, array in _flatten(read_arrays(member.read()))}

@@ -28,7 +28,7 @@ def visible_as_claimed(gaussians: Gaussians, depth: Tensor, views: Views) -> Ten
     Photographs may differ in exposure. The median colour difference where both see one surface is subtracted first.
     """
     h, w = views.cameras.size
-    kept = []
+    visible = []
     for view in (0, 1):
         other, own = 1 - view, gaussians.of_photograph(view)
         # Where the Gaussians of this view are in the other photograph, and the surface depth there.
@@ -49,5 +49,5 @@ def visible_as_claimed(gaussians: Gaussians, depth: Tensor, views: Views) -> Ten
         for dy in (-1, 0, 1):
             for dx in (-1, 0, 1):
                 difference = difference.minimum((photograph[:, row + dy, column + dx].T - colour).abs().mean(1))
-        kept.append(~(inside & (z < IN_FRONT * surface) & (difference > OTHER_COLOUR)))
-    return torch.cat(kept)
+        visible.append(~(inside & (z < IN_FRONT * surface) & (difference > OTHER_COLOUR)))
+    return torch.cat(visible)

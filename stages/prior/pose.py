@@ -128,12 +128,12 @@ def _intrinsics(
     if K is not None:
         return K.double().expand(2, 3, 3), (False, False), "given"
     # One known focal length, relative to the image's size, is also the first guess of the other.
-    known = [focal / max(size) for focal, size in zip(focals, sizes, strict=True) if focal is not None]
+    ratios = [focal / max(size) for focal, size in zip(focals, sizes, strict=True) if focal is not None]
     first_K = []
     for focal, (h, w) in zip(focals, sizes, strict=True):
-        f = focal if focal is not None else (known[0] if known else FOCAL_MEAN) * max(h, w)
+        f = focal if focal is not None else (ratios[0] if ratios else FOCAL_MEAN) * max(h, w)
         first_K.append(torch.tensor([[f, 0, w / 2], [0, f, h / 2], [0, 0, 1]], dtype=torch.float64))
-    return torch.stack(first_K), (focals[0] is None, focals[1] is None), "exif" if known else "matches"
+    return torch.stack(first_K), (focals[0] is None, focals[1] is None), "exif" if ratios else "matches"
 
 
 def _solve(a: Tensor, b: Tensor, K: Tensor, free: tuple[bool, bool], matches: int) -> tuple[RelativePose, Tensor]:

@@ -72,28 +72,28 @@ def _read_cameras(paths: tuple[Path, Path], photos: tuple[Tensor, Tensor], camer
     """c2w [2, 4, 4] and K [2, 3, 3] (px of the photographs) from a transforms.json."""
     # The frame of each photograph, by name.
     cameras, names = read_transforms(cameras_file)
-    picked = [_frame_of(path, names, cameras_file.parent) for path in paths]
-    if None in picked:
+    frames = [_frame_of(path, names, cameras_file.parent) for path in paths]
+    if None in frames:
         if len(cameras) != 2:
             raise InputError(
                 f"{cameras_file} does not name the photographs",
-                f"it has {len(cameras)} frames and none is called {paths[picked.index(None)].name}",
+                f"it has {len(cameras)} frames and none is called {paths[frames.index(None)].name}",
                 "name the photographs in file_path, or give a file with exactly two frames",
             )
         # A photograph without a frame of its name gets the other frame. If both are without, they take turns.
-        known = next((k for k in picked if k is not None), None)
-        picked = [0, 1] if known is None else [1 - known if k is None else k for k in picked]
-    chosen = cameras[[k for k in picked if k is not None]]
+        frame = next((k for k in frames if k is not None), None)
+        frames = [0, 1] if frame is None else [1 - frame if k is None else k for k in frames]
+    pair = cameras[[k for k in frames if k is not None]]
     # Intrinsics in pixels of the photographs, whose size may differ from that of the cameras.
     K = []
-    for photo, intrinsics in zip(photos, chosen.K, strict=True):
+    for photo, intrinsics in zip(photos, pair.K, strict=True):
         size = (photo.shape[-2], photo.shape[-1])
-        if not math.isclose(size[0] / size[1], chosen.size[0] / chosen.size[1], rel_tol=0.02):
-            why = f"cameras are for {chosen.size[1]} x {chosen.size[0]} px, a photograph has {size[1]} x {size[0]}"
+        if not math.isclose(size[0] / size[1], pair.size[0] / pair.size[1], rel_tol=0.02):
+            why = f"cameras are for {pair.size[1]} x {pair.size[0]} px, a photograph has {size[1]} x {size[0]}"
             what, hint = f"{cameras_file} does not fit the photographs", "give cameras of the same aspect ratio"
             raise InputError(what, why, hint)
-        K.append(resize_intrinsics(intrinsics, chosen.size, size))
-    return chosen.c2w, torch.stack(K)
+        K.append(resize_intrinsics(intrinsics, pair.size, size))
+    return pair.c2w, torch.stack(K)
 
 
 def _frame_of(photo: Path, names: list[str], folder: Path) -> int | None:

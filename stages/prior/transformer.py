@@ -120,13 +120,13 @@ class MultiViewTransformer(nn.Module):
         mask = shift_mask((h, w), self.splits, x)
         shift = h // self.splits // 2, w // self.splits // 2
         for index, block in enumerate(self.layers):
-            shifted = index % 2 == 1
-            if shifted:
+            is_shifted = index % 2 == 1
+            if is_shifted:
                 x = torch.roll(x, (-shift[0], -shift[1]), (2, 3))
             # Attention between views reads the other views' features as they were before this block.
             others = [to_windows(torch.roll(x, -step, 1).flatten(0, 1), self.splits) for step in range(1, v)]
-            y = block(to_windows(x.flatten(0, 1), self.splits), torch.cat(others, 2), mask if shifted else None)
+            y = block(to_windows(x.flatten(0, 1), self.splits), torch.cat(others, 2), mask if is_shifted else None)
             x = from_windows(y, self.splits, (h, w)).view(b, v, h, w, c)
-            if shifted:
+            if is_shifted:
                 x = torch.roll(x, shift, (2, 3))
         return x.permute(0, 1, 4, 2, 3)

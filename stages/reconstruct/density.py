@@ -22,31 +22,31 @@ def adapt_density(state: State, budget: int) -> None:
     """
     state.select(state.parameters["logits"].sigmoid() >= PRUNE_BELOW)
     count = len(state.distances)
-    wanted = min(budget - count, int(SPLIT_SHARE * count))
-    if wanted > 0:
-        _split(state, torch.argsort(state.position_gradients, descending=True, stable=True)[:wanted])
+    splits = min(budget - count, int(SPLIT_SHARE * count))
+    if splits > 0:
+        _split(state, torch.argsort(state.position_gradients, descending=True, stable=True)[:splits])
     state.position_gradients = torch.zeros_like(state.distances)
 
 
-def _split(state: State, chosen: torch.Tensor) -> None:
+def _split(state: State, which: torch.Tensor) -> None:
     """Replace chosen Gaussians by two smaller ones each, half a standard deviation away along the longest axis.
 
     3DGS draws the two positions at random. These are fixed, so that a resumed run reaches the same result.
     """
     p = state.parameters
-    length, axis = p["log_scales"][chosen].max(1)
-    direction = rotations(p["quats"][chosen])[torch.arange(len(chosen), device=chosen.device), :, axis]
+    length, axis = p["log_scales"][which].max(1)
+    direction = rotations(p["quats"][which])[torch.arange(len(which), device=which.device), :, axis]
     shift = 0.5 * length.exp()[:, None] * direction
     # The first part takes the place of the Gaussian.
-    p["log_scales"][chosen] -= math.log(SHRINK)
-    parts = {name: p[name][chosen] for name in GROUPS}
-    p["means"][chosen] -= shift
+    p["log_scales"][which] -= math.log(SHRINK)
+    parts = {name: p[name][which] for name in GROUPS}
+    p["means"][which] -= shift
     parts["means"] = parts["means"] + shift
     # The second part is appended. Adam's moments of both start at zero.
     for name in GROUPS:
         p[name] = torch.cat([p[name], parts[name]])
         for moments in (state.first, state.second):
-            moments[name][chosen] = 0
+            moments[name][which] = 0
             moments[name] = torch.cat([moments[name], torch.zeros_like(parts[name])])
-    state.distances = torch.cat([state.distances, state.distances[chosen]])
-    state.unit_steps = torch.cat([state.unit_steps, state.unit_steps[chosen]])
+    state.distances = torch.cat([state.distances, state.distances[which]])
+    state.unit_steps = torch.cat([state.unit_steps, state.unit_steps[which]])

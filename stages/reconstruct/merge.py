@@ -41,8 +41,8 @@ def thin(gaussians: Gaussians, cameras: Cameras, budget: int) -> tuple[Gaussians
     while True:
         cell, count = _cells(g.means, pixel, size)
         if count <= budget:
-            merged, first = _merge(g, cell, count)
-            return merged, index[first]
+            smaller, first = _merge(g, cell, count)
+            return smaller, index[first]
         size *= GROWTH
 
 
@@ -87,8 +87,8 @@ def _merge(g: Gaussians, cell: Tensor, count: int) -> tuple[Gaussians, Tensor]:
     means, sh = mean(g.means), mean(g.sh)
     rotation = rotations(g.quats.double())
     offset = g.means.double() - means[cell]
-    own = rotation @ torch.diag_embed(g.scales.double() ** 2) @ rotation.mT
-    covariance = mean(own + offset[:, :, None] * offset[:, None, :])
+    spread = rotation @ torch.diag_embed(g.scales.double() ** 2) @ rotation.mT
+    covariance = mean(spread + offset[:, :, None] * offset[:, None, :])
     # Scales and rotation of that covariance. Eigenvectors may form a reflection, which the determinant undoes.
     variances, axes = torch.linalg.eigh(covariance)
     axes = axes * torch.linalg.det(axes)[:, None, None]
@@ -99,7 +99,7 @@ def _merge(g: Gaussians, cell: Tensor, count: int) -> tuple[Gaussians, Tensor]:
     first = torch.full((count,), len(g), device=cell.device).scatter_reduce(0, cell, order, "amin")
     single = torch.bincount(cell, minlength=count) == 1
     g = g[first[single]]
-    merged = (means, scales, quats, opacities, sh)
-    for values, unchanged in zip(merged, (g.means, g.scales, g.quats, g.opacities, g.sh), strict=True):
-        values[single] = unchanged.to(values)
-    return Gaussians(*(x.to(g.means) for x in merged)), first
+    tensors = (means, scales, quats, opacities, sh)
+    for values, value in zip(tensors, (g.means, g.scales, g.quats, g.opacities, g.sh), strict=True):
+        values[single] = value.to(values)
+    return Gaussians(*(x.to(g.means) for x in tensors)), first

@@ -108,35 +108,35 @@ def reconstruct(
 def start(gaussians: Gaussians, targets: Targets, budget: int) -> State:
     """The first state. Gaussians are merged to at most 80 % of the budget, to leave room for holes and splits."""
     photographs = targets.cameras[: targets.photographs]
-    merged, index = thin(gaussians, targets.cameras, int(0.8 * budget))
-    scene = fill(merged, targets, budget)
+    first_scene, index = thin(gaussians, targets.cameras, int(0.8 * budget))
+    scene = fill(first_scene, targets, budget)
     # The camera that saw each Gaussian: known for the prior's, the nearest one for those in holes.
-    rays_from = torch.cat([origins(gaussians, photographs)[index], origins(scene[len(merged) :], photographs)])
+    rays_from = torch.cat([origins(gaussians, photographs)[index], origins(scene[len(first_scene) :], photographs)])
     steps = unit_steps(scene.means, rays_from, photographs)
     return new_state(scene, distance_to_cameras(scene.means, targets.cameras), steps, len(targets))
 
 
 def take_step(state: State, targets: Targets, settings: Settings) -> tuple[float, float]:
     """Change the state by one step. Returns the loss and the PSNR (dB) of the rendered targets."""
-    chosen = choose(state.step, targets, settings)
+    indices = choose(state.step, targets, settings)
     names = [name for name in RATES if (name != "poses" or settings.refine_poses) and state.parameters[name].numel()]
     leaves = {name: state.parameters[name].detach().requires_grad_() for name in names}
     current = State(state.step, state.parameters | leaves)
     # Render the targets. The cameras of photographs stay.
-    cameras = targets.cameras[chosen]
+    cameras = targets.cameras[indices]
     if settings.refine_poses:
-        is_frame = torch.tensor(chosen, device=targets.images.device) >= targets.photographs
-        free = leaves["poses"][chosen] * is_frame[:, None]
+        is_frame = torch.tensor(indices, device=targets.images.device) >= targets.photographs
+        free = leaves["poses"][indices] * is_frame[:, None]
         cameras = move_cameras(cameras, free, scene_depth(state))
     pictures = draw(current.gaussians(), cameras, near=NEAR * scene_depth(state)).image
-    truth = targets.images[chosen]
-    losses = picture_loss(pictures, truth, targets.weight[chosen])
-    trust = _trust(losses.detach(), state.losses, chosen, targets.photographs, settings.tolerance)
+    truth = targets.images[indices]
+    losses = picture_loss(pictures, truth, targets.weight[indices])
+    trust = _trust(losses.detach(), state.losses, indices, targets.photographs, settings.tolerance)
     loss = (losses * trust).mean()
     # Step, and add or remove Gaussians if it is time.
     gradients = torch.autograd.grad(loss, list(leaves.values()))
     with torch.no_grad():
-        state.losses[chosen] = losses.detach()
+        state.losses[indices] = losses.detach()
         _adam(state, dict(zip(names, gradients, strict=True)), settings.steps)
         state.position_gradients += gradients[names.index("means")].norm(dim=1) * state.distances
         state.step += 1
@@ -155,15 +155,15 @@ def choose(step: int, targets: Targets, settings: Settings) -> list[int]:
     photographs, frames = targets.photographs, targets.counted - targets.photographs
     frames_per_step = min(settings.views - 1, frames)
     photographs_per_step = min(settings.views - frames_per_step, photographs)
-    chosen = [(step * photographs_per_step + k) % photographs for k in range(photographs_per_step)]
+    indices = [(step * photographs_per_step + k) % photographs for k in range(photographs_per_step)]
     for k in range(frames_per_step):
         epoch, index = divmod(step * frames_per_step + k, frames)
         order = torch.randperm(frames, generator=torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch))
-        chosen.append(photographs + int(order[index]))
-    return list(dict.fromkeys(chosen))
+        indices.append(photographs + int(order[index]))
+    return list(dict.fromkeys(indices))
 
 
-def _trust(losses: Tensor, before: Tensor, chosen: list[int], photographs: int, tolerance: float) -> Tensor:
+def _trust(losses: Tensor, before: Tensor, indices: list[int], photographs: int, tolerance: float) -> Tensor:
     """The weight [n] of each target of a step: 1, but less for a generated frame that disagrees with the others.
 
     losses: [n], of this step.  before: [N], the last loss of every target, NaN if there is none.
@@ -175,7 +175,7 @@ def _trust(losses: Tensor, before: Tensor, chosen: list[int], photographs: int, 
     of_frames = of_frames[~of_frames.isnan()]
     if len(of_frames):
         bound = tolerance * of_frames.median()
-        generated = torch.tensor(chosen, device=losses.device) >= photographs
+        generated = torch.tensor(indices, device=losses.device) >= photographs
         weight = torch.where(generated, (bound / losses.clamp_min(1e-12)).clamp_max(1.0) ** 2, weight)
     return weight
 

@@ -25,14 +25,14 @@ def depth_pictures(gaussians: Gaussians, cameras: Cameras) -> Tensor:
     """Inverse depth as grey images, [N, 3, h, w], on one scale: the nearest 1 % is white, empty pixels are black."""
     drawing = draw(gaussians, cameras, near=NEAR * float(distance_to_cameras(gaussians.means, cameras).median()))
     inverse = torch.where(drawing.alpha > 0.5, 1 / drawing.depth.clamp_min(1e-6), 0.0)
-    known = inverse[inverse > 0]
-    if len(known):
-        inverse = inverse / torch.sort(known).values[int(0.99 * (len(known) - 1))]
+    values = inverse[inverse > 0]
+    if len(values):
+        inverse = inverse / torch.sort(values).values[int(0.99 * (len(values) - 1))]
     return inverse.clamp(0, 1)[:, None].expand(-1, 3, -1, -1)
 
 
 def points_of(gaussians: Gaussians) -> tuple[Tensor, Tensor]:
     """Up to POINTS of the solid Gaussians as points: positions [P, 3] and colours [P, 3] in [0, 1]."""
     solid = torch.nonzero(gaussians.opacities >= SOLID)[:, 0]
-    chosen = solid[:: max(1, -(-len(solid) // POINTS))]
-    return gaussians.means[chosen], gaussians.colours[chosen].clamp(0, 1)
+    points = solid[:: max(1, -(-len(solid) // POINTS))]
+    return gaussians.means[points], gaussians.colours[points].clamp(0, 1)

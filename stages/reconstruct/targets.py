@@ -64,14 +64,14 @@ def gather(views: Views, clip: Clip | None, repaired: bool = False) -> Targets:
         return Targets(views.images, views.cameras, ones, len(views.cameras))
     # The frames that no photograph replaces.
     photo, frame = (_entries(cameras) for cameras in (views.cameras, clip.cameras))
-    new = ((frame[:, None] - photo[None]).abs().amax(-1) > SAME_POSE).all(1)
-    kept = torch.nonzero(new)[:, 0].tolist()
+    is_new = ((frame[:, None] - photo[None]).abs().amax(-1) > SAME_POSE).all(1)
+    new_frames = torch.nonzero(is_new)[:, 0].tolist()
     # Their weights, and one list of cameras.
-    coverage = torch.ones(len(kept), *clip.cameras.size) if clip.coverage is None else clip.coverage[kept]
+    coverage = torch.ones(len(new_frames), *clip.cameras.size) if clip.coverage is None else clip.coverage[new_frames]
     weight = (REPAIRED if repaired else RENDERED) * (INVENTED + (1 - INVENTED) * coverage) * inside
-    photographs, frames = views.cameras.to(torch.float64), clip.cameras[kept].to(torch.float64)
+    photographs, frames = views.cameras.to(torch.float64), clip.cameras[new_frames].to(torch.float64)
     cameras = Cameras(torch.cat([photographs.c2w, frames.c2w]), torch.cat([photographs.K, frames.K]), photographs.size)
-    images = torch.cat([views.images, clip.frames[kept]])
+    images = torch.cat([views.images, clip.frames[new_frames]])
     return Targets(images, cameras, torch.cat([ones, weight]), len(photographs))
 
 
