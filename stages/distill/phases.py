@@ -63,7 +63,7 @@ class RunContext:
     workers: Workers
 
     def identity(self, phase: Phase) -> dict[str, Any]:
-        """The settings that decide the weights of a phase. Those of earlier phases are in it as a hash."""
+        """The settings that decide the weights of a phase. They contain those of earlier phases as a hash."""
         config, before = self.config, BEFORE[phase]
         plain = config.to_dict()
         parent = self.started if before is None else _hash(self.identity(before))
@@ -84,7 +84,7 @@ class RunContext:
 class Clips:
     """The clips of a phase: those it trains on, and those held out to measure it.
 
-    Held out is the last tenth of the shards, if there are two or more.
+    The last tenth of the shards is held out, if there are two or more.
     names: the shards that the phase's first checkpoint recorded (see `shard_name`), or None before that. So new shards
     do not change a run that has begun. Raises InputError when there is no shard, or when a recorded one is missing.
     """

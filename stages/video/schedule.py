@@ -19,7 +19,7 @@ CLEAN = -1  # stands for the timestep of a sample without noise, where a traject
 def alphas_cumprod(beta_start: float = 0.00085, beta_end: float = 0.012) -> Tensor:
     """abar_t, the signal's share of the variance, for t = 0 ... 999: [1000], float64.
 
-    The betas are squares of a linear ramp ("scaled linear"); both ends are CogVideoX's. sqrt(abar) is then shifted and
+    The betas are squares of a linear ramp ("scaled linear") between CogVideoX's values. sqrt(abar) is then shifted and
     scaled so that its last value becomes 0 and its first stays (Lin et al. 2024, algorithm 1).
     """
     betas = torch.linspace(beta_start**0.5, beta_end**0.5, STEPS, dtype=torch.float64) ** 2

@@ -1,9 +1,9 @@
 """The codec of `small`: a fixed orthonormal transform of blocks of 4 frames x 4 x 4 pixels.
 
 Nothing is lost and nothing is learned. A block holds 3 colours x 4 x 4 x 4 values. The latent has as many channels, at
-a quarter of the width and height. Along time, rows and columns the transform is the two-level Haar wavelet packet:
-products of +1 and -1, lowest frequency first. Across colours it is grey and two colour differences. Each band is
-divided by its standard deviation over procedural clips, so that unit noise hides all bands equally.
+a quarter of the width and height. Along time, rows and columns the transform is the two-level Haar wavelet packet: four
+rows of +1 and -1, lowest frequency first. Across colours it is grey and two colour differences. Each band is divided by
+its standard deviation over procedural clips, so that unit noise hides all bands equally.
 
 As in CogVideoX the first frame stands alone. Four copies of it fill a block, and only the lowest temporal band of that
 block is not zero.

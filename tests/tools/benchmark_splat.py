@@ -17,7 +17,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-# before torch: spinning threads ruin timings on a machine that is not idle
+# To be set before torch is imported: spinning threads spoil timings on a machine that is not idle.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
@@ -29,7 +29,7 @@ Scene = dict[str, Tensor]
 
 
 def room(size: int = 256, seed: int = 0) -> Scene:
-    """One Gaussian for each pixel of two views into a box of 6 x 2.6 x 5 units, their depth noisy by 0.4 %."""
+    """One Gaussian for each pixel of two views into a box of 6 x 2.6 x 5 units, with 0.4 % of noise on its depth."""
     g = torch.Generator().manual_seed(seed)
     focal = 0.5 * size / torch.tensor(30.0).deg2rad().tan()
     low, high = torch.tensor([-3.0, -1.3, -1.0]), torch.tensor([3.0, 1.3, 4.0])
@@ -65,7 +65,7 @@ def camera(width: int, height: int) -> dict[str, Any]:
 
 
 def on(module: ModuleType) -> Callable[..., Any]:
-    """`rasterization` on one implementation."""
+    """The function `rasterization` of one implementation."""
 
     def render(**arguments: Any) -> Any:
         dispatch._implementation = lambda dtype: module  # type: ignore[assignment]
@@ -111,7 +111,7 @@ def main() -> None:
             best = dict.fromkeys(candidates, (float("inf"), float("inf")))
             for turn in range(options.rounds):
                 for name, render in candidates.items():
-                    # The fast candidates need repetitions for a steady minimum; the fallback is slow enough to be
+                    # Fast candidates need repetitions for a steady minimum. The fallback is slow enough to be
                     # steady in two rounds.
                     repeat = 5 if name != "torch" else int(turn < 2)
                     for _ in range(repeat):
