@@ -81,31 +81,33 @@ def composite(
     images = []
     for mean, factor, opacity, colour, depth, radius in zip(means2d, factors, opacities, colours, depths, radii, strict=True):
         tiles = _bin(mean, factor, opacity, depth, radius, size)
-        images.append(_composite(torch.cat([mean, factor, opacity[:, None], colour], -1)[tiles.ids], tiles, size))
+        images.append(_composite(torch.cat([mean, factor, opacity[:, None], colour], -1), tiles, size))
     image, alpha = torch.stack(images).split([4, 1], -1)
     return image, alpha
 
 
 def _composite(gaussians: Tensor, tiles: _Tiles, size: tuple[int, int]) -> Tensor:
-    """One camera: [h, w, 5], colour, depth and alpha.  gaussians: [I, 10], mean, factor, opacity and colour of those in tiles.ids."""
+    """One camera: [h, w, 5], colour, depth and alpha.  gaussians: [N, 10], mean, factor, opacity and colour."""
     count, area = tiles.across * tiles.down, TILE * TILE
-    # Nothing of value, but an empty picture then has gradients too.
-    sums = gaussians.new_zeros(count, 5, area) + 0 * gaussians.sum()
-    gaussians = F.pad(gaussians, (0, 0, 0, 1))  # the last one is transparent and stands where a tile has no more
+    # The sum adds nothing, but gives an empty picture gradients too. Mean and factor of a culled Gaussian are 0, not NaN.
+    sums = gaussians.new_zeros(count, 5, area) + 0 * gaussians[:, :5].sum()
+    # One more Gaussian is transparent and stands where a tile has no more.
+    ids, gaussians = F.pad(tiles.ids, (0, 1), value=len(gaussians)), F.pad(gaussians, (0, 0, 0, 1))
     order = torch.argsort(tiles.length, descending=True)
     order = order[: int((tiles.length > 0).sum())]
     for first in range(0, len(order), GROUP):
-        group = order[first : first + GROUP]
-        corner = torch.stack([group % tiles.across, group // tiles.across], -1) * TILE
+        group, start = order[first : first + GROUP], 0
         transmittance = gaussians.new_ones(len(group), area)
-        for start in range(0, int(tiles.length[group[0]]), STEP):
+        while len(group):
+            corner = torch.stack([group % tiles.across, group // tiles.across], -1) * TILE
             position = start + torch.arange(STEP)
-            index = torch.where(position < tiles.length[group, None], tiles.begin[group, None] + position, len(tiles.ids))
-            arguments = (gaussians[index], corner, transmittance)
+            place = torch.where(position < tiles.length[group, None], tiles.begin[group, None] + position, -1)
+            arguments = (gaussians[ids[place]], corner, transmittance)
             added, transmittance = checkpoint(_step, *arguments, use_reentrant=False, preserve_rng_state=False)
-            sums = sums.index_add(0, group, added)
-            if not (transmittance > TRANSMITTANCE_MIN).any():
-                break
+            sums.index_add_(0, group, added)
+            start += STEP
+            goes_on = (transmittance > TRANSMITTANCE_MIN).any(-1) & (tiles.length[group] > start)
+            group, transmittance = group[goes_on], transmittance[goes_on]
     image = sums.reshape(tiles.down, tiles.across, 5, TILE, TILE).permute(0, 3, 1, 4, 2)
     return image.reshape(tiles.down * TILE, tiles.across * TILE, 5)[: size[1], : size[0]]
 
