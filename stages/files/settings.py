@@ -1,4 +1,4 @@
-"""Frozen dataclasses from the plain values of a settings file, checked key by key."""
+"""Turns the plain values of a settings file into a dataclass, and names a key that does not fit."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from typing import Any, TypeVar, get_type_hints
 from stages.errors import InputError
 
 S = TypeVar("S")
-NO_OTHER_KEYS = {"extra": "forbid"}  # value of __pydantic_config__ in a dataclass of settings, so that a wrong key is an error
+# A dataclass of settings has this as its __pydantic_config__, so that a key that it does not know is an error.
+NO_OTHER_KEYS = {"extra": "forbid"}
 
 
 def parse(kind: type[S], values: Any, where: str) -> S:
-    """A dataclass, possibly nested, from a mapping. where: for error messages.
+    """A dataclass of type `kind`, which may hold others, from a mapping.
 
-    Numbers and texts are not converted into each other. Raises InputError that names the key that is not understood
-    and what is known.
+    where: the file or setting that error messages name.  Text is not converted to numbers, nor numbers to text.
+    Raises InputError, which names the first key that is unknown or whose value does not fit.
     """
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        # JSON, as only its lists may become tuples when nothing else is converted.
+        # The values go through JSON because pydantic's strict mode turns lists into tuples only there.
         return TypeAdapter(kind).validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-    except (ValueError, RecursionError, TypeError) as error:  # a mapping that holds itself, or with keys that are no texts
+    except (ValueError, RecursionError, TypeError) as error:  # a mapping holds itself, or has a key that is not text
         raise InputError(f"bad value in {where}", str(error), "correct the file") from error
     place = ": ".join([where, *map(str, first["loc"])])
     if first["type"] == "unexpected_keyword_argument":

@@ -34,7 +34,7 @@ REINSTALL = "unset IMAGEIO_FFMPEG_EXE, then pip install --force-reinstall imagei
 
 
 def write_mp4(path: Path, frames: Tensor, fps: float, fragmented: bool = False) -> None:
-    """Encode frames [T, 3, h, w] in [0, 1] as H.264 yuv420p into a file whose index is in front or spread over fragments.
+    """Encode frames [T, 3, h, w] in [0, 1] as H.264 yuv420p. fragmented: spread the index of the file over fragments.
 
     The frames keep their size. Parent folders are created. Raises InputError on no frames, odd sides (yuv420p has
     colours at half the size) or fps <= 0; RunError on NaN, a full disk, or an ffmpeg that is missing or lacks H.264.

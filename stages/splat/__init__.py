@@ -1,8 +1,8 @@
-"""The differentiable Gaussian renderer.
+"""The differentiable renderer of Gaussians.
 
-draw        Gaussians and Cameras of stages/scene.py in, images out
-near_plane  what is too near to a camera to be drawn
-backend     which implementation a device gets
+draw        renders Gaussians from cameras (stages/scene.py) into images, alpha and depth
+near_plane  the distance from a camera within which Gaussians are not rendered
+backend     the name of the implementation that a device uses
 """
 
 from stages.splat.dispatch import backend

@@ -1,6 +1,6 @@
 """Finds the compiled kernel, or compiles it.
 
-Only the standard library is imported here: the packaging hook loads this file by its path, before torch is installed.
+Only the standard library is imported here, because setup.py loads this file by its path before torch is installed.
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("kernel.cpp")  # includes the headers beside it
-DEFAULT_CACHE = Path("~/.cache/videoscene")
+SOURCE = Path(__file__).with_name("kernel.cpp")  # it includes the headers beside it
+DEFAULT_CACHE = Path("~/.cache/videoscene")  # folder of compiled kernels
 
-# -ffast-math must stay out: gcc before 13 then switches the whole process to flush-to-zero, and the kernel needs NaN.
+# Compiler options. -ffast-math is not among them: with it gcc before 13 makes the whole process flush small numbers to
+# zero, and the kernel could not detect NaN.
 FLAGS = ("-O3", "-std=c++17", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi")
-COMPILERS = ("c++", "g++", "clang++")
-# OpenMP first: the kernel then shares torch's threads. Without it the source starts threads of its own.
+COMPILERS = ("c++", "g++", "clang++")  # tried in this order
+# Compiler options for threads, tried in this order. With OpenMP the kernel shares torch's threads, else it starts its
+# own.
 THREADING = (("-fopenmp",), ("-pthread",))
 
-# The x86-64 levels of the psABI, best first, and the CPU flags each one needs beyond the one below it.
+# The x86-64 levels of the psABI, best first, and the CPU flags that each needs in addition to those of the level below.
 LEVELS = {
     "v4": ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"),
     "v3": ("avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"),
@@ -35,25 +37,25 @@ LEVELS = {
 
 
 class CompileError(RuntimeError):
-    """No C++ compiler was found, or none could compile the kernel."""
+    """There is no C++ compiler, or none can compile the kernel."""
 
 
 def variants() -> tuple[str, ...]:
-    """Instruction-set levels a wheel for this machine should carry: three on x86-64, none elsewhere (compiled at first use there)."""
+    """The levels that a wheel for this machine contains: three on x86-64, elsewhere none."""
     return tuple(LEVELS) if platform.machine().lower() in ("x86_64", "amd64") else ()
 
 
 def compile_variant(output: Path, variant: str) -> None:
-    """Compile the kernel for one level of `variants()` into the shared library `output`. Raises CompileError."""
+    """Compile the kernel for a level of `variants()` into the shared library `output`. Raises CompileError."""
     _compile(output, (f"-march=x86-64-{variant}",))
 
 
 def find_or_compile(cache: Path | None = None, double: bool = False) -> Path:
-    """The shared library for this CPU.
+    """The shared library for this CPU: the packaged one, else a cached one, else one compiled now, in about 10 s.
 
-    cache: folder for compiled kernels, by default ~/.cache/videoscene; a private temporary folder where it cannot be written.
-    double: the float64 kernel, which exists for tests and is never packaged.
-    The order is: packaged beside this file, cached, compiled now (some 10 s). Raises CompileError.
+    cache: folder of compiled kernels, by default ~/.cache/videoscene. If it cannot be written, a temporary folder is
+    used.
+    double: the float64 kernel, which is for tests and never packaged.  Raises CompileError.
     """
     if not double:
         packaged = _packaged(SOURCE.parent, cpu_flags())
@@ -69,9 +71,10 @@ def find_or_compile(cache: Path | None = None, double: bool = False) -> Path:
 
 
 def native_flags() -> tuple[str, ...]:
-    """The option that lets the compiler use every instruction of this CPU; on ARM, not every Clang understands -march=native.
+    """The compiler option that allows every instruction of this CPU.
 
-    On other architectures compilers share no such option, and the kernel is compiled for all CPUs of the architecture.
+    On ARM it is -mcpu=native, because not every Clang knows -march=native there. On other architectures compilers have
+    no common option, and the kernel is compiled for all CPUs of the architecture.
     """
     machine = platform.machine().lower()
     if machine in ("x86_64", "amd64"):
@@ -80,7 +83,7 @@ def native_flags() -> tuple[str, ...]:
 
 
 def cpu_flags() -> frozenset[str]:
-    """Instruction sets the CPU reports (Linux on x86 or ARM; empty elsewhere)."""
+    """Instruction sets that the CPU reports. Empty unless on Linux on x86 or ARM."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith(("flags", "Features")):
@@ -89,7 +92,7 @@ def cpu_flags() -> frozenset[str]:
 
 
 def _packaged(folder: Path, flags: frozenset[str]) -> Path | None:
-    """The best packaged library that the CPU can run."""
+    """The best packaged library that the CPU can run, or None."""
     runnable = None
     needed: set[str] = set()
     for level, more in reversed(LEVELS.items()):
@@ -101,7 +104,7 @@ def _packaged(folder: Path, flags: frozenset[str]) -> Path | None:
 
 
 def _key(flags: tuple[str, ...]) -> str:
-    """Names what the binary depends on: source, flags, compiler and CPU."""
+    """A hash of all that the binary depends on: source, flags, compiler and CPU."""
     digest = hashlib.sha256()
     for source in (SOURCE, *sorted(SOURCE.parent.glob("*.h"))):
         digest.update(source.read_bytes() + b"\0")
@@ -122,7 +125,7 @@ def _compiler_version() -> str:
 
 
 def _compile(output: Path, flags: tuple[str, ...]) -> None:
-    """Compile to a temporary name and rename, so that a reader never sees half a library."""
+    """Compile to a temporary name and rename it, so that no other process loads half a library."""
     errors = "no C++ compiler found (looked for " + ", ".join(COMPILERS) + ")"
     handle, temporary = tempfile.mkstemp(dir=output.parent, prefix=output.stem, suffix=".part")
     os.close(handle)
@@ -143,7 +146,8 @@ def _compile(output: Path, flags: tuple[str, ...]) -> None:
 
 
 def _writable(folder: Path) -> Path:
-    with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: a user without a home, as in a container
+    """The folder if it can be written, else a temporary folder that is removed at exit."""
+    with contextlib.suppress(OSError, RuntimeError):  # RuntimeError is for a user without a home, as in a container
         folder = folder.expanduser()
         folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK):
@@ -155,7 +159,7 @@ def _writable(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock, so that processes started together compile once."""
+    """Hold an exclusive lock, so that processes that start together compile only once."""
     if sys.platform == "win32":
         yield
         return

@@ -1,6 +1,7 @@
-"""The C++ kernel behind three differentiable functions: project, harmonics, composite.
+"""The three differentiable functions of the C++ kernel: project, harmonics, composite.
 
-`fallback.py` has the same three in torch. All take and return dense CPU tensors with C cameras and N Gaussians.
+`fallback.py` has the same three in torch. All take and return dense CPU tensors for C cameras and N Gaussians. "v_x" is
+the gradient of the loss by x.
 """
 
 from __future__ import annotations
@@ -17,27 +18,29 @@ from torch.autograd.function import once_differentiable
 
 from stages.splat import build
 
-# The backward of the compositing works through the image in bands whose buffers stay near this size.
+# The backward pass of the compositing works through the image in bands. The buffers of one band have about this size,
+# bytes.
 SLOT_BYTES = 1 << 30
-# Below this many projected Gaussians a second thread costs more than it brings.
+# The kernel uses one thread for fewer projected Gaussians than this, because a second would cost more than it saves.
 MIN_PARALLEL = 1 << 15
-# What a pixel costs to composite, in projected Gaussians.
+# The cost of compositing one pixel, as a multiple of the cost of projecting one Gaussian.
 PIXEL_WORK = 8
 
+Size = tuple[int, int]  # width and height of an image, px
+
 _POINTER, _INT, _LONG = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
-# `enum Status` of threads.h.
-_OUT_OF_MEMORY = 1
+_OUT_OF_MEMORY = 1  # a status of the kernel, from `enum Status` in threads.h
 
 
 @cache
 def kernel(dtype: torch.dtype) -> ctypes.CDLL:
-    """The kernel for float32 or float64, compiled if need be. Raises build.CompileError, or OSError if it does not load."""
+    """The kernel for float32 or float64, compiled if necessary. Raises build.CompileError and OSError."""
     return load(build.find_or_compile(double=dtype == torch.float64), dtype)
 
 
 def load(path: Path, dtype: torch.dtype) -> ctypes.CDLL:
     """Load a compiled kernel and declare its functions. Raises OSError."""
-    # After `import torch`, so that the kernel binds to the OpenMP runtime torch has loaded.
+    # This happens after `import torch`, so that the kernel uses the OpenMP runtime that torch has loaded.
     library = ctypes.CDLL(str(path))
     real = ctypes.c_double if dtype == torch.float64 else ctypes.c_float
     signatures: dict[str, list[Any]] = {
@@ -57,7 +60,7 @@ def load(path: Path, dtype: torch.dtype) -> ctypes.CDLL:
 
 
 def _check(status: int, function: Any, arguments: tuple[Any, ...]) -> None:
-    """Raise what the status of a kernel's function says. Called by ctypes after each call."""
+    """Raise the error that a kernel function's status stands for. ctypes calls this after every call."""
     if status == _OUT_OF_MEMORY:
         raise MemoryError("the Gaussian renderer ran out of memory")
     if status != 0:
@@ -65,6 +68,7 @@ def _check(status: int, function: Any, arguments: tuple[Any, ...]) -> None:
 
 
 def _pointers(*tensors: Tensor | None) -> list[int | None]:
+    """Addresses of the tensors' data, for ctypes."""
     return [None if tensor is None else tensor.data_ptr() for tensor in tensors]
 
 
@@ -73,6 +77,7 @@ def _dense(*tensors: Tensor) -> tuple[Tensor, ...]:
 
 
 def _threads(work: int) -> int:
+    """Number of threads for `work`, measured in projected Gaussians."""
     return torch.get_num_threads() if work >= MIN_PARALLEL else 1
 
 
@@ -80,7 +85,7 @@ class _Project(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, views: Tensor, Ks: Tensor,
-        size: tuple[int, int], near: float,
+        size: Size, near: float,
     ) -> tuple[Tensor, ...]:  # fmt: skip
         means, quats, scales, opacities, views, Ks = _dense(means, quats, scales, opacities, views, Ks)
         c, n = views.shape[0], means.shape[0]
@@ -96,7 +101,9 @@ class _Project(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, _: Tensor, v_means2d: Tensor, v_depths: Tensor, v_factors: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(
+        ctx: Any, _: Tensor, v_means2d: Tensor, v_depths: Tensor, v_factors: Tensor
+    ) -> tuple[Tensor | None, ...]:
         means, quats, scales, views, Ks, radii = ctx.saved_tensors
         c, n = views.shape[0], means.shape[0]
         v_means2d, v_depths, v_factors = _dense(v_means2d, v_depths, v_factors)
@@ -126,19 +133,22 @@ class _Harmonics(torch.autograd.Function):
         means, centres, coefficients, radii, colours = ctx.saved_tensors
         c, n = centres.shape[0], means.shape[0]
         v_colours = v_colours.contiguous()
-        v_coefficients, v_means, v_centres = torch.empty_like(coefficients), torch.zeros_like(means), torch.empty_like(centres)
+        v_coefficients, v_means = torch.empty_like(coefficients), torch.zeros_like(means)
+        v_centres = torch.empty_like(centres)
         tensors = (means, centres, coefficients, radii, colours, v_colours, v_coefficients, v_means, v_centres)
         kernel(means.dtype).splat_harmonics_backward(c, n, ctx.degree, *_pointers(*tensors), _threads(c * n))
         return v_means, v_centres, v_coefficients, None
 
 
 class _Plan:
-    """Owns a plan of the kernel: the visible Gaussians by depth and by tile."""
+    """Owns a plan of the kernel: the visible Gaussians of every tile, sorted by depth."""
 
-    def __init__(self, means2d: Tensor, factors: Tensor, opacities: Tensor, depths: Tensor, radii: Tensor, size: tuple[int, int]) -> None:
+    def __init__(
+        self, means2d: Tensor, factors: Tensor, opacities: Tensor, depths: Tensor, radii: Tensor, size: Size
+    ) -> None:
         c, n = depths.shape
         self._library, self.handle = kernel(means2d.dtype), ctypes.c_void_p()
-        tensors = _dense(depths, radii, means2d, factors, opacities)  # kept until the call is over
+        tensors = _dense(depths, radii, means2d, factors, opacities)  # must live until the call returns
         self._library.splat_plan(c, n, *_pointers(*tensors), *size, ctypes.byref(self.handle), _threads(c * n))
 
     def __del__(self) -> None:
@@ -148,7 +158,7 @@ class _Plan:
 class _Composite(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, means2d: Tensor, factors: Tensor, opacities: Tensor, colours: Tensor, plan: _Plan, size: tuple[int, int]
+        ctx: Any, means2d: Tensor, factors: Tensor, opacities: Tensor, colours: Tensor, plan: _Plan, size: Size
     ) -> tuple[Tensor, Tensor]:
         factors, opacities, colours = _dense(factors, opacities, colours)
         c, _, channels = colours.shape
@@ -173,32 +183,38 @@ class _Composite(torch.autograd.Function):
 
 
 def project(
-    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, views: Tensor, Ks: Tensor, size: tuple[int, int], near: float
+    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, views: Tensor, Ks: Tensor, size: Size, near: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gaussians as seen by each camera (EWA splatting: Zwicker et al. 2001; gsplat 1.5.3 fully_fused_projection).
+    """Project Gaussians into each camera (EWA splatting, Zwicker et al. 2001; gsplat 1.5.3, `fully_fused_projection`).
 
-    means [N, 3], quats [N, 4], scales [N, 3], opacities [N], views [C, 4, 4] world to camera, Ks [C, 3, 3], size (width, height),
-    near: smallest camera z that is drawn.
-    Returns radii [C, N, 2] int32 (px, 0 where unseen), means2d [C, N, 2] px, depths [C, N], factors [C, N, 3]. A factor (root_x, shear,
-    root_y) gives the inverse 2D covariance as kernel.cpp says: U^T U with U = [[root_x, -root_x shear], [0, root_y]], px^-1.
+    means: [N, 3].  quats: [N, 4].  scales: [N, 3].  opacities: [N].  views: [C, 4, 4], world-to-camera.  Ks: [C, 3, 3],
+    px.
+    size: (width, height), px.  near: smallest camera z that is rendered, scene units.
+    Returns radii [C, N, 2], int32, px, 0 if not visible; means2d [C, N, 2], px; depths [C, N]; factors [C, N, 3]. A
+    factor (root_x, shear, root_y) stands for the inverse 2D covariance U^T U with U = [[root_x, -root_x shear], [0,
+    root_y]], px^-1 (kernel.cpp).
     """
-    result: tuple[Tensor, Tensor, Tensor, Tensor] = _Project.apply(means, quats, scales, opacities, views, Ks, size, near)
-    return result
+    radii, means2d, depths, factors = _Project.apply(means, quats, scales, opacities, views, Ks, size, near)
+    return radii, means2d, depths, factors
 
 
 def harmonics(means: Tensor, centres: Tensor, coefficients: Tensor, radii: Tensor) -> Tensor:
-    """Colours [C, N, 3] = max(0, 1/2 + SH) seen from camera centres [C, 3]; coefficients [N, (degree + 1)^2, 3], degree 0 to 4."""
+    """Colours of Gaussians in each camera, [C, N, 3], which are max(0, 1/2 + SH).
+
+    means: [N, 3].  centres: [C, 3], of the cameras.  coefficients: [N, (degree + 1)^2, 3], degree 0 to 4.  radii: [C,
+    N, 2].
+    """
     result: Tensor = _Harmonics.apply(means, centres, coefficients, radii)
     return result
 
 
 def composite(
-    means2d: Tensor, factors: Tensor, opacities: Tensor, colours: Tensor, depths: Tensor, radii: Tensor, size: tuple[int, int]
+    means2d: Tensor, factors: Tensor, opacities: Tensor, colours: Tensor, depths: Tensor, radii: Tensor, size: Size
 ) -> tuple[Tensor, Tensor]:
-    """Blend the projected Gaussians front to back.
+    """Blend projected Gaussians from front to back.
 
-    opacities [C, N], colours [C, N, 4] (red, green, blue and depth), size (width, height), the rest as `project` returns it.
-    Returns image [C, h, w, 4] and alpha [C, h, w, 1].
+    opacities: [C, N].  colours: [C, N, 4], red, green, blue and depth.  size: (width, height), px.  The others are
+    results of `project`.  Returns image [C, h, w, 4] and alpha [C, h, w, 1].
     """
     plan = _Plan(means2d, factors, opacities, depths, radii, size)
     result: tuple[Tensor, Tensor] = _Composite.apply(means2d, factors, opacities, colours, plan, size)

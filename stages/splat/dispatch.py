@@ -1,4 +1,4 @@
-"""One renderer, three backends: gsplat on CUDA, the C++ kernel on the CPU, torch where the kernel cannot be built."""
+"""One renderer, three backends: gsplat on CUDA, the C++ kernel on the CPU, torch if the kernel cannot be compiled."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor
 
 from stages.splat import build, cpu, fallback
 
-MAX_SIDE = 1 << 16  # px; the kernel keeps pixel numbers in 16 bits
+MAX_SIDE = 1 << 16  # sides of an image must be below this, px, because the kernel stores pixel numbers in 16 bits
 
 
 def backend(device: torch.device | str) -> str:
-    """Which renderer tensors on `device` go to: "gsplat" (CUDA), "c++" or "torch". Compiles the C++ kernel if it is not there yet."""
+    """The renderer for tensors on `device`: "gsplat" (CUDA), "c++" or "torch". Compiles the C++ kernel if necessary."""
     if torch.device(device).type == "cuda":
         return "gsplat"
     return "c++" if _implementation(torch.float32) is cpu else "torch"
@@ -24,13 +24,14 @@ def backend(device: torch.device | str) -> str:
 
 @cache
 def _implementation(dtype: torch.dtype) -> ModuleType:
-    """The module with `project`, `harmonics` and `composite` for CPU tensors; warns once if it is the slow one."""
+    """The module with `project`, `harmonics` and `composite` for CPU tensors. Warns once if it is the slow one."""
     try:
         cpu.kernel(dtype)
     except (build.CompileError, OSError) as error:
         reason = str(error).splitlines()[0]
-        lost = "rendering runs in torch: the same images, about 40 times slower"
-        warnings.warn(f"{lost}; the C++ kernel is missing ({reason}), install a compiler such as g++", RuntimeWarning, stacklevel=3)
+        text = "rendering runs in torch: the same images, about 40 times slower"
+        text += f"; the C++ kernel is missing ({reason}), install a compiler such as g++"
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
         return fallback
     return cpu
 
@@ -47,16 +48,17 @@ def rasterization(
     height: int,
     near_plane: float = 0.01,
 ) -> tuple[Tensor, Tensor]:
-    """Render Gaussians from C cameras: `rasterization` of gsplat 1.5.3 in its mode RGB+ED, with the same image on any device.
+    """Render Gaussians from C cameras, like `rasterization` of gsplat 1.5.3 in its mode RGB+ED, on any device.
 
-    means: [N, 3].  quats: [N, 4] wxyz, any length.  scales: [N, 3].  opacities: [N].  sh: [N, K, 3], harmonics of degree 0 to 4,
-    K = (degree + 1)^2.  viewmats: [C, 4, 4] world to camera, OpenCV axes.  Ks: [C, 3, 3], px.  near_plane: smallest camera z drawn.
+    means: [N, 3].  quats: [N, 4], wxyz, of any length.  scales: [N, 3].  opacities: [N].
+    sh: [N, K, 3], harmonics of degree 0 to 4, K = (degree + 1)^2.  viewmats: [C, 4, 4], world-to-camera, OpenCV axes.
+    Ks: [C, 3, 3], px.  near_plane: smallest camera z that is rendered, scene units.
 
-    Returns image [C, h, w, 4] (red, green, blue weighted by alpha, and the expected camera z, 0 where nothing is drawn) and alpha
-    [C, h, w, 1].
+    Returns image [C, h, w, 4], red, green, blue times alpha and the expected camera z (0 where no Gaussian is), and
+    alpha [C, h, w, 1].
 
-    On the CPU: differentiable in everything but Ks, whatever is culled gets gradient 0, and gradients are bitwise the same for any number
-    of threads. Raises ValueError for tensors that do not fit together, MemoryError.
+    On the CPU it is differentiable in everything but Ks. Culled Gaussians get gradient 0. Gradients have the same bits
+    for any number of threads. Raises ValueError for tensors that do not fit together, and MemoryError.
     """
     if means.is_cuda:
         from gsplat.rendering import rasterization as on_cuda
@@ -69,19 +71,28 @@ def rasterization(
 
     _check(means, quats, scales, opacities, sh, viewmats, Ks, width, height)
     implementation, size = _implementation(means.dtype), (width, height)
-    radii, means2d, depths, factors = implementation.project(means, quats, scales, opacities, viewmats, Ks, size, near_plane)
-    # The inverse rather than -R^T t: as gsplat has it, to the last digit.
+    result = implementation.project(means, quats, scales, opacities, viewmats, Ks, size, near_plane)
+    radii, means2d, depths, factors = result
+    # The inverse instead of -R^T t gives the same bits as gsplat.
     centres = torch.linalg.inv(viewmats)[:, :3, 3]
     colours = torch.cat([implementation.harmonics(means, centres, sh, radii), depths[..., None]], -1)
-    seen = opacities.expand(len(viewmats), -1)
-    image, alpha = implementation.composite(means2d, factors, seen, colours, depths, radii, size)
+    per_camera = opacities.expand(len(viewmats), -1)
+    image, alpha = implementation.composite(means2d, factors, per_camera, colours, depths, radii, size)
     return torch.cat([image[..., :3], image[..., 3:] / alpha.clamp_min(1e-10)], -1), alpha
 
 
 def _check(
-    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, sh: Tensor, viewmats: Tensor, Ks: Tensor, width: int, height: int
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    sh: Tensor,
+    viewmats: Tensor,
+    Ks: Tensor,
+    width: int,
+    height: int,
 ) -> None:
-    """Everything that the kernel reads by address must have the size, type and place that it expects. Raises ValueError."""
+    """Raise ValueError unless tensors have the size, type and device that the kernel expects: it reads by address."""
     c, n, bands = len(viewmats), len(means), sh.shape[1]
     expected = {
         "means": (means, (n, 3)),
@@ -100,8 +111,10 @@ def _check(
     if bands not in (1, 4, 9, 16, 25):
         raise ValueError(f"sh has {bands} harmonics, expected (degree + 1)^2 for a degree of 0 to 4")
     if means.device.type != "cpu" or means.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"the renderer works in float32 or float64 on the CPU and on CUDA, not in {means.dtype} on {means.device}")
+        kinds = f"float32 or float64 on the CPU and on CUDA, not in {means.dtype} on {means.device}"
+        raise ValueError(f"the renderer works in {kinds}")
     if not (0 < width < MAX_SIDE and 0 < height < MAX_SIDE):
         raise ValueError(f"width and height are {width} and {height}, expected 1 to {MAX_SIDE - 1}")
     if c * n >= 2**31 or c == 0:
-        raise ValueError(f"{c} cameras of {n} Gaussians: give at least one camera, and draw fewer than 2^31 Gaussians in one call")
+        hint = "give at least one camera, and render fewer than 2^31 Gaussians in one call"
+        raise ValueError(f"{c} cameras of {n} Gaussians: {hint}")

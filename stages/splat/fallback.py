@@ -1,7 +1,7 @@
-"""`cpu.py` in plain torch, for machines without a C++ compiler: the same three functions, the same results, some 40 times slower.
+"""The functions of cpu.py in torch, for machines without a C++ compiler: the same results, about 40 times slower.
 
-This is not the reference that tests compare with; reference.py is. The formulas are gsplat 1.5.3's (Apache-2.0); kernel.cpp states the
-image model.
+This is not the reference for tests; that is reference.py. The formulas are those of gsplat 1.5.3 (Apache-2.0), and
+kernel.cpp states the image model.
 """
 
 from __future__ import annotations
@@ -12,38 +12,42 @@ import torch
 from torch import Tensor
 
 from stages.geometry import rotations
-from stages.splat.fallback_composite import ALPHA_MIN, composite
+from stages.splat.fallback_composite import ALPHA_MIN, Size, composite
 from stages.splat.harmonics import basis
 
 __all__ = ["composite", "harmonics", "project"]
 
-EXTENT_MAX = 3.33  # standard deviations at which even an opaque Gaussian is below 1/255
-BLUR = 0.3  # variance added to every footprint, px^2 (eps2d of gsplat)
-MARGIN = 0.3  # how far outside the image the Jacobian is still taken at the mean
+EXTENT_MAX = 3.33  # radius at which even an opaque Gaussian is below alpha 1/255, standard deviations
+BLUR = 0.3  # variance added to every projected Gaussian, px^2 (eps2d of gsplat)
+# The Jacobian of the projection is computed at the mean, but at most this share of half the image outside of it.
+MARGIN = 0.3
 
 
 def project(
-    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, views: Tensor, Ks: Tensor, size: tuple[int, int], near: float
+    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, views: Tensor, Ks: Tensor, size: Size, near: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """As cpu.project."""
-    rows = [_project_one(means, quats, scales, opacities, view, K, size, near) for view, K in zip(views, Ks, strict=True)]
+    """See cpu.project."""
+    cameras = zip(views, Ks, strict=True)
+    rows = [_project_one(means, quats, scales, opacities, view, K, size, near) for view, K in cameras]
     radii, means2d, depths, factors = (torch.stack(column) for column in zip(*rows, strict=True))
     return radii, means2d, depths, factors
 
 
 def _project_one(
-    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, view: Tensor, K: Tensor, size: tuple[int, int], near: float
+    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, view: Tensor, K: Tensor, size: Size, near: float
 ) -> tuple[Tensor, ...]:
     rotation, limits = view[:3, :3], means.new_tensor(size)
     points = means @ rotation.mT + view[:3, 3]
     depths = points[:, 2]
     inputs = torch.cat([means, quats, scales], 1).detach()
     usable = (depths >= near) & inputs.isfinite().all(1) & (quats.detach() != 0).any(1)
-    # Culled Gaussians are replaced before the division by z: a NaN that is masked later still has a NaN gradient.
+    # Culled Gaussians are replaced before the division by z, because a NaN that is masked later still has a NaN
+    # gradient.
     points = torch.where(usable[:, None], points, points.new_tensor([0.0, 0.0, 1.0]))
     quats = torch.where(usable[:, None], quats, quats.new_tensor([1.0, 0.0, 0.0, 0.0]))
     scales = torch.where(usable[:, None], scales, torch.ones_like(scales))
 
+    # Two rows of the Jacobian times the square root of the covariance.
     z = points[:, 2:]
     focal, centre = torch.diagonal(K)[:2], K[:2, 2]
     slopes = points[:, :2] / z
@@ -52,8 +56,9 @@ def _project_one(
     root = rotation @ (rotations(quats) * scales[:, None, :])
     rows = (focal / z)[..., None] * (root[:, :2] - clamped[..., None] * root[:, 2:])  # J M, [N, 2, 3]
     a, b = rows.unbind(1)
+    # The 2D covariance, blurred, and the factors of its inverse.
     aa, ab, bb = (a * a).sum(-1), (a * b).sum(-1), (b * b).sum(-1)
-    sharp = torch.linalg.cross(a, b).square().sum(-1)  # = aa bb - ab^2, without its cancellation
+    sharp = torch.linalg.cross(a, b).square().sum(-1)  # = aa bb - ab^2, computed without cancellation
     det = sharp + BLUR * (aa + bb + BLUR)
     xx, yy = aa + BLUR, bb + BLUR
     usable = usable & (det > 0) & det.isfinite()
@@ -72,7 +77,7 @@ def _project_one(
 
 
 def harmonics(means: Tensor, centres: Tensor, coefficients: Tensor, radii: Tensor) -> Tensor:
-    """As cpu.harmonics."""
+    """See cpu.harmonics."""
     degree = math.isqrt(coefficients.shape[1]) - 1
     visible = (radii > 0).all(-1)
     colours = []

@@ -1,6 +1,7 @@
-"""The image model written as plainly as possible: float64, every pixel looks at every Gaussian, autograd gives the gradients.
+"""The image model, as plainly as possible: every pixel blends every Gaussian, in float64, with gradients by autograd.
 
-Slow and memory-hungry by intent (N x pixels numbers); it exists to check the fast versions against and to be read first.
+It is slow and needs memory for every pair of a Gaussian and a pixel. Tests compare the fast versions with it. Read it
+first.
 """
 
 from __future__ import annotations
@@ -13,15 +14,18 @@ from torch import Tensor
 
 from stages.geometry import covariances
 
+# Limits of gsplat: a Gaussian is skipped if its alpha is below the first, alpha is clamped to the second, and a pixel
+# is complete before the Gaussian that would bring its transmittance down to the third.
 ALPHA_MIN, ALPHA_MAX, TRANSMITTANCE_MIN = 1.0 / 255.0, 0.999, 1e-4
-BLUR = 0.3  # variance added to every footprint, px^2 (eps2d of gsplat)
+BLUR = 0.3  # variance added to every projected Gaussian, px^2 (eps2d of gsplat)
 
 
 class Rendering(NamedTuple):
-    """image [C, h, w, 4], red, green, blue and expected depth; alpha [C, h, w, 1]; margin [C, h, w].
+    """The result for C cameras.
 
-    margin: relative distance of the pixel from its nearest decision (alpha = 1/255, T = 1e-4). Where it is tiny, float32 may rightly
-    decide differently and a comparison means nothing.
+    image: [C, h, w, 4], red, green, blue and expected depth.  alpha: [C, h, w, 1].
+    margin: [C, h, w], the smallest relative distance of an alpha from 1/255, or of a transmittance from 1e-4, at the
+    pixel. Where it is tiny, float32 may rightly decide otherwise, and the pixel cannot be compared.
     """
 
     image: Tensor
@@ -41,20 +45,23 @@ def rasterization(
     height: int,
     near_plane: float = 0.01,
 ) -> Rendering:
-    """What `dispatch.rasterization` renders; arguments as there, of any floating type."""
-    means, quats, scales, opacities, sh, viewmats, Ks = (t.double() for t in (means, quats, scales, opacities, sh, viewmats, Ks))
+    """The same image as `dispatch.rasterization`, with the same arguments in any floating type."""
+    tensors = (means, quats, scales, opacities, sh, viewmats, Ks)
+    means, quats, scales, opacities, sh, viewmats, Ks = (tensor.double() for tensor in tensors)
     images, alphas, margins = [], [], []
     for view, K in zip(viewmats, Ks, strict=True):
+        # Gaussians in front of the near plane, front to back.
         z = means @ view[2, :3] + view[2, 3]
-        kept = ((z >= near_plane) & (opacities >= ALPHA_MIN)).nonzero()[:, 0]
-        kept = kept[torch.sort(z[kept].detach().float(), stable=True).indices]  # front to back
+        index = ((z >= near_plane) & (opacities >= ALPHA_MIN)).nonzero()[:, 0]
+        index = index[torch.sort(z[index].detach().float(), stable=True).indices]
 
-        point = means[kept] @ view[:3, :3].mT + view[:3, 3]
-        sharp = image_covariance(point, covariances(quats[kept], scales[kept]), view, K, width, height)
-        blurred = sharp + BLUR * torch.eye(2, dtype=sharp.dtype)
+        # Their means, covariances and colours in the image, then the image.
+        point = means[index] @ view[:3, :3].mT + view[:3, 3]
+        sharp = image_covariance(point, covariances(quats[index], scales[index]), view, K, width, height)
+        covariance = sharp + BLUR * torch.eye(2, dtype=sharp.dtype)
         mean2d = (point @ K.mT)[:, :2] / point[:, 2:]
-        colour = torch.cat([shade(means[kept], view, sh[kept]), point[:, 2:]], 1)
-        image, alpha, margin = composite(mean2d, blurred, opacities[kept], colour, width, height)
+        colour = torch.cat([shade(means[index], view, sh[index]), point[:, 2:]], 1)
+        image, alpha, margin = composite(mean2d, covariance, opacities[index], colour, width, height)
         images.append(torch.cat([image[..., :3], image[..., 3:] / alpha.clamp_min(1e-10)], -1))
         alphas.append(alpha)
         margins.append(margin)
@@ -62,9 +69,10 @@ def rasterization(
 
 
 def image_covariance(point: Tensor, covariance: Tensor, view: Tensor, K: Tensor, width: int, height: int) -> Tensor:
-    """J R_v covariance R_v^T J^T, [N, 2, 2] px^2: J is the Jacobian of the projection at the camera-space point [N, 3].
+    """Covariances in the image, J R covariance R^T J^T, [N, 2, 2], px^2, with R the rotation of `view`.
 
-    Points far outside the image take the Jacobian at the image border widened by 0.15 of the image, as gsplat does.
+    J is the Jacobian of the projection at the points, [N, 3] in camera axes. For a point outside the image it is
+    computed at most 0.15 of the image's size outside, as in gsplat.
     """
     x, y, z = point.unbind(-1)
     fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
@@ -72,13 +80,14 @@ def image_covariance(point: Tensor, covariance: Tensor, view: Tensor, K: Tensor,
     x = z * torch.minimum(torch.maximum(x / z, -cx / fx - margin_x), (width - cx) / fx + margin_x)
     y = z * torch.minimum(torch.maximum(y / z, -cy / fy - margin_y), (height - cy) / fy + margin_y)
     zero = torch.zeros_like(z)
-    jacobian = torch.stack([torch.stack([fx / z, zero, -fx * x / z**2], -1), torch.stack([zero, fy / z, -fy * y / z**2], -1)], -2)
+    rows = ((fx / z, zero, -fx * x / z**2), (zero, fy / z, -fy * y / z**2))
+    jacobian = torch.stack([torch.stack(row, -1) for row in rows], -2)
     to_image = jacobian @ view[:3, :3]
     return to_image @ covariance @ to_image.mT
 
 
 def shade(means: Tensor, view: Tensor, coefficients: Tensor) -> Tensor:
-    """Colours [N, 3] of spherical harmonics [N, K, 3] seen from the camera."""
+    """Colours [N, 3] that a camera sees. coefficients: of harmonics, [N, K, 3].  view: world-to-camera, [4, 4]."""
     centre = torch.linalg.inv(view)[:3, 3]
     directions = torch.nn.functional.normalize(means - centre, dim=-1)
     basis = spherical_harmonics(math.isqrt(coefficients.shape[1]) - 1, directions)
@@ -88,8 +97,9 @@ def shade(means: Tensor, view: Tensor, coefficients: Tensor) -> Tensor:
 def spherical_harmonics(degree: int, directions: Tensor) -> Tensor:
     """Real spherical harmonics [N, (degree + 1)^2] of unit vectors [N, 3], from their definition.
 
-    Y_lm = (-1)^m sqrt(2) N_lm P_l^|m|(z) {Re, Im}(x + iy)^|m| with the Condon-Shortley sign outside the Legendre function
-    (here its m-th derivative form, by the upward recurrence in l), N_lm = sqrt((2l + 1) (l - m)! / (4 pi (l + m)!)).
+    Y_lm = (-1)^m sqrt(2) N_lm P_l^|m|(z) {Re, Im}(x + iy)^|m|, where N_lm = sqrt((2l + 1) (l - m)! / (4 pi (l + m)!)),
+    and P is the m-th derivative of the Legendre polynomial, by the upward recurrence in l. (-1)^m is the
+    Condon-Shortley sign.
     """
     x, y, z = directions.unbind(-1)
     out = [[torch.zeros_like(x)] * (2 * band + 1) for band in range(degree + 1)]
@@ -111,21 +121,26 @@ def spherical_harmonics(degree: int, directions: Tensor) -> Tensor:
 def composite(
     mean2d: Tensor, covariance: Tensor, opacity: Tensor, colour: Tensor, width: int, height: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Blend Gaussians sorted front to back: image [h, w, D], alpha [h, w, 1], margin [h, w]."""
+    """Blend Gaussians, sorted from front to back, into image [h, w, D], alpha [h, w, 1] and margin [h, w].
+
+    mean2d: [N, 2], px.  covariance: [N, 2, 2], px^2.  opacity: [N].  colour: [N, D].
+    """
     y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     offset = torch.stack([x, y], -1).reshape(1, -1, 2) - mean2d[:, None]  # [N, P, 2]
     sigma = 0.5 * torch.einsum("npi,nij,npj->np", offset, torch.linalg.inv(covariance), offset)
     alpha = (opacity[:, None] * torch.exp(-sigma)).clamp_max(ALPHA_MAX)
-    drawn = torch.where(alpha >= ALPHA_MIN, alpha, 0.0)
-    after = torch.cumprod(1 - drawn, 0)
+    visible = torch.where(alpha >= ALPHA_MIN, alpha, 0.0)
+    # Transmittance after and before each Gaussian.
+    after = torch.cumprod(1 - visible, 0)
     before = torch.cat([torch.ones_like(after[:1]), after[:-1]])
-    is_open = after > TRANSMITTANCE_MIN  # `after` falls with depth, so a pixel that closes stays closed
-    weights = torch.where(is_open, drawn * before, 0.0)
+    is_open = after > TRANSMITTANCE_MIN  # `after` only falls, so a pixel that is complete stays complete
+    weights = torch.where(is_open, visible * before, 0.0)
     image = torch.einsum("np,nd->pd", weights, colour)
-    total = weights.sum(0)  # = 1 - T_end: the sum of alpha T telescopes
+    total = weights.sum(0)  # equals 1 - the last transmittance
 
     with torch.no_grad():
-        reached = before > TRANSMITTANCE_MIN
-        edges = torch.minimum((alpha / ALPHA_MIN - 1).abs(), torch.where(drawn > 0, (after / TRANSMITTANCE_MIN - 1).abs(), torch.inf))
-        margin = torch.where(reached, edges, torch.inf).amin(0) if len(alpha) else torch.full_like(total, torch.inf)
+        at_transmittance = torch.where(visible > 0, (after / TRANSMITTANCE_MIN - 1).abs(), torch.inf)
+        distance = torch.minimum((alpha / ALPHA_MIN - 1).abs(), at_transmittance)
+        counts = before > TRANSMITTANCE_MIN
+        margin = torch.where(counts, distance, torch.inf).amin(0) if len(alpha) else torch.full_like(total, torch.inf)
     return image.reshape(height, width, -1), total.reshape(height, width, 1), margin.reshape(height, width)
