@@ -24,8 +24,7 @@ DEFAULT_CACHE = Path("~/.cache/videoscene")  # folder of compiled kernels
 # zero, and the kernel could not detect NaN.
 FLAGS = ("-O3", "-std=c++17", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi")
 COMPILERS = ("c++", "g++", "clang++")  # tried in this order
-# Compiler options for threads, tried in this order. With OpenMP the kernel shares torch's threads, else it starts its
-# own.
+# Compiler options for threads, tried in this order. With OpenMP the kernel uses torch's threads, otherwise its own.
 THREADING = (("-fopenmp",), ("-pthread",))
 
 # The x86-64 levels of the psABI, best first, and the CPU flags that each needs in addition to those of the level below.
@@ -53,8 +52,7 @@ def compile_variant(output: Path, variant: str) -> None:
 def find_or_compile(cache: Path | None = None, double: bool = False) -> Path:
     """The shared library for this CPU: the packaged one, else a cached one, else one compiled now, in about 10 s.
 
-    cache: folder of compiled kernels, by default ~/.cache/videoscene. If it cannot be written, a temporary folder is
-    used.
+    cache: folder of compiled kernels, by default ~/.cache/videoscene, or a temporary one if that cannot be written.
     double: the float64 kernel, which is for tests and never packaged.  Raises CompileError.
     """
     if not double:
@@ -118,10 +116,10 @@ def _compilers() -> list[str]:
 
 
 def _compiler_version() -> str:
-    found = _compilers()
-    if not found:
+    compilers = _compilers()
+    if not compilers:
         raise CompileError("no C++ compiler found (looked for " + ", ".join(COMPILERS) + ")")
-    return subprocess.run([found[0], "--version"], capture_output=True, text=True, check=False).stdout
+    return subprocess.run([compilers[0], "--version"], capture_output=True, text=True, check=False).stdout
 
 
 def _compile(output: Path, flags: tuple[str, ...]) -> None:

@@ -18,8 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from stages.splat import build
 
-# The backward pass of the compositing works through the image in bands. The buffers of one band have about this size,
-# bytes.
+# Bytes of the buffers of a band. The backward pass of compositing works through the image in bands.
 SLOT_BYTES = 1 << 30
 # The kernel uses one thread for fewer projected Gaussians than this, because a second would cost more than it saves.
 MIN_PARALLEL = 1 << 15
@@ -187,12 +186,11 @@ def project(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Project Gaussians into each camera (EWA splatting, Zwicker et al. 2001; gsplat 1.5.3, `fully_fused_projection`).
 
-    means: [N, 3].  quats: [N, 4].  scales: [N, 3].  opacities: [N].  views: [C, 4, 4], world-to-camera.  Ks: [C, 3, 3],
-    px.
-    size: (width, height), px.  near: smallest camera z that is rendered, scene units.
-    Returns radii [C, N, 2], int32, px, 0 if not visible; means2d [C, N, 2], px; depths [C, N]; factors [C, N, 3]. A
-    factor (root_x, shear, root_y) stands for the inverse 2D covariance U^T U with U = [[root_x, -root_x shear], [0,
-    root_y]], px^-1 (kernel.cpp).
+    means: [N, 3].  quats: [N, 4].  scales: [N, 3].  opacities: [N].  views: [C, 4, 4], world-to-camera.
+    Ks: [C, 3, 3], px.  size: (width, height), px.  near: smallest camera z that is rendered, scene units.
+    Returns radii [C, N, 2], int32, px, 0 if not visible; means2d [C, N, 2], px; depths [C, N]; factors [C, N, 3].
+    A factor (root_x, shear, root_y) stands for the inverse 2D covariance U^T U (kernel.cpp), where
+    U = [[root_x, -root_x shear], [0, root_y]], px^-1.
     """
     radii, means2d, depths, factors = _Project.apply(means, quats, scales, opacities, views, Ks, size, near)
     return radii, means2d, depths, factors
@@ -201,8 +199,8 @@ def project(
 def harmonics(means: Tensor, centres: Tensor, coefficients: Tensor, radii: Tensor) -> Tensor:
     """Colours of Gaussians in each camera, [C, N, 3], which are max(0, 1/2 + SH).
 
-    means: [N, 3].  centres: [C, 3], of the cameras.  coefficients: [N, (degree + 1)^2, 3], degree 0 to 4.  radii: [C,
-    N, 2].
+    means: [N, 3].  centres: [C, 3], of the cameras.  coefficients: [N, (degree + 1)^2, 3], degree 0 to 4.
+    radii: [C, N, 2], from `project`.
     """
     result: Tensor = _Harmonics.apply(means, centres, coefficients, radii)
     return result

@@ -19,7 +19,8 @@ __all__ = ["composite", "harmonics", "project"]
 
 EXTENT_MAX = 3.33  # radius at which even an opaque Gaussian is below alpha 1/255, standard deviations
 BLUR = 0.3  # variance added to every projected Gaussian, px^2 (eps2d of gsplat)
-# The Jacobian of the projection is computed at the mean, but at most this share of half the image outside of it.
+# For the Jacobian of the projection, a mean outside the image is moved to at most this share of half the image's size
+# from it.
 MARGIN = 0.3
 
 

@@ -50,7 +50,7 @@ def rasterization(
     means, quats, scales, opacities, sh, viewmats, Ks = (tensor.double() for tensor in tensors)
     images, alphas, margins = [], [], []
     for view, K in zip(viewmats, Ks, strict=True):
-        # Gaussians in front of the near plane, front to back.
+        # Gaussians beyond the near plane, front to back.
         z = means @ view[2, :3] + view[2, 3]
         index = ((z >= near_plane) & (opacities >= ALPHA_MIN)).nonzero()[:, 0]
         index = index[torch.sort(z[index].detach().float(), stable=True).indices]
@@ -71,8 +71,8 @@ def rasterization(
 def image_covariance(point: Tensor, covariance: Tensor, view: Tensor, K: Tensor, width: int, height: int) -> Tensor:
     """Covariances in the image, J R covariance R^T J^T, [N, 2, 2], px^2, with R the rotation of `view`.
 
-    J is the Jacobian of the projection at the points, [N, 3] in camera axes. For a point outside the image it is
-    computed at most 0.15 of the image's size outside, as in gsplat.
+    J is the Jacobian of the projection at the points, [N, 3] in camera axes. A point outside the image is first moved
+    to at most 0.15 of the image's size from it, as in gsplat.
     """
     x, y, z = point.unbind(-1)
     fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
