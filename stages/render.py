@@ -4,9 +4,10 @@ The Gaussians predicted from two photographs do not cover what neither photograp
 from their surroundings (push-pull), so that frames have no black holes. `Clip.coverage` says which pixels these are.
 
 Where both photographs saw a surface, each has put Gaussians on it, at slightly different depths. Rendered together,
-now one and now the other hides its partner, and the image is blurred. So the Gaussians of each photograph are rendered
-as a layer of their own, and the two layers are blended. The photograph whose camera is nearer counts more, as in
-unstructured lumigraphs (Buehler et al. 2001, section 4), and a layer that lies far behind the other one counts less.
+which of the two is in front changes from pixel to pixel, and the image is blurred. So the Gaussians of each photograph
+are rendered as a layer of their own, and the two layers are blended. The photograph whose camera is nearer counts more,
+as in unstructured lumigraphs (Buehler et al. 2001, section 4), and a layer that lies far behind the other one counts
+less.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def fill_holes(image: Tensor, alpha: Tensor) -> Tensor:
     if min(image.shape[-2:]) == 1:
         return image / alpha[:, None].clamp_min(1e-6)
     coarse = F.avg_pool2d(torch.cat([image, alpha[:, None]], 1), 2, ceil_mode=True, count_include_pad=False)
-    # Pull: average the known colours. An average of half known pixels counts as fully known, or thin gaps would grow.
+    # Pull: average the known colours. If half of the pixels are known, the average counts as known, or gaps would grow.
     coarse_alpha = coarse[:, 3:].clamp_min(1e-6)
     weight = (2 * coarse_alpha).clamp_max(1.0)
     background = fill_holes(coarse[:, :3] / coarse_alpha * weight, weight[:, 0])

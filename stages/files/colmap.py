@@ -79,7 +79,8 @@ def write_colmap(
     with writing(folder):
         (folder / MODEL).mkdir(parents=True, exist_ok=True)
         model.write_binary(str(folder / MODEL))
-    # pycolmap does not notice when the disk fills up. points3D.bin is a count, 51 bytes per point, 8 per observation.
+    # pycolmap does not notice when the disk fills up, so the length of points3D.bin is checked: a count (8 bytes), 51
+    # bytes per point and 8 per observation.
     try:
         read_colmap(folder)
         why = "points3D.bin is cut off"

@@ -12,8 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from stages.errors import InputError
 from stages.files.os_errors import require_file
 
-# Largest image that is decoded. The largest phone photographs have 108 million pixels. As float32 RGB this takes 1.5
-# GB.
+# Largest image that is decoded, pixels; 1.5 GB as float32 RGB. The largest phone photographs have 108 million.
 MAX_PIXELS = 128_000_000
 # Formats that Pillow decodes itself. Others, such as EPS, would start an outside program (Ghostscript) on the file.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")

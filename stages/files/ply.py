@@ -18,7 +18,7 @@ from stages.files.os_errors import writing
 from stages.files.ply_header import read_header
 from stages.scene import Gaussians
 
-# Opacities are clamped to this distance from 0 and 1, where the logit is infinite. In float32, 1 is still read back as
+# Opacities are clamped to this distance from 0 and 1, where the logit is infinite. An opacity of 1 still reads back as
 # 1.
 OPACITY_MARGIN = 1e-10
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny)  # the smallest scale written, scene units: its logarithm is finite

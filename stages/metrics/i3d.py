@@ -16,7 +16,7 @@ from torch import Tensor
 from stages.errors import InputError
 
 SIDE = 224  # width and height of the input, px
-MIN_FRAMES = 9  # the fewest frames of which two time steps reach the last pooling, which needs two
+MIN_FRAMES = 9  # the last pooling needs two time steps, and nine frames are the fewest that give them
 EPSILON = 1e-3  # added to the variance in batch normalisation
 
 # Names of the Inception blocks of the third, fourth and fifth level. Poolings separate the levels.

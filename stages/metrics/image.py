@@ -70,7 +70,7 @@ def ssim(frames: Tensor, truth: Tensor) -> Tensor:
 
 def _ssim_of_one(x: Tensor, y: Tensor) -> Tensor:
     mean_x, mean_y, mean_xx, mean_yy, mean_xy = _window_means(torch.stack([x, y, x * x, y * y, x * y]))
-    sample = SSIM_WINDOW**2 / (SSIM_WINDOW**2 - 1)  # to the unbiased sample covariance, as in scikit-image
+    sample = SSIM_WINDOW**2 / (SSIM_WINDOW**2 - 1)  # factor to the sample covariance, as in scikit-image
     var_x, var_y = sample * (mean_xx - mean_x**2), sample * (mean_yy - mean_y**2)
     covariance = sample * (mean_xy - mean_x * mean_y)
     c1, c2 = SSIM_K1**2, SSIM_K2**2

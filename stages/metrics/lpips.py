@@ -1,8 +1,7 @@
 """LPIPS version 0.1, the learned perceptual distance of images (Zhang et al. 2018), on VGG16 or AlexNet features.
 
 It is the weighted squared difference of unit-normalised features, averaged over pixels and summed over five layers.
-Values equal those of the official package `lpips` (tests/metrics/test_lpips.py). Weights:
-stages/metrics/network_files.py.
+Values equal those of the official package `lpips` (tests/metrics/test_lpips.py). network_files.py loads the weights.
 """
 
 from __future__ import annotations
@@ -16,8 +15,7 @@ from torch import Tensor
 from stages.errors import InputError
 from stages.metrics.image import check_frames
 
-# Shift and scale of the red, green and blue of the networks' input, for images in [-1, 1] (package lpips,
-# ScalingLayer).
+# Shift and scale of red, green and blue in the networks' input, for images in [-1, 1] (lpips.ScalingLayer).
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 
 # The layers before each of the five feature maps. A number is a convolution with that stride, "pool" is a max pooling.

@@ -45,8 +45,7 @@ def cover(image: Tensor, K: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tens
 def prepare(paths: tuple[Path, Path], short_side: int = 256, cameras_file: Path | None = None) -> Prepared:
     """Read two photographs and estimate their cameras, or read the cameras from a file.
 
-    short_side: shorter side of the result, px. The aspect ratio is that of the first photograph; sides are multiples of
-    16.
+    short_side: shorter side of the result, px. Sides are multiples of 16, in the aspect ratio of the first photograph.
     cameras_file: a transforms.json with the two photographs, matched by file name, else in order.
     Raises InputError (unreadable files, cameras that do not fit) and RunError (no overlap, no baseline).
     """
@@ -80,7 +79,7 @@ def _read_cameras(paths: tuple[Path, Path], photos: tuple[Tensor, Tensor], camer
                 f"it has {len(cameras)} frames and none is called {paths[frames.index(None)].name}",
                 "name the photographs in file_path, or give a file with exactly two frames",
             )
-        # A photograph without a frame of its name gets the other frame. If both are without, they take turns.
+        # A photograph without a frame of its name gets the other frame. If neither has one, the frames are in order.
         frame = next((k for k in frames if k is not None), None)
         frames = [0, 1] if frame is None else [1 - frame if k is None else k for k in frames]
     pair = cameras[[k for k in frames if k is not None]]

@@ -1,4 +1,4 @@
-"""The 2D UNet that refines the cost volume and, again, the depth (MVSplat, Chen et al. 2024, section 3.1).
+"""The 2D UNet that refines the cost volume, and later the depth (MVSplat, Chen et al. 2024, section 3.1).
 
 It is the UNet of latent diffusion without time embedding, with norms after the convolutions, and with attention across
 the views of a scene (released code: src/model/encoder/costvolume/ldm_unet/unet.py).

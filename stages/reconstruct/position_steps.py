@@ -17,7 +17,7 @@ from torch import Tensor
 
 from stages.scene import Cameras, Gaussians
 
-# Largest unit step along the ray, as a share of the distance. Without it, cameras close together make it long.
+# Largest unit step along the ray, as a share of the distance. It applies where the cameras are close together.
 LONGEST = 0.1
 
 

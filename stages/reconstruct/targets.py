@@ -18,7 +18,7 @@ from stages.scene import Cameras, Clip, Views
 # two thirds of what the photographs alone gain on other views.
 REPAIRED, RENDERED = 0.5, 0.0
 INVENTED = 0.2  # where no Gaussian covers the pixel, its weight is this share of the above
-# A frame is left out if, up to this difference, it has the same c2w and the same K over the image size as a photograph.
+# A frame is left out if its c2w and its K divided by the image size equal those of a photograph up to this difference.
 SAME_POSE = 1e-4
 WHOLE = 0.01  # a crop of the photographs must begin at most this far from a whole pixel, px
 
