@@ -39,6 +39,7 @@ def write_ply(path: Path, gaussians: Gaussians, comments: list[str]) -> None:
     number, so that their logit and logarithm are finite. Raises InputError on no Gaussians, NaN, a negative scale, an
     opacity outside [0, 1] or a quaternion of length 0; RunError when the disk is full.
     """
+    # Refuse what a viewer could not show.
     what, hint = f"cannot write {path}", "report this: no stage should produce such Gaussians"
     g = gaussians
     tensors = [x.detach().double().cpu() for x in (g.means, g.scales, g.quats, g.opacities, g.sh)]
@@ -53,6 +54,7 @@ def write_ply(path: Path, gaussians: Gaussians, comments: list[str]) -> None:
     ):
         if bad:
             raise InputError(what, why, hint)
+    # One row of float32 per Gaussian, after the header.
     columns = (
         means,
         torch.zeros_like(means),
@@ -82,6 +84,7 @@ def read_ply(path: Path) -> Gaussians:
     is `vertex`, lacks a property, has an incomplete set of f_rest_*, or is shorter than its header states. Also on NaN
     or a quaternion of length 0.
     """
+    # Check the properties before anything is read.
     header = read_header(path)
     names = header.layout.names or ()
     rest = sum(name.startswith("f_rest_") for name in names)
@@ -92,6 +95,7 @@ def read_ply(path: Path) -> Gaussians:
         raise InputError(what, f"it has {rest} f_rest properties", f"{hint}, with {allowed} of them")
     if missing:
         raise InputError(what, f"it has no {', '.join(missing[:4])}{' ...' if len(missing) > 4 else ''}", hint)
+    # Read all vertices, and take each property out of its columns.
     with path.open("rb") as file:
         file.seek(header.offset)
         table = np.fromfile(file, dtype=header.layout, count=header.count)

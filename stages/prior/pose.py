@@ -167,11 +167,13 @@ def _finish(
 ) -> PairGeometry:
     """The result from the inliers a, b, [P, 2], and K, both in working pixels."""
     points, z = triangulate(a, b, pose.c2w, K)
-    unit = float(z[0].median())
+    # How well the cameras are determined: parallax and epipolar error.
     c2w = pose.c2w
     rays = [torch.nn.functional.normalize(points - centre, dim=1) for centre in c2w[:, :3, 3]]
     parallax = torch.rad2deg(torch.acos((rays[0] * rays[1]).sum(1).clamp(-1, 1)).median())
     error = sampson_error(a, b, fundamental(pose.rotation, pose.translation, K)).abs().median()
+    # Divide lengths by the median depth.
+    unit = float(z[0].median())
     c2w = c2w.clone()
     c2w[:, :3, 3] /= unit
     return PairGeometry(

@@ -30,6 +30,7 @@ def find_poses(images: Tensor) -> tuple[Cameras, list[int]]:
 
     pycolmap.logging.minloglevel = pycolmap.logging.ERROR.value  # otherwise it reports every image on stderr
     pycolmap.set_random_seed(0)
+    # COLMAP reads images from a folder: features, matches of all pairs, then the mapper.
     with tempfile.TemporaryDirectory() as name:
         folder, database = Path(name, "images"), Path(name, "database.db")
         for index, image in enumerate(images):
@@ -50,12 +51,14 @@ def find_poses(images: Tensor) -> tuple[Cameras, list[int]]:
         )
         pycolmap.match_exhaustive(database, matching_options=matching)
         models = pycolmap.incremental_mapping(database, folder, Path(name, "models"), mapping)
+    # The largest model that it found.
     best = max(models.values(), key=lambda model: model.num_reg_images(), default=None)
     posed = 0 if best is None else best.num_reg_images()
     if best is None or posed < max(3, ENOUGH * count):
         why = f"{posed} of {count} photographs fit together"
         hint = "give more photographs, nearer to one another, or a transforms.json"
         raise RunError("cannot find the cameras", why, hint)
+    # Its cameras, in the order of the photographs.
     model = sorted((image for image in best.images.values() if image.has_pose), key=lambda image: image.name)
     c2w = torch.eye(4, dtype=torch.float64).repeat(len(model), 1, 1)
     c2w[:, :3] = torch.stack([torch.from_numpy(image.cam_from_world().inverse().matrix()) for image in model])

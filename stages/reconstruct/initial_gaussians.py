@@ -45,6 +45,7 @@ def predict_pairs(views: Views, network: MVSplat) -> Gaussians:
     if count < 2:
         hint = "give at least two photographs of one scene"
         raise InputError("nothing to reconstruct from", f"{count} photograph", hint)
+    # The first photographs of the pairs.
     gap = max(1, count // SPAN)
     starts = torch.linspace(0, count - 1 - gap, min(PAIRS, count - gap)).round().long().unique().tolist()
     scene: Gaussians | None = None

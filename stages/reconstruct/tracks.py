@@ -48,11 +48,13 @@ def find_tracks(photographs: Views) -> Tracks:
         baseline = float((c2w[first + 1] - c2w[first])[:3, 3].norm())
         if baseline == 0:
             continue
+        # Points of the pair: matches near their epipolar lines, in front of both cameras, and not too far away.
         matches = matcher(*photographs.images[pair].cpu())
         a, b = matches.points_a.double(), matches.points_b.double()
         positions, z = triangulate(a, b, c2w[pair], K[pair])
         fits = sampson_error(a, b, fundamental_of(c2w[pair], K[pair])).abs() < bound
         fits &= (z > 0).all(0) & (z < FARTHEST * baseline).all(0)
+        # Two observations per point, and its colour in the first photograph.
         number = total + torch.arange(int(fits.sum()), dtype=torch.float64)
         observations += [
             torch.cat([torch.stack([number, torch.full_like(number, view)], 1), pixels[fits]], 1)

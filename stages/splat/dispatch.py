@@ -69,6 +69,7 @@ def rasterization(
         image, alpha, _ = on_cuda(means, quats, scales, opacities, sh, *camera, **options)
         return image, alpha
 
+    # Means, footprints and colours of the Gaussians in each image, then the image.
     _check(means, quats, scales, opacities, sh, viewmats, Ks, width, height)
     implementation, size = _implementation(means.dtype), (width, height)
     result = implementation.project(means, quats, scales, opacities, viewmats, Ks, size, near_plane)
