@@ -25,7 +25,7 @@ from stages.splat import Drawing, draw, near_plane
 # The weight of a layer falls to 1/e where its depth is (1 + BEHIND) times that of the nearer surface. It falls so
 # slowly because the nearer surface may be the wrong one.
 BEHIND = 1.0
-DRAWN = 0.3  # a layer has a surface at a pixel where its alpha is above this
+SURFACE_ALPHA = 0.3  # a layer has a surface at a pixel where its alpha is above this
 CHUNK = 7  # frames rendered between two progress reports
 
 
@@ -62,7 +62,8 @@ def blend_layers(first: Drawing, second: Drawing, nearness: Tensor) -> Drawing:
     # Alpha and depth of both layers are [N, 2, h, w], colour is [N, 2, 3, h, w].
     alpha, depth = torch.stack([first.alpha, second.alpha], 1), torch.stack([first.depth, second.depth], 1)
     colour = torch.stack([first.image, second.image], 1) / alpha.clamp_min(1e-3)[:, :, None]
-    surface = torch.where(alpha > DRAWN, depth, torch.inf).amin(1, keepdim=True).minimum(depth.amax(1, keepdim=True))
+    surface = torch.where(alpha > SURFACE_ALPHA, depth, torch.inf).amin(1, keepdim=True)
+    surface = surface.minimum(depth.amax(1, keepdim=True))  # the farther layer's depth if neither has a surface
     behind = (depth / surface.clamp_min(1e-12) - 1).clamp_min(0)
     # The 1e-6 keeps a weight above zero, so that a layer shows where the other one has nothing.
     weight = alpha * ((nearness.to(alpha)[..., None, None] * torch.exp(-((behind / BEHIND) ** 2))) + 1e-6)

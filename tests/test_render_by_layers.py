@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from stages.errors import InputError
-from stages.render import BEHIND, DRAWN, blend_layers, nearness, render
+from stages.render import BEHIND, SURFACE_ALPHA, blend_layers, nearness, render
 from stages.scene import Cameras, Gaussians, Views
 from stages.splat import Drawing
 
@@ -76,7 +76,7 @@ def test_blend_equals_the_loop_over_pixels() -> None:
             for x in range(5):
                 alphas = [float(layer.alpha[n, y, x]) for layer in layers]
                 depths = [float(layer.depth[n, y, x]) for layer in layers]
-                surfaces = [depth for depth, alpha in zip(depths, alphas, strict=True) if alpha > DRAWN] or [max(depths)]
+                surfaces = [depth for depth, alpha in zip(depths, alphas, strict=True) if alpha > SURFACE_ALPHA] or [max(depths)]
                 weights = [
                     alpha * (float(near[n, k]) * math.exp(-((max(0.0, depth / max(min(surfaces), 1e-12) - 1) / BEHIND) ** 2)) + 1e-6)
                     for k, (alpha, depth) in enumerate(zip(alphas, depths, strict=True))

@@ -41,7 +41,7 @@ def triangulated_depth(points_a: Tensor, points_b: Tensor, cameras: Cameras) -> 
     return ((a * between).sum(1) * bb - (b * between).sum(1) * ab) / (aa * bb - ab * ab)
 
 
-def draw_matches(image_a: Tensor, image_b: Tensor, points_a: Tensor, points_b: Tensor, good: Tensor) -> Tensor:
+def plot_matches(image_a: Tensor, image_b: Tensor, points_a: Tensor, points_b: Tensor, good: Tensor) -> Tensor:
     """Both images side by side with one line per match, green if it is good and red if it is discarded.
 
     image_a, image_b: [3, h, w] in [0, 1].  points_a, points_b: [M, 2], px.  good: [M], bool.  Returns [3, h, 2 w].

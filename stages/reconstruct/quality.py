@@ -27,7 +27,7 @@ def _mean(values: Tensor) -> float | None:
     return round(float(finite.mean()), 3) if len(finite) else None
 
 
-def doubted(losses: Tensor, photographs: int, tolerance: float) -> list[int]:
+def outlier_frames(losses: Tensor, photographs: int, tolerance: float) -> list[int]:
     """Indices among the targets of the frames that counted less, with a loss above `tolerance` times the median."""
     frames = losses[photographs:]
     bound = tolerance * frames.nanmedian() if len(frames) else torch.zeros(())

@@ -16,8 +16,8 @@ from stages.scene import Cameras, Clip, Views
 # Weight of a frame's pixel that Gaussians cover; a photograph's pixel has weight 1. A frame that no student repaired is
 # only a render of the prior, which says nothing new and holds errors in place: with a weight of 0.1 such frames cost
 # two thirds of what the photographs alone gain on other views.
-REPAIRED, RENDERED = 0.5, 0.0
-INVENTED = 0.2  # where no Gaussian covers the pixel, its weight is this share of the above
+REPAIRED_WEIGHT, RENDER_WEIGHT = 0.5, 0.0
+INVENTED_SHARE = 0.2  # where no Gaussian covers the pixel, its weight is this share of the above
 # A frame is left out if its c2w and its K divided by the image size equal those of a photograph up to this difference.
 SAME_POSE = 1e-4
 WHOLE = 0.01  # a crop of the photographs must begin at most this far from a whole pixel, px
@@ -68,7 +68,8 @@ def gather(views: Views, clip: Clip | None, repaired: bool = False) -> Targets:
     new_frames = torch.nonzero(is_new)[:, 0].tolist()
     # Their weights, and one list of cameras.
     coverage = torch.ones(len(new_frames), *clip.cameras.size) if clip.coverage is None else clip.coverage[new_frames]
-    weight = (REPAIRED if repaired else RENDERED) * (INVENTED + (1 - INVENTED) * coverage) * inside
+    frame_weight = REPAIRED_WEIGHT if repaired else RENDER_WEIGHT
+    weight = frame_weight * (INVENTED_SHARE + (1 - INVENTED_SHARE) * coverage) * inside
     photographs, frames = views.cameras.to(torch.float64), clip.cameras[new_frames].to(torch.float64)
     cameras = Cameras(torch.cat([photographs.c2w, frames.c2w]), torch.cat([photographs.K, frames.K]), photographs.size)
     images = torch.cat([views.images, clip.frames[new_frames]])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from stages.geometry import project
-from stages.metrics.camera_consistency import DISCARDED, GOOD, draw_matches, epipolar_distance, triangulated_depth
+from stages.metrics.camera_consistency import DISCARDED, GOOD, epipolar_distance, plot_matches, triangulated_depth
 from stages.scene import Cameras
 
 
@@ -60,7 +60,7 @@ def test_depth_of_rays_that_part() -> None:
 
 
 def test_picture_of_matches() -> None:
-    picture = draw_matches(
+    picture = plot_matches(
         torch.zeros(3, 20, 30),
         torch.ones(3, 20, 30),
         torch.tensor([[2.0, 5.0], [2.0, 15.0]]),

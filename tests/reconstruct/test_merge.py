@@ -8,8 +8,8 @@ from stages.geometry import crop_intrinsics
 from stages.reconstruct.fill_gaps import fill
 from stages.reconstruct.merge import thin
 from stages.reconstruct.picture_loss import picture_loss
-from stages.reconstruct.quality import doubted
-from stages.reconstruct.targets import INVENTED, REPAIRED, Targets, gather
+from stages.reconstruct.quality import outlier_frames
+from stages.reconstruct.targets import INVENTED_SHARE, REPAIRED_WEIGHT, Targets, gather
 from stages.scene import Cameras, Clip, Gaussians, Views
 from stages.splat import draw
 
@@ -103,7 +103,7 @@ def test_frames_where_a_photograph_was_taken_are_left_out_and_pixels_weigh_as_ex
     targets = gather(views, Clip(torch.ones(3, 3, *SIZE), cameras(0.0, 0.2, 0.4), coverage), repaired=True)
     assert (len(targets), targets.photographs) == (3, 2)
     assert torch.equal(targets.cameras.c2w[:, 0, 3].float(), torch.tensor([0.0, 0.4, 0.2]))
-    assert targets.weight.unique().tolist() == pytest.approx([INVENTED * REPAIRED, REPAIRED, 1])
+    assert targets.weight.unique().tolist() == pytest.approx([INVENTED_SHARE * REPAIRED_WEIGHT, REPAIRED_WEIGHT, 1])
     assert bool((targets.weight[:2] == 1).all())
     error = picture_loss(targets.images * 0 + 0.5, targets.images, targets.weight)
     assert error[2] < 0.5 * error[0]
@@ -127,5 +127,5 @@ def test_photographs_are_cut_to_a_clip_of_their_middle() -> None:
 
 def test_frames_of_large_loss_are_doubted_photographs_never() -> None:
     losses = torch.tensor([9.0, 1.0, 1.0, 1.2, float("nan"), 2.0])
-    assert doubted(losses, 2, 1.5) == [5]
-    assert doubted(losses[:2], 2, 1.5) == []
+    assert outlier_frames(losses, 2, 1.5) == [5]
+    assert outlier_frames(losses[:2], 2, 1.5) == []

@@ -70,7 +70,7 @@ def _measure(scene: Path, stage: str, folder: Path, record: Record) -> dict[str,
     from stages.files.clip_folder import read_clip
     from stages.files.images import write_png
     from stages.files.ply import read_ply
-    from stages.metrics.camera_consistency import draw_matches
+    from stages.metrics.camera_consistency import plot_matches
     from stages.prior.matching import load_matcher
 
     with record.stage("start"):
@@ -84,7 +84,7 @@ def _measure(scene: Path, stage: str, folder: Path, record: Record) -> dict[str,
     if pairs:
         last = pairs[-1]
         image_a, image_b = clip.frames[list(last.frames)]
-        write_png(folder / f"matches-{stage}.png", draw_matches(image_a, image_b, last.points_a, last.points_b, last.good))
+        write_png(folder / f"matches-{stage}.png", plot_matches(image_a, image_b, last.points_a, last.points_b, last.good))
     return figures
 
 

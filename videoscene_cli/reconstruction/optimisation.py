@@ -35,7 +35,7 @@ class Refinement:
 def refine(source: Source, settings: Refinement, checkpoint: Path, session: Session, record: Record) -> tuple[Material, Reconstruction]:
     """The stage itself: start, or go on from the checkpoint of the same request, and refine."""
     from stages.reconstruct import Settings, load_checkpoint, reconstruct, save_checkpoint
-    from stages.reconstruct.quality import doubted, quality
+    from stages.reconstruct.quality import outlier_frames, quality
 
     record.device = str(session.device)
     with record.stage("start"), session.report.progress("starting"):
@@ -61,6 +61,6 @@ def refine(source: Source, settings: Refinement, checkpoint: Path, session: Sess
             "before": quality(material.gaussians.to(session.device), material.targets, material.targets.cameras),
             "after": quality(result.gaussians, material.targets, result.cameras),
         }
-    disagreeing = doubted(result.losses, material.targets.photographs, refinement.tolerance)
+    disagreeing = outlier_frames(result.losses, material.targets.photographs, refinement.tolerance)
     record.facts |= {"gaussians": len(result.gaussians), "psnr": measured, "doubted": disagreeing}
     return material, result
