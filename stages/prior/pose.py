@@ -200,11 +200,11 @@ def _refuse_without_baseline(a: Tensor, b: Tensor, K: Tensor, free: tuple[bool, 
     """Raise RunError when a pure rotation explains the matches. An unknown focal length may have any value."""
     scales = torch.linspace(-0.6, 0.6, 13).tolist() if any(free) else [0.0]
     lenses = (torch.stack([scaled(k, scale) if f else k for k, f in zip(K, free, strict=True)]) for scale in scales)
-    parallax = min(float(pure_rotation(a, b, lens)[1].quantile(0.9)) for lens in lenses)
-    if parallax < LEAST_PARALLAX:
+    residual = min(float(pure_rotation(a, b, lens)[1].quantile(0.9)) for lens in lenses)
+    if residual < LEAST_PARALLAX:
         raise RunError(
             "the two photographs were taken from one place",
-            f"there are {matches} matches, and turning the camera explains them to {parallax:.1f} px",
+            f"there are {matches} matches, and turning the camera explains them to {residual:.1f} px",
             "step sideways between the photographs, by a tenth of the distance to what you photograph",
         )
 
