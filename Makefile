@@ -13,13 +13,14 @@ RUN ?= runs/prior
 STUDENTS ?= runs/small
 TEXTURES ?=
 DATA ?= data
+WEIGHTS ?= stages/weights/small/prior.safetensors
 
 BIN := $(VENV)/bin
 READY := $(VENV)/ready-to-run
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 DEMO := $(OUT)/$(basename $(notdir $(A)))-$(basename $(notdir $(B))).mp4
 
-.PHONY: metrics demo test test-everywhere test-baseline test-avx2 test-workers test-arm lint pairs bench measure-views measure-unposed measure-depth measure-errors measure-pose measure-student measure-scenes train-prior train-student furniture worlds-sheet furnished-worlds clean
+.PHONY: metrics demo test test-everywhere test-baseline test-avx2 test-workers test-arm lint pairs bench measure-views measure-unposed measure-depth measure-errors measure-pose depth-sheet measure-student measure-scenes train-prior train-student furniture worlds-sheet furnished-worlds clean
 .SECONDEXPANSION:
 .DELETE_ON_ERROR:
 
@@ -53,9 +54,9 @@ lint: $(READY)
 
 # A folder of pairs NAME_0.* NAME_1.* -> out/NAME.mp4; with -j N in parallel, with -k past failures. The manifest is the target: it is
 # written last, so an interrupted run goes on where it stopped.
-PAIRS = $(patsubst %_0,%,$(basename $(notdir $(wildcard $(DIR)/*_0.*))))
+NAMES = $(patsubst %_0,%,$(basename $(notdir $(wildcard $(DIR)/*_0.*))))
 
-pairs: $(PAIRS:%=$(OUT)/%.mp4.json)
+pairs: $(NAMES:%=$(OUT)/%.mp4.json)
 
 $(OUT)/%.mp4.json: $$(wildcard $(DIR)/$$*_0.*) $$(wildcard $(DIR)/$$*_1.*) | $(READY)
 	$(BIN)/videoscene generate $(wordlist 1,2,$^) -o $(@:.json=) --force
@@ -79,8 +80,18 @@ measure-scenes: $(READY)  ## Table 4: views of scenes optimised from two photogr
 measure-unposed: $(READY)  ## the same for the render, with and without the true cameras
 	$(BIN)/videoscene evaluate --two-view $(DATA) --method render --unposed --jobs 2 -o $(OUT)/unposed
 
-measure-depth: $(READY)  ## depth of the shipped prior in procedural worlds it never saw
+# With DATA=folder of posed scenes at their triangulated points; WEIGHTS="A B" compares, and AGAINST=report.json with an earlier run.
+REAL := $(filter command environment,$(firstword $(origin DATA)))
+
+measure-depth: $(READY)  ## depth of the prior: in procedural worlds it never saw, or on the real scenes in DATA where that is given
+ifneq ($(REAL),)
+	$(BIN)/python -m tests.tools.measure_real_depth $(DATA) -o $(OUT)/depth $(WEIGHTS:%=--weights %) $(AGAINST:%=--against %) --sheet $(OUT)/depth/sheet.png
+else
 	$(BIN)/python tests/tools/measure_depth.py $(if $(TEXTURES),--textures $(TEXTURES))
+endif
+
+depth-sheet: $(READY)  ## photographs and depth maps of the pairs in the folder PAIRS, on one picture; WEIGHTS="A B" compares
+	$(BIN)/python -m tests.tools.depth_sheet $(or $(PAIRS),$(DIR)) -o $(OUT)/depth-sheet.png $(WEIGHTS:%=--weights %)
 
 measure-errors: $(READY)  ## what the prior's renders of the medium cases in DATA err by, cause by cause
 	$(BIN)/python -m tests.tools.measure_errors $(DATA)

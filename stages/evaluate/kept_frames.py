@@ -92,11 +92,14 @@ def colours(depths: list[Tensor]) -> list[Tensor]:
     return list((pictures * (inverse > 0)[..., None]).permute(0, 3, 1, 2))
 
 
-def compose(rows: list[tuple[str, list[Tensor]]]) -> Tensor:
-    """A white canvas with rows of pictures, each row under its name: [3, h, w]."""
-    tiles = [[_tile(picture) for picture in pictures] for _, pictures in rows]
+def compose(rows: list[tuple[str, list[Tensor]]], height: int = TILE) -> Tensor:
+    """A white canvas with rows of pictures, each row under its name: [3, h, w].
+
+    height: of a picture, px.
+    """
+    tiles = [[_tile(picture, height) for picture in pictures] for _, pictures in rows]
     width = MARGIN + max(sum(tile.shape[2] + MARGIN for tile in row) for row in tiles)
-    canvas = Image.new("RGB", (width, MARGIN + len(rows) * (TILE + LABEL + MARGIN)), "white")
+    canvas = Image.new("RGB", (width, MARGIN + len(rows) * (height + LABEL + MARGIN)), "white")
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(13)
     y = MARGIN
     for (name, _), row in zip(rows, tiles, strict=True):
@@ -105,12 +108,11 @@ def compose(rows: list[tuple[str, list[Tensor]]]) -> Tensor:
         for tile in row:
             canvas.paste(Image.fromarray((tile * 255).round().byte().permute(1, 2, 0).numpy()), (x, y + LABEL))
             x += tile.shape[2] + MARGIN
-        y += TILE + LABEL + MARGIN
+        y += height + LABEL + MARGIN
     return torch.from_numpy(np.array(canvas)).permute(2, 0, 1).float() / 255
 
 
-def _tile(picture: Tensor) -> Tensor:
+def _tile(picture: Tensor, height: int) -> Tensor:
     h, w = picture.shape[1:]
-    return F.interpolate(picture[None], (TILE, max(1, round(w * TILE / h))), mode="bilinear", antialias=True)[0].clamp(
-        0, 1
-    )
+    size = (height, max(1, round(w * height / h)))
+    return F.interpolate(picture[None], size, mode="bilinear", antialias=True)[0].clamp(0, 1)
