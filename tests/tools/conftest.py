@@ -9,7 +9,7 @@ from torch import Generator
 from stages.files.images import write_png
 from stages.files.transforms import write_transforms
 from stages.scene import Views
-from stages.worlds import draw_scene, load_textures
+from stages.worlds import load_textures, sample_scene
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def write_scene(scene: Path, views: Views) -> None:
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     generator = Generator().manual_seed(4)
     textures = load_textures(None, generator, procedural=12)
-    views = draw_scene(textures, generator, (160, 240), [0.2, 0.4, 0.6, 0.8], shadows=False)
+    views = sample_scene(textures, generator, (160, 240), [0.2, 0.4, 0.6, 0.8], shadows=False)
     scene = tmp_path_factory.mktemp("worlds") / "world"
     write_scene(scene, views)
     return World(scene, views)

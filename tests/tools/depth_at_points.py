@@ -71,7 +71,7 @@ def relative_errors(depth: Tensor, pixels: Tensor, z: Tensor) -> Tensor:
 
 
 def near_edges(depth: Tensor, pixels: Tensor) -> Tensor:
-    """Which pixel positions [N, 2] lie beside a jump of the depth map [h, w], or at the border of the photograph: [N]."""
+    """Which pixel positions [N, 2] lie beside a jump of the depth map [h, w], or at its border: [N]."""
     (h, w), (x, y) = depth.shape, pixels.unbind(1)
     padded = F.pad(depth[None, None].double(), (1, 1, 1, 1), mode="replicate")
     jump = F.max_pool2d(padded, 3, 1) / -F.max_pool2d(-padded, 3, 1) > JUMP

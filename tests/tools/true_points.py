@@ -1,9 +1,9 @@
 """Points of a posed scene whose depth is known: features of all its frames, triangulated with the given poses.
 
-COLMAP finds the features (SIFT), matches and triangulates them. Only what a context frame of a case shows is wanted, so
-every context frame is matched with every other frame. A point is kept when at least three frames see it, each within one
-pixel of where it projects, and two of them at an angle of more than two degrees. Points lie where pictures have texture:
-they say nothing about bare walls.
+COLMAP finds the features (SIFT), matches and triangulates them. Only what a context frame of a case shows is wanted,
+so every context frame is matched with every other frame. A point is kept when at least three frames see it, each within
+one pixel of where it projects, and two of them at an angle of more than two degrees. Points lie where pictures have
+texture: they say nothing about bare walls.
 """
 
 from __future__ import annotations
