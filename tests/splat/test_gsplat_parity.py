@@ -1,5 +1,8 @@
 """gsplat's own torch functions, and its CUDA renderer where there is one."""
 
+import inspect
+from typing import Any
+
 import pytest
 import torch
 
@@ -62,6 +65,28 @@ def test_harmonics(degree: int) -> None:
     expected = (gsplat._spherical_harmonics(degree, means - centre, coefficients) + 0.5).clamp_min(0)
     for implementation in (cpu, fallback):
         assert torch.allclose(implementation.harmonics(means, centre, coefficients, radii)[0], expected, atol=1e-5)
+
+
+def test_on_cuda_gsplat_is_asked_for_the_same_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gsplat import rendering
+
+    class OnCuda(torch.Tensor):
+        is_cuda = True
+
+    asked: dict[str, Any] = {}
+    signature = inspect.signature(rendering.rasterization)
+
+    def noted(*arguments: Any, **options: Any) -> tuple[torch.Tensor, torch.Tensor, dict[str, Any]]:
+        asked.update(signature.bind(*arguments, **options).arguments)
+        return torch.zeros(1, 36, 44, 4), torch.zeros(1, 36, 44, 1), {}
+
+    monkeypatch.setattr(rendering, "rasterization", noted)
+    given = random_scene(count=20).arguments()
+    image, alpha = rasterization(**{**given, "means": given["means"].as_subclass(OnCuda)}, near_plane=0.5)
+    assert (image.shape, alpha.shape) == ((1, 36, 44, 4), (1, 36, 44, 1))
+    assert asked["colors"] is given["sh"]
+    options = ("width", "height", "near_plane", "sh_degree", "render_mode")
+    assert [asked[name] for name in options] == [44, 36, 0.5, 3, "RGB+ED"]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
