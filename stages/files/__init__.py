@@ -9,6 +9,5 @@ image_decoding  untrusted image files                           clip_folder fram
 settings        dataclasses from plain values, checked key by key
 weight_tensors  network weights, read without running code from the file
 
-Cameras from transforms.json and COLMAP are float64, as those files hold them. Views and clips from a folder are
-float32.
+Cameras from transforms.json and COLMAP are float64, like these files. Views and clips from a folder are float32.
 """

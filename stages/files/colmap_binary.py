@@ -17,8 +17,7 @@ HINT = "give the folder of a binary COLMAP model, sparse/0"
 UNDISTORT = "undistort the model first"
 
 # COLMAP's camera models that become a pinhole when their distortion is 0, by model id (src/colmap/sensor/models.h): the
-# indices of fx, fy, cx, cy among the model's parameters, and the number of parameters. The remaining ones are
-# distortion.
+# indices of fx, fy, cx, cy among the model's parameters, and the number of parameters. The others are distortion.
 MODELS = {
     0: ((0, 0, 1, 2), 3),  # SIMPLE_PINHOLE
     1: ((0, 1, 2, 3), 4),  # PINHOLE

@@ -44,8 +44,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
 def decode(path: Path) -> Image.Image:
     """The first image in a file, rotated upright as its EXIF says, in its own Pillow mode.
 
-    Raises InputError: missing, a folder, not an image, damaged or cut off, more than MAX_PIXELS, or 32 bits per
-    channel.
+    Raises InputError: missing, a folder, not an image, damaged, more than MAX_PIXELS, or 32 bits per channel.
     """
     with opened(path) as image:
         width, height = image.size

@@ -18,8 +18,7 @@ from stages.files.os_errors import writing
 from stages.files.ply_header import read_header
 from stages.scene import Gaussians
 
-# Opacities are clamped to this distance from 0 and 1, where the logit is infinite. An opacity of 1 still reads back as
-# 1.
+# Opacities are clamped to this distance from 0 and 1, where the logit is infinite. An opacity of 1 is still read as 1.
 OPACITY_MARGIN = 1e-10
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny)  # the smallest scale written, scene units: its logarithm is finite
 REST_COUNTS = (0, 9, 24, 45, 72)  # possible numbers of f_rest_*: 3 ((degree + 1)^2 - 1) for SH degrees 0 to 4

@@ -85,8 +85,7 @@ def check_writable(path: Path) -> Path:
 def write_json(path: Path, document: Any) -> None:
     """Publish a document as indented JSON. Floats keep all their digits.
 
-    Raises ValueError on NaN or infinity, which JSON does not have; InputError or RunError when `path` cannot be
-    written.
+    Raises ValueError on NaN or infinity, which JSON lacks; InputError or RunError when `path` cannot be written.
     """
     text = json.dumps(document, indent=2, allow_nan=False) + "\n"
     with publish(path) as partial, writing(path):

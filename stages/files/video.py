@@ -24,8 +24,7 @@ MAX_VIDEO_PIXELS = 400_000_000  # largest number of pixels in all frames of a vi
 IN_FRONT, FRAGMENTED = "+faststart", "+frag_keyframe+empty_moov+default_base_moof"
 # Flags of swscale for exact colours. Its default is off by up to one level of 255.
 ROUNDING = "accurate_rnd+full_chroma_int+full_chroma_inp"
-# The file is yuv420p and says that its colours are BT.709. Otherwise players guess the colour matrix from the frame
-# size.
+# The file is yuv420p and says that its colours are BT.709. Otherwise players guess that from the frame size.
 COLOURS = (
     f"scale=out_color_matrix=bt709:out_range=tv:flags={ROUNDING},"
     "format=yuv420p,setparams=color_primaries=bt709:color_trc=bt709"

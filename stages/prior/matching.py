@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from kornia.feature.lightglue import LightGlue
     from kornia.feature.xfeat import XFeat
 
-# Weights of LighterGlue and of the XFeat that was trained with it. Plain XFeat's weights match fewer pairs of wide
-# baseline.
+# Weights of LighterGlue and of the XFeat trained with it. Plain XFeat's weights match fewer pairs of wide baseline.
 WEIGHTS_FILE = "xfeat-lighterglue.pt"
 # Images are resized to this short side and at most this long side, px. Enlarging small images makes matches more
 # accurate. A larger size for large images costs time and gains nothing.

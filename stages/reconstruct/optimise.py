@@ -1,7 +1,6 @@
 """The optimisation loop: render a few targets, compare, step (Kerbl et al. 2023, with its loss and learning rates).
 
-A step depends only on the state and on its number, so a run that continues from a checkpoint ends as if it had never
-stopped.
+A step depends only on the state and on its number, so a run that continues from a checkpoint gives the same result.
 """
 
 from __future__ import annotations

@@ -42,8 +42,7 @@ def unit_steps(means: Tensor, rays_from: Tensor, photographs: Cameras) -> Tensor
     baseline = torch.cdist(rays_from, photographs.c2w[:, :3, 3].to(means)).amax(1, keepdim=True)
     focal = photographs.K[:, 0, 0].mean().to(means)
     along = (distance**2 / (focal * baseline).clamp_min(1e-12)).minimum(LONGEST * distance)
-    # Two directions across the ray: the coordinate axis least parallel to it, made perpendicular, and the cross
-    # product.
+    # Two directions across the ray: the axis least parallel to it, made perpendicular, and their cross product.
     least = torch.nn.functional.one_hot(ray.abs().argmin(1), 3).to(ray)
     first = torch.nn.functional.normalize(least - (least * ray).sum(1, keepdim=True) * ray, dim=1)
     second = torch.linalg.cross(ray, first)

@@ -19,8 +19,7 @@ __all__ = ["composite", "harmonics", "project"]
 
 EXTENT_MAX = 3.33  # radius at which even an opaque Gaussian is below alpha 1/255, standard deviations
 BLUR = 0.3  # variance added to every projected Gaussian, px^2 (eps2d of gsplat)
-# For the Jacobian of the projection, a mean outside the image is moved to at most this share of half the image's size
-# from it.
+# For the Jacobian, a mean outside the image is moved to at most this share of half the image's size from it.
 MARGIN = 0.3
 
 
@@ -42,8 +41,7 @@ def _project_one(
     depths = points[:, 2]
     inputs = torch.cat([means, quats, scales], 1).detach()
     usable = (depths >= near) & inputs.isfinite().all(1) & (quats.detach() != 0).any(1)
-    # Culled Gaussians are replaced before the division by z, because a NaN that is masked later still has a NaN
-    # gradient.
+    # Culled Gaussians are replaced before the division by z, because a NaN has a NaN gradient even if it is masked later.
     points = torch.where(usable[:, None], points, points.new_tensor([0.0, 0.0, 1.0]))
     quats = torch.where(usable[:, None], quats, quats.new_tensor([1.0, 0.0, 0.0, 0.0]))
     scales = torch.where(usable[:, None], scales, torch.ones_like(scales))

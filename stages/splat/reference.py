@@ -1,7 +1,6 @@
 """The image model, as plainly as possible: every pixel blends every Gaussian, in float64, with gradients by autograd.
 
-It is slow and needs memory for every pair of a Gaussian and a pixel. Tests compare the fast versions with it. Read it
-first.
+It is slow and needs memory for every pair of a Gaussian and a pixel. Tests compare the fast versions with it.
 """
 
 from __future__ import annotations
