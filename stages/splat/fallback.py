@@ -41,7 +41,7 @@ def _project_one(
     depths = points[:, 2]
     inputs = torch.cat([means, quats, scales], 1).detach()
     usable = (depths >= near) & inputs.isfinite().all(1) & (quats.detach() != 0).any(1)
-    # Culled Gaussians are replaced before the division by z, because a NaN has a NaN gradient even if it is masked later.
+    # Culled Gaussians are replaced before the division by z: a NaN has a NaN gradient even if it is masked later.
     points = torch.where(usable[:, None], points, points.new_tensor([0.0, 0.0, 1.0]))
     quats = torch.where(usable[:, None], quats, quats.new_tensor([1.0, 0.0, 0.0, 0.0]))
     scales = torch.where(usable[:, None], scales, torch.ones_like(scales))
