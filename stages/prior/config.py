@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from stages.prior.efficientnet import EncoderConfig
+from stages.prior.monocular import MonocularConfig
+
 
 @dataclass(frozen=True)
 class PriorConfig:
@@ -18,7 +21,9 @@ class PriorConfig:
     feed_forward_channels: hidden width of the transformer's feed-forward networks.
     transformer_blocks: self + cross attention blocks.
     attention_splits: windows along each side of the feature map.
-    depth_candidates: planes of the sweep, uniform in inverse depth from far to near.
+    depth_candidates: planes of the sweep, uniform in inverse depth from far to near, but for the nearer ones.
+    nearer_candidates: how many of the planes lie nearer than near, down to near / NEARER, uniform in the logarithm of depth: matches
+        do not tell how near the things are that only one photograph shows.
     cost_channels, cost_levels, cost_attention: the UNet on the cost volume; attention at these downsampling factors.
     depth_head_channels: hidden width of the head that turns the refined volume into logits.
     upsampled_channels: width of the features brought to the refinement's resolution.
@@ -38,6 +43,7 @@ class PriorConfig:
     guided_upsampling: the refinement chooses how a pixel blends the 3 x 3 coarse depths around it, so that edges stay sharp.
     relative_disparity: the refinement sees and changes inverse depth as a fraction of the swept range, whatever the scene's scale.
     pixel_colour: a Gaussian's colour is its pixel's plus a predicted change, rather than predicted.
+    monocular: the branch that sees one photograph alone, or None.
     """
 
     cnn_channels: tuple[int, int, int]
@@ -68,6 +74,8 @@ class PriorConfig:
     guided_upsampling: bool
     relative_disparity: bool
     pixel_colour: bool
+    nearer_candidates: int
+    monocular: MonocularConfig | None
 
     @property
     def gaussian_parameters(self) -> int:
@@ -104,6 +112,8 @@ RE10K = PriorConfig(
     guided_upsampling=False,
     relative_disparity=False,
     pixel_colour=False,
+    nearer_candidates=0,
+    monocular=None,
 )
 
 SMALL = PriorConfig(
@@ -135,4 +145,6 @@ SMALL = PriorConfig(
     guided_upsampling=True,
     relative_disparity=True,
     pixel_colour=True,
+    nearer_candidates=16,
+    monocular=MonocularConfig(EncoderConfig(width=1.1, depth=1.2), widths=(192, 128, 96, 64)),
 )

@@ -1,4 +1,7 @@
-"""What the prior is trained on: inverse depth, exact in procedural worlds, and the pictures its Gaussians make."""
+"""What the prior is trained on: depth, exact in procedural worlds, and the pictures that its Gaussians make.
+
+B scenes of a batch, V = 2 photographs, D planes of the sweep. Depth is camera z in scene units.
+"""
 
 from __future__ import annotations
 
@@ -6,57 +9,93 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.geometry import project, unproject
+from stages.geometry import sampling_grid, unproject
+from stages.prior.monocular import MonocularOutput
+
+SEEN = 0.03  # relative tolerance of depth, up to which a point lies on the other view's surface
+FAR = 20.0  # times the median depth of a picture; what is beyond is as good as infinitely far
+EDGE_STRIDES = (1, 2, 4, 8)  # in pixels, over which differences of depth are compared
 
 
-def covisible(depth: Tensor, c2w: Tensor, K: Tensor, tolerance: float = 0.03) -> Tensor:
+def covisible(depth: Tensor, c2w: Tensor, K: Tensor, tolerance: float = SEEN) -> Tensor:
     """Which pixels of each of two views the other one sees, from exact depth.
 
     depth: [B, 2, h, w], camera z.  c2w: [B, 2, 4, 4].  K: [B, 3, 3], px.  tolerance: of depth, relative.  Returns [B, 2, h, w] in {0, 1}.
     """
-    h, w = depth.shape[-2:]
-    masks = torch.zeros_like(depth)
-    for b in range(len(depth)):
-        for v in (0, 1):
-            points = unproject(depth[b, v], K[b], c2w[b, v]).reshape(-1, 3)
-            pixels, z = project(points, K[b], c2w[b, 1 - v])
-            x, y = pixels.unbind(-1)
-            inside = (z > 0) & (x >= 0) & (x < w) & (y >= 0) & (y < h)
-            there = depth[b, 1 - v][y.clamp(0, h - 1).long(), x.clamp(0, w - 1).long()]
-            masks[b, v] = (inside & (z < there * (1 + tolerance))).float().reshape(h, w)
-    return masks
+    b, v, h, w = depth.shape
+    points = unproject(depth, K[:, None].expand(b, v, 3, 3), c2w).flatten(2, 3)  # [B, 2, P, 3]
+    other = c2w.flip(1)
+    camera = (points - other[..., None, :3, 3]) @ other[..., :3, :3]
+    z = camera[..., 2]
+    pixels = camera @ K[:, None].mT
+    grid = sampling_grid(pixels[..., :2] / z[..., None], (h, w))
+    there = F.grid_sample(
+        depth.flip(1).flatten(0, 1)[:, None], grid.flatten(0, 1)[:, None], mode="nearest", padding_mode="border", align_corners=False
+    ).view(b, v, h * w)
+    inside = (z > 0) & (grid.abs() < 1).all(-1)
+    return (inside & (z < there * (1 + tolerance))).float().view(b, v, h, w)
 
 
-def inverse_depth_error(depth: Tensor, truth: Tensor, near_far: Tensor, candidates: int, weight: Tensor) -> Tensor:
+def inverse_depth_error(depth: Tensor, truth: Tensor, candidates: Tensor, nearer: int, weight: Tensor) -> Tensor:
     """Huber loss of inverse depth in units of one plane of the sweep, so that all scenes and ranges weigh the same.
 
-    depth, truth, weight: [B, V, h, w], camera z.  near_far: [B, V, 2].  candidates: planes of the sweep.  Scalar, a weighted mean.
+    depth, truth, weight: [B, V, h, w].  candidates: [B, V, D], inverse depths, of which the last `nearer` are beyond near.
+    Scalar, a weighted mean.
     """
-    inverse_near, inverse_far = (1 / near_far).unbind(-1)
-    plane = ((inverse_near - inverse_far) / (candidates - 1))[..., None, None]
-    error = F.smooth_l1_loss(1 / depth.clamp_min(1e-6) / plane, _inside(truth, near_far) / plane, beta=1.0, reduction="none")
+    d = candidates.shape[-1] - nearer
+    plane = ((candidates[..., d - 1] - candidates[..., 0]) / (d - 1))[..., None, None]
+    error = F.smooth_l1_loss(1 / depth.clamp_min(1e-6) / plane, _inside(truth, candidates) / plane, beta=1.0, reduction="none")
     return (error * weight).sum() / weight.sum()
 
 
-def plane_cross_entropy(logits: Tensor, truth: Tensor, near_far: Tensor, weight: Tensor) -> Tensor:
+def plane_cross_entropy(logits: Tensor, truth: Tensor, candidates: Tensor, weight: Tensor) -> Tensor:
     """Cross-entropy of the sweep's distribution over planes against the true depth, shared between its two nearest planes.
 
-    logits: [B, V, D, h, w], planes uniform in inverse depth, far to near.  truth, weight: [B, V, h, w].  near_far: [B, V, 2].
-    Scalar, a weighted mean.
+    logits: [B, V, D, h, w].  truth, weight: [B, V, h, w].  candidates: [B, V, D], inverse depths, far first.  Scalar, a weighted mean.
     """
-    inverse_near, inverse_far = (1 / near_far)[..., None, None].unbind(2)
-    position = (_inside(truth, near_far) - inverse_far) / (inverse_near - inverse_far) * (logits.shape[2] - 1)
-    low = position.floor().clamp_max(logits.shape[2] - 2)
+    inverse = _inside(truth, candidates)
+    low = torch.searchsorted(candidates.contiguous(), inverse.flatten(2).contiguous(), right=True) - 1
+    low = low.clamp(0, candidates.shape[-1] - 2)
+    below, above = candidates.gather(2, low).view_as(truth), candidates.gather(2, low + 1).view_as(truth)
+    share = ((inverse - below) / (above - below)).clamp(0, 1)
     log_p = F.log_softmax(logits, 2)
-    at_low = log_p.gather(2, low.long()[:, :, None])[:, :, 0]
-    at_high = log_p.gather(2, low.long()[:, :, None] + 1)[:, :, 0]
-    return -(torch.lerp(at_low, at_high, position - low) * weight).sum() / weight.sum()
+    index = low.view_as(truth)[:, :, None]
+    at_low, at_high = log_p.gather(2, index)[:, :, 0], log_p.gather(2, index + 1)[:, :, 0]
+    return -(torch.lerp(at_low, at_high, share) * weight).sum() / weight.sum()
 
 
-def _inside(truth: Tensor, near_far: Tensor) -> Tensor:
+def monocular_error(alone: MonocularOutput, truth: Tensor) -> Tensor:
+    """How badly one photograph alone tells inverse depth up to scale: the negative log-likelihood of a Laplace distribution.
+
+    truth: [N, 1, h/4, w/4], depth.  The scale of each image is free: the median of the logarithmic error is taken off, and what lies
+    beyond FAR times the median depth, as the sky, counts as being there. Scalar.
+    """
+    median = truth.flatten(1).median(1).values[:, None, None, None]
+    error = alone.log_inverse + truth.clamp_min(1e-6).minimum(FAR * median).log()
+    error = error - error.flatten(1).median(1).values[:, None, None, None].detach()
+    return (error.abs() / alone.spread + alone.spread.log()).mean() + 2.0 * _edges(error)
+
+
+def edge_error(depth: Tensor, truth: Tensor, candidates: Tensor) -> Tensor:
+    """How badly steps of the logarithm of depth are met, on scales of 1 to 8 pixels (Ranftl et al. 2022, eq. 11). Scalar.
+
+    depth, truth: [B, V, h, w].  candidates: [B, V, D], inverse depths, to whose range the truth is clamped.
+    """
+    return _edges((_inside(truth, candidates).log() + depth.clamp_min(1e-6).log()).flatten(0, 1)[:, None])
+
+
+def _edges(error: Tensor) -> Tensor:
+    """Mean absolute differences of neighbours of an error map [N, 1, h, w], summed over scales."""
+    total = error.new_zeros(())
+    for stride in EDGE_STRIDES:
+        coarse = error[..., ::stride, ::stride]
+        total = total + coarse.diff(dim=-1).abs().mean() + coarse.diff(dim=-2).abs().mean()
+    return total / len(EDGE_STRIDES)
+
+
+def _inside(truth: Tensor, candidates: Tensor) -> Tensor:
     """Inverse of the true depth, clamped to the range of the sweep. [B, V, h, w]."""
-    near, far = near_far[..., None, None].unbind(2)
-    return 1 / truth.maximum(near).minimum(far)
+    return (1 / truth.clamp_min(1e-9)).maximum(candidates[..., :1, None]).minimum(candidates[..., -1:, None])
 
 
 def picture_error(picture: Tensor, truth: Tensor) -> Tensor:

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from stages.errors import InputError
 from stages.prior.config import PriorConfig
-from stages.prior.depth import DepthPredictor, expected
+from stages.prior.depth import DepthPredictor, expected, half_precision
 from stages.prior.features import FeatureCNN
 from stages.prior.gaussian_head import GaussianAdapter
+from stages.prior.monocular import Monocular, MonocularOutput
 from stages.prior.plane_sweep import inverse_depths
 from stages.prior.rotate_harmonics import to_standard_basis
 from stages.prior.transformer import MultiViewTransformer
@@ -22,8 +23,8 @@ from stages.scene import Gaussians
 
 MULTIPLE = 16  # of the image's sides
 
-Features = tuple[Tensor, Tensor]
-"""CNN features and multi-view features of a batch, both [B, V, C, H/4, W/4]."""
+Features = tuple[Tensor, Tensor, MonocularOutput | None]
+"""CNN features and multi-view features of a batch, both [B, V, C, H/4, W/4], and what the monocular branch says of the B * V images."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class PriorOutput:
     depth: [B, V, H, W] and coarse_depth: [B, V, H/4, W/4], camera z (for "ray" configs the distance along the ray).
     confidence: [B, V, H, W], probability of the depth's peak.
     depth_logits: [B, V, D, H/4, W/4], before the softmax.  inverse_depths: [B, V, D], the candidates, far first.
+    alone: what the monocular branch says of the B * V images.  fitted: [B * V, 1, H/4, W/4], its logarithm of inverse depth, fitted to the
+    matches. Both None without that branch.
     """
 
     means: Tensor
@@ -46,6 +49,8 @@ class PriorOutput:
     confidence: Tensor
     depth_logits: Tensor
     inverse_depths: Tensor
+    alone: MonocularOutput | None
+    fitted: Tensor | None
 
     def scene(self, index: int) -> Gaussians:
         """The Gaussians of one scene of the batch."""
@@ -55,15 +60,27 @@ class PriorOutput:
 class Backbone(nn.Module):
     """Images [B, V, 3, H, W] -> their `Features`."""
 
+    half: bool = False  # see `half_precision`
+
     def __init__(self, config: PriorConfig) -> None:
         super().__init__()
         self.backbone = FeatureCNN(config)
         self.transformer = MultiViewTransformer(config)
+        self.monocular = None if config.monocular is None else Monocular(config.monocular)
 
     def forward(self, images: Tensor) -> Features:
-        cnn = self.backbone(images.flatten(0, 1))
-        cnn = cnn.view(*images.shape[:2], *cnn.shape[1:])
-        return cnn, self.transformer(cnn)
+        with half_precision(images, self.half):
+            cnn = self.backbone(images.flatten(0, 1))
+            cnn = cnn.view(*images.shape[:2], *cnn.shape[1:])
+            matched = self.transformer(cnn)
+        return cnn.float(), matched.float(), None if self.monocular is None else self.alone(images.flatten(0, 1))
+
+    def alone(self, images: Tensor) -> MonocularOutput:
+        """What each of the images [N, 3, H, W] tells of depth without the others; for networks with that branch."""
+        assert self.monocular is not None
+        with half_precision(images, self.half):
+            output: MonocularOutput = self.monocular(images)
+        return output
 
 
 class MVSplat(nn.Module):
@@ -78,6 +95,10 @@ class MVSplat(nn.Module):
         # Convolutions on a CPU are three times faster in this layout.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    def compute_in_half(self, half: bool = True) -> None:
+        """Let convolutions and attention compute in bfloat16, which is for training on a GPU: depths come out a little different."""
+        self.backbone.half = self.depth_predictor.half = half
+
     def forward(self, images: Tensor, c2w: Tensor, K: Tensor, near_far: Tensor, features: Features | None = None) -> PriorOutput:
         """images: [B, V, 3, H, W], sRGB in [0, 1], sides multiples of 16.  c2w: [B, V, 4, 4], OpenCV camera-to-world.
         K: [B, V, 3, 3], px.  near_far: [B, V, 2], depths in scene units between which every view's planes are swept.
@@ -87,11 +108,11 @@ class MVSplat(nn.Module):
         """
         _check(images, c2w, K, near_far)
         b, v, _, h, w = images.shape
-        cnn, matched = self.backbone(images) if features is None else features
-        candidates = inverse_depths(near_far, self.config.depth_candidates)  # [B, V, D], far first
-        logits = self.depth_predictor.match(images, matched, c2w, K, candidates)  # [B * V, D, H/4, W/4]
+        cnn, matched, alone = self.backbone(images) if features is None else features
+        candidates = inverse_depths(near_far, self.config.depth_candidates, self.config.nearer_candidates)  # [B, V, D], far first
+        logits, fitted = self.depth_predictor.match(images, matched, c2w, K, candidates, alone)  # [B * V, D, H/4, W/4]
         coarse, confidence = expected(logits, candidates.flatten(0, 1), self.config.peak_radius)  # [B * V, 1, H/4, W/4] twice
-        fine, opacity, raw = self.depth_predictor.refine(images, cnn, matched, coarse, confidence, candidates)  # [B * V, ..., H, W]
+        fine, opacity, raw = self.depth_predictor.refine(images, cnn, matched, coarse, confidence, candidates, alone)  # [B * V, ..., H, W]
         gaussians = self.adapter(raw, fine, opacity, images, c2w, K)
         return PriorOutput(
             means=gaussians.means,
@@ -104,6 +125,8 @@ class MVSplat(nn.Module):
             confidence=nn.functional.interpolate(confidence, (h, w), mode="nearest").view(b, v, h, w),
             depth_logits=logits.unflatten(0, (b, v)),
             inverse_depths=candidates,
+            alone=alone,
+            fitted=fitted,
         )
 
 

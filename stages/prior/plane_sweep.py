@@ -12,17 +12,24 @@ from torch import Tensor
 from stages.geometry import pixel_centres
 from stages.prior.config import PriorConfig
 
-PAIR_BLOCK = 1 << 19  # products of pixel pairs held at once (2 MB): beyond the cache, memory is slower than the arithmetic
+PAIR_BLOCK = 1 << 19  # products of pixel pairs held at once on a CPU (2 MB): beyond the cache, memory is slower than the arithmetic
+CUDA_PAIR_BLOCK = 1 << 28  # the same on a GPU (1 GB), where many small kernels are slow
+NEARER = 2.8  # the nearest candidate lies at near / NEARER
 PLANES = 8  # planes whose half-size images are warped at once, for the same reason
 FLAT = 1e-4  # added to a window's variance: contrast below 0.01, two or three levels of 8 bits, is noise and must not match
 GAINS = (4.0, 4.0, 10.0)  # bring cosine, ZNCC and colour difference to about the same spread
 GREY = (0.299, 0.587, 0.114)
 
 
-def inverse_depths(near_far: Tensor, count: int) -> Tensor:
-    """Candidates uniform in inverse depth, far first. near_far: [..., 2], scene units. Returns [..., count]."""
+def inverse_depths(near_far: Tensor, count: int, nearer: int = 0) -> Tensor:
+    """Candidates, far first. near_far: [..., 2], scene units. Returns inverse depths, [..., count].
+
+    All but the last `nearer` are uniform in inverse depth from far to near; these go on to near / NEARER, uniform in its logarithm.
+    """
     near, far = 1 / near_far[..., :1], 1 / near_far[..., 1:]
-    return far + torch.linspace(0, 1, count, dtype=near.dtype, device=near.device) * (near - far)
+    uniform = far + torch.linspace(0, 1, count - nearer, dtype=near.dtype, device=near.device) * (near - far)
+    steps = torch.arange(1, nearer + 1, dtype=near.dtype, device=near.device) / max(nearer, 1)
+    return torch.cat([uniform, near * NEARER**steps], -1)
 
 
 def sweep(
@@ -65,7 +72,7 @@ def correlate(reference: Tensor, source: Tensor, positions: Tensor) -> Tensor:
     query = reference.flatten(2).transpose(1, 2) / c**0.5
     key = source.flatten(2)
     index, weight = _bilinear(positions.transpose(1, 2), (h, w))
-    rows = max(1, PAIR_BLOCK // (n * h * w))
+    rows = max(1, (CUDA_PAIR_BLOCK if source.is_cuda else PAIR_BLOCK) // (n * h * w))
     blocks = []
     for part, at, share in zip(query.split(rows, 1), index.split(rows, 1), weight.split(rows, 1), strict=True):
         products = (part @ key).gather(2, at.flatten(2)).view(share.shape)
