@@ -37,6 +37,7 @@ class Recipe:
     unseen: float = 0.7
     pictured: int = 1
     alone_only: bool = False
+    frozen: tuple[str, ...] = ()
     first_shards: int = 1
     shards_per_step: float = 0.0
     last_shards: int = 1

@@ -86,6 +86,8 @@ class Trainer:
         network = MVSplat(SMALL)
         if start is not None:
             network.load_state_dict(widen(load_file(start), network.state_dict()))
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(not name.startswith(recipe.frozen))
         self.network = network.to(self.device)
         self.network.compute_in_half(self.device.type == "cuda")
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
@@ -189,7 +191,8 @@ def _groups(network: MVSplat, recipe: Recipe) -> Iterator[dict[str, object]]:
     """Parameter groups of AdamW: matrices alone decay, and the encoder learns at a share of the rate."""
     for encoder in (False, True):
         for matrices in (False, True):
-            chosen = [p for name, p in network.named_parameters() if name.startswith(ENCODER) == encoder and (p.dim() > 1) == matrices]
+            trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+            chosen = [p for name, p in trained if name.startswith(ENCODER) == encoder and (p.dim() > 1) == matrices]
             decay = recipe.weight_decay if matrices else 0.0
             yield {"params": chosen, "weight_decay": decay, "share": recipe.encoder if encoder else 1.0, "lr": recipe.learning_rate}
 
