@@ -1,11 +1,11 @@
-"""The sizes and conventions of the prior's network: plain numbers, two constants.
+"""The sizes and conventions of the prior's network: plain numbers, three constants.
 
 RE10K is MVSplat's released encoder (Chen et al. 2024; SPEC 3.1), number for number. SMALL has the same stages made for a laptop CPU.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from stages.prior.efficientnet import EncoderConfig
@@ -148,3 +148,6 @@ SMALL = PriorConfig(
     nearer_candidates=16,
     monocular=MonocularConfig(EncoderConfig(width=1.1, depth=1.2), widths=(192, 128, 96, 64)),
 )
+
+SMALL_MATCHING = replace(SMALL, nearer_candidates=0, monocular=None)
+"""SMALL without the monocular branch: earlier weights are of this form."""

@@ -80,12 +80,11 @@ class DepthPredictor(nn.Module):
 
     def match(
         self, images: Tensor, features: Tensor, c2w: Tensor, K: Tensor, candidates: Tensor, alone: MonocularOutput | None
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> Tensor:
         """Logits of the candidate depths of every quarter-size pixel, [N, D, H/4, W/4]; N = B * V here and below.
 
         images: [B, V, 3, H, W].  features: [B, V, C, H/4, W/4].  c2w: [B, V, 4, 4].  K: [B, V, 3, 3], px.  candidates: [B, V, D], 1/depth.
-        alone: what the monocular branch says of the N images.  Its depth fitted to the matches is returned too, [N, 1, H/4, W/4], as the
-        logarithm of inverse depth.
+        alone: what the monocular branch says of the N images.
         """
         volumes = match_volumes(images, features, K, c2w, candidates, self.config)
         inputs = [*volumes, features.flatten(0, 1)]
@@ -93,7 +92,6 @@ class DepthPredictor(nn.Module):
         if self.config.patch_radius:
             for scale, volume in zip(self.match_scale, volumes[:3], strict=True):
                 matches = matches + scale * volume
-        fitted = None
         if alone is not None:
             planes = candidates.flatten(0, 1)
             fitted = fit_to_matches(alone.log_inverse, *_confident(matches, planes, self.config.peak_radius), planes)
@@ -104,7 +102,7 @@ class DepthPredictor(nn.Module):
         with half_precision(images, self.half):
             refined = self.corr_refine_net(joined, images.shape[1]) + self.regressor_residual(joined)
             logits: Tensor = self.depth_head_lowres(refined)
-        return logits.float() + matches, fitted
+        return logits.float() + matches
 
     def relative(self, inverse: Tensor, candidates: Tensor) -> Tensor:
         """Inverse depth [N, 1, ...] as a fraction of the range from far to near that matches show; beyond 1 it is nearer."""

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from stages.errors import WeightsError
 from stages.files.weight_tensors import read_pickled, read_safetensors, require_keys
-from stages.prior.config import RE10K, SMALL
+from stages.prior.config import RE10K, SMALL, SMALL_MATCHING, PriorConfig
 from stages.prior.network import MVSplat
 
 LIGHTNING_PREFIX = "encoder."  # of every key in a Lightning checkpoint
-OURS = "depth_predictor.match_scale"  # a key that our network has and MVSplat's has not
+CLASSICAL = "depth_predictor.match_scale"  # a key of our networks, which MVSplat's has not
+MONOCULAR = "depth_predictor.vote_scale"  # a key of our networks with a monocular branch
 
 
 def read_tensors(path: Path) -> Mapping[str, Tensor]:
@@ -41,12 +42,12 @@ def read_tensors(path: Path) -> Mapping[str, Tensor]:
 
 
 def load_prior(path: Path, device: torch.device | str = "cpu") -> MVSplat:
-    """The network with the weights of a file, ready to predict. Its keys tell whether it is SMALL (ours) or RE10K.
+    """The network with the weights of a file, ready to predict. Its keys tell which of the configurations it is.
 
     Raises WeightsError if the file cannot be read, if a key or shape differs, or on NaN or infinite weights.
     """
     tensors = read_tensors(path)
-    network = MVSplat(SMALL if OURS in tensors else RE10K)
+    network = MVSplat(_config(tensors))
     what = f"the weights {path} are not of this network"
     require_keys(network.state_dict(), tensors, what, "give the prior's weights: small, or MVSplat's re10k.ckpt")
     for key, value in tensors.items():
@@ -55,3 +56,9 @@ def load_prior(path: Path, device: torch.device | str = "cpu") -> MVSplat:
             raise WeightsError(f"damaged weights {path}", why, "download or train them again")
     network.load_state_dict(tensors)
     return network.to(device).eval()
+
+
+def _config(tensors: Mapping[str, Tensor]) -> PriorConfig:
+    if MONOCULAR in tensors:
+        return SMALL
+    return SMALL_MATCHING if CLASSICAL in tensors else RE10K

@@ -19,7 +19,8 @@ HEADS = 4  # of the attention at 1/32 of the image's size
 REWEIGHTINGS = 4  # of the robust fit to the matches
 TYPICAL_RESIDUAL = 0.1  # of the logarithm of inverse depth: matches that lie farther from the fit count for less
 SLOPE_PRIOR = 0.02  # variance of the logarithm of inverse depth that the prior belief in a slope of 1 is worth
-LEAST_MATCHES = 1e-3  # mean weight that the middle of the sweep has in the fit, where nothing matches
+SLOPES = (0.3, 3.0)  # bounds of the slope
+LEAST_MATCHES = 1e-3  # weight in the fit of a match in the middle of the sweep that every pixel is given
 SPREAD = (0.04, 0.6)  # bounds of the predicted uncertainty of the logarithm of inverse depth
 
 
@@ -126,14 +127,13 @@ def fit_to_matches(log_inverse: Tensor, matched: Tensor, weight: Tensor, candida
     trust = weight.flatten(1).detach()
     robust = trust
     for _ in range(REWEIGHTINGS):
-        total = robust.mean(1, keepdim=True)
-        mean_x = (robust * x).mean(1, keepdim=True) / total.clamp_min(1e-9)
-        belief = LEAST_MATCHES / (total + LEAST_MATCHES)
-        mean_y = (1 - belief) * (robust * y).mean(1, keepdim=True) / total.clamp_min(1e-9) + belief * middle
-        variance = (robust * (x - mean_x) ** 2).mean(1, keepdim=True) / total.clamp_min(1e-9)
-        covariance = (robust * (x - mean_x) * (y - mean_y)).mean(1, keepdim=True) / total.clamp_min(1e-9)
-        prior = SLOPE_PRIOR * (1 + 100 * belief)
-        slope = ((covariance + prior) / (variance + prior)).clamp(0.3, 3.0)
+        # Every pixel also has a weak match in the middle of the sweep, which decides where there are no others.
+        total = robust.mean(1, keepdim=True) + LEAST_MATCHES
+        mean_x = ((robust + LEAST_MATCHES) * x).mean(1, keepdim=True) / total
+        mean_y = ((robust * y).mean(1, keepdim=True) + LEAST_MATCHES * middle) / total
+        variance = (robust * (x - mean_x) ** 2).mean(1, keepdim=True) / total
+        covariance = (robust * (x - mean_x) * (y - mean_y)).mean(1, keepdim=True) / total
+        slope = ((covariance + SLOPE_PRIOR) / (variance + SLOPE_PRIOR)).clamp(*SLOPES)
         fitted = mean_y + slope * (x - mean_x)
         robust = trust / (1 + ((fitted - y).detach() / TYPICAL_RESIDUAL) ** 2)
     return fitted.view_as(log_inverse)

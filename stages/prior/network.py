@@ -35,8 +35,7 @@ class PriorOutput:
     depth: [B, V, H, W] and coarse_depth: [B, V, H/4, W/4], camera z (for "ray" configs the distance along the ray).
     confidence: [B, V, H, W], probability of the depth's peak.
     depth_logits: [B, V, D, H/4, W/4], before the softmax.  inverse_depths: [B, V, D], the candidates, far first.
-    alone: what the monocular branch says of the B * V images.  fitted: [B * V, 1, H/4, W/4], its logarithm of inverse depth, fitted to the
-    matches. Both None without that branch.
+    alone: what the monocular branch says of the B * V images, None without that branch.
     """
 
     means: Tensor
@@ -50,7 +49,6 @@ class PriorOutput:
     depth_logits: Tensor
     inverse_depths: Tensor
     alone: MonocularOutput | None
-    fitted: Tensor | None
 
     def scene(self, index: int) -> Gaussians:
         """The Gaussians of one scene of the batch."""
@@ -110,7 +108,7 @@ class MVSplat(nn.Module):
         b, v, _, h, w = images.shape
         cnn, matched, alone = self.backbone(images) if features is None else features
         candidates = inverse_depths(near_far, self.config.depth_candidates, self.config.nearer_candidates)  # [B, V, D], far first
-        logits, fitted = self.depth_predictor.match(images, matched, c2w, K, candidates, alone)  # [B * V, D, H/4, W/4]
+        logits = self.depth_predictor.match(images, matched, c2w, K, candidates, alone)  # [B * V, D, H/4, W/4]
         coarse, confidence = expected(logits, candidates.flatten(0, 1), self.config.peak_radius)  # [B * V, 1, H/4, W/4] twice
         fine, opacity, raw = self.depth_predictor.refine(images, cnn, matched, coarse, confidence, candidates, alone)  # [B * V, ..., H, W]
         gaussians = self.adapter(raw, fine, opacity, images, c2w, K)
@@ -126,7 +124,6 @@ class MVSplat(nn.Module):
             depth_logits=logits.unflatten(0, (b, v)),
             inverse_depths=candidates,
             alone=alone,
-            fitted=fitted,
         )
 
 

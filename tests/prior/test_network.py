@@ -1,6 +1,7 @@
 """The small network: shapes, symmetries that its geometry must have, gradients, and what it sees before any training."""
 
-from dataclasses import fields, replace
+from dataclasses import Field, fields, replace
+from typing import Any
 
 import pytest
 import torch
@@ -9,23 +10,31 @@ from torch import Tensor
 
 from stages.errors import InputError
 from stages.geometry import project, quaternion_product, quaternions, rays, unproject
-from stages.prior.config import RE10K, SMALL
+from stages.prior.config import RE10K, SMALL, SMALL_MATCHING, PriorConfig
 from stages.prior.network import MVSplat, PriorOutput
+from stages.prior.plane_sweep import NEARER
 from tests.prior.test_plane_sweep import pose
 
 
-@pytest.fixture(scope="module")
-def network() -> MVSplat:
-    """SMALL as it starts."""
-    torch.manual_seed(0)
-    return MVSplat(SMALL).eval()
+@pytest.fixture(scope="module", params=[SMALL, SMALL_MATCHING], ids=["monocular", "matching"])
+def config(request: pytest.FixtureRequest) -> PriorConfig:
+    """The small network with and without the monocular branch."""
+    chosen: PriorConfig = request.param
+    return chosen
 
 
 @pytest.fixture(scope="module")
-def shaken() -> MVSplat:
-    """SMALL with weights that are zero nowhere, so that every path matters."""
+def network(config: PriorConfig) -> MVSplat:
+    """The network as it starts."""
     torch.manual_seed(0)
-    network = MVSplat(SMALL).eval()
+    return MVSplat(config).eval()
+
+
+@pytest.fixture(scope="module")
+def shaken(config: PriorConfig) -> MVSplat:
+    """The network with weights that are zero nowhere, so that every path matters."""
+    torch.manual_seed(0)
+    network = MVSplat(config).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.02)
@@ -44,6 +53,11 @@ def inputs(h: int = 32, w: int = 48, b: int = 1, v: int = 2, seed: int = 0) -> I
     return images, c2w, K, torch.tensor([1.0, 10.0]).repeat(b, v, 1)
 
 
+def tensors(output: PriorOutput) -> list[Field[Any]]:
+    """The fields of an output that are tensors of the batch."""
+    return [field for field in fields(output) if field.name != "alone"]
+
+
 def predict(network: MVSplat, given: Inputs) -> PriorOutput:
     with torch.no_grad():
         return network(*given)
@@ -53,7 +67,7 @@ def predict(network: MVSplat, given: Inputs) -> PriorOutput:
 def test_shapes(network: MVSplat, h: int, w: int, b: int, v: int) -> None:
     output = predict(network, inputs(h, w, b, v))
     g, d = v * h * w, SMALL.depth_candidates
-    shapes = {field.name: tuple(getattr(output, field.name).shape) for field in fields(output)}
+    shapes = {field.name: tuple(getattr(output, field.name).shape) for field in tensors(output)}
     assert shapes == {
         "means": (b, g, 3),
         "scales": (b, g, 3),
@@ -72,7 +86,7 @@ def test_shapes(network: MVSplat, h: int, w: int, b: int, v: int) -> None:
 
 def test_numbers_stay_in_their_ranges(shaken: MVSplat) -> None:
     output = predict(shaken, inputs())
-    assert output.depth.min() >= 1.0
+    assert output.depth.min() >= 1.0 / (NEARER if shaken.config.nearer_candidates else 1) - 1e-6
     assert output.depth.max() <= 10.0 + 1e-4
     for part in (output.opacities, output.confidence):
         assert part.min() >= 0
@@ -82,7 +96,7 @@ def test_numbers_stay_in_their_ranges(shaken: MVSplat) -> None:
 
 
 def test_it_is_small() -> None:
-    assert sum(parameter.numel() for parameter in MVSplat(SMALL).parameters()) <= 3_000_000
+    assert sum(parameter.numel() for parameter in MVSplat(SMALL).parameters()) <= 12_000_000
 
 
 def test_means_are_the_depths_seen_through_the_pixels(network: MVSplat) -> None:
@@ -107,7 +121,7 @@ def test_scenes_of_a_batch_do_not_mix(shaken: MVSplat) -> None:
     both = predict(shaken, tuple(torch.cat(pair) for pair in zip(one, two, strict=True)))  # type: ignore[arg-type]
     for index, alone in enumerate((one, two)):
         output = predict(shaken, alone)
-        for field in fields(output):
+        for field in tensors(output):
             expected, found = getattr(output, field.name)[0], getattr(both, field.name)[index]
             torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 

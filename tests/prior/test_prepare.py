@@ -10,7 +10,7 @@ from stages.errors import InputError
 from stages.files.images import write_png
 from stages.files.transforms import write_transforms
 from stages.geometry import project, unproject
-from stages.prior.config import SMALL
+from stages.prior.config import SMALL, SMALL_MATCHING
 from stages.prior.network import MVSplat
 from stages.prior.predict import NEAR_SCALES, Prediction, predict, predict_in_range
 from stages.prior.prepare import cover, prepare
@@ -165,4 +165,4 @@ def test_the_range_that_the_photographs_bear_out_is_swept(monkeypatch: pytest.Mo
     monkeypatch.setattr("stages.prior.predict.predict_in_range", at_near)
     for scale in NEAR_SCALES:
         start = torch.tensor([[depth / scale, 50.0]] * 2)
-        assert torch.allclose(predict(views, start, MVSplat(SMALL)).near_far[:, 0], torch.tensor(depth))
+        assert torch.allclose(predict(views, start, MVSplat(SMALL_MATCHING)).near_far[:, 0], torch.tensor(depth))
