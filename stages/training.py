@@ -11,11 +11,21 @@ from torch import Tensor
 FINAL_SHARE = 0.02  # the cosine ends at this share of the peak learning rate
 
 
-def adamw(parameters: Iterable[Tensor], learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW. Weight decay acts on matrices and convolution kernels, not on biases and normalisation scales."""
-    every = list(parameters)
-    matrices, others = [p for p in every if p.dim() > 1], [p for p in every if p.dim() <= 1]
-    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+def adamw(
+    parameters: Iterable[Tensor], learning_rate: float, weight_decay: float, slow: Iterable[Tensor] = (), share: float = 1.0
+) -> torch.optim.AdamW:
+    """AdamW. Weight decay acts on matrices and convolution kernels, not on biases and normalisation scales.
+
+    slow: further parameters, which learn at `share` of the learning rate; every group says its own in `share`.
+    """
+    groups = []
+    for own, rate in ((list(parameters), 1.0), (list(slow), share)):
+        matrices, others = [p for p in own if p.dim() > 1], [p for p in own if p.dim() <= 1]
+        groups += [
+            {"params": group, "weight_decay": decay, "share": rate, "lr": rate * learning_rate}
+            for group, decay in ((matrices, weight_decay), (others, 0.0))
+            if group
+        ]
     return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.99))
 
 

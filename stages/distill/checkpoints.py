@@ -6,6 +6,8 @@ state.json          step; identity: the settings that decide the weights; clips:
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -93,6 +95,11 @@ def load_state(checkpoint: Path, own: Mapping[str, Tensor]) -> State:
     return State(int(facts["step"]), facts, network, average, moments)
 
 
+def hash_identity(identity: Mapping[str, Any]) -> str:
+    """The settings of a phase in 16 digits, for the identity of the phase after it."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def require_identity(checkpoint: Path, facts: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
     """Raise InputError that names the settings that differ, when a checkpoint belongs to another run."""
     before = facts["identity"]
@@ -105,3 +112,19 @@ def require_identity(checkpoint: Path, facts: Mapping[str, Any], identity: Mappi
         raise InputError(
             f"{checkpoint} is of another run", "; ".join(differences), "choose another -o, or start over with --force"
         )
+
+
+def load_finished(
+    run: Path, phase: str, steps: int, identity: Mapping[str, Any], own: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The averaged weights of a finished phase. own: its trained parameters.
+
+    Raises InputError if the phase is unfinished or of other settings, WeightsError if its checkpoint is damaged.
+    """
+    checkpoint = next(reversed(checkpoints(run, phase)), None)
+    facts = None if checkpoint is None else read_facts(checkpoint)
+    if checkpoint is None or facts is None or facts["step"] < steps:
+        why = f"it has done {0 if facts is None else facts['step']} of {steps} steps"
+        raise InputError(f"the {phase} of {run} is not finished", why, f"train it first: --phase {phase}")
+    require_identity(checkpoint, facts, identity)
+    return load_state(checkpoint, own).average

@@ -61,6 +61,15 @@ def write_clips(path: Path, clips: Sequence[Example]) -> None:
         save_file(tensors, partial)
 
 
+def shard_name(shard: Path, run: Path) -> str:
+    """The name under which a run records a shard: its path in the run's folder, otherwise its absolute path.
+
+    So the shard is found after `cd`, and after the run's folder was moved.
+    """
+    shard, run = shard.resolve(), run.resolve()
+    return str(shard.relative_to(run) if shard.is_relative_to(run) else shard)
+
+
 def length(path: Path) -> int:
     """The number of clips in a shard."""
     return _shape(path)[0]

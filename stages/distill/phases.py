@@ -5,8 +5,6 @@ Each phase starts from the averaged weights of the one before it.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +14,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from stages.distill.checkpoints import checkpoints, load_state, read_facts, require_identity
+from stages.distill.checkpoints import hash_identity, load_finished, read_facts
+from stages.distill.clip_shards import shard_name
 from stages.distill.leap_flow import earlier, leap, leap_flow_loss
 from stages.distill.model import Batch, Model, Weights, sample_batch
 from stages.distill.pixel_losses import picture_loss, some_frames
@@ -66,7 +65,7 @@ class RunContext:
         """The settings that decide the weights of a phase. They contain those of earlier phases as a hash."""
         config, before = self.config, BEFORE[phase]
         plain = config.to_dict()
-        parent = self.started if before is None else _hash(self.identity(before))
+        parent = self.started if before is None else hash_identity(self.identity(before))
         shared = {
             key: plain[key]
             for key in ("model", "base", "network", "precision", "perceptual_frames", "perceptual_weight")
@@ -128,15 +127,6 @@ def clips_of(context: RunContext, phase: Phase) -> Clips:
     """The clips that a phase was started with or, if it has no checkpoint, those that it will start with."""
     checkpoint = newest(context.run, phase)
     return Clips(context, None if checkpoint is None else read_facts(checkpoint).get("clips"))
-
-
-def shard_name(shard: Path, run: Path) -> str:
-    """The name under which a run records a shard: its path in the run's folder, otherwise its absolute path.
-
-    So the shard is found after `cd`, and after the run's folder was moved.
-    """
-    shard, run = shard.resolve(), run.resolve()
-    return str(shard.relative_to(run) if shard.is_relative_to(run) else shard)
 
 
 def noise_like(latent: Tensor, g: Generator) -> Tensor:
@@ -252,14 +242,8 @@ def student(context: RunContext, clips: Clips, teacher_weights: Weights) -> tupl
 
 def finished(context: RunContext, phase: Phase) -> Weights:
     """The averaged weights of a finished phase. Raises InputError if it is unfinished or of other settings."""
-    checkpoint = next(reversed(checkpoints(context.run, phase)), None)
-    steps = getattr(context.config, phase).steps
-    facts = None if checkpoint is None else read_facts(checkpoint)
-    if checkpoint is None or facts is None or facts["step"] < steps:
-        why = f"it has done {0 if facts is None else facts['step']} of {steps} steps"
-        raise InputError(f"the {phase} of {context.run} is not finished", why, f"train it first: --phase {phase}")
-    require_identity(checkpoint, facts, context.identity(phase))
-    return load_state(checkpoint, context.model.weights).average
+    steps, own = getattr(context.config, phase).steps, context.model.weights
+    return load_finished(context.run, phase, steps, context.identity(phase), own)
 
 
 def _x0(model: Model, x_t: Tensor, condition: Tensor, t: Tensor) -> Tensor:
@@ -282,7 +266,3 @@ def _perceptual(context: RunContext, g: Generator) -> Callable[[Tensor, Tensor],
     """LPIPS of a few frames. The step samples them as it samples everything else."""
     frames = context.config.perceptual_frames
     return None if context.perceptual is None else some_frames(context.perceptual, frames, g)
-
-
-def _hash(identity: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]

@@ -13,8 +13,10 @@ from stages.files.settings import NO_OTHER_KEYS, parse
 from stages.video.schedule import STEPS
 
 RECIPES = Path(__file__).with_name("recipes")
-PHASES = ("teacher", "regression", "student", "policy")
-Phase = Literal["teacher", "regression", "student", "policy"]
+Phase = Literal["monocular", "prior", "teacher", "regression", "student", "policy"]
+PRIOR_PHASES: tuple[Phase, ...] = ("monocular", "prior")
+STUDENT_PHASES: tuple[Phase, ...] = ("teacher", "regression", "student", "policy")
+PRIORS = ("small-prior", "re10k")  # the models that PRIOR_PHASES train; the others are students
 
 
 def _require(condition: bool, rule: str) -> None:
@@ -147,14 +149,76 @@ class PolicyRecipe(Recipe):
 
 
 @dataclass(frozen=True)
+class PairsRecipe(Recipe):
+    """What both phases of the prior share. A batch is `batch` scenes of a few views.
+
+    encoder: share of the learning rate at which the encoder learns, which has seen photographs before.
+    width: number of columns that wider pictures are cropped to, or null.
+    first_shards: number of shards that the first step may sample from; null for all.
+    shards_per_step: how many more each further step may sample from, so that training can begin before they are made.
+    """
+
+    encoder: float = 0.1
+    width: int | None = None
+    first_shards: int | None = None
+    shards_per_step: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.encoder >= 0 and self.shards_per_step >= 0, "encoder and shards_per_step are not negative")
+        _require(self.width is None or (self.width > 0 and self.width % 16 == 0), "width is a multiple of 16")
+        _require(self.first_shards is None or self.first_shards >= 1, "first_shards is at least 1")
+
+    def shards(self, step: int, count: int) -> int:
+        """How many of `count` shards step `step`, counted from 0, may sample from."""
+        if self.first_shards is None:
+            return count
+        return min(count, self.first_shards + int(step * self.shards_per_step))
+
+
+@dataclass(frozen=True)
+class MonocularRecipe(PairsRecipe):
+    """The phase that trains the monocular branch alone, on single pictures: every view of a batch is one."""
+
+
+@dataclass(frozen=True)
+class PriorRecipe(PairsRecipe):
+    """The phase that trains the prior on pairs.
+
+    depth, planes, edges, alone, picture: weights of the losses (stages/distill/prior_losses.py).
+    unseen: weight, in the losses depth and planes, of pixels that the other photograph does not see.
+    pictured: number of scenes of a batch whose Gaussians are rendered for the loss `picture`.
+    frozen: parts of the network that are not trained, by the beginning of their names.
+    """
+
+    depth: float = 0.3
+    planes: float = 0.1
+    edges: float = 2.0
+    alone: float = 0.3
+    picture: float = 4.0
+    unseen: float = 0.7
+    pictured: int = 1
+    frozen: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        weights = (self.depth, self.planes, self.edges, self.alone, self.picture, self.unseen, self.pictured)
+        _require(min(weights) >= 0, "weights of losses and pictured are not negative")
+
+
+@dataclass(frozen=True)
 class Data:
-    """The training clips.
+    """The training clips of a student, or the training pairs of a prior.
 
     clips: folders of shards (stages/distill/clip_shards.py).  frames: largest number of frames of a clip, 4k + 1.
     size: largest (h, w) of a clip.  worlds: number of shards to make from procedural worlds.
     textures: folder of images for these worlds.  recordings: scene folders with transforms.json, folders of those, or
     RealEstate10K chunks.
     recorded: number of shards to make from recordings.
+    pairs: number of shards of pairs to make from worlds, for a prior.  scenes: number of scenes in each.
+    sizes: sizes (h, w) of the pictures of pairs; each shard has one of them.
+    furniture: furniture pack for these worlds (`make furniture`); without it all of them are of primitive shapes.
+    makers: number of processes that make pairs beside the training; 0 makes all of them first.
     """
 
     __pydantic_config__ = NO_OTHER_KEYS
@@ -165,11 +229,20 @@ class Data:
     textures: str | None = None
     recordings: tuple[str, ...] = ()
     recorded: int = 0
+    pairs: int = 0
+    scenes: int = 8
+    sizes: tuple[tuple[int, int], ...] = ((256, 384),)
+    furniture: str | None = None
+    makers: int = 0
 
     def __post_init__(self) -> None:
         _require(self.frames % 4 == 1 and self.frames > 4, "frames is 4k + 1, such as 17 or 49")
         _require(all(side > 0 and side % 16 == 0 for side in self.size), "the sides of size are multiples of 16")
-        _require(min(self.worlds, self.recorded) >= 0, "worlds and recorded are not negative")
+        sides = [side for size in self.sizes for side in size]
+        _require(bool(sides) and all(side > 0 and side % 16 == 0 for side in sides), "sizes are pairs of multiples of 16")
+        counts = (self.worlds, self.recorded, self.pairs, self.makers)
+        _require(min(counts) >= 0, "worlds, recorded, pairs and makers are not negative")
+        _require(self.scenes >= 1, "scenes is at least 1")
         _require(not self.recorded or bool(self.recordings), "recorded shards need recordings")
 
 
@@ -177,26 +250,49 @@ class Data:
 class Config:
     """All settings of a run.
 
-    model: `small`, or `cogvideox-5b` with base weights in the folder `base`.
+    model: a student: `small`, or `cogvideox-5b` with base weights in the folder `base`. Or a prior: `small-prior`, or
+    `re10k`, the paper's, which only learns from pictures.
     network: sizes of `small`, if not the usual ones.
-    start: file with the teacher's first weights.  precision: of matrix products; losses are always float32.
+    start: file with the first weights of the teacher or of the prior; a prior's may lack layers (`prior_start`).
+    encoder: file of the published EfficientNet-Lite2, for the encoder of `small-prior` where `start` has none.
+    precision: of matrix products; losses are always float32. A prior computes in bfloat16 on CUDA only.
     perceptual_frames: number of frames per clip with LPIPS in the loss on pixels.
     perceptual_weight: weight of that LPIPS.
     """
 
     __pydantic_config__ = NO_OTHER_KEYS
-    model: Literal["small", "cogvideox-5b"] = "small"
+    model: Literal["small", "cogvideox-5b", "small-prior", "re10k"] = "small"
     base: str | None = None
     network: Mapping[str, Any] = field(default_factory=dict)
     start: str | None = None
+    encoder: str | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     perceptual_frames: int = 0
     perceptual_weight: float = 0.15
     data: Data = Data()
+    monocular: MonocularRecipe = MonocularRecipe()
+    prior: PriorRecipe = PriorRecipe()
     teacher: TeacherRecipe = TeacherRecipe()
     regression: RegressionRecipe = RegressionRecipe()
     student: StudentRecipe = StudentRecipe()
     policy: PolicyRecipe = PolicyRecipe()
+
+    def __post_init__(self) -> None:
+        others = STUDENT_PHASES if self.trains_prior else PRIOR_PHASES
+        wrong = [phase for phase in others if getattr(self, phase).steps]
+        _require(not wrong, f"{self.model} has no phase {', '.join(wrong)}")
+        _require(self.model != "re10k" or not self.monocular.steps, "re10k has no monocular branch")
+        _require(self.encoder is None or self.model == "small-prior", "only small-prior has an encoder")
+
+    @property
+    def trains_prior(self) -> bool:
+        """Whether the run trains a prior, and not a student."""
+        return self.model in PRIORS
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The phases that have steps, in order."""
+        return tuple(phase for phase in PRIOR_PHASES + STUDENT_PHASES if getattr(self, phase).steps)
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain values, as they stand in the file. Tuples become lists."""

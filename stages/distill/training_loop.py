@@ -36,6 +36,7 @@ class Task:
     is minimised, and all randomness comes from the generator.  sample: (averaged weights) -> a picture [3, h, w] and
     figures for the log.  identity: the settings that decide the result.
     facts: further contents of the first checkpoint, kept in all.
+    slow: names of the weights that learn at `share` of the learning rate.
     """
 
     phase: str
@@ -45,6 +46,8 @@ class Task:
     sample: Callable[[dict[str, Tensor]], tuple[Tensor | None, dict[str, float]]]
     identity: Mapping[str, Any]
     facts: Mapping[str, Any]
+    slow: frozenset[str] = frozenset()
+    share: float = 1.0
 
 
 def generator(seed: int, *purpose: object) -> Generator:
@@ -65,7 +68,9 @@ class Trainer:
         for value in task.weights.values():
             value.requires_grad_(True)
         self.average = {name: value.detach().clone() for name, value in task.weights.items()}
-        self.optimiser = adamw(task.weights.values(), task.recipe.learning_rate, task.recipe.weight_decay)
+        fast, slow = ([v for k, v in task.weights.items() if (k in task.slow) == own] for own in (False, True))
+        recipe = task.recipe
+        self.optimiser = adamw(fast, recipe.learning_rate, recipe.weight_decay, slow, task.share)
         self.step, self.facts = 0, {"identity": dict(task.identity), **task.facts}
 
     def resume(self, checkpoint: Path) -> None:
@@ -104,7 +109,7 @@ class Trainer:
         """Take one step of the optimiser and of the averaged weights. Returns figures for the log."""
         task, recipe = self.task, self.task.recipe
         for group in self.optimiser.param_groups:
-            group["lr"] = _learning_rate(recipe, self.step)
+            group["lr"] = _learning_rate(recipe, self.step) * group["share"]
         self.optimiser.zero_grad(set_to_none=True)
         means: dict[str, float] = {}
         # Sum the gradients of several batches, on all processes.
@@ -124,8 +129,8 @@ class Trainer:
             self.optimiser.step()
         self.step += 1
         decay = average_decay(recipe.ema, self.step)
-        for name, value in task.weights.items():
-            self.average[name].lerp_(value.detach(), 1 - decay)
+        values = [value.detach() for value in task.weights.values()]
+        torch._foreach_lerp_(list(self.average.values()), values, 1 - decay)
         return means | {"gradient": float(norm) if finite else 0.0, "skipped": float(not finite)}
 
     def _log(self, means: Mapping[str, float], seconds: float) -> None:

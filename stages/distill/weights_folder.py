@@ -1,4 +1,4 @@
-"""The weights that a phase trained, as a folder for `generate --student`: runs/NAME/weights/PHASE/."""
+"""The weights that a phase trained, as a folder for `generate --student`, or for `--weights`: runs/NAME/weights/PHASE/."""
 
 from __future__ import annotations
 
@@ -47,6 +47,14 @@ def write_weights(folder: Path, config: Config, weights: Weights, prefix: str, l
     with publish(folder / "config.yaml") as partial:
         partial.write_text(config_text(small_config(config), leap), encoding="utf-8")
     return [path, folder / "config.yaml"]
+
+
+def write_prior(folder: Path, weights: Weights) -> Path:
+    """Write the weights of a prior for `--weights`, as float16. Returns the file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "prior.safetensors"
+    _save(path, weights, torch.float16)
+    return path
 
 
 def write_policy(folder: Path, weights: Weights) -> Path:

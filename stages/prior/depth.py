@@ -32,7 +32,7 @@ class DepthPredictor(nn.Module):
     """The layers from matches to depth, opacity and the raw parameters of one Gaussian a pixel; `MVSplat.forward` has them in order."""
 
     bilinear: Tensor
-    half: bool = False  # see `half_precision`
+    in_half: bool = False  # see `half_precision`
 
     def __init__(self, config: PriorConfig) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class DepthPredictor(nn.Module):
         """
         volumes = match_volumes(images, features, K, c2w, candidates, self.config)
         inputs = [*volumes, features.flatten(0, 1)]
-        matches: Tensor | float = 0.0
+        matches = torch.zeros_like(volumes[0])
         if self.config.patch_radius:
             for scale, volume in zip(self.match_scale, volumes[:3], strict=True):
                 matches = matches + scale * volume
@@ -99,7 +99,7 @@ class DepthPredictor(nn.Module):
             matches = matches + self.vote_scale * votes
             inputs += [votes, self.relative(fitted.exp(), candidates), alone.spread, alone.quarter]
         joined = torch.cat([x.to(features.dtype) for x in inputs], 1).contiguous(memory_format=torch.channels_last)
-        with half_precision(images, self.half):
+        with half_precision(images, self.in_half):
             refined = self.corr_refine_net(joined, images.shape[1]) + self.regressor_residual(joined)
             logits: Tensor = self.depth_head_lowres(refined)
         return logits.float() + matches
@@ -141,7 +141,7 @@ class DepthPredictor(nn.Module):
         if config.relative_disparity:
             disparity = self.relative(disparity, candidates)
         maps = [features.flatten(0, 1), cnn.flatten(0, 1)] + ([] if alone is None else [alone.quarter])
-        with half_precision(images, self.half):
+        with half_precision(images, self.in_half):
             upsampled = self.upsampler(torch.cat(maps, 1))
             upsampled = F.gelu(self.interpolate(upsampled, size))  # [N, C, H/s, W/s]
             seen = [image, self.proj_feature(upsampled), disparity, F.interpolate(confidence, size, mode="nearest")]

@@ -9,10 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from stages.errors import WeightsError
+from stages.files.weight_tensors import read_pickled, require_keys
 
 EPSILON = 1e-3  # of the published batch norms
 MEAN, SCALE = 127.0 / 255.0, 255.0 / 128.0  # the published networks were trained on (pixel - 127) / 128
@@ -144,6 +147,15 @@ def _round_width(channels: int, multiplier: float) -> int:
     return rounded + 8 if rounded < 0.9 * wanted else rounded
 
 
-def load_imagenet(path: str, network: EfficientNetLite) -> None:
-    """Put the weights of a published checkpoint file into `network`. Nothing in the file is executed."""
-    network.load_state_dict(fold_batch_norms(torch.load(path, map_location="cpu", weights_only=True), network))
+def load_imagenet(path: Path, network: EfficientNetLite) -> None:
+    """Put the weights of a published checkpoint file into `network`. Nothing in the file is run. Raises WeightsError."""
+    what, hint = f"cannot use the encoder {path}", "give the published checkpoint of EfficientNet-Lite2"
+    checkpoint = read_pickled(path)
+    if not isinstance(checkpoint, dict) or not all(isinstance(value, Tensor) for value in checkpoint.values()):
+        raise WeightsError(what, "it holds no tensors by name", hint)
+    try:
+        state = fold_batch_norms(checkpoint, network)
+    except KeyError as error:
+        raise WeightsError(what, f"{error.args[0]} is missing", hint) from error
+    require_keys(network.state_dict(), state, what, hint)
+    network.load_state_dict(state)

@@ -84,7 +84,7 @@ class Monocular(nn.Module):
 
     def __init__(self, config: MonocularConfig) -> None:
         super().__init__()
-        half, quarter, eighth, sixteenth, coarsest = config.encoder.tapped_channels
+        _, quarter, eighth, sixteenth, coarsest = config.encoder.tapped_channels
         w32, w16, w8, w4 = config.widths
         self.encoder = EfficientNetLite(config.encoder)
         self.top = nn.Conv2d(coarsest, w32, 1)

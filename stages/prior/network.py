@@ -58,7 +58,7 @@ class PriorOutput:
 class Backbone(nn.Module):
     """Images [B, V, 3, H, W] -> their `Features`."""
 
-    half: bool = False  # see `half_precision`
+    in_half: bool = False  # see `half_precision`
 
     def __init__(self, config: PriorConfig) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Backbone(nn.Module):
         self.monocular = None if config.monocular is None else Monocular(config.monocular)
 
     def forward(self, images: Tensor) -> Features:
-        with half_precision(images, self.half):
+        with half_precision(images, self.in_half):
             cnn = self.backbone(images.flatten(0, 1))
             cnn = cnn.view(*images.shape[:2], *cnn.shape[1:])
             matched = self.transformer(cnn)
@@ -76,7 +76,7 @@ class Backbone(nn.Module):
     def alone(self, images: Tensor) -> MonocularOutput:
         """What each of the images [N, 3, H, W] tells of depth without the others; for networks with that branch."""
         assert self.monocular is not None
-        with half_precision(images, self.half):
+        with half_precision(images, self.in_half):
             output: MonocularOutput = self.monocular(images)
         return output
 
@@ -95,7 +95,7 @@ class MVSplat(nn.Module):
 
     def compute_in_half(self, half: bool = True) -> None:
         """Let convolutions and attention compute in bfloat16, which is for training on a GPU: depths come out a little different."""
-        self.backbone.half = self.depth_predictor.half = half
+        self.backbone.in_half = self.depth_predictor.in_half = half
 
     def forward(self, images: Tensor, c2w: Tensor, K: Tensor, near_far: Tensor, features: Features | None = None) -> PriorOutput:
         """images: [B, V, 3, H, W], sRGB in [0, 1], sides multiples of 16.  c2w: [B, V, 4, 4], OpenCV camera-to-world.

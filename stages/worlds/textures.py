@@ -15,6 +15,7 @@ from stages.errors import InputError
 from stages.files.images import read_image
 
 TILE = 256  # side of a tile in pixels
+SEED, PHOTOS, PROCEDURAL = 1000, 900, 200  # of the textures of worlds that are trained on
 LEVELS = 6  # number of mip levels, from 256 to 8 pixels
 
 
@@ -86,6 +87,11 @@ def load_textures(folder: Path | None, generator: Generator, photos: int = 600, 
                 tile = F.interpolate(tile, (TILE, TILE), mode="bilinear", antialias=True)
             tiles.append(natural(tile[0], generator))
     return Textures(torch.stack(tiles), names)
+
+
+def surfaces(folder: Path | None) -> Textures:
+    """The textures of all worlds that are trained on, see `load_textures`. The same folder gives the same ones."""
+    return load_textures(folder, Generator().manual_seed(SEED), PHOTOS, PROCEDURAL)
 
 
 def natural(tile: Tensor, generator: Generator) -> Tensor:

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Generator
 
+from stages.distill.prior_losses import monocular_error
 from stages.prior.config import SMALL
-from stages.prior.loss import monocular_error
 from stages.prior.monocular import Monocular, MonocularOutput, fit_to_matches, vote
 from stages.prior.plane_sweep import inverse_depths
 

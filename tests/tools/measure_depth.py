@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from stages.distill.prior_losses import covisible
 from stages.prior.load import load_prior
-from stages.prior.loss import covisible
 from stages.prior.predict import predict
 from stages.scene import Views
 from stages.worlds import expose, load_textures, sample_scene

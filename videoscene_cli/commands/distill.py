@@ -1,4 +1,4 @@
-"""`videoscene distill`: training clips -> the one-step student, phase by phase."""
+"""`videoscene distill`: training clips -> the one-step student, or the prior, phase by phase."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ from videoscene_cli.models.session import Session
 from videoscene_cli.results.manifest import Record, is_current
 from videoscene_cli.terminal.options import Shared, with_shared
 from videoscene_cli.terminal.report import Report
-from videoscene_cli.training.distill_run import Training
+from videoscene_cli.training.prior_run import PriorRun
+from videoscene_cli.training.student_run import StudentRun
 
 if TYPE_CHECKING:
     from stages.distill.recipe_file import Config, Phase
+    from videoscene_cli.training.run_folder import Run
 
-Recipe = Annotated[str, typer.Option("--config", metavar="NAME|FILE.yaml", help="The recipe: small, cogvideox-5b, or a file like those.")]
+Recipe = Annotated[str, typer.Option("--config", metavar="NAME|FILE.yaml", help="The recipe: small, cogvideox-5b, prior, or a file.")]
 Clips = Annotated[
     list[str] | None,
-    typer.Option("--clips", metavar="FOLDER", help="Training clips, in place of those the recipe makes; repeatable."),
+    typer.Option("--clips", metavar="FOLDER", help="Training clips, in place of those that the recipe makes; posed scenes for a prior."),
 ]
 Textures = Annotated[
     str | None, typer.Option("--textures", metavar="FOLDER", help="Photographs of surfaces for the worlds that the recipe makes.")
 ]
 PhaseName = Annotated[
-    Literal["teacher", "regression", "student", "policy", "all"],
+    Literal["monocular", "prior", "teacher", "regression", "student", "policy", "all"],
     typer.Option("--phase", help="What to train; all is every phase that has steps in the recipe."),
 ]
 
@@ -41,12 +43,15 @@ def distill(
     Examples:
       videoscene distill -o runs/small
       videoscene distill -o runs/small --clips clips --config recipe.yaml --phase student
+      videoscene distill -o runs/prior --config prior
 
     Train the video student: a teacher of many steps, leap flow distillation into one step, and the policy that picks the leap. The clips
-    to learn from are made first, with the prior that --weights names.
+    to learn from are made first, with the prior that --weights names. Or train the prior, with --config prior: its monocular branch
+    on single pictures, then all of it on pairs.
 
-    Killed at any time, the same command goes on from the last checkpoint. runs/NAME/weights/full is what `generate --student` takes;
-    log.jsonl and samples/ show the training as it goes. --force starts the phases over, and those that start from them.
+    Killed at any time, the same command goes on from the last checkpoint. runs/NAME/weights/full is what `generate --student` takes,
+    runs/NAME/weights/prior what --weights takes; log.jsonl and samples/ show the training as it goes. --force starts the phases over,
+    and those that start from them.
     On several GPUs: accelerate launch $(command -v videoscene) distill ...
     """
     from stages.distill.recipe_file import find_config, read_config
@@ -56,7 +61,8 @@ def distill(
     settings = read_config(find_config(config))
     if textures is not None:
         settings = replace(settings, data=replace(settings.data, textures=textures))
-    training = Training(Path(shared.out), settings, tuple(clips or ()), Session(shared, report))
+    kind = PriorRun if settings.trains_prior else StudentRun
+    training: Run = kind(Path(shared.out), settings, tuple(clips or ()), Session(shared, report))
     phases = _phases(settings, phase)
     check_writable(training.run / "manifest.json")
     if shared.dry_run:
@@ -81,17 +87,15 @@ def distill(
 
 def _phases(config: Config, phase: str) -> list[Phase]:
     """The phases to train, in order. Raises InputError when one of them has no steps."""
-    from stages.distill.recipe_file import PHASES
-
-    having = [name for name in PHASES if getattr(config, name).steps]
+    having = config.phases
     if phase != "all" and phase not in having:
         raise InputError("nothing to train", f"the recipe gives the {phase} 0 steps", f"phases with steps: {', '.join(having) or 'none'}")
     if not having:
         raise InputError("nothing to train", "the recipe gives every phase 0 steps", "write steps: N into its sections")
-    return [name for name in having if phase in ("all", name)]  # type: ignore[misc]
+    return [name for name in having if phase in ("all", name)]
 
 
-def _show_plan(training: Training, phases: list[Phase], report: Report) -> None:
+def _show_plan(training: Run, phases: list[Phase], report: Report) -> None:
     config = training.config
     plan = {
         "command": "distill",

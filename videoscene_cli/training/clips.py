@@ -35,15 +35,12 @@ def make_clips(data: Data, folder: Path, session: Session) -> None:
 
 
 def _make_worlds(data: Data, folder: Path, missing: list[int], session: Session) -> None:
-    import torch
-
     from stages.distill.clips_of_worlds import write_shard
-    from stages.prior.recipe import PHOTOS, PROCEDURAL, TEXTURE_SEED
-    from stages.worlds.textures import load_textures
+    from stages.worlds.textures import surfaces
 
     textures = None if data.textures is None else Path(data.textures)
     with session.report.progress("worlds") as advance:
-        atlas = load_textures(textures, torch.Generator().manual_seed(TEXTURE_SEED), PHOTOS, PROCEDURAL)
+        atlas = surfaces(textures)
         for done, k in enumerate(missing):
             advance(done, len(missing))
             write_shard(folder, atlas, session.network, session.shared.seed, k)

@@ -99,14 +99,10 @@ def sheet(
 
 def load_assets(file: Path, textures: Path | None) -> Assets:
     """A pack and the same textures as for the prior's other worlds."""
-    import torch
-
-    from stages.prior.recipe import PHOTOS, PROCEDURAL, TEXTURE_SEED
     from stages.worlds.furnished import Assets, load_pack
-    from stages.worlds.textures import load_textures
+    from stages.worlds.textures import surfaces
 
-    generator = torch.Generator().manual_seed(TEXTURE_SEED)
-    return Assets(load_pack(file), load_textures(textures, generator, PHOTOS, PROCEDURAL))
+    return Assets(load_pack(file), surfaces(textures))
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What the prior is trained on: depth, exact in procedural worlds, and the pictures that its Gaussians make.
+"""The losses of the prior: depth, which worlds know exactly, and the pictures that its Gaussians make.
 
 B scenes of a batch, V = 2 photographs, D planes of the sweep. Depth is camera z in scene units.
 """

@@ -1,11 +1,9 @@
-"""A distillation run: from its config to trained weights in runs/NAME, phase by phase."""
+"""A run that trains a student: from its config to trained weights in runs/NAME, phase by phase."""
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,29 +11,20 @@ from typing import TYPE_CHECKING, Any
 from stages.errors import InputError
 from stages.files.documents import sha256_file
 from videoscene_cli.models.metric_networks import folder_of_networks
-from videoscene_cli.models.session import Session
 from videoscene_cli.models.weights_file import hub_cache
 from videoscene_cli.results.manifest import Record, Request
 from videoscene_cli.training.clips import make_clips, planned_folders
+from videoscene_cli.training.run_folder import Run
 
 if TYPE_CHECKING:
     from stages.distill.model import Model, Weights
     from stages.distill.phases import RunContext
     from stages.distill.pixel_losses import Perceptual
-    from stages.distill.recipe_file import Config, Phase
-    from stages.distill.workers import Workers
-
-FOLDERS = {"teacher": "teacher", "regression": "regression", "student": "student", "policy": "full"}  # in runs/NAME/weights
+    from stages.distill.recipe_file import Phase
 
 
-@dataclass(frozen=True)
-class Training:
-    """One run of `distill`. run: its folder.  clips: folders of shards, those of the config when empty."""
-
-    run: Path
-    config: Config
-    clips: tuple[str, ...]
-    session: Session
+class StudentRun(Run):
+    """A run that trains a student. clips: folders of shards of clips."""
 
     @cached_property
     def shards(self) -> tuple[Path, ...]:
@@ -60,20 +49,10 @@ class Training:
         return tuple(found)
 
     def planned_clips(self) -> list[str]:
-        """The folders of clips, in words."""
         data = self.config.data
         folders = [f"{folder}: {len(list(Path(folder).glob('*.safetensors')))} shards" for folder in self.clips or data.clips]
         made = {} if self.clips else {"worlds": data.worlds, "recorded": data.recorded}
         return folders + [f"{self.run / 'clips' / kind}: {count} shards to be made, or there" for kind, count in made.items() if count]
-
-    @cached_property
-    def workers(self) -> Workers:
-        """This process, and those beside it when `accelerate launch` or torchrun started several."""
-        from stages.distill.workers import Workers, accelerated
-
-        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-            return Workers()
-        return accelerated(cpu=self.session.shared.device == "cpu")
 
     @cached_property
     def setting(self) -> RunContext:
@@ -129,42 +108,22 @@ class Training:
 
         return Perceptual({name: tensor.to(device) for name, tensor in load("lpips-vgg", folder_of_networks()).items()})
 
-    def weights(self, phase: Phase) -> Path:
-        """The folder of weights that a phase leaves; that of the policy holds the student too."""
-        return self.run / "weights" / FOLDERS[phase]
-
     def request(self, phase: Phase) -> Request:
-        """What decides the weights of a phase, but for the clips."""
         return Request("distill", {"phase": phase, **self.setting.identity(phase)}, {})
 
     def require_start(self, phases: Sequence[Phase]) -> None:
-        """Refuse, before --force forgets anything, what would be refused later: no clips, no device, an unfinished phase before."""
         from stages.distill.phases import BEFORE, finished
 
         setting, before = self.setting, BEFORE[phases[0]]
         if before is not None:
             finished(setting, before)
 
-    def forget(self, phase: Phase) -> None:
-        """Remove what a phase left, and before that what came of it, for --force."""
+    def descendants(self, phase: Phase) -> list[Phase]:
         from stages.distill.phases import descendants
-        from stages.files.leftovers import remove
 
-        for name in (*descendants(phase), phase):
-            remove(self.weights(name))
-            remove(self.run / "checkpoints" / name)
-
-    def note_config(self) -> None:
-        """Write config.yaml, the settings in full."""
-        import yaml
-
-        from stages.files.publish import publish
-
-        with publish(self.run / "config.yaml") as partial:
-            partial.write_text(yaml.safe_dump(self.config.to_dict(), sort_keys=False), encoding="utf-8")
+        return descendants(phase)
 
     def train(self, phase: Phase, record: Record) -> None:
-        """Train a phase to its end, from its newest checkpoint if there is one, and publish its weights."""
         from stages.distill.phases import clips_of, finished, train_phase
         from stages.distill.policy import RELEASED
         from stages.distill.training_loop import newest
@@ -191,22 +150,6 @@ class Training:
             files += self._borrowed(folder)
             record.facts["clips"] = {name: shard.stat().st_size for name, shard in clips_of(self.setting, phase).shards.items()}
             record.write_manifest(folder / "manifest.json", request, {file.name: file for file in files})
-
-    def conclude(self) -> None:
-        """Write the run's manifest.json: the phases that are done, and their weights. Unless it says so already."""
-        from stages.files.documents import read_json
-        from stages.files.publish import publish
-
-        done = {name: read_json(path / "manifest.json") for name in FOLDERS.values() if (path := self.run / "weights" / name).is_dir()}
-        request = Request("distill", {"seed": self.session.shared.seed, **{name: made["fingerprint"] for name, made in done.items()}}, {})
-        path = self.run / "manifest.json"
-        if path.is_file() and read_json(path).get("fingerprint") == request.fingerprint:
-            return
-        outputs = [f"weights/{name}/{output['path']}" for name, made in done.items() for output in made["outputs"]]
-        devices = ", ".join(sorted({made["device"] for made in done.values()}))
-        record = Record(devices, {phase: seconds for made in done.values() for phase, seconds in made["seconds"].items()})
-        with publish(path) as partial:
-            record.write_manifest(partial, request, {name: self.run / name for name in outputs})
 
     def _train_policy(self, advance: Callable[[int, int], None], record: Record) -> tuple[Weights, int]:
         """DDPNet, and the best fixed step for who wants no policy."""

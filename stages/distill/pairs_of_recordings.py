@@ -1,0 +1,73 @@
+"""Training pairs for the prior from real recordings with known cameras. They have no depth, only pictures.
+
+A shard holds what `prior_pairs` reads: images [S, V, 3, h, w] uint8, c2w [S, V, 4, 4], K [S, 3, 3], and
+near_far [S, 2, 2], the range of depth that matches between the two photographs show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Generator, Tensor
+
+from stages.distill.clips_of_recordings import TRIES, Recording, crop_frames
+from stages.errors import InputError, RunError
+from stages.files.publish import publish
+from stages.prior.pose import near_far_from_cameras
+from stages.worlds.shards import shard_generator, shard_path
+
+FARTHEST = 32  # largest distance between the two photographs, in frames of the recording
+PREDICTED = 2  # number of further views, at random between the photographs
+SAME_FOCAL = 1e-3  # relative: intrinsics that differ by more are not those of one camera
+
+
+def write_pairs(
+    folder: Path,
+    recordings: Sequence[Recording],
+    seed: int,
+    number: int,
+    sizes: Sequence[tuple[int, int]],
+    scenes: int,
+) -> Path:
+    """Make shard `number` of the set `seed`, publish it and return its path. sizes: (h, w), of which it has one.
+
+    Raises InputError when the recordings give too few pairs.
+    """
+    generator = shard_generator(seed, number)
+    size = sizes[int(torch.randint(len(sizes), (), generator=generator))]
+    made: list[dict[str, Tensor]] = []
+    for _ in range(TRIES * scenes):
+        pair = recorded_pair(recordings[int(torch.randint(len(recordings), (), generator=generator))], generator, size)
+        made += [] if pair is None else [pair]
+        if len(made) == scenes:
+            path = shard_path(folder, number)
+            with publish(path) as partial:
+                save_file({name: torch.stack([pair[name] for pair in made]) for name in made[0]}, partial)
+            return path
+    why = f"{len(made)} of {scenes} pairs came of {TRIES * scenes} tries at {size[1]} x {size[0]}"
+    raise InputError("cannot make training pairs", why, "give longer recordings of one lens that move")
+
+
+def recorded_pair(recording: Recording, generator: Generator, size: tuple[int, int]) -> dict[str, Tensor] | None:
+    """Two random frames of a recording and some between them, cropped to `size` (h, w).
+
+    None if the recording is too short, its camera stands still, or its lens changes.
+    """
+    most = min(FARTHEST, len(recording) - 1)
+    if most < 2:
+        return None
+    distance = int(torch.randint(2, most + 1, (), generator=generator))
+    first = int(torch.randint(len(recording) - distance, (), generator=generator))
+    between = torch.randint(first + 1, first + distance, (PREDICTED,), generator=generator).tolist()
+    images, cameras = crop_frames(recording, [first, first + distance, *between], size)
+    if bool(((cameras.K - cameras.K[0]).abs() > SAME_FOCAL * cameras.K[0, 0, 0]).any()):
+        return None
+    try:
+        near_far = near_far_from_cameras(list(images[:2]), cameras[:2])
+    except RunError:  # The two photographs are taken from one point.
+        return None
+    pictures = (images * 255).round().to(torch.uint8)
+    return {"images": pictures, "c2w": cameras.c2w, "K": cameras.K[0], "near_far": near_far.float()}
