@@ -72,10 +72,10 @@ class Makers:
         cores = _cores()
         # The first core is for the training.
         cores = cores[1:] or cores
-        following = processes.Value("q", 0)
+        self.following = processes.Value("q", 0)  # kept here, or its lock would end before the processes have it
         self.processes = [
             processes.Process(
-                target=_make, args=(data, folder, seed, list(missing), following, cores[k % len(cores)]), daemon=True
+                target=_make, args=(data, folder, seed, list(missing), self.following, cores[k % len(cores)]), daemon=True
             )
             for k in range(min(data.makers, len(missing)))
         ]
