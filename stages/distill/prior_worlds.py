@@ -51,11 +51,12 @@ class PairWorlds:
 
 def load_pair_worlds(data: Data, seed: int) -> PairWorlds:
     """Read textures and furniture. Raises InputError when a file cannot be used, or without Embree for furniture."""
-    textures = surfaces(None if data.textures is None else Path(data.textures))
-    assets = None
+    pack = None
     if data.furniture is not None:
         require_embree()
-        assets = Assets(load_pack(Path(data.furniture)), textures)
+        pack = load_pack(Path(data.furniture))
+    textures = surfaces(None if data.textures is None else Path(data.textures))
+    assets = None if pack is None else Assets(pack, textures)
     return PairWorlds(textures, assets, data.sizes, data.scenes, seed)
 
 

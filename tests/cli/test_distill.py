@@ -193,7 +193,7 @@ def test_the_plan_writes_nothing(material: tuple[Path, Path], videoscene: Run, t
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
-        (["--config", "nothing"], 2, "cogvideox-5b, small"),
+        (["--config", "nothing"], 2, "cogvideox-5b, prior, small"),
         (["--clips", "nowhere"], 2, "no shard"),
         (["--phase", "policy"], 2, "the student of"),
         (["--phase", "dream"], 2, "teacher"),

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from stages.distill.checkpoints import checkpoints, read_facts
 from stages.distill.prior_phases import BRANCH, ENCODER, Pairs, PriorContext, finished, train_phase
 from stages.distill.prior_start import first_network, widen
-from stages.distill.recipe_file import Config, Data, MonocularRecipe, PriorRecipe
+from stages.distill.recipe_file import PRIOR_PHASES, Config, Data, MonocularRecipe, PriorRecipe
 from stages.distill.training_loop import Trainer
 from stages.errors import InputError, WeightsError
 from stages.prior.config import SMALL, SMALL_MATCHING
@@ -34,6 +34,11 @@ def trained(shards: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Pri
     train_phase(context, "monocular", quiet)
     train_phase(context, "prior", quiet)
     return context
+
+
+def train_both(run: Path, shards: list[Path]) -> None:
+    for phase in PRIOR_PHASES:
+        train_phase(prior_context(run, shards), phase, quiet)
 
 
 def moved(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
@@ -90,11 +95,9 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
 
     monkeypatch.setattr(Trainer, "_save", save_and_die)
     with pytest.raises(Killed):
-        for name in ("monocular", "prior"):
-            train_phase(prior_context(tmp_path / "cut", shards), name, quiet)  # type: ignore[arg-type]
+        train_both(tmp_path / "cut", shards)
     monkeypatch.undo()
-    for name in ("monocular", "prior"):
-        train_phase(prior_context(tmp_path / "cut", shards), name, quiet)  # type: ignore[arg-type]
+    train_both(tmp_path / "cut", shards)
     whole, cut = (finished(context, "prior") for context in (trained, prior_context(tmp_path / "cut", shards)))
     assert not moved(whole, cut)
 
@@ -192,7 +195,7 @@ def test_a_recipe_of_a_student_has_no_phase_of_the_prior() -> None:
         {"model": "re10k", "monocular": MonocularRecipe(steps=1)},
         {"encoder": "file"},
     ):
-        with pytest.raises(ValueError, match="small has no phase prior|monocular branch|encoder"):
+        with pytest.raises(ValueError, match=r"small has no phase prior|monocular branch|encoder"):
             Config(**wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="multiples of 16"):
         Data(sizes=((100, 128),))

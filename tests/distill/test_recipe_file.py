@@ -17,7 +17,10 @@ def test_the_recipes_that_ship() -> None:
     assert (paper.teacher.steps, paper.student.steps, paper.policy.steps) == (900, 20000, 4000)
     assert (paper.student.learning_rate, paper.student.batch, paper.student.gap_share) == (3e-5, 2, 0.0)
     assert 459 in paper.policy.grid
-    assert {path.name for path in RECIPES.iterdir()} == {"small.yaml", "cogvideox-5b.yaml"}
+    prior = read_config(find_config("prior"))
+    assert prior.model == "small-prior"
+    assert prior.phases == ("monocular", "prior")
+    assert {path.name for path in RECIPES.iterdir()} == {"small.yaml", "cogvideox-5b.yaml", "prior.yaml"}
 
 
 def test_what_is_written_is_read_back() -> None:
@@ -59,4 +62,4 @@ def test_what_is_not_understood(tmp_path: Path, text: str, told: list[str]) -> N
 def test_no_such_recipe() -> None:
     with pytest.raises(InputError, match="neither a known name nor a file") as caught:
         find_config("tiny")
-    assert "cogvideox-5b, small" in caught.value.hint
+    assert "cogvideox-5b, prior, small" in caught.value.hint

@@ -1,1 +1,1 @@
-"""The runs that train: `distill`, and the prior's `make train-prior`."""
+"""The runs that train: `distill` for a student or a prior; and furnished worlds."""
