@@ -40,7 +40,7 @@ CONFIG = Config(
     model="small-prior",
     data=Data(pairs=3, scenes=2, sizes=((64, 96),)),
     monocular=MonocularRecipe(**COMMON, batch=2, width=64),  # type: ignore[arg-type]
-    prior=PriorRecipe(**COMMON, accumulate=2, frozen=("backbone.backbone.",)),  # type: ignore[arg-type]
+    prior=PriorRecipe(**COMMON, accumulate=2, frozen=("backbone.backbone.", "backbone.monocular.encoder.stem.")),  # type: ignore[arg-type]
 )
 
 
