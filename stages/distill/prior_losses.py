@@ -64,16 +64,16 @@ def plane_cross_entropy(logits: Tensor, truth: Tensor, candidates: Tensor, weigh
     return -(torch.lerp(at_low, at_high, share) * weight).sum() / weight.sum()
 
 
-def monocular_error(alone: MonocularOutput, truth: Tensor) -> Tensor:
+def monocular_error(monocular: MonocularOutput, truth: Tensor) -> Tensor:
     """How badly one photograph alone tells inverse depth up to scale: the negative log-likelihood of a Laplace distribution.
 
     truth: [N, 1, h/4, w/4], depth.  The scale of each image is free: the median of the logarithmic error is taken off, and what lies
     beyond FAR times the median depth, as the sky, counts as being there. Scalar.
     """
     median = truth.flatten(1).median(1).values[:, None, None, None]
-    error = alone.log_inverse + truth.clamp_min(1e-6).minimum(FAR * median).log()
+    error = monocular.log_inverse + truth.clamp_min(1e-6).minimum(FAR * median).log()
     error = error - error.flatten(1).median(1).values[:, None, None, None].detach()
-    return (error.abs() / alone.spread + alone.spread.log()).mean() + 2.0 * _edges(error)
+    return (error.abs() / monocular.spread + monocular.spread.log()).mean() + 2.0 * _edges(error)
 
 
 def edge_error(depth: Tensor, truth: Tensor, candidates: Tensor) -> Tensor:

@@ -202,7 +202,7 @@ class PhaseLosses(nn.Module):
     def _of_single_pictures(self, batch: Batch) -> Tensor:
         assert batch.depth is not None, "the pool was asked for depth"
         depth = batch.depth[..., 2::4, 2::4].flatten(0, 1)[:, None]
-        return monocular_error(self.network.backbone.alone(batch.images.flatten(0, 1)), depth)
+        return monocular_error(self.network.backbone.monocular_output(batch.images.flatten(0, 1)), depth)
 
     def _of_pairs(self, batch: Batch, recipe: PriorRecipe) -> dict[str, Tensor]:
         config, K = self.network.config, batch.K[:, None].expand(-1, 2, 3, 3)
@@ -217,8 +217,8 @@ class PhaseLosses(nn.Module):
             parts["depth"] = inverse_depth_error(out.depth, truth, planes, config.nearer_candidates, weight)
             parts["planes"] = plane_cross_entropy(out.depth_logits, coarse, planes, coarse_weight)
             parts["edges"] = edge_error(out.depth, truth, planes)
-            if out.alone is not None:
-                parts["alone"] = monocular_error(out.alone, coarse.flatten(0, 1)[:, None])
+            if out.monocular is not None:
+                parts["alone"] = monocular_error(out.monocular, coarse.flatten(0, 1)[:, None])
         if recipe.pictured:
             rendered = [_render(out, batch, b) for b in range(min(recipe.pictured, len(batch.images)))]
             parts["picture"] = picture_error(torch.cat(rendered), batch.images[: len(rendered), 2:].flatten(0, 1))
@@ -235,7 +235,7 @@ class _Depths(nn.Module):
     def forward(self, batch: Batch, phase: Phase) -> Tensor:
         images = batch.images[:1, :2]
         if phase == "monocular":
-            inverse = self.network.backbone.alone(images[0]).log_inverse.exp()
+            inverse = self.network.backbone.monocular_output(images[0]).log_inverse.exp()
             return F.interpolate(inverse, images.shape[-2:], mode="bilinear")[:, 0]
         K = batch.K[:1, None].expand(-1, 2, 3, 3)
         return 1 / self.network(images, batch.c2w[:1, :2], K, batch.near_far[:1]).depth[0]

@@ -1,6 +1,6 @@
-"""The sizes and conventions of the prior's network: plain numbers, three constants.
+"""The sizes and conventions of the prior's network, for each kind of weights that it may have.
 
-RE10K is MVSplat's released encoder (Chen et al. 2024; SPEC 3.1), number for number. SMALL has the same stages made for a laptop CPU.
+RE10K has the sizes of MVSplat's released network (Chen et al. 2024). SMALL has the same stages, for a laptop's CPU.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ from stages.prior.monocular import MonocularConfig
 
 @dataclass(frozen=True)
 class PriorConfig:
-    """Sizes and conventions of `MVSplat`.
+    """Sizes and conventions of `MVSplat`. "Upstream" is MVSplat's released code.
 
-    cnn_channels: widths of the three CNN levels, at 1/2, 1/4 and 1/4 of the image.
+    cnn_channels: widths of the three CNN levels, at 1/2, 1/4 and 1/4 of the image's size.
     feature_channels: width of the transformer and of the matched features.
     feed_forward_channels: hidden width of the transformer's feed-forward networks.
-    transformer_blocks: self + cross attention blocks.
-    attention_splits: windows along each side of the feature map.
-    depth_candidates: planes of the sweep, uniform in inverse depth from far to near, but for the nearer ones.
-    nearer_candidates: how many of the planes lie nearer than near, down to near / NEARER, uniform in the logarithm of depth: matches
-        do not tell how near the things are that only one photograph shows.
-    cost_channels, cost_levels, cost_attention: the UNet on the cost volume; attention at these downsampling factors.
+    transformer_blocks: number of blocks of self-attention and cross-attention.
+    attention_splits: number of attention windows along each side of the feature map.
+    depth_candidates: number of planes of the sweep.
+    nearer_candidates: how many of these planes lie nearer than the near depth. Matches do not tell how near things are
+        that only one photograph shows. See `plane_sweep.inverse_depths`.
+    cost_channels, cost_levels, cost_attention: width, levels and attention of the UNet on the cost volume.
     depth_head_channels: hidden width of the head that turns the refined volume into logits.
-    upsampled_channels: width of the features brought to the refinement's resolution.
-    guide_channels: width of their projection that guides the refinement.
-    refine_channels, refine_levels, refine_attention: the UNet of the refinement.
-    refine_stride: the refinement works on blocks of this many pixels a side (space to depth); 1 is full resolution.
+    upsampled_channels: width of the features at the refinement's resolution.
+    guide_channels: width to which these features are reduced for the refinement.
+    refine_channels, refine_levels, refine_attention: the same for the UNet of the refinement.
+    refine_stride: side in pixels of the blocks that the refinement sees as one cell; 1 is full resolution.
     disparity_channels, gaussian_channels: hidden widths of the two heads.
     sh_degree: degree of the spherical harmonics of a Gaussian.
     scale_min, scale_max: bounds of a Gaussian's size, in fifths of a pixel's footprint (see gaussian_head.py).
-    depth_convention: "z" is camera depth, pixel centres at + 0.5, the intrinsics of every view, points behind the other camera masked.
-        "ray" is upstream's: the number swept as z is used as distance along the ray, pixels are sampled at whole coordinates, the
-        reference view's intrinsics serve both views, nothing is masked (SPEC 3.5, 3.8).
-    patch_radius: ZNCC of raw windows and colour difference join the learned correlation; a window has 2 patch_radius + 1 cells of the
-        quarter-size map a side; 0 for the learned correlation alone.
-    unit_features: features are compared as unit vectors, less their mean over the map, so that their products are cosines like ZNCC.
-    peak_radius: the depth is the expectation over this many candidates on each side of the best one; 0 for all candidates.
-    guided_upsampling: the refinement chooses how a pixel blends the 3 x 3 coarse depths around it, so that edges stay sharp.
-    relative_disparity: the refinement sees and changes inverse depth as a fraction of the swept range, whatever the scene's scale.
-    pixel_colour: a Gaussian's colour is its pixel's plus a predicted change, rather than predicted.
-    monocular: the branch that sees one photograph alone, or None.
+    depth_convention: "z" follows stages/scene.py, and masks points behind the other camera. "ray" is upstream's: the
+        depth that was swept as camera z is used as distance along the ray, pixels are sampled at whole coordinates, K
+        of the reference view serves both views, and nothing is masked.
+    patch_radius: above 0, windows of the images are compared too, by ZNCC (zero-mean normalised cross-correlation) and
+        colour. Such a window has 2 patch_radius + 1 cells of the quarter-size map on each side.
+    unit_features: subtract the mean of the features and scale them to unit length, so that their products are cosines.
+    peak_radius: the depth is the expectation over this many candidates on each side of the best; 0 takes them all.
+    guided_upsampling: the network predicts how a pixel blends the 3 x 3 coarse depths around it. Edges stay sharp.
+    relative_disparity: the refinement works on inverse depth as a fraction of the range, so that units do not matter.
+    pixel_colour: predict how a Gaussian's colour differs from its pixel, and not the colour itself.
+    monocular: sizes of the branch that sees one photograph at a time, or None.
     """
 
     cnn_channels: tuple[int, int, int]
@@ -150,4 +150,4 @@ SMALL = PriorConfig(
 )
 
 SMALL_MATCHING = replace(SMALL, nearer_candidates=0, monocular=None)
-"""SMALL without the monocular branch: earlier weights are of this form."""
+"""SMALL without the monocular branch. Earlier weights have these sizes."""

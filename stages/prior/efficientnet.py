@@ -1,7 +1,6 @@
-"""EfficientNet-Lite (Tan and Le 2019, without squeeze-and-excitation, with ReLU6): an encoder that has seen photographs.
+"""EfficientNet-Lite (Tan and Le 2019, without squeeze-and-excitation, with ReLU6), which was trained on ImageNet.
 
-Its batch norms are folded into the convolutions, so that it is plain convolutions here. `fold_batch_norms` turns a published
-ImageNet checkpoint into these weights.
+Here it has no batch norms. `fold_batch_norms` folds those of a published checkpoint into the convolutions.
 """
 
 from __future__ import annotations
@@ -17,8 +16,9 @@ from torch import Tensor, nn
 from stages.errors import WeightsError
 from stages.files.weight_tensors import read_pickled, require_keys
 
-EPSILON = 1e-3  # of the published batch norms
-MEAN, SCALE = 127.0 / 255.0, 255.0 / 128.0  # the published networks were trained on (pixel - 127) / 128
+EPSILON = 1e-3  # added to the variance in the published batch norms
+# Input normalisation: the published networks were trained on (pixel - 127) / 128.
+MEAN, SCALE = 127.0 / 255.0, 255.0 / 128.0
 
 # Repeats, kernel, stride, expansion and output channels of each stage of the base network (Tan and Le 2019, Table 1).
 STAGES = (
@@ -30,8 +30,8 @@ STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-STEM = 32
-TAPS = (0, 1, 2, 4, 6)  # the stages whose outputs are the features at 1/2, 1/4, 1/8, 1/16 and 1/32 of the image's size
+STEM = 32  # output channels of the first convolution
+TAPS = (0, 1, 2, 4, 6)  # stages whose outputs are the features at 1/2, 1/4, 1/8, 1/16 and 1/32 of the image's size
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ class EncoderConfig:
 
     @property
     def tapped_channels(self) -> tuple[int, ...]:
-        """Channels of the features at 1/2, 1/4, 1/8, 1/16 and 1/32."""
+        """Channels of the features at 1/2, 1/4, 1/8, 1/16 and 1/32 of the image's size."""
         stages = self.stages()
         return tuple(stages[index][4] for index in TAPS)
 
 
 class InvertedResidual(nn.Module):
-    """Widen by a 1 x 1 convolution, filter each channel, narrow again; plus the input where the shapes allow it."""
+    """Widen by a 1 x 1 convolution, filter each channel, narrow again. The input is added if it has the same shape."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class InvertedResidual(nn.Module):
 
 
 class SameConv2d(nn.Conv2d):
-    """A convolution with TensorFlow's "same" padding: where the padding is odd, the right and lower side get the larger part."""
+    """A convolution with TensorFlow's "same" padding. Where it is odd, the lower or right side gets one more."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) -> None:
         super().__init__(inputs, outputs, kernel, stride, padding=kernel // 2 if stride == 1 else 0, groups=groups)
@@ -89,7 +89,7 @@ class SameConv2d(nn.Conv2d):
 
 
 class EfficientNetLite(nn.Module):
-    """Images [N, 3, H, W], sRGB in [0, 1], sides multiples of 32 -> features at 1/2, 1/4, 1/8, 1/16 and 1/32 of the size."""
+    """Images [N, 3, H, W], sRGB in [0, 1], sides multiples of 32 -> features [N, C, H/s, W/s], s = 2, 4, 8, 16, 32."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -116,8 +116,8 @@ class EfficientNetLite(nn.Module):
 def fold_batch_norms(checkpoint: Mapping[str, Tensor], network: EfficientNetLite) -> dict[str, Tensor]:
     """The state of `network` from a published checkpoint (keys `_conv_stem`, `_bn0`, `_blocks.N._expand_conv`, ...).
 
-    A convolution w and the batch norm after it become one convolution w * g and bias b - mean * g, with g = gamma / sqrt(var + eps).
-    Raises KeyError where the checkpoint lacks a tensor.
+    A convolution w and the batch norm after it become one convolution w * g with bias b - mean * g, where
+    g = gamma / sqrt(var + eps). Raises KeyError when the checkpoint lacks a tensor.
     """
     state = {}
 
@@ -148,7 +148,7 @@ def _round_width(channels: int, multiplier: float) -> int:
 
 
 def load_imagenet(path: Path, network: EfficientNetLite) -> None:
-    """Put the weights of a published checkpoint file into `network`. Nothing in the file is run. Raises WeightsError."""
+    """Put the weights of a published checkpoint into `network`. No code in the file is run. Raises WeightsError."""
     what, hint = f"cannot use the encoder {path}", "give the published checkpoint of EfficientNet-Lite2"
     checkpoint = read_pickled(path)
     if not isinstance(checkpoint, dict) or not all(isinstance(value, Tensor) for value in checkpoint.values()):

@@ -1,4 +1,4 @@
-"""Image features: a small residual CNN at a quarter of the image's size (SPEC 3.2)."""
+"""Image features: a small residual CNN at a quarter of the image's size (MVSplat, Chen et al. 2024, section 3.1)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 def instance_norm(x: Tensor) -> Tensor:
     """Instance normalisation without parameters.
 
-    As group normalisation with one channel a group: the same numbers, but torch keeps the channels_last layout.
+    It is computed as group normalisation with one channel per group, for which torch keeps the channels_last layout.
     """
     return F.group_norm(x, x.shape[1])
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions, instance norm, ReLU, shortcut.
+    """Two 3 x 3 convolutions with instance norm and ReLU, plus the input.
 
-    halving: the block halves the map with a 4 x 4 kernel (and 2 x 2 shortcut) when `centred`, so that cell i stands for pixels
-    2i and 2i + 1 and the stride moves nothing by half a pixel; else with upstream's 3 x 3 kernel and 1 x 1 shortcut.
+    halving: whether the block halves the map.  centred: halve with a 4 x 4 kernel and a 2 x 2 shortcut, so that cell i
+    lies midway between pixels 2i and 2i + 1. Otherwise the kernels are upstream's, 3 x 3 and 1 x 1.
     """
 
     def __init__(self, inputs: int, outputs: int, halving: bool, centred: bool) -> None:
@@ -52,9 +52,15 @@ class FeatureCNN(nn.Module):
         centred = config.depth_convention == "z"
         kernel, padding = (6, 2) if centred else (7, 3)
         self.conv1 = nn.Conv2d(3, first, kernel, 2, padding, bias=False)
-        self.layer1 = nn.Sequential(ResidualBlock(first, first, False, centred), ResidualBlock(first, first, False, centred))
-        self.layer2 = nn.Sequential(ResidualBlock(first, second, True, centred), ResidualBlock(second, second, False, centred))
-        self.layer3 = nn.Sequential(ResidualBlock(second, third, False, centred), ResidualBlock(third, third, False, centred))
+        self.layer1 = nn.Sequential(
+            ResidualBlock(first, first, False, centred), ResidualBlock(first, first, False, centred)
+        )
+        self.layer2 = nn.Sequential(
+            ResidualBlock(first, second, True, centred), ResidualBlock(second, second, False, centred)
+        )
+        self.layer3 = nn.Sequential(
+            ResidualBlock(second, third, False, centred), ResidualBlock(third, third, False, centred)
+        )
         self.conv2 = nn.Conv2d(third, config.feature_channels, 1)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

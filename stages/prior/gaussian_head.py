@@ -1,4 +1,4 @@
-"""One Gaussian a pixel from depth, opacity and the head's raw numbers (SPEC 3.8)."""
+"""From depth, opacity and the raw output of the head to one Gaussian per pixel (MVSplat, section 3.2)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from stages.prior.config import PriorConfig
 from stages.prior.rotate_harmonics import rotate
 from stages.scene import C0
 
-FOOTPRINT = 0.1  # a unit of scale is this part of the pixel's width plus its height: a fifth of a square pixel
-DAMPING = 0.25  # each further degree of the harmonics is damped by this, from 0.1 on
-START_PIXELS = 0.6  # standard deviation in pixels before any training, where the network starts from its pixels
+FOOTPRINT = 0.1  # unit of scales, as a share of a pixel's width plus its height: a fifth of a square pixel
+DAMPING = 0.25  # factor on the harmonics of each degree relative to the degree below; 0.1 times this for degree 1
+START_PIXELS = 0.6  # standard deviation in pixels of an untrained network's Gaussians, with `pixel_colour`
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class WorldGaussians:
     """G = V * H * W Gaussians per scene, view by view, rows first.
 
     means, scales: [B, G, 3].  quats: [B, G, 4], wxyz, world.  opacities: [B, G].
-    harmonics: [B, G, (degree + 1)^2, 3], upstream's basis in world axes (see rotate_harmonics.py).
+    harmonics: [B, G, (degree + 1)^2, 3], world axes, in the basis of MVSplat's code (see rotate_harmonics.py).
     """
 
     means: Tensor
@@ -33,13 +33,15 @@ class WorldGaussians:
 
 
 class GaussianAdapter(nn.Module):
-    """Raw numbers -> Gaussians in the world. It has no weights; it is a module so that its result can be watched with a hook."""
+    """Raw output -> Gaussians in the world. It has no weights, and is a module so that tests can hook its result."""
 
     def __init__(self, config: PriorConfig) -> None:
         super().__init__()
         self.config = config
 
-    def forward(self, raw: Tensor, inverse_depth: Tensor, opacity: Tensor, images: Tensor, c2w: Tensor, K: Tensor) -> WorldGaussians:
+    def forward(
+        self, raw: Tensor, inverse_depth: Tensor, opacity: Tensor, images: Tensor, c2w: Tensor, K: Tensor
+    ) -> WorldGaussians:
         """raw: [B * V, parameters, H, W].  inverse_depth, opacity: [B * V, 1, H, W].  images: [B, V, 3, H, W].
         c2w: [B, V, 4, 4].  K: [B, V, 3, 3], px.
         """
@@ -51,7 +53,7 @@ class GaussianAdapter(nn.Module):
         harmonics = harmonics.reshape(b, v, h * w, 3, -1).transpose(3, 4)  # [B, V, P, K, 3]
         harmonics = harmonics * self.damping(harmonics)
         if config.pixel_colour:
-            # The head's last layer starts at zero: the Gaussian starts as its pixel, its axes those of the camera.
+            # The head's last layer starts at zero. Then the Gaussian has its pixel's colour and the camera's axes.
             start = (START_PIXELS / (2 * FOOTPRINT) - config.scale_min) / (config.scale_max - config.scale_min)
             scales = scales + torch.logit(scales.new_tensor(start))
             orientation = orientation + orientation.new_tensor([0.0, 0.0, 0.0, 1.0])
@@ -67,13 +69,17 @@ class GaussianAdapter(nn.Module):
         quats = quaternion_product(world, orientation[..., [3, 0, 1, 2]])
         harmonics = rotate(harmonics, c2w[..., :3, :3])
         return WorldGaussians(
-            means.flatten(1, 2), scales.flatten(1, 2), quats.flatten(1, 2), opacity.reshape(b, -1), harmonics.flatten(1, 2)
+            means.flatten(1, 2),
+            scales.flatten(1, 2),
+            quats.flatten(1, 2),
+            opacity.reshape(b, -1),
+            harmonics.flatten(1, 2),
         )
 
     def points(self, offset: Tensor, depth: Tensor, c2w: Tensor, K: Tensor, size: tuple[int, int]) -> Tensor:
         """World points [B, V, P, 3]: a pixel's ray, moved by up to half a pixel, times the depth.
 
-        offset: [B, V, P, 2], raw.  depth: [B, V, P, 1], camera z, or with upstream's convention the distance along the ray.
+        offset: [B, V, P, 2], raw.  depth: [B, V, P, 1], camera z; with "ray" the distance along the ray.
         """
         x, y = (pixel_centres(*size, K).flatten(0, 1)[:, i] + torch.sigmoid(offset[..., i]) - 0.5 for i in (0, 1))
         pixels = torch.stack([x, y, torch.ones_like(x)], -1)
@@ -83,6 +89,8 @@ class GaussianAdapter(nn.Module):
         return torch.einsum("bvij,bvpj->bvpi", c2w[..., :3, :3], direction * depth) + c2w[..., None, :3, 3]
 
     def damping(self, like: Tensor) -> Tensor:
-        """Factor of each coefficient, [K, 1]: 1, then 0.1 * 0.25^degree."""
-        factors = [1.0] + [0.1 * DAMPING**degree for degree in range(1, self.config.sh_degree + 1) for _ in range(2 * degree + 1)]
+        """Factor of each coefficient, [K, 1]: 1 for degree 0, else 0.1 * 0.25^degree."""
+        factors = [1.0] + [
+            0.1 * DAMPING**degree for degree in range(1, self.config.sh_degree + 1) for _ in range(2 * degree + 1)
+        ]
         return like.new_tensor(factors)[:, None]

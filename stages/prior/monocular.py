@@ -1,8 +1,8 @@
-"""What one photograph alone says of depth: an encoder that has seen photographs, a decoder, and a fit to the matches.
+"""The monocular branch: depth from a single photograph, by a pretrained encoder, a decoder, and a fit to the matches.
 
-Matching says nothing of what only one of two photographs shows. As in DepthSplat (Xu et al. 2025, section 3) the features of a
-monocular network join the cost volume and the refinement. The network also predicts an inverse depth of unknown scale, which is fitted
-to the confident matches of its own photograph, so that it can vote for a plane of the sweep like a match.
+Matches give no depth where only one of the two photographs shows a surface. As in DepthSplat (Xu et al. 2025, section
+3), features of a monocular network join the cost volume and the refinement. The network also predicts an inverse depth
+of unknown scale. It is fitted to the confident matches in its photograph, and then votes for planes of the sweep.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from torch import Tensor, nn
 
 from stages.prior.efficientnet import EfficientNetLite, EncoderConfig
 
-HEADS = 4  # of the attention at 1/32 of the image's size
-REWEIGHTINGS = 4  # of the robust fit to the matches
-TYPICAL_RESIDUAL = 0.1  # of the logarithm of inverse depth: matches that lie farther from the fit count for less
-SLOPE_PRIOR = 0.02  # variance of the logarithm of inverse depth that the prior belief in a slope of 1 is worth
+HEADS = 4  # attention heads
+REWEIGHTINGS = 4  # iterations of the robust fit to the matches
+TYPICAL_RESIDUAL = 0.1  # matches whose log inverse depth is farther than this from the fit count for less
+SLOPE_PRIOR = 0.02  # strength of the prior for a slope of 1, as a variance of log inverse depth
 SLOPES = (0.3, 3.0)  # bounds of the slope
-LEAST_MATCHES = 1e-3  # weight in the fit of a match in the middle of the sweep that every pixel is given
-SPREAD = (0.04, 0.6)  # bounds of the predicted uncertainty of the logarithm of inverse depth
+LEAST_MATCHES = 1e-3  # weight of a pixel's artificial match in the middle of the sweep
+SPREAD = (0.04, 0.6)  # bounds of the predicted uncertainty of log inverse depth
 
 
 @dataclass(frozen=True)
 class MonocularConfig:
-    """encoder: the multipliers of EfficientNet-Lite.  widths: channels of the decoder at 1/32, 1/16, 1/8 and 1/4 of the size."""
+    """encoder: which EfficientNet-Lite.  widths: channels of the decoder at 1/32, 1/16, 1/8 and 1/4 of the size."""
 
     encoder: EncoderConfig
     widths: tuple[int, int, int, int]
@@ -34,9 +34,10 @@ class MonocularConfig:
 
 @dataclass(frozen=True)
 class MonocularOutput:
-    """half: [N, C0, H/2, W/2] and quarter: [N, C, H/4, W/4], features.
+    """The output of the branch for N images.
 
-    log_inverse: [N, 1, H/4, W/4], logarithm of the inverse depth up to scale.  spread: the same shape, its expected absolute error.
+    half: [N, C0, H/2, W/2], features.  quarter: [N, C, H/4, W/4], features.
+    log_inverse: [N, 1, H/4, W/4], logarithm of inverse depth, up to scale.  spread: its expected absolute error.
     """
 
     half: Tensor
@@ -62,7 +63,7 @@ class Fuse(nn.Module):
 
 
 class GlobalAttention(nn.Module):
-    """Self-attention between all cells of the coarsest map, and a feed-forward layer: the large receptive field."""
+    """Self-attention between all cells of the coarsest map, then a feed-forward layer."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -80,7 +81,7 @@ class GlobalAttention(nn.Module):
 
 
 class Monocular(nn.Module):
-    """Images [N, 3, H, W], sRGB in [0, 1], sides multiples of 4 -> `MonocularOutput`. Sides are extended to multiples of 32 inside."""
+    """Images [N, 3, H, W], sRGB in [0, 1], sides multiples of 4 -> `MonocularOutput`."""
 
     def __init__(self, config: MonocularConfig) -> None:
         super().__init__()
@@ -88,7 +89,7 @@ class Monocular(nn.Module):
         w32, w16, w8, w4 = config.widths
         self.encoder = EfficientNetLite(config.encoder)
         self.top = nn.Conv2d(coarsest, w32, 1)
-        # Where in the picture a cell lies says much about its depth: floors are near at the bottom.
+        # The position of a cell in the picture says much about its depth: what is at the bottom is often near.
         self.place = nn.Conv2d(2, w32, 1)
         self.attention = nn.Sequential(GlobalAttention(w32), GlobalAttention(w32))
         self.fuse16, self.fuse8, self.fuse4 = Fuse(w32, sixteenth, w16), Fuse(w16, eighth, w8), Fuse(w8, quarter, w4)
@@ -98,7 +99,10 @@ class Monocular(nn.Module):
 
     def forward(self, images: Tensor) -> MonocularOutput:
         h, w = images.shape[-2:]
-        extended = F.pad(images, (0, -w % 32, 0, -h % 32), mode="replicate").contiguous(memory_format=torch.channels_last)
+        # The encoder needs sides that are multiples of 32.
+        extended = F.pad(images, (0, -w % 32, 0, -h % 32), mode="replicate").contiguous(
+            memory_format=torch.channels_last
+        )
         half, quarter, eighth, sixteenth, coarsest = self.encoder(extended)
         x = self.attention(self.top(coarsest) + self.place(_places(coarsest)))
         x = self.fuse4(self.fuse8(self.fuse16(x, sixteenth), eighth), quarter)[..., : h // 4, : w // 4]
@@ -109,25 +113,25 @@ class Monocular(nn.Module):
 
 
 def _places(like: Tensor) -> Tensor:
-    """Coordinates of the cells of a map from -1 to 1, x and y, [N, 2, h, w]."""
+    """The x and y of each cell of a map, from -1 to 1, [N, 2, h, w]."""
     n, _, h, w = like.shape
     y, x = torch.meshgrid(torch.linspace(-1, 1, h), torch.linspace(-1, 1, w), indexing="ij")
     return torch.stack([x, y]).to(like).expand(n, 2, h, w)
 
 
 def fit_to_matches(log_inverse: Tensor, matched: Tensor, weight: Tensor, candidates: Tensor) -> Tensor:
-    """Scale the monocular inverse depth to the matches of its photograph: s * log_inverse + t, by robust least squares.
+    """Fit slope * log_inverse + offset to the matches of each photograph, by robust least squares.
 
-    log_inverse, matched, weight: [N, 1, h, w]; matched is the inverse depth that matching alone finds, weight >= 0 its trust.
-    candidates: [N, D], the sweep's inverse depths.  Returns the fitted logarithm of inverse depth, [N, 1, h, w].
-    Differentiable in all but the weights. Where nothing matches the fit falls back to the middle of the sweep with slope 1.
+    log_inverse: [N, 1, h, w].  matched: [N, 1, h, w], inverse depths from matches.  weight: [N, 1, h, w], of these.
+    candidates: [N, D], inverse depths of the sweep.  Returns the fitted logarithm of inverse depth, [N, 1, h, w].
+    Differentiable in all but the weights. Without matches the slope is 1 and the mean is the middle of the sweep.
     """
     x, y = log_inverse.flatten(1), matched.clamp_min(1e-9).log().flatten(1)
     middle = candidates.log().median(1).values[:, None]
     trust = weight.flatten(1).detach()
     robust = trust
     for _ in range(REWEIGHTINGS):
-        # Every pixel also has a weak match in the middle of the sweep, which decides where there are no others.
+        # Every pixel also has a weak artificial match in the middle of the sweep, for images without other matches.
         total = robust.mean(1, keepdim=True) + LEAST_MATCHES
         mean_x = ((robust + LEAST_MATCHES) * x).mean(1, keepdim=True) / total
         mean_y = ((robust * y).mean(1, keepdim=True) + LEAST_MATCHES * middle) / total
@@ -140,9 +144,9 @@ def fit_to_matches(log_inverse: Tensor, matched: Tensor, weight: Tensor, candida
 
 
 def vote(fitted: Tensor, spread: Tensor, candidates: Tensor) -> Tensor:
-    """How much the monocular depth speaks for each candidate, in (0, 1]: a bump as wide as its uncertainty, [N, D, h, w].
+    """The vote for each candidate, [N, D, h, w] in (0, 1]: a Gaussian about the monocular depth.
 
-    fitted, spread: [N, 1, h, w], logarithm of inverse depth.  candidates: [N, D], inverse depths.
+    fitted: [N, 1, h, w], log inverse depth.  spread: its uncertainty.  candidates: [N, D], inverse depths.
     """
     distance = (candidates.log()[:, :, None, None] - fitted) / spread
     return torch.exp(-0.5 * distance**2)

@@ -1,6 +1,6 @@
-"""MVSplat: posed images -> one 3D Gaussian a pixel (Chen et al. 2024), readable from top to bottom.
+"""MVSplat: posed images -> one 3D Gaussian per pixel (Chen et al. 2024). `MVSplat.forward` shows every stage.
 
-Sizes and conventions come from a `PriorConfig`; parameter names are the official checkpoint's.
+Sizes and conventions come from a `PriorConfig`. Parameters have the names of MVSplat's released checkpoint.
 """
 
 from __future__ import annotations
@@ -21,21 +21,22 @@ from stages.prior.rotate_harmonics import to_standard_basis
 from stages.prior.transformer import MultiViewTransformer
 from stages.scene import Gaussians
 
-MULTIPLE = 16  # of the image's sides
+MULTIPLE = 16  # the sides of an image are multiples of this
 
 Features = tuple[Tensor, Tensor, MonocularOutput | None]
-"""CNN features and multi-view features of a batch, both [B, V, C, H/4, W/4], and what the monocular branch says of the B * V images."""
+"""CNN features and multi-view features, both [B, V, C, H/4, W/4], and the monocular output of the B * V images."""
 
 
 @dataclass(frozen=True)
 class PriorOutput:
     """What the network predicts for a batch of B scenes of V views; G = V * H * W Gaussians, view by view, rows first.
 
-    means, scales: [B, G, 3], scene units.  quats: [B, G, 4], wxyz, world.  opacities: [B, G].  sh: [B, G, K, 3], 3DGS basis, world.
-    depth: [B, V, H, W] and coarse_depth: [B, V, H/4, W/4], camera z (for "ray" configs the distance along the ray).
-    confidence: [B, V, H, W], probability of the depth's peak.
+    means, scales: [B, G, 3], scene units.  quats: [B, G, 4], wxyz, world.  opacities: [B, G].
+    sh: [B, G, K, 3], in the basis of 3DGS, world axes.
+    depth: [B, V, H, W].  coarse_depth: [B, V, H/4, W/4].  Both are camera z; with "ray", distances along the ray.
+    confidence: [B, V, H, W], probability of the coarse depth, see `depth.expected`.
     depth_logits: [B, V, D, H/4, W/4], before the softmax.  inverse_depths: [B, V, D], the candidates, far first.
-    alone: what the monocular branch says of the B * V images, None without that branch.
+    monocular: output of the monocular branch for the B * V images, or None without that branch.
     """
 
     means: Tensor
@@ -48,17 +49,19 @@ class PriorOutput:
     confidence: Tensor
     depth_logits: Tensor
     inverse_depths: Tensor
-    alone: MonocularOutput | None
+    monocular: MonocularOutput | None
 
     def scene(self, index: int) -> Gaussians:
         """The Gaussians of one scene of the batch."""
-        return Gaussians(self.means[index], self.scales[index], self.quats[index], self.opacities[index], self.sh[index])
+        return Gaussians(
+            self.means[index], self.scales[index], self.quats[index], self.opacities[index], self.sh[index]
+        )
 
 
 class Backbone(nn.Module):
     """Images [B, V, 3, H, W] -> their `Features`."""
 
-    in_half: bool = False  # see `half_precision`
+    in_half: bool = False  # whether convolutions and attention compute in bfloat16
 
     def __init__(self, config: PriorConfig) -> None:
         super().__init__()
@@ -71,10 +74,14 @@ class Backbone(nn.Module):
             cnn = self.backbone(images.flatten(0, 1))
             cnn = cnn.view(*images.shape[:2], *cnn.shape[1:])
             matched = self.transformer(cnn)
-        return cnn.float(), matched.float(), None if self.monocular is None else self.alone(images.flatten(0, 1))
+        return (
+            cnn.float(),
+            matched.float(),
+            None if self.monocular is None else self.monocular_output(images.flatten(0, 1)),
+        )
 
-    def alone(self, images: Tensor) -> MonocularOutput:
-        """What each of the images [N, 3, H, W] tells of depth without the others; for networks with that branch."""
+    def monocular_output(self, images: Tensor) -> MonocularOutput:
+        """Run the monocular branch on images [N, 3, H, W]. The network must have one."""
         assert self.monocular is not None
         with half_precision(images, self.in_half):
             output: MonocularOutput = self.monocular(images)
@@ -82,7 +89,7 @@ class Backbone(nn.Module):
 
 
 class MVSplat(nn.Module):
-    """The encoder. Differentiable in images and cameras; runs on any device."""
+    """The whole network. Differentiable in images and cameras."""
 
     def __init__(self, config: PriorConfig) -> None:
         super().__init__()
@@ -94,23 +101,30 @@ class MVSplat(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def compute_in_half(self, half: bool = True) -> None:
-        """Let convolutions and attention compute in bfloat16, which is for training on a GPU: depths come out a little different."""
+        """Let convolutions and attention compute in bfloat16, for training on a GPU. It changes depths a little."""
         self.backbone.in_half = self.depth_predictor.in_half = half
 
-    def forward(self, images: Tensor, c2w: Tensor, K: Tensor, near_far: Tensor, features: Features | None = None) -> PriorOutput:
+    def forward(
+        self, images: Tensor, c2w: Tensor, K: Tensor, near_far: Tensor, features: Features | None = None
+    ) -> PriorOutput:
         """images: [B, V, 3, H, W], sRGB in [0, 1], sides multiples of 16.  c2w: [B, V, 4, 4], OpenCV camera-to-world.
-        K: [B, V, 3, 3], px.  near_far: [B, V, 2], depths in scene units between which every view's planes are swept.
-        features: what `backbone` makes of the images, for those who sweep several ranges; computed when not given.
+        K: [B, V, 3, 3], px.  near_far: [B, V, 2], the depth range of each view, scene units.
+        features: the result of `backbone` for these images, if it is known.
 
-        Raises InputError on fewer than two views, sizes that do not fit, or 0 < near < far violated.
+        Raises InputError on fewer than two views, sizes that do not fit, or unless 0 < near < far.
         """
         _check(images, c2w, K, near_far)
         b, v, _, h, w = images.shape
-        cnn, matched, alone = self.backbone(images) if features is None else features
-        candidates = inverse_depths(near_far, self.config.depth_candidates, self.config.nearer_candidates)  # [B, V, D], far first
-        logits = self.depth_predictor.match(images, matched, c2w, K, candidates, alone)  # [B * V, D, H/4, W/4]
-        coarse, confidence = expected(logits, candidates.flatten(0, 1), self.config.peak_radius)  # [B * V, 1, H/4, W/4] twice
-        fine, opacity, raw = self.depth_predictor.refine(images, cnn, matched, coarse, confidence, candidates, alone)  # [B * V, ..., H, W]
+        cnn, matched, monocular = self.backbone(images) if features is None else features
+        config = self.config
+        candidates = inverse_depths(near_far, config.depth_candidates, config.nearer_candidates)  # [B, V, D], far first
+        logits = self.depth_predictor.match(images, matched, c2w, K, candidates, monocular)  # [B * V, D, H/4, W/4]
+        # Both are [B * V, 1, H/4, W/4].
+        coarse, confidence = expected(logits, candidates.flatten(0, 1), config.peak_radius)
+        # All three are [B * V, ..., H, W].
+        fine, opacity, raw = self.depth_predictor.refine(
+            images, cnn, matched, coarse, confidence, candidates, monocular
+        )
         gaussians = self.adapter(raw, fine, opacity, images, c2w, K)
         return PriorOutput(
             means=gaussians.means,
@@ -123,14 +137,16 @@ class MVSplat(nn.Module):
             confidence=nn.functional.interpolate(confidence, (h, w), mode="nearest").view(b, v, h, w),
             depth_logits=logits.unflatten(0, (b, v)),
             inverse_depths=candidates,
-            alone=alone,
+            monocular=monocular,
         )
 
 
 def _check(images: Tensor, c2w: Tensor, K: Tensor, near_far: Tensor) -> None:
     what = "the prior cannot use this input"
     if images.dim() != 5 or images.shape[2] != 3 or images.shape[1] < 2:
-        raise InputError(what, f"images have shape {tuple(images.shape)}", "give [B, V, 3, H, W] with at least two views")
+        raise InputError(
+            what, f"images have shape {tuple(images.shape)}", "give [B, V, 3, H, W] with at least two views"
+        )
     b, v, _, h, w = images.shape
     if h % MULTIPLE or w % MULTIPLE or not h or not w:
         raise InputError(what, f"images are {w} x {h} pixels", f"crop both sides to multiples of {MULTIPLE}")
@@ -138,4 +154,6 @@ def _check(images: Tensor, c2w: Tensor, K: Tensor, near_far: Tensor) -> None:
         if value.shape != shape:
             raise InputError(what, f"{name} has shape {tuple(value.shape)}", f"give {shape}")
     if not bool(((near_far[..., 0] > 0) & (near_far[..., 1] > near_far[..., 0])).all()):
-        raise InputError(what, "near and far do not satisfy 0 < near < far", "give the depth range of the scene in its own units")
+        raise InputError(
+            what, "near and far do not satisfy 0 < near < far", "give the depth range of the scene in its own units"
+        )

@@ -1,9 +1,9 @@
 """(1) Two views -> coarse Gaussians: the prior's network on one pair.
 
-With a monocular branch one sweep does: its planes go on beyond the nearest match, and the branch votes among them. Without one the planes
-of a sweep are too few for both: a range that is too long costs precision, and one that is too short misses what only one photograph shows
-close by (walking forward, the foreground of the first). There the network runs over several ranges, and the one whose Gaussians best
-predict each photograph from the other is kept.
+A network with a monocular branch runs once. Its planes go beyond the nearest match, and the branch votes among them.
+Any other network runs with several depth ranges: too long a range costs precision, and too short a range misses near
+things that only one photograph shows. The result is kept in which the Gaussians of each photograph best predict the
+other photograph.
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ from stages.prior.network import MULTIPLE, Features, MVSplat
 from stages.scene import Gaussians, Views
 from stages.splat import draw, near_plane
 
-# Photographs and video frames often end in a dark or mixed row of pixels, which would stand as a seam in the middle of the scene.
+# Outermost pixels, px, that get no Gaussians. They are often dark or mixed, and would be a seam in the scene.
 BORDER = 1
-BLACK_BORDER = 2  # px around a black border that are mixed with it
-NEAR_SCALES = (1.0, 1.4, 1.15, 0.8, 0.55, 0.35)  # of the nearest depth that matches show; a tie goes to the first
-FAR_SCALES = (0.5, 2.0)  # of the farthest depth, tried with the best nearest one
-LEAST_SPAN = 1.5  # far over near
-CLAMP = 0.25  # of a colour difference: beyond it is an occlusion or a reflection, and how far beyond tells nothing
+BLACK_BORDER = 2  # pixels beside a black border, px, that get no Gaussians because they are mixed with it
+NEAR_SCALES = (1.0, 1.4, 1.15, 0.8, 0.55, 0.35)  # factors that are tried on the near depth; the first wins a tie
+FAR_SCALES = (0.5, 2.0)  # factors that are then tried on the far depth
+LEAST_SPAN = 1.5  # smallest ratio of far to near
+CLAMP = 0.25  # colour differences are clamped to this, because larger ones are occlusions or reflections
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """gaussians: in the world of the cameras, view by view, some left out.  depth: [2, h, w], camera z of each view, scene units.
+    """The result for two views.
 
-    near_far: [2, 2], the range that was swept.
+    gaussians: those of view 0, then those of view 1.  depth: [2, h, w], camera z of each view, scene units.
+    near_far: [2, 2], the depth range that was swept in each view.
     """
 
     gaussians: Gaussians
@@ -43,16 +44,16 @@ class Prediction:
 
 
 def predict(views: Views, near_far: Tensor, network: MVSplat) -> Prediction:
-    """Predict the scene of two views of any size, less what a photograph contradicts.
+    """Predict the scene of two views of any size, without the Gaussians that a photograph contradicts.
 
     near_far: [2, 2], camera z range of each view, from matches.  network: see `load_prior`.
     """
-    searched = network.config.monocular is None
-    return carve(_search_range(views, near_far, network) if searched else predict_in_range(views, near_far, network), views)
+    run = _search_range if network.config.monocular is None else predict_in_range
+    return carve(run(views, near_far, network), views)
 
 
 def _search_range(views: Views, near_far: Tensor, network: MVSplat) -> Prediction:
-    """The prediction with the least `disagreement`: the nearest depth is varied, then the farthest."""
+    """The prediction with the least `disagreement`. First near is varied, then far."""
     near, far = near_far.unbind(1)
     with torch.no_grad():
         features = network.backbone(_extended(views, network))  # the same for every range
@@ -71,24 +72,26 @@ def _search_range(views: Views, near_far: Tensor, network: MVSplat) -> Predictio
 
 
 def carve(prediction: Prediction, views: Views) -> Prediction:
-    """A prediction less the Gaussians that the other photograph contradicts."""
-    return replace(prediction, gaussians=prediction.gaussians[visible_as_claimed(prediction.gaussians, prediction.depth, views)])
+    """Remove the Gaussians that the other photograph contradicts."""
+    gaussians = prediction.gaussians
+    return replace(prediction, gaussians=gaussians[visible_as_claimed(gaussians, prediction.depth, views)])
 
 
 @torch.no_grad()
 def predict_in_range(views: Views, near_far: Tensor, network: MVSplat, features: Features | None = None) -> Prediction:
     """Predict the scene of two views of any size over one depth range.
 
-    near_far: [2, 2], camera z range of each view.  features: the backbone's, of the extended images; computed when not given.
-    Sides that the network cannot take are extended by their last row and column. The Gaussians of the extension, of a black border
-    and of the outermost pixels of a photograph are dropped.
+    near_far: [2, 2], camera z range of each view.  features: result of the network's backbone, if it is known.
+    Images are extended by copies of their last row and column to sides that the network takes. The Gaussians of the
+    extension, of a black border and of the outermost pixels of a photograph are dropped.
     """
     h, w = views.cameras.size
     images = _extended(views, network)
     c2w, K = views.cameras.c2w.to(images)[None], views.cameras.K.to(images)[None]
     out = network(images, c2w, K, near_far.to(images)[None], features)
     scene, depth = fuse(out.scene(0), out.confidence[0], views.cameras)
-    scene = replace(scene, photograph=torch.arange(2, dtype=torch.uint8, device=depth.device).repeat_interleave(depth[0].numel()))
+    photograph = torch.arange(2, dtype=torch.uint8, device=depth.device).repeat_interleave(depth[0].numel())
+    scene = replace(scene, photograph=photograph)
     kept = torch.zeros(images.shape[1], *images.shape[-2:], dtype=torch.bool, device=images.device)
     kept[:, BORDER : h - BORDER, BORDER : w - BORDER] = True
     black = black_border(views.images)[None].float()
@@ -98,7 +101,7 @@ def predict_in_range(views: Views, near_far: Tensor, network: MVSplat, features:
 
 
 def _extended(views: Views, network: MVSplat) -> Tensor:
-    """The images on the network's device with sides that it takes, [1, 2, 3, H, W]."""
+    """The images on the network's device, extended to sides that it takes, [1, 2, 3, H, W]."""
     h, w = views.cameras.size
     images = views.images.to(next(network.parameters()).device, torch.float32)[None]
     return F.pad(images, (0, -w % MULTIPLE, 0, -h % MULTIPLE, 0, 0), mode="replicate")
@@ -106,9 +109,9 @@ def _extended(views: Views, network: MVSplat) -> Tensor:
 
 @torch.no_grad()
 def disagreement(prediction: Prediction, views: Views) -> float:
-    """How badly the Gaussians of each photograph predict the other one: mean colour difference, clamped, where they cover it.
+    """How badly the Gaussians of each photograph predict the other one.
 
-    1 when those of a photograph cover nothing of the other.
+    The mean clamped colour difference of the pixels that they cover, or 1 if they cover none.
     """
     errors = []
     for view in (0, 1):
@@ -116,6 +119,7 @@ def disagreement(prediction: Prediction, views: Views) -> float:
         camera = views.cameras[[1 - view]].to(own.means)
         drawing = draw(own, camera, near=near_plane(own.means, camera))
         alpha = drawing.alpha[0]
-        difference = (drawing.image[0] / alpha.clamp_min(1e-3) - views.images[1 - view].to(alpha)).abs().mean(0).clamp_max(CLAMP)
+        colour = drawing.image[0] / alpha.clamp_min(1e-3)
+        difference = (colour - views.images[1 - view].to(alpha)).abs().mean(0).clamp_max(CLAMP)
         errors.append(float((difference * alpha).sum() / alpha.sum()) if float(alpha.sum()) > 0 else 1.0)
     return sum(errors) / 2

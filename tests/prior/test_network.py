@@ -55,7 +55,7 @@ def inputs(h: int = 32, w: int = 48, b: int = 1, v: int = 2, seed: int = 0) -> I
 
 def tensors(output: PriorOutput) -> list[Field[Any]]:
     """The fields of an output that are tensors of the batch."""
-    return [field for field in fields(output) if field.name != "alone"]
+    return [field for field in fields(output) if field.name != "monocular"]
 
 
 def predict(network: MVSplat, given: Inputs) -> PriorOutput:
