@@ -12,6 +12,15 @@ def test_matrices_alone_decay() -> None:
     assert [(group["weight_decay"], len(group["params"]), group["lr"]) for group in groups] == [(0.1, 1, 1e-3), (0.0, 3, 1e-3)]
 
 
+def test_some_parameters_learn_at_a_share_of_the_rate() -> None:
+    fast, slow = nn.Linear(2, 2), nn.Linear(2, 2)
+    groups = adamw(fast.parameters(), 1e-3, 0.1, slow.parameters(), 0.25).param_groups
+    assert [(group["weight_decay"], group["lr"], group["share"]) for group in groups] == [
+        *((0.1, 1e-3, 1.0), (0.0, 1e-3, 1.0)),
+        *((0.1, 2.5e-4, 0.25), (0.0, 2.5e-4, 0.25)),
+    ]
+
+
 @pytest.mark.parametrize(("step", "cosine", "flat"), [(0, 0.25, 0.25), (3, 1, 1), (4, 1, 1), (52, 0.51, 1), (100, 0.02, 1), (200, 0.02, 1)])
 def test_the_rate_warms_up_and_falls(step: int, cosine: float, flat: float) -> None:
     assert learning_rate(step, 100, 2.0, 4) == pytest.approx(2 * cosine)
