@@ -2,7 +2,7 @@
 
     python -m tests.gpu.pack_prior --furniture PACK.npz --textures FOLDER --start prior.safetensors [--start more.safetensors]
 
-code.tar.xz       stages and tests/gpu/train_prior.py, without weights
+code.tar.xz       stages without weights, and tests/gpu/train_prior.py
 furniture.npz     a furniture pack; textures.tar.xz: images of surfaces, with their MANIFEST.tsv
 start.safetensors the weights to start from, as float16
 site.tar.xz       what that machine's Python may lack: Embree and gsplat, for the Python version of --python
@@ -25,7 +25,10 @@ from safetensors.torch import load_file, save_file
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / ".gpu" / "prior"
 MOST = 40 * 2**20  # bytes that can be sent
-CODE = ("stages/**/*.py", "stages/**/*.yaml", "stages/splat/*.cpp", "stages/splat/*.h", "tests/gpu/train_prior.py")
+CODE = (
+    *("stages/**/*.py", "stages/**/*.yaml", "stages/splat/*.cpp", "stages/splat/*.h"),
+    *("tests/gpu/train_prior.py", "tests/gpu/weight_parts.py"),
+)
 WHEELS = ("embreex", "gsplat")  # torch, numpy, safetensors, pyyaml and pillow must be there
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 KERNELS = ROOT / ".gpu" / "csrc.so.xz"  # gsplat's, compiled for that machine (see check.sh); taken along if it is there

@@ -9,7 +9,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from tests.gpu.pack_prior import pack
-from tests.gpu.train_prior import dry, read_parts, unpack, write_parts
+from tests.gpu.train_prior import dry, unpack
+from tests.gpu.weight_parts import read_parts, write_parts
 
 
 def test_a_piece_goes_on_with_smaller_batches_and_tells_what_it_did(tmp_path: Path) -> None:
@@ -50,7 +51,8 @@ def test_what_is_packed_is_unpacked(tmp_path: Path) -> None:
     }
     with tarfile.open(tmp_path / "packed" / "code.tar.xz") as tar:
         names = tar.getnames()
-    assert {"stages/distill/prior_phases.py", "stages/splat/kernel.cpp", "tests/gpu/train_prior.py"} <= set(names)
+    assert {"stages/distill/prior_phases.py", "stages/splat/kernel.cpp"} <= set(names)
+    assert {"tests/gpu/train_prior.py", "tests/gpu/weight_parts.py"} <= set(names)
     assert not [name for name in names if name.endswith(".safetensors")]
     folder = unpack(tmp_path / "packed")
     assert (folder / "textures" / "a.png").is_file()

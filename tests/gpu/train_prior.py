@@ -28,6 +28,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.gpu.weight_parts import read_parts, write_parts
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from stages.distill.recipe_file import Config, MonocularRecipe, Phase, PriorRecipe
 
 PACKED = Path(__file__).resolve().parents[2] / ".gpu" / "prior"
-LARGEST = 16 * 2**20  # bytes of a file in OUT
 SIZES = ((256, 448),) * 4 + ((256, 384),) * 3 + ((256, 256), (384, 256), (256, 336))
 # What is tried in this order, when memory runs out or the renderer fails: the batch of the monocular phase, and the batch
 # and the pictured scenes of the prior.
@@ -144,32 +145,6 @@ class Piece:
         files = write_parts(self.out, phase, weights)
         self.manifest[phase] |= {"files": files, "exported_step": int(checkpoint.name[5:])}
         (self.out / "manifest.json").write_text(json.dumps(self.manifest, indent=1) + "\n")
-
-
-def write_parts(out: Path, name: str, weights: dict[str, Tensor], largest: int = LARGEST) -> list[str]:
-    """Write weights as files NAME-0.safetensors, NAME-1.safetensors, ... of at most `largest` bytes. Returns their names."""
-    from safetensors.torch import save_file
-
-    parts: list[dict[str, Tensor]] = [{}]
-    room = budget = largest - 2**17  # for the header
-    for key, value in weights.items():
-        size = value.numel() * value.element_size()
-        if size > room and parts[-1]:
-            parts.append({})
-            room = budget
-        parts[-1][key], room = value.contiguous(), room - size
-    files = [f"{name}-{k}.safetensors" for k in range(len(parts))]
-    for file, part in zip(files, parts, strict=True):
-        save_file(part, out / f"{file}.partial")
-        (out / f"{file}.partial").rename(out / file)
-    return files
-
-
-def read_parts(paths: list[Path]) -> dict[str, Tensor]:
-    """The tensors of several files."""
-    from safetensors.torch import load_file
-
-    return {name: value.float() for path in paths for name, value in load_file(path).items()}
 
 
 def recipe_of(material: Path, makers: int) -> Config:
