@@ -15,7 +15,7 @@ from torch import Tensor
 
 from stages.distill.leap_flow import leap_flow_loss
 from stages.distill.model import cogvideox_model
-from stages.distill.phases import Setting, finished, train_phase
+from stages.distill.phases import RunContext, finished, train_phase
 from stages.distill.policy_training import train_policy
 from stages.distill.training_loop import Trainer
 from stages.training import adamw
@@ -54,7 +54,7 @@ def _phases(findings: Findings, folder: Path) -> None:
 
 
 def _run(folder: Path, shards: list[Path], device: torch.device, killed_in: str | None = None) -> Weights:
-    def made() -> Setting:
+    def made() -> RunContext:
         model = small()
         model.network.to(device)
         return replace(setting(folder, shards, model=model), device=device)
