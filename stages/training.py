@@ -8,15 +8,19 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-FINAL_SHARE = 0.02  # the cosine ends at this share of the peak learning rate
+FINAL_SHARE = 0.02  # final learning rate of the cosine, as a share of the peak
 
 
 def adamw(
-    parameters: Iterable[Tensor], learning_rate: float, weight_decay: float, slow: Iterable[Tensor] = (), share: float = 1.0
+    parameters: Iterable[Tensor],
+    learning_rate: float,
+    weight_decay: float,
+    slow: Iterable[Tensor] = (),
+    share: float = 1.0,
 ) -> torch.optim.AdamW:
     """AdamW. Weight decay acts on matrices and convolution kernels, not on biases and normalisation scales.
 
-    slow: further parameters, which learn at `share` of the learning rate; every group says its own in `share`.
+    slow: more parameters, whose learning rate is multiplied by `share`. Each group holds its factor as "share".
     """
     groups = []
     for own, rate in ((list(parameters), 1.0), (list(slow), share)):

@@ -47,7 +47,7 @@ class RunContext:
     """What all phases of a run share.
 
     run: its folder.  shards: files of clips, in a fixed order.
-    started: hash of the teacher's first weights, or "random".
+    started: hash of the file of the teacher's first weights, or "random".
     perceptual: LPIPS for the loss on pixels, or None.
     """
 

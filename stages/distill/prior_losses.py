@@ -1,6 +1,6 @@
-"""The losses of the prior: depth, which worlds know exactly, and the pictures that its Gaussians make.
+"""The losses of the prior: on depth, which is exact in procedural worlds, and on pictures rendered from its Gaussians.
 
-B scenes of a batch, V = 2 photographs, D planes of the sweep. Depth is camera z in scene units.
+In shapes, B counts scenes of a batch, V = 2 photographs, and D planes of the sweep. Depth is camera z in scene units.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from torch import Tensor
 from stages.geometry import sampling_grid, unproject
 from stages.prior.monocular import MonocularOutput
 
-SEEN = 0.03  # relative tolerance of depth, up to which a point lies on the other view's surface
-FAR = 20.0  # times the median depth of a picture; what is beyond is as good as infinitely far
-EDGE_STRIDES = (1, 2, 4, 8)  # in pixels, over which differences of depth are compared
+SEEN = 0.03  # a point is hidden in the other view if its depth exceeds the surface's by more than this share
+FAR = 20.0  # largest depth that the monocular loss tells apart, as a multiple of a picture's median depth
+EDGE_STRIDES = (1, 2, 4, 8)  # distances over which differences of depth are compared, px
 
 
 def covisible(depth: Tensor, c2w: Tensor, K: Tensor, tolerance: float = SEEN) -> Tensor:
-    """Which pixels of each of two views the other one sees, from exact depth.
+    """Which pixels of each of two views the other one sees, from exact depth, [B, 2, h, w] in {0, 1}.
 
-    depth: [B, 2, h, w], camera z.  c2w: [B, 2, 4, 4].  K: [B, 3, 3], px.  tolerance: of depth, relative.  Returns [B, 2, h, w] in {0, 1}.
+    depth: [B, 2, h, w].  c2w: [B, 2, 4, 4].  K: [B, 3, 3], px.  tolerance: relative, see SEEN.
     """
     b, v, h, w = depth.shape
     points = unproject(depth, K[:, None].expand(b, v, 3, 3), c2w).flatten(2, 3)  # [B, 2, P, 3]
@@ -29,29 +29,36 @@ def covisible(depth: Tensor, c2w: Tensor, K: Tensor, tolerance: float = SEEN) ->
     z = camera[..., 2]
     pixels = camera @ K[:, None].mT
     grid = sampling_grid(pixels[..., :2] / z[..., None], (h, w))
-    there = F.grid_sample(
-        depth.flip(1).flatten(0, 1)[:, None], grid.flatten(0, 1)[:, None], mode="nearest", padding_mode="border", align_corners=False
+    surface = F.grid_sample(
+        depth.flip(1).flatten(0, 1)[:, None],
+        grid.flatten(0, 1)[:, None],
+        mode="nearest",
+        padding_mode="border",
+        align_corners=False,
     ).view(b, v, h * w)
     inside = (z > 0) & (grid.abs() < 1).all(-1)
-    return (inside & (z < there * (1 + tolerance))).float().view(b, v, h, w)
+    return (inside & (z < surface * (1 + tolerance))).float().view(b, v, h, w)
 
 
 def inverse_depth_error(depth: Tensor, truth: Tensor, candidates: Tensor, nearer: int, weight: Tensor) -> Tensor:
-    """Huber loss of inverse depth in units of one plane of the sweep, so that all scenes and ranges weigh the same.
+    """Huber loss of inverse depth: a weighted mean, scalar. Its unit is the distance of two planes of the sweep.
 
-    depth, truth, weight: [B, V, h, w].  candidates: [B, V, D], inverse depths, of which the last `nearer` are beyond near.
-    Scalar, a weighted mean.
+    depth, truth, weight: [B, V, h, w].  candidates: [B, V, D], inverse depths.
+    nearer: how many of these lie nearer than near; they are spaced otherwise and do not count for the unit.
     """
     d = candidates.shape[-1] - nearer
     plane = ((candidates[..., d - 1] - candidates[..., 0]) / (d - 1))[..., None, None]
-    error = F.smooth_l1_loss(1 / depth.clamp_min(1e-6) / plane, _inside(truth, candidates) / plane, beta=1.0, reduction="none")
+    error = F.smooth_l1_loss(
+        1 / depth.clamp_min(1e-6) / plane, _inside(truth, candidates) / plane, beta=1.0, reduction="none"
+    )
     return (error * weight).sum() / weight.sum()
 
 
 def plane_cross_entropy(logits: Tensor, truth: Tensor, candidates: Tensor, weight: Tensor) -> Tensor:
-    """Cross-entropy of the sweep's distribution over planes against the true depth, shared between its two nearest planes.
+    """Cross-entropy of the sweep's distribution over planes: a weighted mean, scalar.
 
-    logits: [B, V, D, h, w].  truth, weight: [B, V, h, w].  candidates: [B, V, D], inverse depths, far first.  Scalar, a weighted mean.
+    The target is the true depth, shared between the two planes nearest to it.
+    logits: [B, V, D, h, w].  truth, weight: [B, V, h, w].  candidates: [B, V, D], inverse depths, far first.
     """
     inverse = _inside(truth, candidates)
     low = torch.searchsorted(candidates.contiguous(), inverse.flatten(2).contiguous(), right=True) - 1
@@ -65,10 +72,10 @@ def plane_cross_entropy(logits: Tensor, truth: Tensor, candidates: Tensor, weigh
 
 
 def monocular_error(monocular: MonocularOutput, truth: Tensor) -> Tensor:
-    """How badly one photograph alone tells inverse depth up to scale: the negative log-likelihood of a Laplace distribution.
+    """Negative log-likelihood of the true depth in a Laplace distribution about the monocular one, and the edge loss.
 
-    truth: [N, 1, h/4, w/4], depth.  The scale of each image is free: the median of the logarithmic error is taken off, and what lies
-    beyond FAR times the median depth, as the sky, counts as being there. Scalar.
+    truth: [N, 1, h/4, w/4], depth, clamped to FAR times its median.
+    The scale of each image is free, because the median of the logarithmic error is subtracted. Scalar.
     """
     median = truth.flatten(1).median(1).values[:, None, None, None]
     error = monocular.log_inverse + truth.clamp_min(1e-6).minimum(FAR * median).log()
@@ -77,15 +84,15 @@ def monocular_error(monocular: MonocularOutput, truth: Tensor) -> Tensor:
 
 
 def edge_error(depth: Tensor, truth: Tensor, candidates: Tensor) -> Tensor:
-    """How badly steps of the logarithm of depth are met, on scales of 1 to 8 pixels (Ranftl et al. 2022, eq. 11). Scalar.
+    """Error of differences of log depth over distances of 1 to 8 pixels (Ranftl et al. 2022, eq. 11), scalar.
 
-    depth, truth: [B, V, h, w].  candidates: [B, V, D], inverse depths, to whose range the truth is clamped.
+    depth, truth: [B, V, h, w].  candidates: [B, V, D], inverse depths. The truth is clamped to their range.
     """
     return _edges((_inside(truth, candidates).log() + depth.clamp_min(1e-6).log()).flatten(0, 1)[:, None])
 
 
 def _edges(error: Tensor) -> Tensor:
-    """Mean absolute differences of neighbours of an error map [N, 1, h, w], summed over scales."""
+    """Mean absolute difference of neighbours in an error map [N, 1, h, w], averaged over EDGE_STRIDES, scalar."""
     total = error.new_zeros(())
     for stride in EDGE_STRIDES:
         coarse = error[..., ::stride, ::stride]
@@ -94,12 +101,12 @@ def _edges(error: Tensor) -> Tensor:
 
 
 def _inside(truth: Tensor, candidates: Tensor) -> Tensor:
-    """Inverse of the true depth, clamped to the range of the sweep. [B, V, h, w]."""
+    """Inverse of the true depth, clamped to the range of the sweep, [B, V, h, w]."""
     return (1 / truth.clamp_min(1e-9)).maximum(candidates[..., :1, None]).minimum(candidates[..., -1:, None])
 
 
 def picture_error(picture: Tensor, truth: Tensor) -> Tensor:
-    """L1 + 0.3 (1 - SSIM) (Kerbl et al. 2023, eq. 7, with a 7 px box window). picture, truth: [N, 3, h, w]. Scalar."""
+    """L1 + 0.3 (1 - SSIM) with a 7 px box window, after Kerbl et al. 2023, eq. 7: scalar. Both are [N, 3, h, w]."""
     return (picture - truth).abs().mean() + 0.3 * (1 - _ssim(picture, truth))
 
 

@@ -1,7 +1,7 @@
-"""Training pairs for the prior: shards of worlds or of recordings, and what a batch does to them.
+"""Training pairs for the prior: reading shards of them, and making random batches.
 
-Shards of worlds (stages/worlds/shards.py) hold depth. Those of recordings (pairs_of_recordings.py) hold none, but the
-range of depth that matches between the photographs show.
+Shards of worlds (stages/worlds/shards.py) hold depth. Those of recordings (pairs_of_recordings.py) hold only the depth
+range, from matches between the photographs.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from stages.distill.prior_losses import covisible
 from stages.errors import InputError
 from stages.geometry import crop_intrinsics
 
-NEAR_QUANTILE, FAR_QUANTILE = 0.02, 0.98  # of the depths that both photographs see: the range that matches show
-# Random factors that lengthen that range, as matches miss its ends.
+# A pair of a world gets the depth range that matches might give: these quantiles of the depths that both photographs
+# see, times random factors that lengthen the range.
+NEAR_QUANTILE, FAR_QUANTILE = 0.02, 0.98
 NEAR_FACTOR, FAR_FACTOR = (0.55, 1.0), (1.1, 3.5)
-POLL = 0.2  # seconds between two looks for a shard that is still being made
-PARTS = ("images", "c2w", "K")  # tensors of every shard; `depth` or `near_far` comes with them
+POLL = 0.2  # seconds between two checks whether a shard is there
+PARTS = ("images", "c2w", "K")  # tensors of every shard, besides depth or near_far
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Batch:
 
     images: [B, V, 3, h, w].  c2w: [B, V, 4, 4].  K: [B, 3, 3].
     depth: [B, V, h, w], camera z, or None for recordings.
-    near_far: [B, 2, 2], the range of depth of both photographs.
+    near_far: [B, 2, 2], depth range of each of the two photographs.
     """
 
     images: Tensor
@@ -44,11 +45,11 @@ class Batch:
 
 
 class Pool:
-    """The scenes of the first shards of a list, as uint8 and float16, grouped by picture size and kind.
+    """Scenes of the first shards of a list, in memory as uint8 and float16, grouped by size, number of views and kind.
 
-    paths: the shards, in order; they may still be made.  needs_depth: whether scenes without depth are left out.
-    check: called while the pool waits, to raise an error when nobody makes them any more.
-    waited: seconds that the pool has waited since `waited` was last set to zero.
+    paths: the shards, in order. They need not exist yet.  needs_depth: whether scenes without depth are left out.
+    check: called while the pool waits for a shard, to raise an error when it will not come.
+    waited: seconds that the pool has waited since this was last set to 0.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Pool:
         self.groups: dict[tuple[int, ...], list[dict[str, Tensor]]] = {}
 
     def take(self, count: int) -> None:
-        """Have the first `count` shards in the pool. Waits for those that are not made yet."""
+        """Load shards until the pool holds the first `count`. Waits for those that do not exist yet."""
         while self.loaded < min(count, len(self.paths)):
             path, since = self.paths[self.loaded], time.monotonic()
             while not path.exists():
@@ -75,13 +76,15 @@ class Pool:
             self.loaded += 1
 
     def sample(self, count: int, generator: Generator) -> dict[str, Tensor]:
-        """`count` random scenes of one size and kind, stacked. A group is chosen as often as it has scenes.
+        """`count` random scenes of one group, stacked. The chance of a group is proportional to its number of scenes.
 
-        Raises InputError when there is none.
+        Raises InputError when there is no scene.
         """
         groups = list(self.groups.values())
         if not groups:
-            raise InputError("nothing to learn from the training pairs", "none of them has depth", "add pairs of worlds")
+            raise InputError(
+                "nothing to learn from the training pairs", "none of them has depth", "add pairs of worlds"
+            )
         weights = torch.tensor([float(len(group)) for group in groups])
         group = groups[int(torch.multinomial(weights, 1, generator=generator))]
         chosen = [group[k] for k in torch.randint(len(group), (count,), generator=generator).tolist()]
@@ -137,11 +140,8 @@ def make_batch(scenes: dict[str, Tensor], generator: Generator, device: torch.de
 
 
 def _range_of_matches(depth: Tensor, c2w: Tensor, K: Tensor, generator: Generator) -> Tensor:
-    """A range of depth for each photograph, as matches might show it, [B, 2, 2].
-
-    It is the range that both photographs see, lengthened at random.
-    """
-    coarse = F.avg_pool2d(depth, 1, 4)  # every fourth pixel
+    """A depth range for each photograph, as matches might give it (see NEAR_QUANTILE), [B, 2, 2]."""
+    coarse = F.avg_pool2d(depth, 1, 4)  # every fourth pixel in each direction
     small = K.clone()
     small[:, :2] /= 4
     seen = covisible(coarse, c2w, small, tolerance=0.1) > 0

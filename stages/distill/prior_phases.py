@@ -1,6 +1,6 @@
-"""The phases that train a prior: monocular (its branch alone, on single pictures) -> prior (all of it, on pairs).
+"""The phases that train a prior: monocular (the monocular branch, on single pictures) -> prior (all of it, on pairs).
 
-Each starts from the averaged weights of the one before it, the first from those that the recipe names.
+The first phase starts from the weights that the recipe names, the other from the averaged weights of the first.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from stages.render import blend_layers, fill_holes, nearness
 from stages.scene import Cameras
 from stages.splat import draw, near_plane
 
-BRANCH = "backbone.monocular."  # the names of the monocular branch begin with it
-ENCODER = "backbone.monocular.encoder."
+BRANCH = "backbone.monocular."  # the names of the monocular branch's weights begin with this
+ENCODER = "backbone.monocular.encoder."  # and those of its encoder with this
 PREVIEWED = 2  # number of held-out scenes that are measured at every checkpoint
 
 
@@ -46,8 +46,9 @@ PREVIEWED = 2  # number of held-out scenes that are measured at every checkpoint
 class PriorContext:
     """What both phases of a run share.
 
-    network: on `device`.  start: its first weights.  run: the run's folder.  shards: files of pairs, in a fixed order; those of
-    worlds may still be made.  started: what the first weights are.  furniture: hash of the furniture pack, or None.
+    network: on `device`.  start: its first weights.  run: the run's folder.
+    shards: files of pairs, in a fixed order. Those of worlds need not exist yet.
+    started: hashes of the files of the first weights, or "random".  furniture: hash of the furniture pack, or None.
     check: raises an error when missing shards will not come.
     """
 
@@ -68,7 +69,7 @@ class PriorContext:
         return "monocular" if phase == "prior" and self.config.monocular.steps else None
 
     def identity(self, phase: Phase) -> dict[str, Any]:
-        """The settings that decide the weights of a phase. Those of earlier phases are in it as a hash."""
+        """The settings that decide the weights of a phase. They contain those of earlier phases as a hash."""
         plain, before = self.config.to_dict(), self.before(phase)
         return {
             "from": self.started if before is None else hash_identity(self.identity(before)),
@@ -96,7 +97,7 @@ def finished(context: PriorContext, phase: Phase) -> Weights:
 
 
 def first_weights(context: PriorContext, phase: Phase) -> Weights:
-    """All weights of the network that a phase starts from."""
+    """All weights of the network at the start of a phase."""
     before = context.before(phase)
     return dict(context.start) if before is None else finished(context, before)
 
@@ -119,7 +120,15 @@ def train_phase(context: PriorContext, phase: Phase, progress: Progress) -> None
     recipe: MonocularRecipe | PriorRecipe = getattr(context.config, phase)
     slow = frozenset(name for name in weights if name.startswith(ENCODER))
     task = Task(
-        phase, recipe, weights, pairs.loss, pairs.preview, context.identity(phase), {"clips": pairs.names}, slow, recipe.encoder
+        phase,
+        recipe,
+        weights,
+        pairs.loss,
+        pairs.preview,
+        context.identity(phase),
+        {"clips": pairs.names},
+        slow,
+        recipe.encoder,
     )
     trainer = Trainer(task, context.run, context.seed, context.workers)
     if checkpoint is not None:
@@ -132,7 +141,7 @@ class Pairs:
     """The pairs of a phase, the losses of a step, and the preview.
 
     The first shard is held out to measure the training, if there are two or more.
-    names: the shards that the phase's first checkpoint recorded, or None before that, as for `phases.Clips`.
+    names: the shards that the phase's first checkpoint recorded, or None before that (see `phases.Clips`).
     Raises InputError when there is no shard, or when a recorded one is missing.
     """
 
@@ -144,7 +153,9 @@ class Pairs:
             why = f"the run was started with {missing}, which is gone"
             raise InputError("cannot go on", why, "put it back, or start over with --force")
         if not self.names:
-            raise InputError("no training pairs", "the recipe makes none, and --clips names no folder", "write pairs: N")
+            raise InputError(
+                "no training pairs", "the recipe makes none, and --clips names no folder", "write pairs: N"
+            )
         paths = [by_name[name] for name in self.names]
         self.context, self.phase = context, phase
         self.recipe: MonocularRecipe | PriorRecipe = getattr(context.config, phase)
@@ -154,7 +165,7 @@ class Pairs:
         self.losses = PhaseLosses(context.network)
 
     def loss(self, step: int, g: Generator, _: Weights) -> dict[str, Tensor]:
-        """The losses of a step; how many shards there are, and how many seconds it waited for them."""
+        """The losses of a step, and for the log the number of shards and the seconds that it waited for them."""
         self.pool.waited = 0.0
         self.pool.take(self.recipe.shards(step, len(self.pool.paths)))
         batch = make_batch(self.pool.sample(self.recipe.batch, g), g, self.context.device, self.recipe.width)
@@ -170,7 +181,7 @@ class Pairs:
 
     @torch.no_grad()
     def preview(self, average: Weights) -> tuple[Tensor, dict[str, float]]:
-        """A picture of a held-out scene (photographs, inverse depth, the true one), and the losses on some scenes."""
+        """A picture of a held-out scene (photographs, inverse depth, true inverse depth), and losses of some scenes."""
         batch, network = self._previewed, self.context.network
         weights = {f"network.{name}": value for name, value in average.items()}
         parts = functional_call(self.losses, weights, (batch, self.recipe))
@@ -195,7 +206,9 @@ class PhaseLosses(nn.Module):
         parts = self._of_pairs(batch, recipe)
         if not parts:
             why = "they have no depth, and the recipe renders no pictures"
-            raise InputError("nothing to learn from the training pairs", why, "write pictured: 1 into the section prior")
+            raise InputError(
+                "nothing to learn from the training pairs", why, "write pictured: 1 into the section prior"
+            )
         total = torch.stack([getattr(recipe, name) * value for name, value in parts.items()]).sum()
         return {"loss": total, **parts}
 
@@ -208,7 +221,7 @@ class PhaseLosses(nn.Module):
         config, K = self.network.config, batch.K[:, None].expand(-1, 2, 3, 3)
         out: PriorOutput = self.network(batch.images[:, :2], batch.c2w[:, :2], K, batch.near_far)
         parts: dict[str, Tensor] = {}
-        # Upstream's networks count depth along the rays, which no shard has.
+        # MVSplat's released network predicts distances along rays, which no shard has.
         if batch.depth is not None and config.depth_convention == "z":
             truth = batch.depth[:, :2]
             weight = recipe.unseen + (1 - recipe.unseen) * covisible(truth, batch.c2w[:, :2], batch.K)
@@ -226,7 +239,7 @@ class PhaseLosses(nn.Module):
 
 
 class _Depths(nn.Module):
-    """The inverse depth of the first scene's photographs, as the network predicts it in a phase."""
+    """The inverse depth that a phase's part of the network predicts for the photographs of the first scene."""
 
     def __init__(self, network: MVSplat) -> None:
         super().__init__()

@@ -20,28 +20,29 @@ HINT = "give weights of the prior that the recipe trains, or of one without its 
 
 
 def first_network(config: Config, seed: int) -> tuple[MVSplat, str]:
-    """The network of a recipe with its first weights, on the CPU, and what these weights are, for `identity`.
+    """The network of a recipe with its first weights, on the CPU, and hashes of the files that these come from.
 
-    Random weights are drawn with `seed`. Raises WeightsError when a file cannot be read or does not fit.
+    Without files it says "random" in place of hashes.  seed: of random weights.
+    Raises WeightsError when a file cannot be read or does not fit.
     """
     torch.manual_seed(seed)
-    network, told = MVSplat(RE10K if config.model == "re10k" else SMALL), []
+    network, hashes = MVSplat(RE10K if config.model == "re10k" else SMALL), []
     if config.encoder is not None:
         assert network.backbone.monocular is not None, "the recipe was checked"
         load_imagenet(Path(config.encoder), network.backbone.monocular.encoder)
-        told.append(sha256_file(Path(config.encoder))[:16])
+        hashes.append(sha256_file(Path(config.encoder))[:16])
     if config.start is not None:
         network.load_state_dict(widen(read_tensors(Path(config.start)), network.state_dict(), config.start))
-        told.append(sha256_file(Path(config.start))[:16])
-    return network, " ".join(told) or "random"
+        hashes.append(sha256_file(Path(config.start))[:16])
+    return network, " ".join(hashes) or "random"
 
 
 def widen(weights: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-    """Weights of a network without a monocular branch as those of a network with one.
+    """Make weights of a network with a monocular branch from those of a network without one.
 
     Tensors that `weights` lacks stay as they are in `state`. A layer with fewer input channels gets zeros for the
-    others, which then count for nothing before training. source: the file, for error messages.
-    Raises WeightsError on a tensor that the network has not, or that does not fit.
+    others, so that these have no effect before training.  source: the file, for error messages.
+    Raises WeightsError on a tensor that is unknown or does not fit.
     """
     widened = dict(state)
     for name, value in weights.items():

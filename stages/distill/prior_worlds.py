@@ -1,7 +1,7 @@
 """Pairs of worlds for the prior, and the processes that make them beside the training.
 
-A shard shows furnished worlds where the recipe names a furniture pack, except one in twelve. That one, and all where it
-names none, shows worlds of primitive shapes. A shard depends only on the recipe's data, the seed and its number.
+Shards show furnished worlds if the recipe names a furniture pack, except one shard in twelve. That one, and all shards
+without a pack, show worlds of primitive shapes. A shard depends only on the recipe's data, the seed and its number.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from stages.worlds.furnished.shards import write_furnished_shard
 from stages.worlds.shards import shard_path, write_shard
 from stages.worlds.textures import surfaces
 
-TURN, PRIMITIVE = 12, 5  # of every 12 shards, number 5 shows primitive shapes
-NICE = 10  # added to the niceness of a maker, so that the training comes first
-ENDED = 5.0  # seconds that a maker gets to end
+TURN, PRIMITIVE = 12, 5  # of every 12 shards, the one with number 5, counted from 0, shows primitive shapes
+NICE = 10  # added to the niceness of a process of `Makers`, so that the training comes first
+PATIENCE = 5.0  # seconds that such a process gets to end before it is killed
 
 
 @dataclass(frozen=True)
 class PairWorlds:
-    """What pairs of worlds are made of. assets: furniture and its surfaces, or None without a pack."""
+    """Makes shards of pairs of worlds. assets: furniture and its surfaces, or None without a furniture pack."""
 
     textures: Textures
     assets: Assets | None
@@ -50,7 +50,7 @@ class PairWorlds:
 
 
 def load_pair_worlds(data: Data, seed: int) -> PairWorlds:
-    """Read textures and furniture. Raises InputError when a file cannot be used, or without Embree for furniture."""
+    """Read textures and furniture. Raises InputError when a file cannot be used, or Embree is missing."""
     pack = None
     if data.furniture is not None:
         require_embree()
@@ -63,20 +63,23 @@ def load_pair_worlds(data: Data, seed: int) -> PairWorlds:
 class Makers:
     """Processes that make the missing shards of a folder, the lowest numbers first, until all are there.
 
-    As a context: they start with it, each on a core of its own where there are enough, and end with it. They also end
-    when this process is killed.
+    They run inside a `with` block, each on a core of its own if there are enough. They end with the block, or when this
+    process is killed.
     """
 
     def __init__(self, data: Data, folder: Path, seed: int, missing: Sequence[int]) -> None:
-        # Processes that are forked would hang once torch has used its threads, and could not use CUDA.
+        # A forked process would hang if torch has used its threads before, and could not use CUDA.
         processes = multiprocessing.get_context("spawn")
         cores = _cores()
         # The first core is for the training.
         cores = cores[1:] or cores
-        self.following = processes.Value("q", 0)  # kept here, or its lock would end before the processes have it
+        # The index of the next missing shard. Kept here, so that its lock lives until the processes have it.
+        self.next_index = processes.Value("q", 0)
         self.processes = [
             processes.Process(
-                target=_make, args=(data, folder, seed, list(missing), self.following, cores[k % len(cores)]), daemon=True
+                target=_make,
+                args=(data, folder, seed, list(missing), self.next_index, cores[k % len(cores)]),
+                daemon=True,
             )
             for k in range(min(data.makers, len(missing)))
         ]
@@ -90,7 +93,7 @@ class Makers:
         for process in self.processes:
             process.terminate()
         for process in self.processes:
-            process.join(ENDED)
+            process.join(PATIENCE)
             if process.is_alive():
                 process.kill()
 
@@ -103,7 +106,7 @@ class Makers:
 
 
 def _make(
-    data: Data, folder: Path, seed: int, missing: list[int], following: Synchronized[int], core: int | None
+    data: Data, folder: Path, seed: int, missing: list[int], next_index: Synchronized[int], core: int | None
 ) -> None:
     """The work of one process: take the next missing shard and make it, until none is left."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the training, which then ends this process
@@ -113,8 +116,8 @@ def _make(
         os.sched_setaffinity(0, {core})
     worlds, parent = load_pair_worlds(data, seed), multiprocessing.parent_process()
     while parent is not None and parent.is_alive():
-        with following.get_lock():
-            index, following.value = following.value, following.value + 1
+        with next_index.get_lock():
+            index, next_index.value = next_index.value, next_index.value + 1
         if index >= len(missing):
             return
         if not shard_path(folder, missing[index]).exists():

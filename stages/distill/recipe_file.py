@@ -150,12 +150,12 @@ class PolicyRecipe(Recipe):
 
 @dataclass(frozen=True)
 class PairsRecipe(Recipe):
-    """What both phases of the prior share. A batch is `batch` scenes of a few views.
+    """What both phases of the prior share. Here `batch` counts scenes of a few views.
 
-    encoder: share of the learning rate at which the encoder learns, which has seen photographs before.
+    encoder: factor on the learning rate of the encoder, which is pretrained.
     width: number of columns that wider pictures are cropped to, or null.
     first_shards: number of shards that the first step may sample from; null for all.
-    shards_per_step: how many more each further step may sample from, so that training can begin before they are made.
+    shards_per_step: how many more each further step may sample from. So training can begin before all shards are made.
     """
 
     encoder: float = 0.1
@@ -178,7 +178,7 @@ class PairsRecipe(Recipe):
 
 @dataclass(frozen=True)
 class MonocularRecipe(PairsRecipe):
-    """The phase that trains the monocular branch alone, on single pictures: every view of a batch is one."""
+    """The phase that trains only the monocular branch, on each view of a batch as a single picture."""
 
 
 @dataclass(frozen=True)
@@ -186,9 +186,9 @@ class PriorRecipe(PairsRecipe):
     """The phase that trains the prior on pairs.
 
     depth, planes, edges, alone, picture: weights of the losses (stages/distill/prior_losses.py).
-    unseen: weight, in the losses depth and planes, of pixels that the other photograph does not see.
+    unseen: weight of pixels that the other photograph does not see, in the losses depth and planes.
     pictured: number of scenes of a batch whose Gaussians are rendered for the loss `picture`.
-    frozen: parts of the network that are not trained, by the beginning of their names.
+    frozen: weights whose names begin with one of these are not trained.
     """
 
     depth: float = 0.3
@@ -217,7 +217,7 @@ class Data:
     recorded: number of shards to make from recordings.
     pairs: number of shards of pairs to make from worlds, for a prior.  scenes: number of scenes in each.
     sizes: sizes (h, w) of the pictures of pairs; each shard has one of them.
-    furniture: furniture pack for these worlds (`make furniture`); without it all of them are of primitive shapes.
+    furniture: furniture pack for these worlds (`make furniture`). Without it, worlds are made of primitive shapes.
     makers: number of processes that make pairs beside the training; 0 makes all of them first.
     """
 
@@ -239,7 +239,8 @@ class Data:
         _require(self.frames % 4 == 1 and self.frames > 4, "frames is 4k + 1, such as 17 or 49")
         _require(all(side > 0 and side % 16 == 0 for side in self.size), "the sides of size are multiples of 16")
         sides = [side for size in self.sizes for side in size]
-        _require(bool(sides) and all(side > 0 and side % 16 == 0 for side in sides), "sizes are pairs of multiples of 16")
+        multiples = bool(sides) and all(side > 0 and side % 16 == 0 for side in sides)
+        _require(multiples, "sizes are pairs of multiples of 16")
         counts = (self.worlds, self.recorded, self.pairs, self.makers)
         _require(min(counts) >= 0, "worlds, recorded, pairs and makers are not negative")
         _require(self.scenes >= 1, "scenes is at least 1")
@@ -250,11 +251,11 @@ class Data:
 class Config:
     """All settings of a run.
 
-    model: a student: `small`, or `cogvideox-5b` with base weights in the folder `base`. Or a prior: `small-prior`, or
-    `re10k`, the paper's, which only learns from pictures.
+    model: a student (`small`, or `cogvideox-5b` with base weights in the folder `base`), or a prior (`small-prior`, or
+    `re10k`, which has MVSplat's sizes and learns only from pictures).
     network: sizes of `small`, if not the usual ones.
-    start: file with the first weights of the teacher or of the prior; a prior's may lack layers (`prior_start`).
-    encoder: file of the published EfficientNet-Lite2, for the encoder of `small-prior` where `start` has none.
+    start: file with the first weights of the teacher or of the prior. A prior's may lack layers (prior_start.py).
+    encoder: file of the published EfficientNet-Lite2: first weights of the encoder of `small-prior` if `start` lacks it.
     precision: of matrix products; losses are always float32. A prior computes in bfloat16 on CUDA only.
     perceptual_frames: number of frames per clip with LPIPS in the loss on pixels.
     perceptual_weight: weight of that LPIPS.

@@ -33,10 +33,10 @@ class Task:
     """What a phase trains.
 
     weights: the trained parameters, by name.  loss: (step, generator, averaged weights) -> loss terms by name; "loss"
-    is minimised, and all randomness comes from the generator.  sample: (averaged weights) -> a picture [3, h, w] and
+    is minimised, and all randomness comes from the generator.  sample: (averaged weights) -> a preview [3, h, w] and
     figures for the log.  identity: the settings that decide the result.
-    facts: further contents of the first checkpoint, kept in all.
-    slow: names of the weights that learn at `share` of the learning rate.
+    facts: further contents of the first checkpoint, which all later ones keep.
+    slow: names of the weights whose learning rate is multiplied by `share`.
     """
 
     phase: str

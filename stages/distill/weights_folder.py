@@ -1,4 +1,4 @@
-"""The weights that a phase trained, as a folder for `generate --student`, or for `--weights`: runs/NAME/weights/PHASE/."""
+"""The weights that a phase trained: the folder runs/NAME/weights/PHASE/, for `generate --student` or `--weights`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The two-view protocol without cameras: a method gets cameras that are estimated from its two photographs.
 
-The target cameras must then be moved into the frame of the estimated pair. A similarity takes the true pair of cameras
-onto the estimated one. The similarity leaves an offset at each of the two cameras. A target gets a mixture of both
-offsets: the nearer it is to a camera, the more of that camera's offset. So a target at a photograph's true camera is
+The target cameras must then be moved into the world of the estimated pair. This is done by the similarity that takes
+the true pair of cameras onto the estimated pair. It does not fit exactly, so each of the two cameras keeps an offset. A
+target gets a mixture of both offsets, with more of the nearer camera's. So a target at a photograph's true camera is
 rendered at its estimated camera, and errors of the estimate show between the two, where a user would see them.
 """
 
@@ -98,9 +98,10 @@ def pose_error(true: Tensor, estimated: Tensor) -> dict[str, float]:
 def against_posed(unposed: Sequence[Mapping[str, Any]], posed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Compare a method without cameras with the same method with them. unposed, posed: records of `protocol.compare`.
 
-    Returns kind -> {"cases", "found": number with cameras, "not found": names, "all": {"unposed", "posed"} -> means
-    over all cases, where those without cameras count as crossfade, "both": the same over cases that have both, "off":
-    medians of the pose errors}.
+    Returns for each kind of case:
+    "cases": their number.  "found": the number of those with estimated cameras.  "not found": the names of the others.
+    "all": "unposed" and "posed" -> means over all cases; a case without cameras counts as crossfade.
+    "both": the same over the cases that have both.  "off": medians of the pose errors.
     """
     kinds = sorted({record["kind"] for record in unposed})
     return {

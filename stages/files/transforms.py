@@ -62,8 +62,8 @@ def read_transforms(path: Path) -> tuple[Cameras, list[str]]:
 
     A key of a frame overrides the same key at the top level. Intrinsics are w, h, fl_x or camera_angle_x, fl_y or
     camera_angle_y (by default fl_x), cx and cy (by default the centre).
-    Raises InputError: not such a file, no frames, distortion, another camera model, frames of several sizes, or poses
-    that are not rigid and finite.
+    Raises InputError when the file is malformed or has no frames, distortion, another camera model, several image
+    sizes, or poses that are not rigid and finite.
     """
     document = read_json(path)
     try:

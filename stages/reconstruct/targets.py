@@ -17,7 +17,7 @@ from stages.scene import Cameras, Clip, Views
 # only a render of the prior, which says nothing new and holds errors in place: with a weight of 0.1 such frames cost
 # two thirds of what the photographs alone gain on other views.
 REPAIRED_WEIGHT, RENDER_WEIGHT = 0.5, 0.0
-INVENTED_SHARE = 0.2  # where no Gaussian covers the pixel, its weight is this share of the above
+INVENTED_SHARE = 0.2  # factor on the weight of a frame's pixel that no Gaussian covers
 # A frame is left out if its c2w and its K divided by the image size equal those of a photograph up to this difference.
 SAME_POSE = 1e-4
 WHOLE = 0.01  # a crop of the photographs must begin at most this far from a whole pixel, px

@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from stages.splat import build
 
-# Bytes of the buffers of a band. The backward pass of compositing works through the image in bands.
+# The backward pass of compositing works through the image in bands of rows, whose buffers take this many bytes.
 SLOT_BYTES = 1 << 30
 # The kernel uses one thread for fewer projected Gaussians than this, because a second would cost more than it saves.
 MIN_PARALLEL = 1 << 15

@@ -2,8 +2,8 @@
 
 This is the released videoscene/pipeline.py, function video_gen, except where the released code loses quality: it passes
 the render through a lossy video file, stretches frames to the network's proportions, and rounds the coefficients of the
-step to bfloat16. Its program for photographs without
-cameras also uses the first and last rendered frame in place of the photographs.
+step to bfloat16. Its program for photographs without cameras also uses the first and last rendered frame in place of
+the photographs.
 """
 
 from __future__ import annotations

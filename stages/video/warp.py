@@ -18,7 +18,7 @@ from stages.geometry import project, sampling_grid, unproject
 from stages.render import nearness
 from stages.scene import Cameras, Views
 
-# a point is visible if its depth exceeds that of the photograph's surface by at most this share
+# A point is visible if its depth exceeds that of the photograph's surface by at most this share.
 OCCLUSION_MARGIN = 0.05
 TRUST_SCALE = 0.1  # colour difference from the render at which the trust in a warped pixel falls to 1/e
 WINDOW = 5  # side in pixels of the square over which colour differences are averaged; single pixels mislead at edges
