@@ -1,11 +1,11 @@
 """Furnished worlds: rooms, streets and table-tops of real models, ray-cast by Embree; needs the extra `worlds`.
 
 catalogue, roles, simplify, pack, make_pack   models of a furniture catalogue -> one file
-atlas, assets, palette                        what surfaces show, what models there are, drawn at random
-mesh, clutter, trees, openings, plan          the triangles of a world; what it is built of
+atlas, assets, palette                        textures, models, and random choices among both
+mesh, clutter, trees, openings, plan          the triangles of a world and its building blocks
 rooms, streets, table_tops                    where things stand
 raycast, lighting, render                     colour and exact depth
-pairs, camera, shards                         where cameras stand, what they store, files for training
+pairs, camera, shards                         where cameras stand, exposure and noise, files for training
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ STREETS, TABLE_TOPS = 0.33, 0.15  # shares of the worlds; the rest are rooms
 
 
 def make_furnished_world(assets: Assets, rng: np.random.Generator) -> World:
-    """Draw a world. Raises InputError without Embree."""
+    """A random world. Raises InputError without Embree."""
     require_embree()
     palette = Palette(assets, rng)
     kind = rng.random()
@@ -39,7 +39,11 @@ def make_furnished_world(assets: Assets, rng: np.random.Generator) -> World:
     if kind < STREETS:
         lights, stand, aim = make_street(palette)
         day = float(rng.uniform(0.8, 1.5)) if lights else float(rng.uniform(0.9, 1.6))
-        sky = sky * day if lights else np.full((2, 3), 0.9 * day, np.float32) * rng.uniform(0.85, 1.0, (2, 1)).astype(np.float32)
+        sky = (
+            sky * day
+            if lights
+            else np.full((2, 3), 0.9 * day, np.float32) * rng.uniform(0.85, 1.0, (2, 1)).astype(np.float32)
+        )
         ambient, above, reach = np.array([0.42, 0.48, 0.58]) * rng.uniform(0.6, 1.2), 0.35, 3.0
         if not lights:
             ambient = np.array([0.8, 0.82, 0.86]) * rng.uniform(0.8, 1.2)
@@ -50,15 +54,20 @@ def make_furnished_world(assets: Assets, rng: np.random.Generator) -> World:
             lights, stand, aim, _ = make_room(palette)
         ambient, above, reach = np.array([0.3, 0.29, 0.28]) * rng.uniform(0.5, 1.6), 0.15, 1.2
     surfaces = palette.mesh.finish()
-    return World(surfaces, Caster(surfaces), lights, ambient.astype(np.float32), above, reach, sky.astype(np.float32), stand, aim)
+    return World(
+        surfaces, Caster(surfaces), lights, ambient.astype(np.float32), above, reach, sky.astype(np.float32), stand, aim
+    )
 
 
-def draw_furnished_scene(assets: Assets, seed: int | np.random.Generator, size: tuple[int, int], times: list[float]) -> Views:
-    """A fresh furnished world photographed from a pair of cameras and at `times` on the way between (0 first, 1 second camera).
+def draw_furnished_scene(
+    assets: Assets, seed: int | np.random.Generator, size: tuple[int, int], times: list[float]
+) -> Views:
+    """A random furnished world, photographed from a pair of cameras and from some cameras between them.
 
-    seed: a number makes the same scene every time; a generator goes on.  size: (h, w), pixels.
-    Returns Views as `stages.worlds.sample_scene` does: the pair, then one view per time, all with exact depth, exposed alike and free of
-    noise. Where a pixel sees the sky, its depth is raycast.SKY. Raises InputError without Embree.
+    seed: a number, which always gives the same scene, or a generator.  size: (h, w), pixels.
+    times: positions of the cameras between, 0 at the first camera of the pair and 1 at the second.
+    Returns the pair, then one view per time, all with exact depth and one exposure, without noise. The depth of the sky
+    is raycast.SKY. Raises InputError without Embree.
     """
     rng = np.random.default_rng(seed)
     pair = None

@@ -1,11 +1,18 @@
-"""A furniture pack: many models in one file of plain arrays, small enough to send to the machine that trains.
+"""A furniture pack: many models in one file of plain arrays, small enough to send to another machine.
 
 The file is an npz without pickled objects:
-  name, category, role, catalogue [M] text       size [M, 3] metres (width, depth, height)      elevation [M] metres
-  vertex [V, 3] uint16, in steps of the model's box      uv [V, 2] float16      box [M, 2, 3] float32, its low and high corner
-  face [T, 3] uint16, vertices of the model      normal [T, 3, 3] int8, of each corner, times 127      material [T] uint16
-  vertex_start, face_start [M + 1]               colour [K, 3] uint8      gloss [K] uint8      picture [K] int16, -1 for none
-  jpeg [B] uint8 and jpeg_start [P + 1]: the pictures, one after the other, square
+  name, category, role, catalogue   [M], text
+  size                              [M, 3], width, depth and height, metres
+  elevation                         [M], height above the floor, metres
+  box                               [M, 2, 3], float32, lowest and highest corner of each model
+  vertex                            [V, 3], uint16, position in the box: 0 is its lowest corner and 65535 its highest
+  uv                                [V, 2], float16
+  face                              [T, 3], uint16, numbers of the model's vertices
+  normal                            [T, 3, 3], int8, of each corner, times 127
+  material                          [T], uint16
+  vertex_start, face_start          [M + 1], where the vertices and faces of each model begin
+  colour, gloss, picture            [K, 3], uint8; [K], uint8; [K], int16, -1 for none: the materials
+  jpeg, jpeg_start                  [B], uint8, square pictures one after the other; [P + 1], where each begins
 """
 
 from __future__ import annotations
@@ -32,8 +39,8 @@ ARRAYS = [*PER_MODEL, "vertex", "uv", "face", "normal", "material", "colour", "g
 class Shape:
     """One model as it is placed in a world.
 
-    name, role: text.  size: width, depth, height, metres.  elevation: metres.
-    triangles: [T, 3, 3], metres.  normals: [T, 3, 3], unit.  uv: [T, 3, 2].  material: [T], numbers of the pack.
+    size: width, depth, height, metres.  elevation: height above the floor, metres.
+    triangles: [T, 3, 3], metres.  normals: [T, 3, 3], unit length.  uv: [T, 3, 2].  material: [T], index into `Pack`.
     """
 
     name: str
@@ -50,7 +57,8 @@ class Shape:
 class Pack:
     """The models of a pack and their materials.
 
-    colour: [K, 3], sRGB 0 to 1.  gloss: [K], 0 to 1.  picture: [K], number of the picture or -1.  pictures: [P, side, side, 3] uint8.
+    colour: [K, 3], sRGB in [0, 1].  gloss: [K] in [0, 1].  picture: [K], index into `pictures`, or -1.
+    pictures: [P, side, side, 3], uint8.
     """
 
     shapes: list[Shape]
@@ -61,8 +69,10 @@ class Pack:
 
 
 def write_pack(path: Path, models: list[tuple[Model, str]], side: int, quality: int = 80) -> None:
-    """Write models, with the role of each, as a pack, their pictures reduced to `side` pixels."""
-    columns: dict[str, list[NDArray[np.generic]]] = {key: [] for key in ("vertex", "uv", "box", "face", "normal", "material")}
+    """Write models, each with its role, as a pack. side: of the pictures, px.  quality: of JPEG."""
+    columns: dict[str, list[NDArray[np.generic]]] = {
+        key: [] for key in ("vertex", "uv", "box", "face", "normal", "material")
+    }
     vertex_start, face_start, gloss, pictures = [0], [0], list[int](), list[int]()
     colours, known = list[NDArray[np.floating]](), dict[bytes, int]()
     for model, _ in models:
@@ -76,7 +86,9 @@ def write_pack(path: Path, models: list[tuple[Model, str]], side: int, quality: 
         columns["box"].append(np.stack([low, high])[None].astype(np.float32))
         columns["face"].append(faces.astype(np.uint16))
         columns["normal"].append(np.round(corner_normals(vertices, faces) * 127).astype(np.int8))
-        columns["material"].append(np.repeat(np.arange(len(parts)) + len(colours), [len(part.faces) for part in parts]).astype(np.uint16))
+        columns["material"].append(
+            np.repeat(np.arange(len(parts)) + len(colours), [len(part.faces) for part in parts]).astype(np.uint16)
+        )
         vertex_start.append(vertex_start[-1] + len(vertices))
         face_start.append(face_start[-1] + len(faces))
         for part in parts:
@@ -127,13 +139,30 @@ def load_pack(path: Path) -> Pack:
         normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-6)
         size = (float(a["size"][k, 0]), float(a["size"][k, 1]), float(a["size"][k, 2]))
         uv, material = a["uv"][v].astype(np.float32)[face], a["material"][f].astype(np.int64)
-        shapes.append(Shape(str(a["name"][k]), str(a["role"][k]), size, float(a["elevation"][k]), vertices[face], normals, uv, material))
+        shapes.append(
+            Shape(
+                str(a["name"][k]),
+                str(a["role"][k]),
+                size,
+                float(a["elevation"][k]),
+                vertices[face],
+                normals,
+                uv,
+                material,
+            )
+        )
     pictures = [
         np.asarray(Image.open(io.BytesIO(a["jpeg"][low:high].tobytes())).convert("RGB"))
         for low, high in zip(a["jpeg_start"][:-1], a["jpeg_start"][1:], strict=True)
     ]
     stacked = np.stack(pictures) if pictures else np.zeros((0, 8, 8, 3), np.uint8)
-    return Pack(shapes, a["colour"].astype(np.float32) / 255, a["gloss"].astype(np.float32) / 255, a["picture"].astype(np.int64), stacked)
+    return Pack(
+        shapes,
+        a["colour"].astype(np.float32) / 255,
+        a["gloss"].astype(np.float32) / 255,
+        a["picture"].astype(np.int64),
+        stacked,
+    )
 
 
 def _starts(parts: list[Part]) -> list[int]:

@@ -1,4 +1,4 @@
-"""Pairs of cameras that two photographs of one place are taken from, and the way between them (numpy twin of `stages.worlds.motion`)."""
+"""Random pairs of cameras that overlap, and the motion between them. stages/worlds/motion.py is the same in torch."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from stages.worlds.furnished.raycast import Caster
 from stages.worlds.furnished.render import World, centres, directions_at
 from stages.worlds.furnished.vectors import Floats
 
-SKETCH = 24  # pixels of the longer side of the depth sketches that overlap is judged on
-MANY = 6  # things that the first photograph shows at least: nobody photographs a bare wall
+SKETCH = 24  # longer side, px, of the small depth maps ("sketches") from which overlap is computed
+MANY = 6  # smallest number of things in the first photograph: nobody photographs a bare wall
 
 
 def look(origin: Floats, forward: Floats, roll: float) -> Floats:
-    """Camera-to-world [4, 4] (OpenCV) at `origin` [3], looking along `forward` [3], world z up, rolled by `roll` radians."""
+    """Camera-to-world matrix [4, 4] at `origin` [3], looking along `forward` [3], rolled by `roll` radians. z is up."""
     z = forward / np.linalg.norm(forward)
     x = np.cross(z, (0.0, 0.0, 1.0))
     x /= np.linalg.norm(x)
@@ -26,7 +26,7 @@ def look(origin: Floats, forward: Floats, roll: float) -> Floats:
 
 
 def between(a: Floats, b: Floats, t: float) -> Floats:
-    """Pose at t of the straight, constant-turn motion from a (t = 0) to b (t = 1); beyond for t outside [0, 1]. [4, 4]."""
+    """Pose [4, 4] at time t of the straight motion with constant turn from a at t = 0 to b at t = 1. t: any number."""
     relative = a[:3, :3].T @ b[:3, :3]
     angle = np.arccos(np.clip((np.trace(relative) - 1) / 2, -1, 1))
     pose = np.eye(4)
@@ -39,7 +39,7 @@ def between(a: Floats, b: Floats, t: float) -> Floats:
 
 
 def intrinsics(field_of_view: float, size: tuple[int, int]) -> Floats:
-    """Pinhole K [3, 3] for a field of view in radians across the longer side, principal point at the centre."""
+    """K [3, 3] for a field of view in radians across the longer side. The principal point is the centre."""
     focal = max(size) / 2 / np.tan(field_of_view / 2)
     return np.array([[focal, 0, size[1] / 2], [0, focal, size[0] / 2], [0, 0, 1.0]])
 
@@ -55,14 +55,14 @@ def free(caster: Caster, place: Floats, margin: float) -> bool:
 
 
 def sketch_of(world: World, c2w: Floats, K: Floats, size: tuple[int, int]) -> tuple[Floats, int]:
-    """Exact depth [h, w] of a small view, and how many things are in it."""
+    """Exact depth [h, w] of a small view, and the number of things in it."""
     hits = world.caster.cast(c2w[:3, 3].astype(np.float32), directions_at(centres(size), c2w, K))
     things = np.unique(world.surfaces.face[hits.triangle[hits.triangle >= 0]] // 6)
     return hits.distance.reshape(size), len(things)
 
 
 def overlap(first: Floats, second: Floats, a: Floats, b: Floats, K: Floats, size: tuple[int, int]) -> float:
-    """Share of the first camera's pixels that the second one sees, from exact depth sketches [h, w]; occlusion counts."""
+    """Share of the first camera's pixels that the second camera sees, from the depth maps [h, w] of both."""
     h, w = size
     points = a[:3, 3] + directions_at(centres(size), a, K) * first.reshape(-1, 1)
     local = (points - b[:3, 3]) @ b[:3, :3]
@@ -73,11 +73,13 @@ def overlap(first: Floats, second: Floats, a: Floats, b: Floats, K: Floats, size
     return float((inside & (z < there * 1.08 + 1e-3)).mean())
 
 
-def sample_pair(world: World, rng: np.random.Generator, size: tuple[int, int], tries: int = 80) -> tuple[Floats, Floats, Floats] | None:
-    """Two poses [4, 4] and their K [3, 3] with 35 to 97 % overlap and a baseline of 4 to 50 % of the median depth, or None.
+def sample_pair(
+    world: World, rng: np.random.Generator, size: tuple[int, int], tries: int = 80
+) -> tuple[Floats, Floats, Floats] | None:
+    """Two poses [4, 4] and their K [3, 3], or None after `tries` failures. They move and turn like a hand-held camera.
 
-    Field of view 40 to 80 degrees across the longer side; sideways, forward, mixed and turning motion; tilt and roll of a camera held by
-    hand.
+    The overlap is 35 to 97 %, the baseline 4 to 60 % of the median depth, and the field of view 40 to 80 degrees across
+    the longer side.
     """
     sketch = (SKETCH * size[0] // max(size), SKETCH * size[1] // max(size))
     field = float(rng.uniform(0.7, 1.4))
@@ -89,7 +91,11 @@ def sample_pair(world: World, rng: np.random.Generator, size: tuple[int, int], t
             continue
         if not free(world.caster, place, 0.22):
             continue
-        first = look(place, target - place + (0, 0, rng.normal(0, 0.06) * np.linalg.norm(target - place)), float(rng.normal(0, 0.05)))
+        first = look(
+            place,
+            target - place + (0, 0, rng.normal(0, 0.06) * np.linalg.norm(target - place)),
+            float(rng.normal(0, 0.05)),
+        )
         depth_a, things = sketch_of(world, first, small, sketch)
         if things < MANY:
             continue
@@ -98,7 +104,11 @@ def sample_pair(world: World, rng: np.random.Generator, size: tuple[int, int], t
             continue
         right, up, forward = first[:3, 0], -first[:3, 1], first[:3, 2]
         kind = rng.random()
-        step = right * rng.uniform(-1.2, 1.2) + forward * rng.uniform(-1, 1) * (2.0 if kind < 0.35 else 0.5) + up * rng.uniform(-0.25, 0.25)
+        step = (
+            right * rng.uniform(-1.2, 1.2)
+            + forward * rng.uniform(-1, 1) * (2.0 if kind < 0.35 else 0.5)
+            + up * rng.uniform(-0.25, 0.25)
+        )
         baseline = median * (rng.uniform(0.04, 0.5) if rng.random() < 0.9 else rng.uniform(0.3, 0.6))
         moved = place + step / np.linalg.norm(step) * min(baseline, 6.0)
         if moved[2] < 0.25 or not free(world.caster, moved, 0.18) or _between_them(world.caster, place, moved):
@@ -107,7 +117,10 @@ def sample_pair(world: World, rng: np.random.Generator, size: tuple[int, int], t
         aim = (focus - moved) / np.linalg.norm(focus - moved) + rng.normal(0, 0.09, 3)
         second = look(moved, aim, float(rng.normal(0, 0.05)))
         depth_b, _ = sketch_of(world, second, small, sketch)
-        if np.quantile(depth_b, 0.03) < 0.28 or not 0.35 < overlap(depth_a, depth_b, first, second, small, sketch) < 0.97:
+        if (
+            np.quantile(depth_b, 0.03) < 0.28
+            or not 0.35 < overlap(depth_a, depth_b, first, second, small, sketch) < 0.97
+        ):
             continue
         return first, second, intrinsics(field, size)
     return None

@@ -1,4 +1,4 @@
-"""A photograph of a furnished world: colour with antialiased edges, and the exact depth at the centre of every pixel."""
+"""Photographs of a furnished world: colour with antialiased edges, and exact depth at the centre of every pixel."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from stages.worlds.furnished.vectors import Floats, Integers, dot, length, unit
 
 GAMMA = 2.2
 LINEAR = ((np.arange(256) / 255) ** GAMMA).astype(np.float32)
-JITTER = np.array([(-0.33, -0.17), (0.33, 0.17)], np.float32)  # pixels; with the centre, three samples of a pixel on an edge
+# Offsets, px, of the two samples that a pixel on an edge has besides its centre.
+JITTER = np.array([(-0.33, -0.17), (0.33, 0.17)], np.float32)
 
 
 @dataclass(frozen=True)
 class World:
     """A furnished world, ready to be photographed. Metres, z up.
 
-    lights: see Light.  ambient: [3], linear.  above: see irradiance.  reach: metres, see visibility.
-    sky: [2, 3], linear colours at the zenith and at the horizon.  stand: [2, 3], the box within which people stand with a camera.
-    aim: [2, 3], the box that they look at.
+    ambient: [3], linear colour of the ambient light.  above: see `irradiance`.  reach: metres, see `visibility`.
+    sky: [2, 3], linear colours at the zenith and at the horizon.
+    stand: [2, 3], corners of the box in which cameras are placed.  aim: [2, 3], of the box at which they look.
     """
 
     surfaces: Surfaces
@@ -40,7 +41,7 @@ class World:
 
 @dataclass(frozen=True)
 class _Points:
-    """What a ray meets, for R rays that meet a surface."""
+    """The surface points that R rays hit."""
 
     place: Floats
     normal: Floats
@@ -51,7 +52,7 @@ class _Points:
 
 
 def directions_at(pixels: Floats, c2w: Floats, K: Floats) -> Floats:
-    """World directions with camera z = 1 through pixels [R, 2], [R, 3]: distances along them are depths."""
+    """World directions [R, 3] with camera z = 1 through pixels [R, 2]. A distance in units of one is a depth."""
     K, turn = K.astype(np.float32), c2w[:3, :3].astype(np.float32)
     x = (pixels[:, 0] - K[0, 2]) / K[0, 0]
     y = (pixels[:, 1] - K[1, 2]) / K[1, 1]
@@ -65,32 +66,36 @@ def centres(size: tuple[int, int], step: int = 1) -> Floats:
 
 
 def photograph(world: World, assets: Assets, c2w: Floats, K: Floats, size: tuple[int, int]) -> tuple[Floats, Floats]:
-    """Linear colour [h, w, 3] and exact depth [h, w] of a camera (c2w [4, 4], OpenCV; K [3, 3])."""
+    """Linear colour [h, w, 3] and exact depth [h, w] from a camera. c2w: [4, 4], OpenCV.  K: [3, 3], px."""
     h, w = size
     origin = c2w[:3, 3].astype(np.float32)
     pixels = centres(size)
     directions = directions_at(pixels, c2w, K)
     hits = world.caster.cast(origin, directions)
     points = _surface(world, assets, hits, origin, directions, float(K[0, 0]))
-    struck = np.nonzero(hits.triangle >= 0)[0]
+    hit = np.nonzero(hits.triangle >= 0)[0]
     face = np.full(h * w, -1, np.int64)
-    face[struck] = points.face
+    face[hit] = points.face
     normal = np.zeros((h * w, 3), np.float32)
-    normal[struck] = points.normal
+    normal[hit] = points.normal
 
-    # Light is looked for at every second pixel of every second row.
+    # Visibility of the lights, at every second pixel of every second row.
     c = np.arange(h * w).reshape(h, w)[::2, ::2]
     shape, c = c.shape, c.reshape(-1)
     coarse_depth, coarse_normal, coarse_face = hits.distance.take(c), normal.take(c, 0), face.take(c)
-    lifted = origin + directions.take(c, 0) * coarse_depth[:, None] + coarse_normal * np.maximum(0.003, 0.0015 * coarse_depth)[:, None]
+    lifted = (
+        origin
+        + directions.take(c, 0) * coarse_depth[:, None]
+        + coarse_normal * np.maximum(0.003, 0.0015 * coarse_depth)[:, None]
+    )
     seen = visibility(world.caster, lifted, coarse_normal, coarse_face >= 0, world.lights, world.reach, shape)
     seen = smooth(seen, coarse_face, coarse_depth, shape)
 
-    def shaded(found: _Points, pixel: Integers, rays: Floats) -> Floats:
-        return _shade(world, found, _fetch(seen, coarse_face, shape, pixel, found.face, w), rays)
+    def shaded(points: _Points, pixel: Integers, rays: Floats) -> Floats:
+        return _shade(world, points, _fetch(seen, coarse_face, shape, pixel, points.face, w), rays)
 
-    colour = _sky(world, directions) if len(struck) < h * w else np.empty((h * w, 3), np.float32)
-    colour[struck] = shaded(points, struck, directions.take(struck, 0))
+    colour = _sky(world, directions) if len(hit) < h * w else np.empty((h * w, 3), np.float32)
+    colour[hit] = shaded(points, hit, directions.take(hit, 0))
 
     # Two more samples of every pixel on an edge.
     edge = np.nonzero(_edges(face, normal, hits.distance, size))[0]
@@ -98,13 +103,17 @@ def photograph(world: World, assets: Assets, c2w: Floats, K: Floats, size: tuple
     more = world.caster.cast(origin, aside)
     on = np.nonzero(more.triangle >= 0)[0]
     extra = _sky(world, aside)
-    extra[on] = shaded(_surface(world, assets, more, origin, aside, float(K[0, 0])), np.tile(edge, len(JITTER)).take(on), aside.take(on, 0))
+    extra[on] = shaded(
+        _surface(world, assets, more, origin, aside, float(K[0, 0])),
+        np.tile(edge, len(JITTER)).take(on),
+        aside.take(on, 0),
+    )
     colour[edge] = (colour.take(edge, 0) + extra.reshape(len(JITTER), -1, 3).sum(0)) / (1 + len(JITTER))
     return colour.reshape(h, w, 3), hits.distance.reshape(h, w)
 
 
 def _edges(face: Integers, normal: Floats, depth: Floats, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Pixels that differ in surface from a neighbour, [h w]."""
+    """Pixels whose neighbour shows another surface, another normal or another depth, boolean [h w]."""
     h, w = size
     things, d = (face // 6).reshape(h, w), depth.reshape(h, w)
     n = normal.reshape(h, w, 3)
@@ -117,8 +126,10 @@ def _edges(face: Integers, normal: Floats, depth: Floats, size: tuple[int, int])
     return edge.reshape(-1)
 
 
-def _fetch(seen: Floats, coarse_face: Integers, shape: tuple[int, int], pixel: Integers, face: Integers, w: int) -> Floats:
-    """Visibility at pixels from the coarse grid: of the four cells around, the mean of those on the same face, or the nearest. [C, R]"""
+def _fetch(
+    seen: Floats, coarse_face: Integers, shape: tuple[int, int], pixel: Integers, face: Integers, w: int
+) -> Floats:
+    """Visibility [C, R] at pixels: the mean of the coarse cells around that lie on the same face, or the nearest."""
     y, x = pixel // w, pixel % w
     y0, x0 = y // 2, x // 2
     y1, x1 = np.minimum(y0 + y % 2, shape[0] - 1), np.minimum(x0 + x % 2, shape[1] - 1)
@@ -137,7 +148,7 @@ def _surface(world: World, assets: Assets, hits: Hits, origin: Floats, direction
     t, depth, direction = hits.triangle.take(index), hits.distance.take(index), directions.take(index, 0)
     u, v = hits.u.take(index), hits.v.take(index)
     weight = np.stack([1 - u - v, u, v], 1)
-    # take and einsum: numpy's own indexing with arrays is several times slower.
+    # `take` and `einsum` are several times faster than indexing with arrays.
     normal = unit(np.einsum("rk,rkc->rc", weight, s.normals.take(t, 0)))
     uv = np.einsum("rk,rkc->rc", weight, s.uv.take(t, 0))
     far = length(direction)
@@ -166,7 +177,7 @@ def _shade(world: World, points: _Points, seen: Floats, directions: Floats) -> F
 
 
 def _highlights(world: World, points: _Points, seen: Floats, directions: Floats, index: Integers) -> Floats:
-    """What glossy surfaces mirror of the lights and of the surroundings, [R, 3] (Blinn-Phong, Schlick's Fresnel term)."""
+    """Reflections of lights and surroundings on glossy surfaces, [R, 3] (Blinn-Phong, Schlick's Fresnel term)."""
     normal, gloss, place = points.normal.take(index, 0), points.gloss.take(index), points.place.take(index, 0)
     view = -unit(directions.take(index, 0))
     facing = np.clip(dot(normal, view), 0, 1)

@@ -1,4 +1,4 @@
-"""Rooms as people furnish them: living rooms, bedrooms, kitchens, offices, bathrooms, halls, with a second room behind a doorway."""
+"""Furnished rooms: living rooms, bedrooms, kitchens, offices, bathrooms, halls, often with a second one behind."""
 
 from __future__ import annotations
 
@@ -19,27 +19,46 @@ from stages.worlds.furnished.vectors import Floats
 
 @dataclass(frozen=True)
 class Furnishing:
-    """What a kind of room holds: the mean number of each role along the walls, and of each role free on the floor."""
+    """What a kind of room holds: the mean number of models of each role, along its walls and about its floor."""
 
     along: dict[str, float]
     about: dict[str, float]
 
 
 KINDS = {
-    "living": Furnishing({"sofa": 1.4, "cabinet": 1.6, "armchair": 0.6, "plant": 0.8, "floor lamp": 0.5, "other": 0.6}, {"armchair": 0.5}),
-    "bedroom": Furnishing({"bed": 1.3, "cabinet": 1.8, "desk": 0.5, "seat": 0.4, "plant": 0.4, "other": 0.4}, {"seat": 0.3}),
+    "living": Furnishing(
+        {"sofa": 1.4, "cabinet": 1.6, "armchair": 0.6, "plant": 0.8, "floor lamp": 0.5, "other": 0.6}, {"armchair": 0.5}
+    ),
+    "bedroom": Furnishing(
+        {"bed": 1.3, "cabinet": 1.8, "desk": 0.5, "seat": 0.4, "plant": 0.4, "other": 0.4}, {"seat": 0.3}
+    ),
     "dining": Furnishing({"cabinet": 1.6, "plant": 0.7, "seat": 0.5, "other": 0.3}, {"table": 1.3}),
     "kitchen": Furnishing({"cabinet": 0.4, "other": 0.3, "plant": 0.2}, {"table": 0.8}),
-    "office": Furnishing({"desk": 1.5, "cabinet": 2.0, "plant": 0.5, "other": 0.5}, {"desk": 0.6, "table": 0.3, "seat": 0.6}),
+    "office": Furnishing(
+        {"desk": 1.5, "cabinet": 2.0, "plant": 0.5, "other": 0.5}, {"desk": 0.6, "table": 0.3, "seat": 0.6}
+    ),
     "bath": Furnishing({"bath": 4.0, "cabinet": 0.4, "plant": 0.2, "radiator": 0.4}, {"other": 0.2}),
-    "hall": Furnishing({"cabinet": 1.2, "seat": 0.7, "plant": 0.9, "low table": 0.3, "other": 0.7, "floor lamp": 0.3}, {"person": 0.3}),
-    "store": Furnishing({"cabinet": 2.0, "other": 2.0, "garden": 1.5, "cycle": 0.7, "kitchen": 0.5}, {"other": 1.0, "garden": 0.6}),
+    "hall": Furnishing(
+        {"cabinet": 1.2, "seat": 0.7, "plant": 0.9, "low table": 0.3, "other": 0.7, "floor lamp": 0.3}, {"person": 0.3}
+    ),
+    "store": Furnishing(
+        {"cabinet": 2.0, "other": 2.0, "garden": 1.5, "cycle": 0.7, "kitchen": 0.5}, {"other": 1.0, "garden": 0.6}
+    ),
 }
-SHARES = {"living": 0.3, "bedroom": 0.15, "dining": 0.14, "kitchen": 0.13, "office": 0.1, "bath": 0.05, "hall": 0.09, "store": 0.04}
+SHARES = {  # of the kinds among all rooms
+    "living": 0.3,
+    "bedroom": 0.15,
+    "dining": 0.14,
+    "kitchen": 0.13,
+    "office": 0.1,
+    "bath": 0.05,
+    "hall": 0.09,
+    "store": 0.04,
+}
 
 
 def make_room(palette: Palette) -> tuple[list[Light], Floats, Floats, list[Plan]]:
-    """Furnish a room, and often one behind it. Returns its lights, the box where people stand, the box they look at, and the plans."""
+    """Furnish a room, and often one behind it. Returns the lights, `World.stand`, `World.aim`, and the rooms' plans."""
     rng = palette.rng
     kind = str(rng.choice(list(SHARES), p=np.array(list(SHARES.values())) / sum(SHARES.values())))
     x, y = palette.uniform(2.6, 6.5), palette.uniform(2.6, 6.5)
@@ -98,7 +117,7 @@ def _cover(palette: Palette, plan: Plan, thickness: float) -> None:
 
 
 def furnish(palette: Palette, plan: Plan, kind: str) -> None:
-    """Put furniture of a kind of room into a plan."""
+    """Put the furniture of a kind of room into a plan."""
     rng = palette.rng
     area = float(np.prod(plan.high - plan.low))
     full = palette.uniform(0.9, 1.7) * min(1.9, 0.5 + area / 18)
@@ -132,7 +151,7 @@ def furnish(palette: Palette, plan: Plan, kind: str) -> None:
 
 
 def along_wall(palette: Palette, plan: Plan, role: str) -> None:
-    """A model with its back to a wall, and what belongs to it: a table before a sofa, a lamp beside a bed, things on top."""
+    """Place a model with its back to a wall, and what goes with it, such as a table in front of a sofa."""
     shape = palette.assets.pick(palette.rng, role)
     if shape is None or shape.size[2] > plan.height:
         return
@@ -165,7 +184,7 @@ def along_wall(palette: Palette, plan: Plan, role: str) -> None:
 
 
 def _shelf(palette: Palette, plan: Plan) -> None:
-    """Boards on a wall, or a bookcase, with books on them."""
+    """Place boards on a wall, or a bookcase, with books."""
     width, depth, boards = palette.uniform(0.5, 1.4), palette.uniform(0.18, 0.32), int(palette.rng.integers(1, 6))
     gap = palette.uniform(0.26, 0.4)
     low = 0.05 if boards > 3 else palette.uniform(0.9, 1.4)
@@ -212,7 +231,7 @@ def _beside(palette: Palette, plan: Plan, place: tuple[float, float], angle: flo
 
 
 def _about(palette: Palette, plan: Plan, role: str) -> None:
-    """A model somewhere on the floor; tables with seats about them and things on top."""
+    """Place a model somewhere on the floor. Tables get seats and things on top."""
     shape = palette.assets.pick(palette.rng, role)
     if shape is None or shape.size[2] > plan.height or max(shape.size) < 0.15:
         return
@@ -228,7 +247,7 @@ def _about(palette: Palette, plan: Plan, role: str) -> None:
 
 
 def table(palette: Palette, plan: Plan, shape: Shape, x: float, y: float, angle: float) -> None:
-    """Set a table that stands there, and put seats of one kind about it, pushed in as far as they like."""
+    """Put things on a table, and seats of one kind around it, some of them pushed in."""
     width, depth, height = shape.size
     set_table(palette, x, y, height, width, depth, angle, int(palette.rng.integers(1, 9)))
     seat = palette.assets.pick(palette.rng, "seat")
@@ -260,7 +279,7 @@ def _rug(palette: Palette, plan: Plan) -> None:
 
 
 def _counter(palette: Palette, plan: Plan) -> None:
-    """A row of kitchen furniture along a wall, and cabinets above it."""
+    """Place a row of kitchen furniture along a wall, and cabinets above it."""
     wall = max(plan.walls, key=lambda w: w.length * palette.uniform(0.5, 1.0))
     at = palette.uniform(0.0, 0.6)
     material = palette.surface("wood", 0.3)
@@ -292,7 +311,7 @@ def _counter(palette: Palette, plan: Plan) -> None:
 
 
 def _on_walls(palette: Palette, plan: Plan) -> None:
-    """Pictures, mirrors, clocks, radiators and whatever else hangs there."""
+    """Hang pictures, radiators and other things on the walls."""
     for _ in range(int(palette.rng.poisson(2.2))):
         wall = plan.walls[int(palette.rng.integers(4))]
         width, height = palette.uniform(0.25, 1.3), palette.uniform(0.25, 0.95)
@@ -304,7 +323,9 @@ def _on_walls(palette: Palette, plan: Plan) -> None:
         frame, deep = palette.uniform(0.01, 0.06), palette.uniform(0.01, 0.04)
         x, y = wall.point(middle, deep / 2)
         border = palette.surface("wood", 0.6, 0.3)
-        palette.mesh.box((x, y, low + height / 2), (width / 2 + frame, deep / 2, height / 2 + frame), border, 0.4, turned(wall.angle))
+        palette.mesh.box(
+            (x, y, low + height / 2), (width / 2 + frame, deep / 2, height / 2 + frame), border, 0.4, turned(wall.angle)
+        )
         start, end = wall.point(middle - width / 2, deep + 0.002), wall.point(middle + width / 2, deep + 0.002)
         image = palette.tiled("picture", palette.uniform(0, 0.6))
         palette.mesh.quad((*start, low), (end[0] - start[0], end[1] - start[1], 0), (0, 0, height), image)
@@ -322,7 +343,7 @@ def _on_walls(palette: Palette, plan: Plan) -> None:
 
 
 def _lamps(palette: Palette, plan: Plan, needed: bool) -> list[Light]:
-    """Lamps under the ceiling, some of them lit."""
+    """Place a lamp under the ceiling. Returns its light if it is on. needed: whether it must be on."""
     lights = []
     x, y = (float(v) for v in plan.low + (plan.high - plan.low) * palette.rng.uniform(0.35, 0.65, 2))
     shape = palette.assets.pick(palette.rng, "ceiling") if palette.chance(0.7) else None
