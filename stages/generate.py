@@ -1,4 +1,4 @@
-"""(5) The prior's render -> the clip. A video student repairs the render in one step, if there is one."""
+"""(5) The prior's render -> the clip. The video student repairs the render in one step when one is installed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ Student = Callable[[Clip, Views], Clip]  # (render along the path, the two photo
 def repair(clip: Clip, views: Views, student: Student | None) -> Clip:
     """Let the student repair a render.
 
-    clip: the prior's render with its coverage.  views: the two photographs.  student: None leaves the render as it is.
+    clip: the prior's render with its coverage.  views: the two photographs.  student: None returns the render unchanged.
     """
     return clip if student is None else student(clip, views)

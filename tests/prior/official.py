@@ -1,4 +1,4 @@
-"""Weights for the official network that anyone can make again: by a rule from the parameters' names (SPEC 4.5)."""
+"""Weights for the official network that anyone can make again: by a rule from the parameters' names."""
 
 import zlib
 

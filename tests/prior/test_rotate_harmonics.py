@@ -27,7 +27,7 @@ def y_polar(degree: int, d: Tensor) -> Tensor:
 
 
 def upstream_basis(d: Tensor) -> Tensor:
-    """SPEC 1.6 written out, degrees 0 to 3, with the third degree's fifth coefficient as its backward pass has it."""
+    """The harmonics of 3DGS, written out for degrees 0 to 3. The fifth of degree 3 is as in its backward pass."""
     x, y, z = d.unbind(-1)
     xx, yy, zz = x * x, y * y, z * z
     c1 = 0.4886025119029199

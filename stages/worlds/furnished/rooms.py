@@ -29,9 +29,7 @@ KINDS = {
     "living": Furnishing(
         {"sofa": 1.4, "cabinet": 1.6, "armchair": 0.6, "plant": 0.8, "floor lamp": 0.5, "other": 0.6}, {"armchair": 0.5}
     ),
-    "bedroom": Furnishing(
-        {"bed": 1.3, "cabinet": 1.8, "desk": 0.5, "seat": 0.4, "plant": 0.4, "other": 0.4}, {"seat": 0.3}
-    ),
+    "bedroom": Furnishing({"bed": 1.3, "cabinet": 1.8, "desk": 0.5, "seat": 0.4, "plant": 0.4, "other": 0.4}, {"seat": 0.3}),
     "dining": Furnishing({"cabinet": 1.6, "plant": 0.7, "seat": 0.5, "other": 0.3}, {"table": 1.3}),
     "kitchen": Furnishing({"cabinet": 0.4, "other": 0.3, "plant": 0.2}, {"table": 0.8}),
     "office": Furnishing(
@@ -45,16 +43,8 @@ KINDS = {
         {"cabinet": 2.0, "other": 2.0, "garden": 1.5, "cycle": 0.7, "kitchen": 0.5}, {"other": 1.0, "garden": 0.6}
     ),
 }
-SHARES = {  # of the kinds among all rooms
-    "living": 0.3,
-    "bedroom": 0.15,
-    "dining": 0.14,
-    "kitchen": 0.13,
-    "office": 0.1,
-    "bath": 0.05,
-    "hall": 0.09,
-    "store": 0.04,
-}
+SHARES = {"living": 0.3, "bedroom": 0.15, "dining": 0.14, "kitchen": 0.13, "office": 0.1, "bath": 0.05}
+SHARES |= {"hall": 0.09, "store": 0.04}  # the share of each kind among all rooms
 
 
 def make_room(palette: Palette) -> tuple[list[Light], Floats, Floats, list[Plan]]:
@@ -323,9 +313,8 @@ def _on_walls(palette: Palette, plan: Plan) -> None:
         frame, deep = palette.uniform(0.01, 0.06), palette.uniform(0.01, 0.04)
         x, y = wall.point(middle, deep / 2)
         border = palette.surface("wood", 0.6, 0.3)
-        palette.mesh.box(
-            (x, y, low + height / 2), (width / 2 + frame, deep / 2, height / 2 + frame), border, 0.4, turned(wall.angle)
-        )
+        half = (width / 2 + frame, deep / 2, height / 2 + frame)
+        palette.mesh.box((x, y, low + height / 2), half, border, 0.4, turned(wall.angle))
         start, end = wall.point(middle - width / 2, deep + 0.002), wall.point(middle + width / 2, deep + 0.002)
         image = palette.tiled("picture", palette.uniform(0, 0.6))
         palette.mesh.quad((*start, low), (end[0] - start[0], end[1] - start[1], 0), (0, 0, height), image)
