@@ -47,7 +47,7 @@ class RunContext:
     """What all phases of a run share.
 
     run: its folder.  shards: files of clips, in a fixed order.
-    started: hash of the file of the teacher's first weights, or "random".
+    origin: hash of the file of the teacher's first weights, or "random".
     perceptual: LPIPS for the loss on pixels, or None.
     """
 
@@ -56,7 +56,7 @@ class RunContext:
     run: Path
     shards: tuple[Path, ...]
     seed: int
-    started: str
+    origin: str
     perceptual: Callable[[Tensor, Tensor], Tensor] | None
     device: torch.device
     workers: Workers
@@ -65,7 +65,7 @@ class RunContext:
         """The settings that decide the weights of a phase. They contain those of earlier phases as a hash."""
         config, before = self.config, BEFORE[phase]
         plain = config.to_dict()
-        parent = self.started if before is None else hash_identity(self.identity(before))
+        parent = self.origin if before is None else hash_identity(self.identity(before))
         shared = {
             key: plain[key]
             for key in ("model", "base", "network", "precision", "perceptual_frames", "perceptual_weight")

@@ -41,10 +41,10 @@ def covisible(depth: Tensor, c2w: Tensor, K: Tensor, tolerance: float = SEEN) ->
 
 
 def inverse_depth_error(depth: Tensor, truth: Tensor, candidates: Tensor, nearer: int, weight: Tensor) -> Tensor:
-    """Huber loss of inverse depth: a weighted mean, scalar. Its unit is the distance of two planes of the sweep.
+    """Huber loss of inverse depth: a weighted mean, scalar. Its unit is the distance between planes of the sweep.
 
     depth, truth, weight: [B, V, h, w].  candidates: [B, V, D], inverse depths.
-    nearer: how many of these lie nearer than near; they are spaced otherwise and do not count for the unit.
+    nearer: how many of these lie nearer than the near depth. They have another spacing, which is not the unit.
     """
     d = candidates.shape[-1] - nearer
     plane = ((candidates[..., d - 1] - candidates[..., 0]) / (d - 1))[..., None, None]
@@ -72,7 +72,7 @@ def plane_cross_entropy(logits: Tensor, truth: Tensor, candidates: Tensor, weigh
 
 
 def monocular_error(monocular: MonocularOutput, truth: Tensor) -> Tensor:
-    """Negative log-likelihood of the true depth in a Laplace distribution about the monocular one, and the edge loss.
+    """Negative log-likelihood of the true depth, with a Laplace distribution around the monocular one, plus edge loss.
 
     truth: [N, 1, h/4, w/4], depth, clamped to FAR times its median.
     The scale of each image is free, because the median of the logarithmic error is subtracted. Scalar.

@@ -110,10 +110,10 @@ def make_batch(scenes: dict[str, Tensor], generator: Generator, device: torch.de
 
     generator: on the CPU, so that the random numbers do not depend on the device.
     """
-    moved = {name: value.to(device) for name, value in scenes.items()}
-    images, depth = moved["images"].float() / 255, moved["depth"].float() if "depth" in moved else None
-    c2w, K = moved["c2w"], moved["K"].clone()
-    near_far = moved.get("near_far")
+    on_device = {name: value.to(device) for name, value in scenes.items()}
+    images, depth = on_device["images"].float() / 255, on_device["depth"].float() if "depth" in on_device else None
+    c2w, K = on_device["c2w"], on_device["K"].clone()
+    near_far = on_device.get("near_far")
     columns, crop = images.shape[-1], slice(None)
     if width is not None and width < columns:
         left = int(torch.randint(columns - width + 1, (), generator=generator))
@@ -144,8 +144,8 @@ def _range_of_matches(depth: Tensor, c2w: Tensor, K: Tensor, generator: Generato
     coarse = F.avg_pool2d(depth, 1, 4)  # every fourth pixel in each direction
     small = K.clone()
     small[:, :2] /= 4
-    seen = covisible(coarse, c2w, small, tolerance=0.1) > 0
-    values = torch.where(seen, coarse, torch.nan).flatten(2)
+    visible = covisible(coarse, c2w, small, tolerance=0.1) > 0
+    values = torch.where(visible, coarse, torch.nan).flatten(2)
     quantiles = torch.tensor([NEAR_QUANTILE, FAR_QUANTILE]).to(depth)
     low, high = values.nanquantile(quantiles, -1).nan_to_num(nan=1.0)
     random = torch.rand(2, *low.shape, generator=generator).to(depth)

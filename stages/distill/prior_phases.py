@@ -48,7 +48,7 @@ class PriorContext:
 
     network: on `device`.  start: its first weights.  run: the run's folder.
     shards: files of pairs, in a fixed order. Those of worlds need not exist yet.
-    started: hashes of the files of the first weights, or "random".  furniture: hash of the furniture pack, or None.
+    origin: hashes of the files of the first weights, or "random".  furniture: hash of the furniture pack, or None.
     check: raises an error when missing shards will not come.
     """
 
@@ -58,7 +58,7 @@ class PriorContext:
     run: Path
     shards: tuple[Path, ...]
     seed: int
-    started: str
+    origin: str
     furniture: str | None
     device: torch.device
     workers: Workers
@@ -72,7 +72,7 @@ class PriorContext:
         """The settings that decide the weights of a phase. They contain those of earlier phases as a hash."""
         plain, before = self.config.to_dict(), self.before(phase)
         return {
-            "from": self.started if before is None else hash_identity(self.identity(before)),
+            "from": self.origin if before is None else hash_identity(self.identity(before)),
             "seed": self.seed,
             "furniture": self.furniture,
             **{key: plain["data"][key] for key in ("pairs", "scenes", "sizes", "recorded")},

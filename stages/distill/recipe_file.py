@@ -255,7 +255,7 @@ class Config:
     `re10k`, which has MVSplat's sizes and learns only from pictures).
     network: sizes of `small`, if not the usual ones.
     start: file with the first weights of the teacher or of the prior. A prior's may lack layers (prior_start.py).
-    encoder: file of the published EfficientNet-Lite2: first weights of the encoder of `small-prior` if `start` lacks it.
+    encoder: file of the published EfficientNet-Lite2: first weights of `small-prior`'s encoder, if `start` lacks it.
     precision: of matrix products; losses are always float32. A prior computes in bfloat16 on CUDA only.
     perceptual_frames: number of frames per clip with LPIPS in the loss on pixels.
     perceptual_weight: weight of that LPIPS.

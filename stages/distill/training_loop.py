@@ -33,7 +33,7 @@ class Task:
     """What a phase trains.
 
     weights: the trained parameters, by name.  loss: (step, generator, averaged weights) -> loss terms by name; "loss"
-    is minimised, and all randomness comes from the generator.  sample: (averaged weights) -> a preview [3, h, w] and
+    is minimised, and all randomness comes from the generator.  preview: (averaged weights) -> a picture [3, h, w] and
     figures for the log.  identity: the settings that decide the result.
     facts: further contents of the first checkpoint, which all later ones keep.
     slow: names of the weights whose learning rate is multiplied by `share`.
@@ -43,7 +43,7 @@ class Task:
     recipe: Recipe
     weights: dict[str, Tensor]
     loss: Callable[[int, Generator, dict[str, Tensor]], dict[str, Tensor]]
-    sample: Callable[[dict[str, Tensor]], tuple[Tensor | None, dict[str, float]]]
+    preview: Callable[[dict[str, Tensor]], tuple[Tensor | None, dict[str, float]]]
     identity: Mapping[str, Any]
     facts: Mapping[str, Any]
     slow: frozenset[str] = frozenset()
@@ -167,7 +167,7 @@ class Trainer:
 
     def _save(self) -> None:
         if self.workers.rank == 0:
-            picture, figures = self.task.sample(self.average)
+            picture, figures = self.task.preview(self.average)
             if picture is not None:
                 write_png(self.run / "samples" / f"{self.task.phase}-{self.step:06d}.png", picture)
             if figures:

@@ -77,9 +77,9 @@ def make(task: Task, method: Method) -> MethodResult:
     start = time.perf_counter()
     clip = method(task.context, cameras, torch.cat([torch.tensor([0.0, 1.0]), task.times]))
     seconds = time.perf_counter() - start
-    wanted = (len(cameras), 3, *cameras.size)
-    if clip.frames.shape != wanted:
-        raise RunError("the method failed", f"it gave frames {tuple(clip.frames.shape)}, not {wanted}", "report this")
+    expected = (len(cameras), 3, *cameras.size)
+    if clip.frames.shape != expected:
+        raise RunError("the method failed", f"it gave frames {tuple(clip.frames.shape)}, not {expected}", "report this")
     if not torch.isfinite(clip.frames).all():
         raise RunError("the method failed", "its frames hold NaN or infinite values", "report this")
     return MethodResult(as_stored(clip.frames), clip.coverage, seconds, cameras, clip.depth)

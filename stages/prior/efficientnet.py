@@ -75,7 +75,7 @@ class InvertedResidual(nn.Module):
 
 
 class SameConv2d(nn.Conv2d):
-    """A convolution with TensorFlow's "same" padding. Where it is odd, the lower or right side gets one more."""
+    """A convolution with TensorFlow's "same" padding: if the total is odd, the lower or right side gets one more."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) -> None:
         super().__init__(inputs, outputs, kernel, stride, padding=kernel // 2 if stride == 1 else 0, groups=groups)
@@ -142,9 +142,9 @@ def fold_batch_norms(checkpoint: Mapping[str, Tensor], network: EfficientNetLite
 
 def _round_width(channels: int, multiplier: float) -> int:
     """The multiple of 8 nearest to channels * multiplier, not less than 90 % of it."""
-    wanted = channels * multiplier
-    rounded = max(8, int(wanted + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * wanted else rounded
+    exact = channels * multiplier
+    rounded = max(8, int(exact + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * exact else rounded
 
 
 def load_imagenet(path: Path, network: EfficientNetLite) -> None:

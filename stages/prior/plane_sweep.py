@@ -14,7 +14,7 @@ from stages.geometry import pixel_centres
 from stages.prior.config import PriorConfig
 
 # Largest number of products of two pixels' features in memory. On a CPU they should fit into the cache (2 MB). On a GPU
-# (1 GB) many small kernels would be slow.
+# there are more (1 GB), because many small kernels are slow.
 PAIR_BLOCK, CUDA_PAIR_BLOCK = 1 << 19, 1 << 28
 NEARER = 2.8  # the nearest candidate lies at the near depth divided by this
 PLANES = 8  # number of planes for which an image is warped at once, so that the results fit into the cache
@@ -45,7 +45,7 @@ def sweep(
     size: tuple[int, int],
     convention: str,
 ) -> tuple[Tensor, Tensor]:
-    """Where the points that the reference's pixels show on each candidate plane land in the source.
+    """Where the source sees the surface that a pixel of the reference shows, if it lies at a candidate depth.
 
     K, source_K: [N, 3, 3], px of a map of `size` (h, w).  c2w, source_c2w: [N, 4, 4].  inverse_depth: [N, D].
     convention: see `PriorConfig.depth_convention`.

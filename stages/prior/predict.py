@@ -2,8 +2,8 @@
 
 A network with a monocular branch runs once. Its planes go beyond the nearest match, and the branch votes among them.
 Any other network runs with several depth ranges: too long a range costs precision, and too short a range misses near
-things that only one photograph shows. The result is kept in which the Gaussians of each photograph best predict the
-other photograph.
+things that only one photograph shows. The best result is that in which the Gaussians of each photograph best predict
+the other photograph.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def _search_range(views: Views, near_far: Tensor, network: MVSplat) -> Predictio
     def best(ranges: list[tuple[float, float]]) -> tuple[float, float]:
         for near_scale, far_scale in ranges:
             nearest = near * near_scale
-            swept = torch.stack([nearest, (far * far_scale).maximum(LEAST_SPAN * nearest)], 1)
-            prediction = predict_in_range(views, swept, network, features)
+            depth_range = torch.stack([nearest, (far * far_scale).maximum(LEAST_SPAN * nearest)], 1)
+            prediction = predict_in_range(views, depth_range, network, features)
             candidates[near_scale, far_scale] = disagreement(prediction, views), prediction
         return min(candidates, key=lambda scales: candidates[scales][0])
 
@@ -92,12 +92,12 @@ def predict_in_range(views: Views, near_far: Tensor, network: MVSplat, features:
     scene, depth = fuse(out.scene(0), out.confidence[0], views.cameras)
     photograph = torch.arange(2, dtype=torch.uint8, device=depth.device).repeat_interleave(depth[0].numel())
     scene = replace(scene, photograph=photograph)
-    kept = torch.zeros(images.shape[1], *images.shape[-2:], dtype=torch.bool, device=images.device)
-    kept[:, BORDER : h - BORDER, BORDER : w - BORDER] = True
+    keep = torch.zeros(images.shape[1], *images.shape[-2:], dtype=torch.bool, device=images.device)
+    keep[:, BORDER : h - BORDER, BORDER : w - BORDER] = True
     black = black_border(views.images)[None].float()
-    kept[:, :h, :w] &= (F.max_pool2d(black, 2 * BLACK_BORDER + 1, 1, BLACK_BORDER) == 0).to(kept.device)
-    kept = kept.flatten()
-    return Prediction(scene[kept].to("cpu"), depth[:, :h, :w].cpu(), near_far)
+    keep[:, :h, :w] &= (F.max_pool2d(black, 2 * BLACK_BORDER + 1, 1, BLACK_BORDER) == 0).to(keep.device)
+    keep = keep.flatten()
+    return Prediction(scene[keep].to("cpu"), depth[:, :h, :w].cpu(), near_far)
 
 
 def _extended(views: Views, network: MVSplat) -> Tensor:

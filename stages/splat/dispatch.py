@@ -93,7 +93,7 @@ def _check(
     width: int,
     height: int,
 ) -> None:
-    """Raise ValueError unless tensors have the size, type and device that the kernel, which gets addresses, expects."""
+    """Raise ValueError for a wrong size, type or device, which the kernel cannot notice: it gets only addresses."""
     c, n, bands = len(viewmats), len(means), sh.shape[1]
     expected = {
         "means": (means, (n, 3)),

@@ -52,7 +52,7 @@ class _Points:
 
 
 def directions_at(pixels: Floats, c2w: Floats, K: Floats) -> Floats:
-    """World directions [R, 3] with camera z = 1 through pixels [R, 2]. A distance in units of one is a depth."""
+    """World directions [R, 3] through pixels [R, 2], of camera z = 1, so that d times a direction has depth d."""
     K, turn = K.astype(np.float32), c2w[:3, :3].astype(np.float32)
     x = (pixels[:, 0] - K[0, 2]) / K[0, 0]
     y = (pixels[:, 1] - K[1, 2]) / K[1, 1]
