@@ -38,16 +38,16 @@ def write_pairs(
     """
     generator = shard_generator(seed, number)
     size = sizes[int(torch.randint(len(sizes), (), generator=generator))]
-    made: list[dict[str, Tensor]] = []
+    pairs: list[dict[str, Tensor]] = []
     for _ in range(TRIES * scenes):
         pair = recorded_pair(recordings[int(torch.randint(len(recordings), (), generator=generator))], generator, size)
-        made += [] if pair is None else [pair]
-        if len(made) == scenes:
+        pairs += [] if pair is None else [pair]
+        if len(pairs) == scenes:
             path = shard_path(folder, number)
             with publish(path) as partial:
-                save_file({name: torch.stack([pair[name] for pair in made]) for name in made[0]}, partial)
+                save_file({name: torch.stack([pair[name] for pair in pairs]) for name in pairs[0]}, partial)
             return path
-    why = f"{len(made)} of {scenes} pairs came of {TRIES * scenes} tries at {size[1]} x {size[0]}"
+    why = f"{len(pairs)} of {scenes} pairs came of {TRIES * scenes} tries at {size[1]} x {size[0]}"
     raise InputError("cannot make training pairs", why, "give longer recordings of one lens that move")
 
 

@@ -39,7 +39,7 @@ from stages.splat import draw, near_plane
 
 BRANCH = "backbone.monocular."  # the names of the monocular branch's weights begin with this
 ENCODER = "backbone.monocular.encoder."  # and those of its encoder with this
-PREVIEWED = 2  # number of held-out scenes that are measured at every checkpoint
+PREVIEW_SCENES = 2  # number of held-out scenes that are measured at every checkpoint
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ class Pairs:
         """Some held-out scenes, the same in every phase."""
         self.held_out.take(1)
         g = generator(self.context.seed, "look")
-        return make_batch(self.held_out.sample(PREVIEWED, g), g, self.context.device, None)
+        return make_batch(self.held_out.sample(PREVIEW_SCENES, g), g, self.context.device, None)
 
     @torch.no_grad()
     def preview(self, average: Weights) -> tuple[Tensor, dict[str, float]]:

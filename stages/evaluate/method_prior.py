@@ -67,12 +67,12 @@ def repair_prior(prior: Prior, student: Student, frames: int | None = None) -> M
     def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
         gaussians, context = prior(context)
         count = frames or max(FRAMES, 4 * math.ceil((len(times) + 1) / 4) + 1)
-        path, frame_indices = clip_through(context.cameras, cameras, times, count)
+        path, shown = clip_through(context.cameras, cameras, times, count)
         clip = render(gaussians, path.to(gaussians.means), views=context)
         pasted = paste(repair(clip, context, student), clip)
         assert clip.coverage is not None, "a render knows it"
         assert clip.depth is not None, "a render knows it"
-        return Clip(pasted[frame_indices], cameras, clip.coverage[frame_indices], depth=clip.depth[frame_indices])
+        return Clip(pasted[shown], cameras, clip.coverage[shown], depth=clip.depth[shown])
 
     return method
 

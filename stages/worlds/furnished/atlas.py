@@ -1,4 +1,4 @@
-"""Pictures on surfaces, looked up by numpy: many square pictures of one side length, with their mip pyramid."""
+"""Looks up colours in many square pictures of one size, with mipmaps, in numpy."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from stages.worlds.furnished.vectors import Floats, Integers
 
 
 class Atlas:
-    """N square pictures and their reductions to half, a quarter, ... down to 8 pixels.
+    """N square pictures, and copies of them at 1/2, 1/4, ... of their size, down to 8 pixels.
 
-    levels: per level [N * side * side, 3] uint8, the first of `side` pixels.
-    mirror: whether a picture repeats mirrored, so that it shows no seam, or as it is.
+    levels: [N * side * side, 3], uint8, for each size.  side: of the largest, px.
+    mirror: whether every second repetition of a picture is mirrored, so that there is no seam.
     """
 
     def __init__(self, levels: list[NDArray[np.uint8]], side: int, mirror: bool) -> None:
@@ -29,9 +29,9 @@ class Atlas:
         self.starts = np.array(starts, np.int64)
 
     def sample(self, index: Integers, uv: Floats, footprint: Floats) -> Floats:
-        """Bilinear colour at the nearest level.
+        """Bilinear colour [R, 3], 0 to 255, in the level nearest to the footprint.
 
-        index: [R], picture.  uv: [R, 2], one picture per unit.  footprint: [R], size of a pixel in pictures.  Returns [R, 3], 0 to 255.
+        index: [R], of the picture.  uv: [R, 2], in units of a picture.  footprint: [R], width of a pixel in this unit.
         """
         level = np.log2(np.maximum(footprint * self.side, 1.0)).round().astype(np.int64)
         level = np.minimum(level, len(self.starts) - 1)
@@ -61,5 +61,7 @@ def atlas_of(pictures: NDArray[np.uint8], mirror: bool) -> Atlas:
     while level.shape[1] >= 8:
         levels.append(level.reshape(-1, 3))
         wide = level.astype(np.uint16)
-        level = ((wide[:, ::2, ::2] + wide[:, 1::2, ::2] + wide[:, ::2, 1::2] + wide[:, 1::2, 1::2] + 2) // 4).astype(np.uint8)
+        level = ((wide[:, ::2, ::2] + wide[:, 1::2, ::2] + wide[:, ::2, 1::2] + wide[:, 1::2, 1::2] + 2) // 4).astype(
+            np.uint8
+        )
     return Atlas(levels, side, mirror)

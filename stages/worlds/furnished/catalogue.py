@@ -1,4 +1,4 @@
-"""Models of the furniture catalogues of Sweet Home 3D (`.sh3f` files): names, sizes, triangles and colours, as they come."""
+"""Reads models from furniture catalogues of Sweet Home 3D (`.sh3f` files): names, sizes, triangles, colours."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 PROPERTIES = "PluginFurnitureCatalog.properties"
-TRANSPARENT = 0.45  # an opacity below which a part is glass, which depth sees through
+TRANSPARENT = 0.45  # parts of lower opacity are glass and left out, because depth is that of what is behind
 
 
 @dataclass(frozen=True)
 class Part:
     """The triangles of one material.
 
-    vertices: [V, 3].  faces: [T, 3].  uv: [V, 2], or None without a picture.  colour: [3], sRGB 0 to 1.  picture: RGB, or None.
-    gloss: 0 (matt) to 1 (mirror-like), from the specular colour.
+    vertices: [V, 3].  faces: [T, 3].  uv: [V, 2], or None without a picture.  colour: [3], sRGB in [0, 1].
+    picture: RGB, or None.  gloss: 0 (matt) to 1 (mirror-like), from the specular colour.
     """
 
     vertices: NDArray[np.float64]
@@ -34,9 +34,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Model:
-    """A model in metres: x to the right, y to the back, z up; centred over the origin, standing on z = 0, its front towards -y.
+    """A model in metres, with x to the right, y to the back and z up. It stands on z = 0, centred over the origin.
 
-    size: width, depth, height.  elevation: height above the floor at which the catalogue hangs it.
+    size: width, depth, height.  elevation: height above the floor at which it hangs.
     """
 
     name: str
@@ -48,11 +48,11 @@ class Model:
 
 
 def entries(text: str) -> list[dict[str, str]]:
-    """The numbered entries of a catalogue's properties file, in their order."""
-    found: dict[int, dict[str, str]] = {}
+    """The entries of a catalogue's properties file, by number."""
+    by_number: dict[int, dict[str, str]] = {}
     for key, number, value in re.findall(r"^(\w+)#(\d+)=(.*?)\r?$", text, re.MULTILINE):
-        found.setdefault(int(number), {})[key] = value.strip()
-    return [found[number] for number in sorted(found)]
+        by_number.setdefault(int(number), {})[key] = value.strip()
+    return [by_number[number] for number in sorted(by_number)]
 
 
 def read_catalogue(archive: zipfile.ZipFile) -> list[dict[str, str]]:
@@ -67,7 +67,7 @@ def size_of(entry: dict[str, str]) -> tuple[float, float, float]:
 
 
 def read_model(entry: dict[str, str], archive: zipfile.ZipFile, catalogue: str) -> Model:
-    """The model of an entry, scaled to the size that the catalogue gives, without its glass. Raises ValueError if nothing is left."""
+    """The model of an entry at the catalogue's size, without glass. Raises ValueError if no triangle is left."""
     parts = _parts(archive, entry["model"].lstrip("/"))
     if not parts:
         raise ValueError(f"{entry['name']} has no opaque triangle")
@@ -81,8 +81,13 @@ def read_model(entry: dict[str, str], archive: zipfile.ZipFile, catalogue: str) 
     size = size_of(entry)
     scale = np.array(size) / np.maximum(high - low, 1e-6)
     foot = np.array([*((low + high) / 2)[:2], low[2]])
-    scaled = [Part((part.vertices @ turn.T - foot) * scale, part.faces, part.uv, part.colour, part.picture, part.gloss) for part in parts]
-    return Model(entry["name"], entry.get("category", ""), catalogue, size, float(entry.get("elevation", 0)) / 100, scaled)
+    scaled = [
+        Part((part.vertices @ turn.T - foot) * scale, part.faces, part.uv, part.colour, part.picture, part.gloss)
+        for part in parts
+    ]
+    return Model(
+        entry["name"], entry.get("category", ""), catalogue, size, float(entry.get("elevation", 0)) / 100, scaled
+    )
 
 
 def _parts(archive: zipfile.ZipFile, name: str) -> list[Part]:
@@ -92,7 +97,7 @@ def _parts(archive: zipfile.ZipFile, name: str) -> list[Part]:
     folder = PurePosixPath(name).parent
 
     class Neighbours(trimesh.resolvers.Resolver):
-        """Finds the materials and pictures that lie beside a model, whatever the case of their names."""
+        """Finds the materials and pictures beside a model. Upper and lower case do not matter."""
 
         def __init__(self) -> None: ...
 
@@ -109,7 +114,12 @@ def _parts(archive: zipfile.ZipFile, name: str) -> list[Part]:
             raise NotImplementedError
 
     scene = trimesh.load(
-        io.BytesIO(archive.read(name)), file_type="obj", resolver=Neighbours(), process=False, group_material=True, split_object=False
+        io.BytesIO(archive.read(name)),
+        file_type="obj",
+        resolver=Neighbours(),
+        process=False,
+        group_material=True,
+        split_object=False,
     )
     meshes = list(scene.geometry.values()) if isinstance(scene, trimesh.Scene) else [scene]
     return [part for mesh in meshes if isinstance(mesh, trimesh.Trimesh) and (part := _part(mesh)) is not None]
@@ -129,4 +139,8 @@ def _part(mesh) -> Part | None:  # type: ignore[no-untyped-def]
     uv = getattr(mesh.visual, "uv", None)
     if uv is None or len(uv) != len(mesh.vertices):
         uv = picture = None
-    return Part(np.asarray(mesh.vertices, float), np.asarray(mesh.faces), uv, colour, picture, gloss) if len(mesh.faces) else None
+    return (
+        Part(np.asarray(mesh.vertices, float), np.asarray(mesh.faces), uv, colour, picture, gloss)
+        if len(mesh.faces)
+        else None
+    )

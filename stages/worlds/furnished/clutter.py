@@ -1,4 +1,4 @@
-"""Plain shapes among the furniture: boxes, balls, cylinders and bars; and small things on tops."""
+"""Plain shapes among the furniture (boxes, balls, cylinders, bars), and small things on tables and boards."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def any_turn(palette: Palette) -> Floats:
 
 
 def plain_shape(palette: Palette, x: float, y: float, z: float, size: float, standing: bool = True) -> None:
-    """A box, ball or cylinder with its foot at (x, y, z), of about `size` metres; askew in the air if not `standing`."""
+    """A box, ball or cylinder of about `size` metres on (x, y, z). standing: upright, otherwise turned at random."""
     half = palette.rng.uniform(0.15, 0.5, 3) * size
     gloss = palette.uniform(0.1, 0.6) if palette.chance(0.3) else 0.0
     material = palette.tiled("any", gloss) if palette.chance(0.6) else palette.plain(0.05, gloss=gloss)
@@ -32,7 +32,9 @@ def plain_shape(palette: Palette, x: float, y: float, z: float, size: float, sta
         palette.mesh.ball(centre, half, material, tile, turn)
     else:
         half[1] = half[0]
-        palette.mesh.cylinder(centre, half, material, tile, turn, 1.0 if palette.chance(0.6) else palette.uniform(0.3, 1.3))
+        palette.mesh.cylinder(
+            centre, half, material, tile, turn, 1.0 if palette.chance(0.6) else palette.uniform(0.3, 1.3)
+        )
 
 
 def bar(palette: Palette, low: Floats, high: Floats) -> None:
@@ -44,8 +46,10 @@ def bar(palette: Palette, low: Floats, high: Floats) -> None:
     palette.mesh.box(centre, half, palette.surface("wood", 0.6), 0.5, turn)
 
 
-def set_table(palette: Palette, x: float, y: float, z: float, width: float, depth: float, angle: float, count: int) -> None:
-    """Put so many small things on a top of this size with its middle at (x, y, z), turned by `angle`, none into another."""
+def set_table(
+    palette: Palette, x: float, y: float, z: float, width: float, depth: float, angle: float, count: int
+) -> None:
+    """Put up to `count` small things on a table top of this size, centred at (x, y, z) and turned by `angle`."""
     c, s = float(np.cos(angle)), float(np.sin(angle))
     placed: list[tuple[float, float, float]] = []
     for _ in range(count):
@@ -53,7 +57,9 @@ def set_table(palette: Palette, x: float, y: float, z: float, width: float, dept
         primitive = palette.chance(0.2)
         shape = None if primitive else palette.assets.pick(palette.rng, "small", "small", "small", "table lamp")
         radius = palette.uniform(0.04, 0.14) if shape is None else max(shape.size[0], shape.size[1]) / 2
-        if radius > 0.7 * min(width, depth) or any((u - a) ** 2 + (v - b) ** 2 < (0.9 * (radius + r)) ** 2 for a, b, r in placed):
+        if radius > 0.7 * min(width, depth) or any(
+            (u - a) ** 2 + (v - b) ** 2 < (0.9 * (radius + r)) ** 2 for a, b, r in placed
+        ):
             continue
         if shape is not None and shape.size[2] > 0.9:
             continue
@@ -65,7 +71,9 @@ def set_table(palette: Palette, x: float, y: float, z: float, width: float, dept
             palette.model(shape, (px, py, z), angle + palette.uniform(-0.8, 0.8), palette.uniform(0.9, 1.25))
 
 
-def books(palette: Palette, x: float, y: float, z: float, width: float, depth: float, room: float, angle: float) -> None:
+def books(
+    palette: Palette, x: float, y: float, z: float, width: float, depth: float, room: float, angle: float
+) -> None:
     """A row of books and boxes on a board of this width and depth, at most `room` metres high."""
     c, s = float(np.cos(angle)), float(np.sin(angle))
     at = -width / 2

@@ -1,8 +1,8 @@
-"""Light that falls on a point: lamps, windows and the sun with soft shadows, and light from all around, darker in corners.
+"""Light on surfaces: lamps, windows and the sun with soft shadows, and ambient light that is darker in corners.
 
-Shadow rays are cast from every second pixel of every second row. Sixteen neighbours share the sixteen samples of a light's
-extent (and of the hemisphere), and a mean over them, of one surface only, takes the pattern away (interleaved sampling, Keller
-and Heidrich 2001).
+Shadow rays are cast from every second pixel of every second row. Each of 16 neighbours takes another one of 16 samples
+of a light's area (or of the hemisphere). A mean over neighbours on one surface then removes the pattern (interleaved
+sampling, Keller and Heidrich 2001).
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from stages.worlds.furnished.vectors import Floats, Integers, dot
 
 @dataclass(frozen=True)
 class Light:
-    """place: [3], metres.  spread: [2, 3], half the sides of the parallelogram that shines.  colour: [3], linear: what a white surface
-    that faces it at one metre gives back.  facing: [3], the direction into which it shines, or None for all.
+    """A parallelogram that shines.
+
+    place: [3], its centre, metres.  spread: [2, 3], half its sides.  facing: [3], its direction, or None for all.
+    colour: [3], linear: the light that a white surface at a distance of one metre reflects.
     """
 
     place: ArrayLike
@@ -28,13 +30,13 @@ class Light:
     facing: ArrayLike | None = None
 
 
-# Sixteen points in [-1, 1]^2, one in each cell of a 4 x 4 grid, in an order in which neighbours lie apart.
+# Sixteen points in [-1, 1]^2, one in each cell of a 4 x 4 grid. In this order neighbours are far apart.
 _ORDER = np.array([0, 10, 5, 15, 12, 6, 9, 3, 2, 8, 7, 13, 14, 4, 11, 1])
 STRATA = np.stack([(_ORDER % 4 + 0.5) / 2 - 1, (_ORDER // 4 + 0.5) / 2 - 1], 1).astype(np.float32)
 
 
 def hemisphere(normal: Floats, slot: Integers) -> Floats:
-    """A cosine-weighted direction about each normal [R, 3], the one of sixteen that `slot` [R] names, [R, 3]."""
+    """One of 16 cosine-weighted directions about each normal [R, 3], [R, 3]. slot: [R], its number."""
     radius = np.sqrt((STRATA[:, 0] + 1) / 2)
     angle = (STRATA[:, 1] + 1) * np.pi
     up = np.sqrt(np.maximum(1 - radius**2, 0.02))
@@ -50,12 +52,18 @@ def hemisphere(normal: Floats, slot: Integers) -> Floats:
 
 
 def visibility(
-    caster: Caster, points: Floats, normals: Floats, hit: NDArray[np.bool_], lights: list[Light], reach: float, shape: tuple[int, int]
+    caster: Caster,
+    points: Floats,
+    normals: Floats,
+    hit: NDArray[np.bool_],
+    lights: list[Light],
+    reach: float,
+    shape: tuple[int, int],
 ) -> Floats:
-    """The share of the surroundings and of each light that every point of a picture sees, before any mean is taken.
+    """Whether each point sees its sample of the surroundings and of every light, [1 + L, h w], 0 or 1.
 
-    points, normals: [h w, 3], of the first surface, a little before it.  hit: [h w].  reach: metres within which things darken a corner.
-    Returns [1 + L, h w], 0 or 1.
+    points: [h w, 3], a little in front of the surfaces.  normals: [h w, 3].  hit: [h w], whether there is a surface.
+    reach: distance in metres up to which things darken a corner.
     """
     h, w = shape
     slot = ((np.arange(h) % 4)[:, None] * 4 + np.arange(w) % 4).reshape(-1)
@@ -85,7 +93,7 @@ def visibility(
 
 
 def smooth(values: Floats, face: Integers, depth: Floats, shape: tuple[int, int]) -> Floats:
-    """The mean of each value over the 4 x 4 neighbours of the same face and like depth. values: [C, h w].  face, depth: [h w]."""
+    """Mean of values [C, h w] over 4 x 4 neighbours on the same face and at a similar depth. face, depth: [h w]."""
     h, w = shape
     grid, face, depth = values.reshape(-1, h, w), face.reshape(h, w), depth.reshape(h, w)
     total, weight = grid.copy(), np.ones((h, w), np.float32)
@@ -103,10 +111,13 @@ def smooth(values: Floats, face: Integers, depth: Floats, shape: tuple[int, int]
     return (total / weight).reshape(len(values), -1)
 
 
-def irradiance(points: Floats, normals: Floats, visible: Floats, lights: list[Light], ambient: Floats, above: float) -> Floats:
+def irradiance(
+    points: Floats, normals: Floats, visible: Floats, lights: list[Light], ambient: Floats, above: float
+) -> Floats:
     """Light on points of surfaces, [R, 3], linear.
 
-    points, normals: [R, 3].  visible: [1 + L, R].  ambient: [3].  above: how much more of it comes from above than from below, 0 to 1.
+    points, normals: [R, 3].  visible: [1 + L, R].  ambient: [3].
+    above: 0 for ambient light that is even, up to 1 if all of it comes from above.
     """
     around = (0.25 + 0.75 * visible[0]) * (1 + above * normals[:, 2])
     total = around[:, None] * ambient
@@ -116,6 +127,8 @@ def irradiance(points: Floats, normals: Floats, visible: Floats, lights: list[Li
         far = np.sqrt(squared)
         strength = np.maximum(dot(towards, normals), 0) / np.maximum(far, 1e-6) * visible[k + 1]
         if light.facing is not None:
-            strength = strength * np.maximum(-dot(towards, np.asarray(light.facing, np.float32)), 0) / np.maximum(far, 1e-6)
+            strength = (
+                strength * np.maximum(-dot(towards, np.asarray(light.facing, np.float32)), 0) / np.maximum(far, 1e-6)
+            )
         total += (strength / (squared + 0.25))[:, None] * np.asarray(light.colour, np.float32)
     return total

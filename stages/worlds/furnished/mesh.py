@@ -1,4 +1,4 @@
-"""The triangles of a world while it is furnished: quads, boxes, balls, cylinders and models, each with its materials."""
+"""Collects the triangles and materials of a world: quads, boxes, balls, cylinders and models."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from numpy.typing import ArrayLike, NDArray
 from stages.worlds.furnished.pack import Shape
 from stages.worlds.furnished.vectors import Floats, Integers, cross, length
 
-PLAIN, TILED, PICTURED = -1, 0, 1  # where the colour of a material comes from besides its own: nothing, a tile, a model's picture
+PLAIN, TILED, PICTURED = -1, 0, 1  # what multiplies a material's colour: nothing, a tile, or a model's picture
 
 
 @dataclass(frozen=True)
 class Material:
-    """colour: [3], linear, multiplies what the surface shows.  source: PLAIN, TILED or PICTURED.  image: number of the tile or picture.
-    gloss: 0 to 1.  glow: light it gives off itself, in units of a white surface in full light.
+    """A material of surfaces.
+
+    colour: [3], linear.  source: PLAIN, TILED or PICTURED.  image: number of the tile or picture.  gloss: 0 to 1.
+    glow: emitted light, in units of what a white surface in full light reflects.
     """
 
     colour: ArrayLike
@@ -31,11 +33,11 @@ class Material:
 
 @dataclass(frozen=True)
 class Surfaces:
-    """T triangles with K materials, ready to be hit.
+    """T triangles with K materials.
 
     triangles: [T, 3, 3], metres.  normals: [T, 3, 3], of the corners.  uv: [T, 3, 2].  material: [T].
-    face: [T], equal where light varies smoothly (one side of one thing).  colour: [K, 3], linear.  source, image: [K].  gloss, glow: [K].
-    density: [T], texture units per metre.
+    face: [T], number of the side of a thing; light varies smoothly over it.  density: [T], uv units per metre.
+    colour: [K, 3], linear.  source, image, gloss, glow: [K], see `Material`.
     """
 
     triangles: Floats
@@ -57,7 +59,7 @@ def turned(angle: float) -> Floats:
     return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]], np.float32)
 
 
-CUBE = [  # the six sides: a corner and the two edges from it, so that their cross product points outwards
+CUBE = [  # for each side a corner and the two edges from it; their cross product points outwards
     ((1, -1, -1), (0, 2, 0), (0, 0, 2)),
     ((-1, 1, -1), (0, -2, 0), (0, 0, 2)),
     ((1, 1, -1), (-2, 0, 0), (0, 0, 2)),
@@ -68,7 +70,7 @@ CUBE = [  # the six sides: a corner and the two edges from it, so that their cro
 _SIDES = np.array(CUBE, np.float32)
 _CORNERS = np.stack([_SIDES[:, 0], _SIDES[:, 0] + _SIDES[:, 1], _SIDES.sum(1), _SIDES[:, 0] + _SIDES[:, 2]], 1)
 _OUTWARDS = np.cross(_SIDES[:, 1], _SIDES[:, 2]) / 4
-_EXTENT = np.abs(_SIDES[:, 1:]).argmax(-1)  # which half size each edge of a side runs along
+_EXTENT = np.abs(_SIDES[:, 1:]).argmax(-1)  # the axis of each edge
 _UNIT_UV = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
 _TWO = np.array([[0, 1, 2], [0, 2, 3]])
 
@@ -88,19 +90,19 @@ class Mesh:
 
     @contextmanager
     def one_thing(self) -> Iterator[None]:
-        """What is added within counts as one thing: a wall of many pieces, a curtain of many folds."""
+        """What is added in a `with` block counts as one thing, such as a curtain of many folds."""
         self._group += 1
         yield
         self._group -= 1
         self._things += self._group == 0
 
     def material(self, material: Material) -> int:
-        """Take a material in; its number."""
+        """Add a material. Returns its number."""
         self.materials.append(material)
         return len(self.materials) - 1
 
     def add(self, triangles: Floats, normals: Floats, uv: Floats, material: Integers) -> None:
-        """Take in the triangles of one thing."""
+        """Add the triangles of one thing."""
         self._triangles.append(triangles.astype(np.float32))
         self._normals.append(normals.astype(np.float32))
         self._uv.append(uv.astype(np.float32))
@@ -108,12 +110,22 @@ class Mesh:
         self._thing.append(np.full(len(triangles), self._things))
         self._things += self._group == 0
 
-    def quad(self, corner: ArrayLike, e1: ArrayLike, e2: ArrayLike, material: int, tile: float | None = None, shift: float = 0.0) -> None:
-        """A parallelogram. tile: metres per tile; None shows one picture over all of it, upright if e2 points up."""
+    def quad(
+        self,
+        corner: ArrayLike,
+        e1: ArrayLike,
+        e2: ArrayLike,
+        material: int,
+        tile: float | None = None,
+        shift: float = 0.0,
+    ) -> None:
+        """Add a parallelogram. tile: metres per tile; with None one picture covers it, upright if e2 points up."""
         p, a, b = (np.asarray(v, np.float32) for v in (corner, e1, e2))
         points = np.stack([p, p + a, p + a + b, p + b])
-        width, height = (1.0, 1.0) if tile is None else (float(np.linalg.norm(a)) / tile, float(np.linalg.norm(b)) / tile)
-        if tile is None:  # the first row of a picture is its top; mirrored tiles run backwards from 0 to 1
+        width, height = (
+            (1.0, 1.0) if tile is None else (float(np.linalg.norm(a)) / tile, float(np.linalg.norm(b)) / tile)
+        )
+        if tile is None:  # the first row of a picture is its top, and mirrored tiles run backwards from 0 to 1
             uv = np.array([[1, 0], [0, 0], [0, 1], [1, 1]], np.float32)
         else:
             uv = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32) + np.float32(shift)
@@ -123,8 +135,10 @@ class Mesh:
         normal = np.array([nx, ny, nz], np.float32) / max(sqrt(nx * nx + ny * ny + nz * nz), 1e-12)
         self.add(points[index], np.broadcast_to(normal, (2, 3, 3)), uv[index], np.full(2, material))
 
-    def quad_at(self, corner: ArrayLike, e1: ArrayLike, e2: ArrayLike, material: int, tile: float, origin: tuple[float, float]) -> None:
-        """A piece of a larger surface: `origin` is where its corner lies on that, metres, so that the tiles of all pieces meet."""
+    def quad_at(
+        self, corner: ArrayLike, e1: ArrayLike, e2: ArrayLike, material: int, tile: float, origin: tuple[float, float]
+    ) -> None:
+        """Add a piece of a larger surface, so that the tiles of all pieces meet. origin: its corner there, metres."""
         self.quad(corner, e1, e2, material, tile)
         self._uv[-1] = self._uv[-1] + np.array(origin, np.float32) / np.float32(tile)
 
@@ -137,7 +151,7 @@ class Mesh:
         turn: Floats | None = None,
         sides: tuple[int, ...] = (0, 1, 2, 3, 4, 5),
     ) -> None:
-        """A box, or those of its sides (+x -x +y -y +z -z) that are asked for."""
+        """Add a box, or some of its sides, which are numbered +x -x +y -y +z -z."""
         h = np.asarray(half, np.float32)
         chosen = list(sides)
         turn = np.eye(3, dtype=np.float32) if turn is None else turn
@@ -146,17 +160,28 @@ class Mesh:
         points = corners + np.asarray(centre, np.float32)
         count = 2 * len(chosen)
         triangles = points[:, _TWO].reshape(count, 3, 3)
-        self.add(triangles, np.repeat(normals, 6, 0).reshape(count, 3, 3), uv[:, _TWO].reshape(count, 3, 2), np.full(count, material))
+        self.add(
+            triangles,
+            np.repeat(normals, 6, 0).reshape(count, 3, 3),
+            uv[:, _TWO].reshape(count, 3, 2),
+            np.full(count, material),
+        )
 
     def ball(self, centre: ArrayLike, half: ArrayLike, material: int, tile: float, turn: Floats | None = None) -> None:
-        """An ellipsoid of 16 x 10 quads."""
+        """Add an ellipsoid of 16 x 10 quads."""
         profile = np.stack([np.sin(np.linspace(0, pi, 11)), -np.cos(np.linspace(0, pi, 11))], 1)
         self._turned_profile(profile, profile, centre, half, material, tile, turn)
 
     def cylinder(
-        self, centre: ArrayLike, half: ArrayLike, material: int, tile: float, turn: Floats | None = None, top: float = 1.0
+        self,
+        centre: ArrayLike,
+        half: ArrayLike,
+        material: int,
+        tile: float,
+        turn: Floats | None = None,
+        top: float = 1.0,
     ) -> None:
-        """A closed cylinder of 16 sides; its upper radius is `top` times the lower."""
+        """Add a closed cylinder of 16 sides. top: its upper radius divided by its lower one."""
         profile = np.array([[0, -1], [1, -1], [1, -1], [top, 1], [top, 1], [0, 1]], float)
         normals = np.array([[0, -1], [0, -1], [1, 0], [1, 0], [0, 1], [0, 1]], float)
         self._turned_profile(profile, normals, centre, half, material, tile, turn)
@@ -175,10 +200,19 @@ class Mesh:
         around = np.linspace(0, 2 * pi, 17)
         ring = np.stack([np.cos(around), np.sin(around)], 1)
         h = np.asarray(half, float)
-        local = np.concatenate([profile[:, None, :1] * ring, np.broadcast_to(profile[:, None, 1:], (len(profile), 17, 1))], -1)
-        out = np.concatenate([normals[:, None, :1] * ring, np.broadcast_to(normals[:, None, 1:], (len(profile), 17, 1))], -1) / h
+        local = np.concatenate(
+            [profile[:, None, :1] * ring, np.broadcast_to(profile[:, None, 1:], (len(profile), 17, 1))], -1
+        )
+        out = (
+            np.concatenate(
+                [normals[:, None, :1] * ring, np.broadcast_to(normals[:, None, 1:], (len(profile), 17, 1))], -1
+            )
+            / h
+        )
         out /= np.maximum(np.linalg.norm(out, axis=-1, keepdims=True), 1e-9)
-        uv = np.stack(np.broadcast_arrays(around[None] * h[0], np.arange(len(profile))[:, None] * 0.6 * h[2]), -1) / tile
+        uv = (
+            np.stack(np.broadcast_arrays(around[None] * h[0], np.arange(len(profile))[:, None] * 0.6 * h[2]), -1) / tile
+        )
         r, k = np.meshgrid(np.arange(len(profile) - 1), np.arange(16), indexing="ij")
         a, b, c, d = ((r + i) * 17 + k + j for i, j in ((0, 0), (0, 1), (1, 1), (1, 0)))
         index = np.concatenate([np.stack([a, b, c], -1).reshape(-1, 3), np.stack([a, c, d], -1).reshape(-1, 3)])
@@ -186,12 +220,21 @@ class Mesh:
         triangles = points[index]
         solid = length(cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])) > 1e-12
         index = index[solid]
-        self.add(points[index], (out.reshape(-1, 3) @ turn.T)[index], uv.reshape(-1, 2)[index], np.full(len(index), material))
+        self.add(
+            points[index], (out.reshape(-1, 3) @ turn.T)[index], uv.reshape(-1, 2)[index], np.full(len(index), material)
+        )
 
-    def place(self, shape: Shape, position: ArrayLike, angle: float, scale: float, materials: dict[int, tuple[int, float | None]]) -> None:
-        """A model with its foot at `position`, turned by `angle` about z.
+    def place(
+        self,
+        shape: Shape,
+        position: ArrayLike,
+        angle: float,
+        scale: float,
+        materials: dict[int, tuple[int, float | None]],
+    ) -> None:
+        """Add a model that stands at `position`, turned by `angle` about z.
 
-        materials: for each material of the model the number here, and metres per tile where a tile replaces its own surface.
+        materials: material of the model -> its number here, and metres per tile if a tile replaces its own picture.
         """
         turn = turned(angle)
         uv, numbers = shape.uv, np.empty(len(shape.material), np.int64)
@@ -205,7 +248,7 @@ class Mesh:
         self.add(triangles, shape.normals @ turn.T, uv, numbers)
 
     def finish(self) -> Surfaces:
-        """Everything that was taken in."""
+        """Everything that was added."""
         triangles, normals = np.concatenate(self._triangles), np.concatenate(self._normals)
         uv, material = np.concatenate(self._uv), np.concatenate(self._material)
         area = cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
@@ -230,7 +273,7 @@ class Mesh:
 
 
 def _flat_uv(triangles: Floats) -> Floats:
-    """Coordinates in metres in the plane of the axes that each triangle faces least, [T, 3, 2]."""
+    """Texture coordinates [T, 3, 2] in metres: triangles are projected along the axis nearest to their normal."""
     area = cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
     axes = np.array([[1, 2], [0, 2], [0, 1]])[np.abs(area).argmax(1)]
     return np.take_along_axis(triangles, axes[:, None, :].repeat(3, 1), 2)

@@ -1,4 +1,4 @@
-"""The plan of a rectangular room: its walls and their openings, and the floor that is still free."""
+"""The plan of a rectangular room: walls with their openings, and the free floor."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from stages.worlds.furnished.vectors import Floats
 
 @dataclass
 class Wall:
-    """A wall, seen from inside. start, along, inward: [2]; unit vectors. length, height: metres.
+    """A wall, seen from inside.
 
-    taken: (from, to, low, high) along the wall and upwards: openings, pictures and furniture.
+    start: [2], its first end.  along, inward: [2], unit vectors.  length, height: metres.
+    taken: rectangles (from, to, low, high) along the wall and upwards that openings, pictures and furniture take.
     """
 
     start: Floats
@@ -28,17 +29,17 @@ class Wall:
     openings: list[tuple[float, float, float, float]] = field(default_factory=list)
 
     def point(self, distance: float, off: float = 0.0) -> tuple[float, float]:
-        """The place so many metres along the wall and off it."""
+        """The point `distance` metres along the wall and `off` metres away from it."""
         x, y = self.start + self.along * distance + self.inward * off
         return float(x), float(y)
 
     @property
     def angle(self) -> float:
-        """How to turn a model so that its back is at the wall: its front, -y, looks into the room."""
+        """Angle about z of a model whose back is at the wall. Its front, -y, then faces the room."""
         return atan2(float(self.inward[1]), float(self.inward[0])) + pi / 2
 
     def find(self, palette: Palette, width: float, low: float, high: float, tries: int = 8) -> float | None:
-        """The middle of a free stretch of so many metres between two heights, or None."""
+        """The middle of a random free stretch of `width` metres between two heights, or None."""
         if width > self.length - 0.05 or high > self.height:
             return None
         for _ in range(tries):
@@ -48,12 +49,12 @@ class Wall:
         return None
 
     def free(self, first: float, last: float, low: float, high: float) -> bool:
-        """Whether nothing takes any of a stretch of the wall between two heights."""
+        """Whether a stretch of the wall between two heights is free."""
         return all(last <= a or first >= b or high <= c or low >= d for a, b, c, d in self.taken)
 
 
 class Plan:
-    """A room between (x0, y0) and (x1, y1), metres, with walls at +x, +y, -x, -y in this order, and what stands on its floor."""
+    """A room between (x0, y0) and (x1, y1), metres. Its walls are at +x, +y, -x, -y, in this order."""
 
     def __init__(self, x0: float, y0: float, x1: float, y1: float, height: float) -> None:
         self.low, self.high, self.height = np.array([x0, y0]), np.array([x1, y1]), height
@@ -64,26 +65,38 @@ class Plan:
         self.footprints: list[tuple[float, float, float, float]] = []
 
     def claim(self, x: float, y: float, width: float, depth: float, angle: float, gap: float = 0.0) -> bool:
-        """Take a place on the floor for something of this width and depth, turned by `angle`; False if it is not free."""
+        """Take a place on the floor, turned by `angle`. Returns whether it was free. width, depth, gap: metres."""
         c, s = abs(cos(angle)), abs(sin(angle))
         hx, hy = (c * width + s * depth) / 2, (s * width + c * depth) / 2
         box = (x - hx, y - hy, x + hx, y + hy)
-        if box[0] < self.low[0] - 0.01 or box[1] < self.low[1] - 0.01 or box[2] > self.high[0] + 0.01 or box[3] > self.high[1] + 0.01:
+        if (
+            box[0] < self.low[0] - 0.01
+            or box[1] < self.low[1] - 0.01
+            or box[2] > self.high[0] + 0.01
+            or box[3] > self.high[1] + 0.01
+        ):
             return False
-        if any(box[2] + gap > a and box[0] - gap < c2 and box[3] + gap > b and box[1] - gap < d for a, b, c2, d in self.footprints):
+        if any(
+            box[2] + gap > a and box[0] - gap < c2 and box[3] + gap > b and box[1] - gap < d
+            for a, b, c2, d in self.footprints
+        ):
             return False
         self.footprints.append(box)
         return True
 
-    def build(self, palette: Palette, wall: list[int], floor: int, ceiling: int, tile: tuple[float, float], thickness: float) -> None:
-        """Add walls with their openings and the depth of these, the floor and the ceiling to the mesh.
+    def build(
+        self, palette: Palette, wall: list[int], floor: int, ceiling: int, tile: tuple[float, float], thickness: float
+    ) -> None:
+        """Add the floor, the ceiling, and the walls with their openings to the mesh.
 
         wall: material of each wall.  tile: metres per tile of walls and floor.  thickness: of the walls, metres.
         """
         with palette.mesh.one_thing():
             self._build(palette, wall, floor, ceiling, tile, thickness)
 
-    def _build(self, palette: Palette, wall: list[int], floor: int, ceiling: int, tile: tuple[float, float], thickness: float) -> None:
+    def _build(
+        self, palette: Palette, wall: list[int], floor: int, ceiling: int, tile: tuple[float, float], thickness: float
+    ) -> None:
         mesh = palette.mesh
         (x0, y0), (x1, y1), h = self.low, self.high, self.height
         mesh.quad((x0, y0, 0), (x1 - x0, 0, 0), (0, y1 - y0, 0), floor, tile[1])
@@ -98,7 +111,9 @@ class Plan:
                         continue
                     start, end = side.point(a), side.point(b)
                     corner = (*start, c)
-                    mesh.quad_at(corner, (end[0] - start[0], end[1] - start[1], 0), (0, 0, d - c), number, tile[0], (a, c))
+                    mesh.quad_at(
+                        corner, (end[0] - start[0], end[1] - start[1], 0), (0, 0, d - c), number, tile[0], (a, c)
+                    )
             if skirting is not None:
                 edges = sorted([(a, b) for a, b, c, _ in side.openings if c < 0.05])
                 stops = [0.0, *(v for pair in edges for v in pair), side.length]

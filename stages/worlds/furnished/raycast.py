@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from stages.worlds.furnished.mesh import Surfaces
 from stages.worlds.furnished.vectors import Floats, Integers
 
-SKY = 400.0  # metres of depth where a ray meets nothing
+SKY = 400.0  # depth where a ray hits nothing, metres
 
 
 @dataclass(frozen=True)
 class Hits:
-    """Where R rays end.
+    """What R rays hit.
 
     triangle: [R], -1 for the sky.  distance: [R], in units of the ray's direction, SKY for the sky.
-    u, v: [R], weights of the triangle's second and third corner.
+    u, v: [R], barycentric weights of the second and third corner.
     """
 
     triangle: Integers
@@ -38,14 +38,14 @@ class Caster:
         TriangleMesh(self.scene, np.ascontiguousarray(surfaces.triangles))
 
     def cast(self, origin: Floats, directions: Floats) -> Hits:
-        """The first surface that each ray from `origin` [3] along `directions` [R, 3] meets."""
+        """The first surfaces that rays from `origin` [3] along `directions` [R, 3] hit."""
         origins = np.ascontiguousarray(np.broadcast_to(origin.astype(np.float32), directions.shape))
-        found = self.scene.run(origins, np.ascontiguousarray(directions, dtype=np.float32), output=1)
-        distance = np.where(found["primID"] >= 0, found["tfar"], np.float32(SKY))
-        return Hits(found["primID"].astype(np.int64), distance, found["u"], found["v"])
+        result = self.scene.run(origins, np.ascontiguousarray(directions, dtype=np.float32), output=1)
+        distance = np.where(result["primID"] >= 0, result["tfar"], np.float32(SKY))
+        return Hits(result["primID"].astype(np.int64), distance, result["u"], result["v"])
 
     def blocked(self, origins: Floats, directions: Floats, reach: Floats) -> NDArray[np.bool_]:
-        """Whether anything lies on each ray, nearer than `reach` [R] units of its direction, [R]."""
+        """Whether something lies on each ray, nearer than `reach` [R] times its direction, [R]."""
         if not len(origins):
             return np.zeros(0, bool)
         origins, directions = np.ascontiguousarray(origins, np.float32), np.ascontiguousarray(directions, np.float32)

@@ -1,4 +1,4 @@
-"""What a model is for in a world, read off the name, category and size that its catalogue gives."""
+"""The role of a model in a world, from its name, category and size in the catalogue."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ PATTERNS: list[tuple[str, str]] = [
     ("cabinet", r"locker|dressing|clothes rack|safe"),
     ("plant", r"plant|ficus|bamboo|yucca|cactus|orchid|tulip|lily|augalas|flowers?$|christmas|bonsai|spathi"),
 ]
-SMALL = 0.62  # metres: nothing larger lies on a table
+SMALL = 0.62  # largest side of things that lie on tables, metres
 
 
 def role_of(name: str, category: str, size: tuple[float, float, float]) -> str:
-    """The role of a model, "" for one that no world needs.
+    """The role of a model, or "" if no world uses it.
 
     name, category: as the catalogue writes them.  size: width, depth, height, metres.
     """

@@ -1,4 +1,4 @@
-"""Fewer triangles for a model: quadric edge collapse, texture coordinates kept, normals that are smooth except at creases."""
+"""Fewer triangles for a model, by quadric edge collapse; and normals that are smooth except at creases."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from numpy.typing import NDArray
 
 from stages.worlds.furnished.catalogue import Part
 
-CREASE = 0.7  # cosine between two faces below which their common edge stays sharp
-SLACK = 1.25  # how far above its target a simplified part may be
-LARGEST_LEAF = 6.0  # how many times larger a loose piece may become that stands for others
+CREASE = 0.7  # two faces have a sharp edge if the cosine between their normals is below this
+SLACK = 1.25  # largest number of triangles of a simplified part, as a multiple of the target
+LARGEST_LEAF = 6.0  # largest factor by which a loose piece is enlarged to stand for others
 
 
 def simplify(parts: list[Part], limit: int) -> list[Part]:
-    """The parts of a model with about `limit` triangles in all, shared among them by what they have now."""
+    """The parts of a model, each with fewer triangles in the same proportion: about `limit` in all."""
     total = sum(len(part.faces) for part in parts)
-    return [_simplify(part, max(12, int(limit * len(part.faces) / total)) if total > limit else len(part.faces)) for part in parts]
+    return [
+        _simplify(part, max(12, int(limit * len(part.faces) / total)) if total > limit else len(part.faces))
+        for part in parts
+    ]
 
 
 def _simplify(part: Part, target: int) -> Part:
@@ -28,7 +31,7 @@ def _simplify(part: Part, target: int) -> Part:
 
 
 def _collapse(part: Part, target: int, seams: bool) -> Part:
-    """Collapse edges until `target` triangles are left, or no edge can go.
+    """Collapse edges until `target` triangles are left, or no edge can be collapsed.
 
     seams: keep vertices apart that differ only in their texture coordinates.
     """
@@ -44,7 +47,7 @@ def _collapse(part: Part, target: int, seams: bool) -> Part:
         _, _, collapses = fast_simplification.simplify(points, before, target_count=target, return_collapses=True)
         reduced, faces, origin = fast_simplification.replay_simplification(points, before, collapses)
         if uv is not None:
-            # A vertex that is left takes the coordinates of the nearest of those that were merged into it.
+            # A remaining vertex takes the texture coordinates of the nearest vertex that was merged into it.
             known = origin >= 0
             distance = np.full(len(origin), np.inf)
             distance[known] = np.linalg.norm(points[known] - reduced[origin[known]], axis=1)
@@ -55,7 +58,7 @@ def _collapse(part: Part, target: int, seams: bool) -> Part:
 
 
 def _thin(part: Part, target: int) -> Part:
-    """Keep some of many loose pieces, as of leaves, and enlarge them so that they cover about what all did."""
+    """Keep some of many loose pieces, such as leaves, and enlarge them to cover about the same area."""
     label = np.arange(len(part.vertices))
     while True:
         lowest = label[part.faces].min(1)
@@ -84,11 +87,13 @@ def _thin(part: Part, target: int) -> Part:
 
 def _part(part: Part, vertices: NDArray[np.float64], faces: NDArray[np.int64], uv: NDArray[np.float64] | None) -> Part:
     used, inverse = np.unique(faces, return_inverse=True)
-    return Part(vertices[used], inverse.reshape(-1, 3), None if uv is None else uv[used], part.colour, part.picture, part.gloss)
+    return Part(
+        vertices[used], inverse.reshape(-1, 3), None if uv is None else uv[used], part.colour, part.picture, part.gloss
+    )
 
 
 def corner_normals(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.float32]:
-    """A unit normal per corner of every triangle, [T, 3, 3]: the mean of the faces about it that lie within the crease angle."""
+    """A unit normal per corner of every triangle, [T, 3, 3]: the mean over adjacent faces without a crease between."""
     triangles = vertices[faces]
     area = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
     unit = area / np.maximum(np.linalg.norm(area, axis=1, keepdims=True), 1e-12)

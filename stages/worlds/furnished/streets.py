@@ -14,7 +14,8 @@ from stages.worlds.furnished.trees import tree
 from stages.worlds.furnished.vectors import Floats, Integers
 
 REACH = 120.0  # metres of ground around the middle
-# What stands about: role, mean number, from and to which share of the way to the facades, whether it stands along the street.
+# What stands there: role, mean number, smallest and largest distance from the middle as a share of that of the facades,
+# and whether it is turned along the street.
 IN_STREETS = [
     ("tree", 5.0, 0.55, 1.3, False),
     ("hedge", 2.0, 0.6, 1.0, False),
@@ -41,7 +42,7 @@ IN_GARDENS = [
 
 
 def make_street(palette: Palette) -> tuple[list[Light], Floats, Floats]:
-    """A street, a square or a garden along y. Returns its lights, the box where people stand and the box that they look at."""
+    """A street, a square or a garden along y. Returns its lights, `World.stand` and `World.aim`."""
     garden = palette.chance(0.4)
     half = palette.uniform(4.0, 11.0) if garden else palette.uniform(3.5, 10.0)  # from the middle to the facades
     length = palette.uniform(12.0, 30.0) if garden else palette.uniform(25.0, 90.0)
@@ -57,7 +58,9 @@ def make_street(palette: Palette) -> tuple[list[Light], Floats, Floats]:
         )
         walk = palette.surface("road", 0.1)
         for side in (-1, 1):
-            palette.mesh.box((side * (road + half) / 2, 0, 0.08), ((half - road) / 2, REACH, 0.1), walk, palette.uniform(0.8, 2.5))
+            palette.mesh.box(
+                (side * (road + half) / 2, 0, 0.08), ((half - road) / 2, REACH, 0.1), walk, palette.uniform(0.8, 2.5)
+            )
         if palette.chance(0.5):
             paint = palette.plain(0.75, 0.95, 0.05)
             for y in np.arange(-REACH / 2, REACH / 2, 4.0):
@@ -94,12 +97,14 @@ def _daylight(palette: Palette) -> list[Light]:
 
 
 def _ground(palette: Palette, kind: str, rough: float) -> None:
-    """Uneven ground: a grid of heights, finer near the middle, flat where people stand on average."""
+    """Uneven ground: a grid of heights, finer near the middle."""
     ticks = np.sign(np.linspace(-1, 1, 41)) * np.abs(np.linspace(-1, 1, 41)) ** 2.2 * REACH
     x, y = np.meshgrid(ticks, ticks, indexing="ij")
     phases = palette.rng.uniform(0, 2 * pi, (4, 2))
     lengths = palette.rng.uniform(2.0, 14.0, (4, 2))
-    height = sum(np.sin(x / a[0] + p[0]) * np.cos(y / a[1] + p[1]) for a, p in zip(lengths, phases, strict=True)) * rough / 2
+    height = (
+        sum(np.sin(x / a[0] + p[0]) * np.cos(y / a[1] + p[1]) for a, p in zip(lengths, phases, strict=True)) * rough / 2
+    )
     points = np.stack([x, y, height - (0.0 if rough > 0.05 else 0.05)], -1).reshape(-1, 3)
     i, j = np.meshgrid(np.arange(40), np.arange(40), indexing="ij")
     a = (i * 41 + j).reshape(-1)
@@ -114,7 +119,7 @@ def _ground(palette: Palette, kind: str, rough: float) -> None:
 
 
 def _house(palette: Palette, x: float, y: float, width: float, side: int) -> None:
-    """A house whose front lies at x, from y on; side: -1 left, 1 right of the street."""
+    """A house whose front is at x and begins at y. side: -1 left, 1 right of the street."""
     with palette.mesh.one_thing():
         _front(palette, x, y, width, side)
 
@@ -172,7 +177,7 @@ def _house_across(palette: Palette, half: float, y: float) -> None:
 
 
 def _things(palette: Palette, half: float, length: float, garden: bool) -> None:
-    """What stands about."""
+    """Place the models of IN_GARDENS or IN_STREETS, and some plain shapes."""
     taken: list[tuple[float, float, float]] = []
     for role, mean, near, far, along in IN_GARDENS if garden else IN_STREETS:
         for _ in range(int(palette.rng.poisson(mean))):

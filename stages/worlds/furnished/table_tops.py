@@ -1,4 +1,4 @@
-"""Table-tops: many small things on a table, seen from near, in a room."""
+"""Table-tops: many small things on a table in a room, seen from near."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stages.worlds.furnished.vectors import Floats
 
 
 def make_table_top(palette: Palette) -> tuple[list[Light], Floats, Floats]:
-    """A room with a full table in its middle. Returns its lights, the box where people stand and the box that they look at."""
+    """A room with a full table in its middle. Returns its lights, `World.stand` and `World.aim`."""
     lights, stand, _, plans = make_room(palette)
     plan = plans[0]
     x, y = (float(v) for v in (plan.low + plan.high) / 2)
@@ -24,9 +24,11 @@ def make_table_top(palette: Palette) -> tuple[list[Light], Floats, Floats]:
     if shape is not None:
         width, depth, height = shape.size
         palette.model(shape, (x, y, 0.0), angle)
-        # What a catalogue calls the height may be that of a rim: put a cloth on it, so that things stand on something.
+        # The catalogue's height may be that of a rim. A cloth gives things something to stand on.
         if palette.chance(0.5):
-            palette.mesh.box((x, y, height + 0.004), (width * 0.49, depth * 0.49, 0.004), palette.tiled("cloth"), 0.7, turned(angle))
+            palette.mesh.box(
+                (x, y, height + 0.004), (width * 0.49, depth * 0.49, 0.004), palette.tiled("cloth"), 0.7, turned(angle)
+            )
     else:
         width, depth, height = palette.uniform(0.8, 1.9), palette.uniform(0.6, 1.1), palette.uniform(0.45, 0.8)
         wood, turn = palette.surface("wood", 0.2, 0.2), turned(angle)
@@ -37,8 +39,14 @@ def make_table_top(palette: Palette) -> tuple[list[Light], Floats, Floats]:
                 palette.mesh.box((x + dx, y + dy, height / 2 - 0.02), (0.03, 0.03, height / 2 - 0.02), wood, 0.5, turn)
     set_table(palette, x, y, height + 0.008, width, depth, angle, int(palette.rng.integers(8, 26)))
     reach = 0.5 * max(width, depth)
-    near = np.array([[x - reach - 0.6, y - reach - 0.6, height + 0.15], [x + reach + 0.6, y + reach + 0.6, height + 0.9]], np.float32)
+    near = np.array(
+        [[x - reach - 0.6, y - reach - 0.6, height + 0.15], [x + reach + 0.6, y + reach + 0.6, height + 0.9]],
+        np.float32,
+    )
     near[0, :2] = np.maximum(near[0, :2], stand[0, :2])
     near[1, :2] = np.minimum(near[1, :2], stand[1, :2])
-    aim = np.array([[x - 0.3 * width, y - 0.3 * depth, height - 0.1], [x + 0.3 * width, y + 0.3 * depth, height + 0.25]], np.float32)
+    aim = np.array(
+        [[x - 0.3 * width, y - 0.3 * depth, height - 0.1], [x + 0.3 * width, y + 0.3 * depth, height + 0.25]],
+        np.float32,
+    )
     return lights, near, aim

@@ -1,4 +1,4 @@
-"""Trees: a trunk, branches, and crowns of many leaves, of which one sees the sky between."""
+"""Trees: a trunk, branches, and crowns of many leaves with gaps between."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FOLD = np.array([[0, 1, 2], [0, 2, 3]])
 
 
 def tree(palette: Palette, x: float, y: float) -> None:
-    """A tree of 2.5 to 11 metres with its foot at (x, y, 0), or a bush without a trunk."""
+    """A tree, 2.5 to 11 metres high, at (x, y), or a bush without a trunk."""
     rng, mesh = palette.rng, palette.mesh
     height = palette.uniform(2.5, 11.0)
     bush = palette.chance(0.2)
@@ -22,7 +22,9 @@ def tree(palette: Palette, x: float, y: float) -> None:
     bark = palette.tiled("wood") if palette.chance(0.6) else palette.plain(0.05, 0.3, 0.3)
     green = np.array([palette.uniform(0.03, 0.22), palette.uniform(0.1, 0.28), palette.uniform(0.01, 0.07)])
     if palette.chance(0.12):
-        green = np.array([palette.uniform(0.3, 0.6), palette.uniform(0.12, 0.3), palette.uniform(0.02, 0.2)])  # autumn, or blossom
+        green = np.array(
+            [palette.uniform(0.3, 0.6), palette.uniform(0.12, 0.3), palette.uniform(0.02, 0.2)]
+        )  # autumn, or blossom
     radius = palette.uniform(0.018, 0.035) * height
     with mesh.one_thing():
         if not bush:
@@ -41,13 +43,15 @@ def tree(palette: Palette, x: float, y: float) -> None:
 
 
 def _crown(palette: Palette, middle: Floats, size: Floats, leaf: int, count: int, span: float) -> None:
-    """Leaves on and in an ellipsoid; lit as its surface would be, so that the crown has a bright and a dark side."""
+    """Leaves in an ellipsoid. They have its normals, so that the crown has a bright and a dark side."""
     outward = unit(palette.rng.normal(size=(count, 3)))
     places = middle + outward * size * palette.rng.uniform(0.55, 1.0, (count, 1))
     along = unit(palette.rng.normal(size=(count, 3)))
     across = unit(cross(along, palette.rng.normal(size=(count, 3))))
     half = span * palette.rng.uniform(0.5, 1.2, (count, 1))
-    corners = np.stack([places - along * half, places - across * half * 0.6, places + along * half, places + across * half * 0.6], 1)
+    corners = np.stack(
+        [places - along * half, places - across * half * 0.6, places + along * half, places + across * half * 0.6], 1
+    )
     triangles = corners[:, _FOLD].reshape(-1, 3, 3)
     normals = np.repeat(unit(outward + 0.5 * palette.rng.normal(size=(count, 3))), 6, 0).reshape(-1, 3, 3)
     palette.mesh.add(triangles, normals, np.zeros((len(triangles), 3, 2)), np.full(len(triangles), leaf))
