@@ -144,12 +144,14 @@ def covariances(quats: Tensor, scales: Tensor) -> Tensor:
 
 
 def distance_to_cameras(means: Tensor, cameras: Cameras) -> Tensor:
-    """Distance of each Gaussian to the nearest camera, [G], scene units.
+    """Distance of each of the points `means` [G, 3] to the nearest camera, [G], scene units, at least 1e-6.
 
-    Divided by the focal length in pixels, it is the width that one pixel covers at that Gaussian.
+    A pixel covers this distance over the focal length there.
     """
-    centres = cameras.c2w[:, :3, 3].to(means.device, torch.float64)
-    return torch.cdist(means.double(), centres).amin(1).clamp_min(1e-6).to(means)
+    points, nearest = means.double(), means.new_full((len(means),), torch.inf, dtype=torch.float64)
+    for centres in cameras.c2w[:, :3, 3].to(points).split(16):  # a few at a time: a path may have thousands of cameras
+        nearest = nearest.minimum(torch.cdist(points, centres).amin(1))
+    return nearest.clamp_min(1e-6).to(means)
 
 
 def resize_intrinsics(K: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:

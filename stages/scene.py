@@ -40,7 +40,7 @@ def _require_finite(what: str, **tensors: Tensor) -> None:
         _require(finite, what, f"{name} holds NaN or infinite values", "check the file it came from")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cameras:
     """N pinhole cameras of one image size.
 
@@ -83,7 +83,7 @@ class Cameras:
         return Cameras(self.c2w.to(*args), self.K.to(*args), self.size)  # type: ignore[call-overload]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Views:
     """N photographs with their cameras.
 
@@ -104,7 +104,7 @@ class Views:
             _require(self.depth.shape == (n, h, w), "bad views", why, f"give {(n, h, w)}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Gaussians:
     """G coloured 3D Gaussians in world space (Kerbl et al. 2023).
 
@@ -185,13 +185,14 @@ def colours_to_sh(colours: Tensor) -> Tensor:
     return ((colours - 0.5) / C0)[:, None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Clip:
     """T frames along a camera path.
 
     frames: [T, 3, h, w], sRGB in [0, 1].  cameras: T.
     coverage: [T, h, w] in [0, 1], accumulated alpha, the part of each pixel that Gaussians cover; or None.
     fps: frames per second.  depth: [T, h, w], camera z in scene units, 0 where no Gaussian is; or None.
+    leap: the noise step from which a student repaired the frames, or None if no student did.
     """
 
     frames: Tensor
@@ -199,6 +200,7 @@ class Clip:
     coverage: Tensor | None = None
     fps: float = 8.0
     depth: Tensor | None = None
+    leap: int | None = None
 
     def __post_init__(self) -> None:
         n, (h, w) = len(self.cameras), self.cameras.size

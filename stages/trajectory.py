@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from stages.errors import InputError
-from stages.geometry import turned_by
+from stages.geometry import crop_intrinsics, depth_of, turned_by
 from stages.scene import Cameras
 
 # View directions are parallel if the |cosine| of their angle differs from 1 by less than this (`eps` in the release).
@@ -23,6 +23,33 @@ PARALLEL_TOLERANCE = 1e-4
 DOLLY_TRAVEL = 0.2
 SPIRAL_RADIUS = 0.5  # radius of `spiral`, as a share of half the baseline
 SPIRAL_BOUND = 0.1  # largest radius of `spiral`, as a share of the scene depth
+
+
+NAMES = ("interp", "orbit", "spiral", "dolly")
+
+
+def along(path: str | Cameras, inputs: Cameras, means: Tensor, frames: int = 49) -> Cameras:
+    """The cameras of a path, at the size of the two input cameras.
+
+    path: one of NAMES, with `frames` cameras, or given cameras. The image plane of given cameras is scaled to cover the
+    size of the inputs and cropped at the centre, as photographs are.
+    means: [G, 3], centres of the scene's Gaussians, scene units: orbit, spiral and dolly need the depth of the scene.
+    Raises InputError when they need it and no Gaussian is in front of the first camera.
+    """
+    if isinstance(path, Cameras):
+        (h, w), (old_h, old_w) = inputs.size, path.size
+        scale = max(h / old_h, w / old_w)
+        K = path.K * path.K.new_tensor([[scale], [scale], [1.0]])
+        return Cameras(path.c2w, crop_intrinsics(K, (old_w * scale - w) / 2, (old_h * scale - h) / 2), inputs.size)
+    (a, b), (K_a, K_b) = inputs.c2w, inputs.K
+    if path == "interp":
+        return interpolate(a, b, K_a, K_b, inputs.size, frames)
+    z = depth_of(means, a.to(means))
+    if not bool((z > 0).any()):
+        why = "no Gaussian is in front of the first camera"
+        raise InputError("no camera path", why, "make the prior of the scene again")
+    depth = float(z[z > 0].median())
+    return {"orbit": orbit, "spiral": spiral, "dolly": dolly}[path](inputs, depth, frames)
 
 
 def eased_times(frames: int) -> Tensor:

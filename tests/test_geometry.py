@@ -14,6 +14,15 @@ def test_distances_are_to_the_nearest_camera() -> None:
     assert distance_to_cameras(torch.tensor([[1.0, 0, 2]]), two).tolist() == pytest.approx([2.0])
 
 
+def test_distances_to_a_long_path_are_those_to_each_of_its_cameras() -> None:
+    generator = torch.Generator().manual_seed(0)
+    c2w = torch.eye(4).repeat(40, 1, 1)
+    c2w[:, :3, 3] = torch.randn(40, 3, generator=generator)
+    points, cameras = torch.randn(50, 3, generator=generator), Cameras(c2w, torch.eye(3).repeat(40, 1, 1), (4, 4))
+    each = torch.stack([distance_to_cameras(points, cameras[[k]]) for k in range(40)])
+    assert torch.equal(distance_to_cameras(points, cameras), each.amin(0))
+
+
 def test_quaternions_and_rotations_are_inverse() -> None:
     quats = torch.nn.functional.normalize(torch.randn(50, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64), dim=1)
     again = quaternions(rotations(quats))

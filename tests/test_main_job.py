@@ -1,6 +1,8 @@
 """The main job, nothing replaced: two photographs in, a video out, or a clear error where no video can be right."""
 
+import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,31 @@ def test_two_photographs_become_a_video_that_starts_and_ends_with_them(tmp_path:
     manifest = json.loads((tmp_path / "out.mp4.json").read_text())
     assert manifest["geometry"]["inliers"] > 100
     assert manifest["coverage"] > 0.9
+
+
+def test_every_road_makes_the_same_frames(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one go into a video, stage by stage into a folder, and command by command through pipes."""
+
+    def lines(*arguments: str) -> str:
+        assert run(list(arguments)) == 0
+        return capsys.readouterr().out
+
+    assert generate(ROOM, tmp_path / "out.mp4", "--size", "96") == 0
+    assert generate(ROOM, tmp_path / "scene", "--size", "96") == 0
+    capsys.readouterr()
+    scenes = lines("prior", *map(str, ROOM), "-o", str(tmp_path / "piped"), "--size", "96")
+    monkeypatch.setattr(sys, "stdin", io.StringIO(scenes))
+    scenes = lines("render", "-", "--frames", "5")
+    monkeypatch.setattr(sys, "stdin", io.StringIO(scenes))
+    assert lines("generate", "-") == f"{tmp_path / 'piped'}\n"
+    folder, piped = (tmp_path / name / "generate" for name in ("scene", "piped"))
+    names = sorted(path.name for path in (folder / "frames").iterdir())
+    assert len(names) == 5
+    assert all((folder / "frames" / name).read_bytes() == (piped / "frames" / name).read_bytes() for name in names)
+    video = (tmp_path / "out.mp4").read_bytes()
+    assert video == (folder / "video.mp4").read_bytes() == (piped / "video.mp4").read_bytes()
 
 
 @pytest.mark.parametrize("case", ["one place", "two places"])

@@ -2,7 +2,7 @@
 
 import torch
 
-from stages.scene import Gaussians, colours_to_sh
+from stages.scene import Cameras, Clip, Gaussians, Views, colours_to_sh
 
 
 def gaussians(count: int, bands: int = 1, seed: int = 0) -> Gaussians:
@@ -25,3 +25,11 @@ def test_joined_gaussians_stand_one_after_the_other_and_lower_harmonics_are_exte
     assert torch.equal(both[2:].sh, shiny.sh)
     assert torch.equal(both[:2].sh[:, :1], plain.sh)
     assert not both[:2].sh[:, 1:].any()
+
+
+def test_objects_of_tensors_are_compared_by_identity_and_can_be_keys() -> None:
+    cameras = Cameras(torch.eye(4).repeat(2, 1, 1), torch.eye(3).repeat(2, 1, 1), (4, 4))
+    views, same = (Views(torch.zeros(2, 3, 4, 4), cameras) for _ in range(2))
+    assert views == views
+    assert views != same
+    assert len({views, same, cameras, gaussians(1), Clip(views.images, cameras)}) == 5

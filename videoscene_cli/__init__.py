@@ -1,3 +1,3 @@
 """The command line: arguments, files and messages around the stages, nothing of the paper itself."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

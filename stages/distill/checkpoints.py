@@ -28,7 +28,7 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # AdamW's state of one parameter, a
 HINT = "remove that checkpoint to go on from the one before it, or start over with --force"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class State:
     """All that a phase needs in order to go on after an interruption."""
 

@@ -24,7 +24,7 @@ EASY_ERROR = 0.001  # mean squared error of a render (30 dB) below which a clip 
 TRIES = 4  # number of clips sampled at most before an easy one is accepted
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Example:
     """One training clip, or a batch of them with one more leading axis. All values are in [0, 1].
 

@@ -21,9 +21,9 @@ from stages.files.images import fit, read_image
 from stages.files.realestate import read_chunk
 from stages.files.transforms import read_transforms
 from stages.geometry import crop_intrinsics
+from stages.pipeline import predict_gaussians
 from stages.prior.network import MVSplat
 from stages.prior.pose import near_far_from_cameras
-from stages.prior.predict import predict
 from stages.scene import Cameras, Views
 from stages.worlds.shards import shard_generator, shard_path
 
@@ -43,7 +43,7 @@ class Recording(Protocol):
         """The cameras of some frames, for images of `size` (h, w)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PosedFolder:
     """The frames of a transforms.json, in its order. own: their cameras.  paths: their image files."""
 
@@ -143,7 +143,7 @@ def recorded_clip(
         near_far = near_far_from_cameras(list(views.images), views.cameras)
     except RunError:  # The two photographs are taken from one point.
         return None
-    return make_example(views, truth, cameras, predict(views, near_far, network))
+    return make_example(predict_gaussians(views, near_far, network), views, truth, cameras)
 
 
 def crop_frames(recording: Recording, indices: list[int], size: tuple[int, int]) -> tuple[Tensor, Cameras]:

@@ -5,16 +5,15 @@ A shard depends only on the textures, the prior and the pair (seed, number).
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Generator, Tensor
 
 from stages.distill.clip_shards import Example, write_clips
+from stages.pipeline import CoarseScene, coarse_scene, render_path
 from stages.prior.network import MVSplat
-from stages.prior.predict import Prediction, carve, predict_in_range
-from stages.render import render
+from stages.prior.predict import carve, predict_in_range
 from stages.scene import Cameras, Views
 from stages.trajectory import interpolate
 from stages.video.warp import warp
@@ -65,15 +64,16 @@ def world_clip(
     images = expose(cast.images, generator)
     views = Views(images[:2], cameras[chosen[:2]])
     prediction = predict_in_range(views, sample_depth_range(cast.depth[:2], generator), network)
-    return make_example(views, images[2:], cameras[chosen[2:]], carve(prediction, views))
+    scene = coarse_scene(carve(prediction, views), views)
+    return make_example(scene, views, images[2:], cameras[chosen[2:]])
 
 
-def make_example(views: Views, truth: Tensor, cameras: Cameras, prediction: Prediction) -> Example:
+def make_example(scene: CoarseScene, views: Views, truth: Tensor, cameras: Cameras) -> Example:
     """The training clip of two photographs, with the prior's render. truth: [F, 3, h, w], seen from `cameras`."""
-    clip = render(prediction.gaussians, cameras, views=views)
+    clip = render_path(scene.gaussians, scene.views, cameras)
     assert clip.coverage is not None
     assert clip.depth is not None
-    warped = warp(replace(views, depth=prediction.depth), cameras, clip.depth)
+    warped = warp(scene.views, cameras, clip.depth)
     return Example(clip.frames, clip.coverage, truth, views.images, warped.colours, warped.weight)
 
 

@@ -70,7 +70,7 @@ class Model:
             return network(x, t).to(torch.promote_types(x.dtype, torch.float32))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch:
     """A batch for one training step.
 

@@ -28,7 +28,7 @@ LOG_EVERY = 10  # number of steps between two lines of the log
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Task:
     """What a phase trains.
 

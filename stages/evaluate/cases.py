@@ -41,7 +41,7 @@ class Case:
         return f"{self.scene.name}-{self.context[0]:04d}-{self.context[1]:04d}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Task:
     """A case with its images and cameras.
 

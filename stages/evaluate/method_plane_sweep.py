@@ -17,7 +17,7 @@ from torch import Tensor
 from stages.evaluate.method_baselines import Method, crossfade
 from stages.geometry import rays, unproject
 from stages.scene import Cameras, Clip, Gaussians, Views, colours_to_sh
-from stages.splat import draw, near_plane
+from stages.splat import draw
 
 PLANES = 96  # number of planes, evenly spaced in inverse depth
 ZNCC_WINDOW, COLOUR_WINDOW, WIDE_WINDOW = 7, 3, 9  # sides of the averaging windows, in pixels
@@ -33,7 +33,7 @@ def plane_sweep(near_far: Callable[[Views], Tensor]) -> Method:
 
     def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
         gaussians = to_gaussians(context, near_far(context))
-        drawing = draw(gaussians, cameras.to(gaussians.means), near=near_plane(gaussians.means, cameras))
+        drawing = draw(gaussians, cameras.to(gaussians.means))
         behind = crossfade(context, cameras, times).frames
         return Clip(drawing.image + (1 - drawing.alpha[:, None]) * behind, cameras, drawing.alpha, depth=drawing.depth)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,19 +12,16 @@ from torch import Tensor
 
 from stages.errors import InputError
 from stages.evaluate.method_baselines import Method
-from stages.evaluate.shared import Last
-from stages.generate import Student, repair
+from stages.pipeline import CoarseScene, Student, predict_gaussians, render_path, repair_clip
 from stages.prior.network import MVSplat
 from stages.prior.pose import near_far_from_cameras
-from stages.prior.predict import predict
-from stages.render import render
-from stages.scene import Cameras, Clip, Gaussians, Views
+from stages.scene import Cameras, Clip, Views
 from stages.trajectory import through
 
 FRAMES = 13  # smallest number of frames of a clip that a student repairs; more targets need more frames
 
 
-Prior = Callable[[Views], tuple[Gaussians, Views]]
+Prior = Callable[[Views], CoarseScene]
 """Two photographs with their cameras -> the Gaussians, and the photographs with their predicted depth."""
 
 
@@ -32,30 +30,25 @@ def open_prior(network: MVSplat, ranges: Callable[[Views], Tensor]) -> Prior:
 
     ranges: gives their depth ranges, [2, 2].
     """
-
-    def prior(context: Views) -> tuple[Gaussians, Views]:
-        prediction = predict(context, ranges(context), network)
-        return prediction.gaussians, replace(context, depth=prediction.depth)
-
-    return Last(prior)
+    return functools.lru_cache(maxsize=1)(lambda context: predict_gaussians(context, ranges(context), network))
 
 
 def depth_ranges() -> Callable[[Views], Tensor]:
     """The depth range of each photograph, from matches. It is computed once per case."""
-    return Last(lambda context: near_far_from_cameras(list(context.images), context.cameras))
+    return functools.lru_cache(maxsize=1)(lambda context: near_far_from_cameras(list(context.images), context.cameras))
 
 
 def render_prior(prior: Prior) -> Method:
     """The prior's Gaussians, rendered from the true cameras: what `videoscene prior` and `render` produce."""
 
     def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
-        gaussians, _ = prior(context)
-        return render(gaussians, cameras.to(gaussians.means), views=context)
+        scene = prior(context)
+        return replace(render_path(scene.gaussians, scene.views, cameras), cameras=cameras)
 
     return method
 
 
-def repair_prior(prior: Prior, student: Student, frames: int | None = None) -> Method:
+def repair_prior(prior: Prior, student: Student | None, frames: int | None = None) -> Method:
     """The repaired render: what `videoscene generate` produces.
 
     The clip passes the target cameras at some of its frames.
@@ -65,14 +58,15 @@ def repair_prior(prior: Prior, student: Student, frames: int | None = None) -> M
     """
 
     def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
-        gaussians, context = prior(context)
+        scene = prior(context)
         count = frames or max(FRAMES, 4 * math.ceil((len(times) + 1) / 4) + 1)
         path, shown = clip_through(context.cameras, cameras, times, count)
-        clip = render(gaussians, path.to(gaussians.means), views=context)
-        pasted = paste(repair(clip, context, student), clip)
+        clip = render_path(scene.gaussians, scene.views, path)
+        repaired = repair_clip(clip, scene.views, student)
+        pasted = paste(repaired, clip)
         assert clip.coverage is not None, "a render knows it"
         assert clip.depth is not None, "a render knows it"
-        return Clip(pasted[shown], cameras, clip.coverage[shown], depth=clip.depth[shown])
+        return Clip(pasted[shown], cameras, clip.coverage[shown], depth=clip.depth[shown], leap=repaired.leap)
 
     return method
 

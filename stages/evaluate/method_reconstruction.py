@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from stages.evaluate.method_baselines import Method
 from stages.evaluate.method_prior import Prior
-from stages.generate import Student, repair
 from stages.geometry import distance_to_cameras, rays
+from stages.pipeline import Student, refine_gaussians, render_path, repair_clip
 from stages.reconstruct import Settings, gather, reconstruct
 from stages.render import render
 from stages.scene import Cameras, Clip, Gaussians, Views, colours_to_sh
-from stages.trajectory import interpolate
+from stages.trajectory import along
 
 PIXELS_PER_POINT = 4  # pixels of a photograph per random point
 RANDOM_OPACITY = 0.1  # opacity of a random point, as in 3DGS
@@ -41,12 +42,11 @@ def refined_prior(prior: Prior, settings: Settings, student: Student | None = No
     """
 
     def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
-        gaussians, context = prior(context)
-        (a, b), (K_a, K_b) = context.cameras.c2w, context.cameras.K
-        path = interpolate(a, b, K_a, K_b, context.cameras.size, frames)
-        clip = repair(render(gaussians, path.to(gaussians.means), views=context), context, student)
-        refined = reconstruct(gaussians, gather(context, clip, student is not None), settings).gaussians
-        return render(refined, cameras.to(refined.means), views=context)
+        scene = prior(context)
+        path = along("interp", scene.views.cameras, scene.gaussians.means, frames)
+        clip = repair_clip(render_path(scene.gaussians, scene.views, path), scene.views, student)
+        refined = refine_gaussians(scene.gaussians, scene.views, clip, settings).gaussians
+        return replace(render(refined, cameras.to(refined.means), views=scene.views), leap=clip.leap)
 
     return method
 

@@ -51,13 +51,13 @@ PROTOCOL = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MethodResult:
     """The frames of a method for one case.
 
     frames: [2 + T, 3, h, w], 8-bit values, at the context cameras and then the targets.
     cameras: the same 2 + T cameras.
-    coverage, depth: [2 + T, h, w] as in `Clip`, or None.
+    coverage, depth: [2 + T, h, w] as in `Clip`, or None.  leap: as in `Clip`.
     """
 
     frames: Tensor
@@ -65,6 +65,7 @@ class MethodResult:
     seconds: float
     cameras: Cameras
     depth: Tensor | None
+    leap: int | None = None
 
 
 def make(task: Task, method: Method) -> MethodResult:
@@ -82,7 +83,7 @@ def make(task: Task, method: Method) -> MethodResult:
         raise RunError("the method failed", f"it gave frames {tuple(clip.frames.shape)}, not {expected}", "report this")
     if not torch.isfinite(clip.frames).all():
         raise RunError("the method failed", "its frames hold NaN or infinite values", "report this")
-    return MethodResult(as_stored(clip.frames), clip.coverage, seconds, cameras, clip.depth)
+    return MethodResult(as_stored(clip.frames), clip.coverage, seconds, cameras, clip.depth, clip.leap)
 
 
 def compare(

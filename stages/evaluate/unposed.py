@@ -14,7 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stages.errors import RunError
 from stages.evaluate.cases import Task
+from stages.evaluate.method_baselines import Method, crossfade
+from stages.evaluate.protocol import MethodResult, make
 from stages.evaluate.summary import mean
 from stages.geometry import turned_by
 from stages.prior.pose import estimate_cameras
@@ -30,6 +33,18 @@ PROTOCOL = {
     "no cameras": "a case whose cameras cannot be estimated counts as the crossfade of its photographs, and is listed",
     "both": "means over the cases that have cameras, next to those of the posed method over the same cases",
 }
+
+
+def make_unposed(task: Task, method: Method) -> tuple[MethodResult, dict[str, Any]]:
+    """Run a method on a task without its cameras. A case whose cameras are not found counts as the crossfade (PROTOCOL).
+
+    Returns what was made, and what the record says of the cameras.
+    """
+    try:
+        task, off = unpose(task)
+    except RunError as error:
+        return make(task, crossfade), {"found": False, "why": str(error)}
+    return make(task, method), {"found": True, **off}
 
 
 def unpose(task: Task) -> tuple[Task, dict[str, float]]:

@@ -58,7 +58,7 @@ class Correspondences(Protocol):
     def points_b(self) -> Tensor: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PairMatches:
     """Matches between two frames.
 
@@ -149,9 +149,9 @@ def _photograph(
 
 def _depth_difference(cameras: Cameras, prior: Gaussians, pairs: list[PairMatches]) -> float | None:
     """The median of |z / z_prior - 1| over verified matches where the prior's depth is known; None without any."""
-    differences = []
+    differences, near = [], near_plane(prior.means, cameras)
     for pair in pairs:
-        drawing = draw(prior, cameras[[pair.frames[0]]], near=near_plane(prior.means, cameras))
+        drawing = draw(prior, cameras[[pair.frames[0]]], near=near)
         h, w = cameras.size
         x, y = pair.points_a[pair.good].long().unbind(1)
         x, y = x.clamp(0, w - 1), y.clamp(0, h - 1)

@@ -6,17 +6,19 @@ Stages read clips from these images. video.mp4 in the folder is a lossy copy to 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from stages.errors import InputError
+from stages.files.depth_maps import as_in_png as depth_as_in_png
 from stages.files.depth_maps import depth_unit, read_depth, write_depth
 from stages.files.documents import read_json
-from stages.files.images import read_gray, read_image, write_gray_png, write_png
+from stages.files.images import as_in_png, read_gray, read_image, write_gray_png, write_png
 from stages.files.os_errors import writing
-from stages.files.transforms import read_transforms, write_transforms
+from stages.files.transforms import as_in_transforms, read_transforms, write_transforms
 from stages.files.video import write_mp4
 from stages.scene import Cameras, Clip, Views
 
@@ -27,8 +29,9 @@ DEPTH_UNIT = "depth_unit_scale_factor"
 def write_clip(folder: Path, clip: Clip) -> None:
     """Write a clip: frames/0000.png and so on, video.mp4, transforms.json; coverage into alpha/ and depth into depth/.
 
-    Colours and coverage have 8 bits, depth has 16. transforms.json also holds fps and the unit of depth. The folder is
-    created and must not hold frames yet. The write is not atomic, so give a folder that `publish` yields.
+    Colours and coverage have 8 bits, depth has 16. transforms.json also holds fps, the unit of depth and the
+    leap step of a repaired clip. The folder is created and must not hold frames yet. The write is not atomic, so give a
+    folder that `publish` yields.
     Raises InputError and RunError as write_png, write_mp4 and write_transforms do.
     """
     names = _fresh(folder, "frames", len(clip.cameras))
@@ -37,7 +40,9 @@ def write_clip(folder: Path, clip: Clip) -> None:
     if clip.coverage is not None:
         for name, coverage in zip(names, clip.coverage, strict=True):
             write_gray_png(folder / "alpha" / name, coverage)
-    extra = {"fps": clip.fps} | write_depth_maps(folder, names, clip.depth)
+    extra: dict[str, float] = {"fps": clip.fps} | write_depth_maps(folder, names, clip.depth)
+    if clip.leap is not None:
+        extra["leap"] = clip.leap
     write_mp4(folder / "video.mp4", clip.frames, clip.fps)
     write_transforms(folder / "transforms.json", clip.cameras, [f"frames/{name}" for name in names], extra)
 
@@ -56,7 +61,8 @@ def read_clip(folder: Path) -> Clip:
         maps = [folder / "alpha" / path.name for path in paths]
         coverage = torch.stack([_sized(read_gray(path), cameras, path) for path in maps])
     fps = _positive(folder / "transforms.json", "fps") or Clip.fps
-    return Clip(torch.stack(frames), cameras, coverage, fps, _read_depth(folder, cameras, paths))
+    depth, leap = _read_depth(folder, cameras, paths), _leap(folder / "transforms.json")
+    return Clip(torch.stack(frames), cameras, coverage, fps, depth, leap)
 
 
 def write_views(folder: Path, views: Views) -> None:
@@ -81,6 +87,23 @@ def read_views(folder: Path) -> Views:
     cameras, paths = _cameras(folder)
     images = torch.stack([_sized(read_image(path, min_side=1), cameras, path) for path in paths])
     return Views(images, cameras, _read_depth(folder, cameras, paths))
+
+
+def clip_as_in_folder(clip: Clip) -> Clip:
+    """The clip that `read_clip` gives back after `write_clip`: 8-bit colours, 16-bit depth.
+
+    A clip that was read from a folder does not change.
+    """
+    coverage = None if clip.coverage is None else as_in_png(clip.coverage)
+    depth = None if clip.depth is None else depth_as_in_png(clip.depth)
+    cameras = as_in_transforms(clip.cameras)
+    return replace(clip, frames=as_in_png(clip.frames), cameras=cameras, coverage=coverage, depth=depth)
+
+
+def views_as_in_folder(views: Views) -> Views:
+    """The views that `read_views` gives back after `write_views`: 8-bit colours, 16-bit depth."""
+    depth = None if views.depth is None else depth_as_in_png(views.depth)
+    return Views(as_in_png(views.images), as_in_transforms(views.cameras), depth)
 
 
 def write_depth_maps(folder: Path, names: Sequence[str], depth: Tensor | None) -> dict[str, float]:
@@ -129,6 +152,14 @@ def _require_count(folder: Path, count: int) -> None:
     images = sum(1 for _ in folder.glob("*.png"))
     if images != count:
         raise InputError(f"cannot read {folder}", f"{images} images for {count} cameras", "write the clip again")
+
+
+def _leap(path: Path) -> int | None:
+    """The noise step from which a student repaired the clip, or None if no student did."""
+    leap = read_json(path).get("leap")
+    if leap is not None and (type(leap) is not int or not 0 <= leap < 1000):
+        raise InputError(f"cannot read {path}", f"leap is {str(leap)[:40]}", "give a noise step, 0 to 999")
+    return leap
 
 
 def _positive(path: Path, key: str) -> float | None:

@@ -30,16 +30,26 @@ def write_depth(path: Path, depth: Tensor, unit: float) -> None:
     """
     if not unit > 0:
         raise InputError(f"cannot write {path}", f"the depth unit is {unit}", "give a unit above 0")
-    is_known = torch.isfinite(depth) & (depth > 0)
-    levels = torch.where(is_known, depth.detach().double() / unit, 0.0).round()
+    levels = _levels(depth, unit)
     if levels.numel() and float(levels.max()) > LEVELS:
         why = f"depths up to {float(levels.max()) * unit:g} with unit {unit:g}"
         raise InputError(f"cannot write {path}", why, "give a larger unit")
-    # A tiny known depth must not become 0, which means unknown.
-    levels = torch.where(is_known, levels.clamp(min=1), levels)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(levels.cpu().numpy().astype(np.uint16)).save(path, format="PNG", compress_level=1)
+
+
+def as_in_png(depth: Tensor) -> Tensor:
+    """The depth maps, float32, that 16-bit PNGs of depth [N, h, w] give back. Maps from such PNGs do not change."""
+    unit = depth_unit(depth)
+    return _levels(depth, unit).cpu().mul_(unit).float()
+
+
+def _levels(depth: Tensor, unit: float) -> Tensor:
+    """The pixel values of the PNG, as whole numbers in float64."""
+    is_known = torch.isfinite(depth) & (depth > 0)
+    # A tiny known depth must not become 0, which means unknown.
+    return torch.where(is_known, (depth.detach().double() / unit).round().clamp(min=1), 0.0)
 
 
 def read_depth(path: Path, unit: float) -> Tensor:

@@ -21,6 +21,7 @@ from stages.files.os_errors import writing
 from stages.geometry import crop_intrinsics, resize_intrinsics
 
 __all__ = [
+    "as_in_png",
     "fit",
     "fit_image",
     "read_focal",
@@ -88,6 +89,15 @@ def to_bytes(image: Tensor, path: Path | str) -> Tensor:
         why = "the image holds NaN or infinite values"
         raise RunError(f"cannot write {path}", why, "report this: no stage should produce them")
     return (image.clamp(0, 1) * 255.0).round().to(torch.uint8).cpu()
+
+
+def as_in_png(images: Tensor) -> Tensor:
+    """The values, float32 on the CPU, that 8-bit PNGs of images or maps in [0, 1] give back. RunError on NaN."""
+    images = images.detach().float().cpu()
+    if not bool(torch.isfinite(images).all()):
+        why, hint = "the image holds NaN or infinite values", "report this: no stage should produce them"
+        raise RunError("cannot write a PNG", why, hint)
+    return images.clamp(0, 1).mul_(255.0).round_().div_(255.0)
 
 
 def _save(path: Path, pixels: np.ndarray) -> None:

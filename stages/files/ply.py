@@ -2,11 +2,15 @@
 
 Source: Kerbl et al. 2023, released code, scene/gaussian_model.py, `save_ply`. The file has one element, `vertex`, of
 little-endian float32: x y z, nx ny nz (0), f_dc_0..2, f_rest_* (all higher SH coefficients of red, then green, then
-blue), opacity (logit), scale_0..2 (natural logarithm), rot_0..3 (w x y z, unit length).
+blue), opacity (logit), scale_0..2 (natural logarithm), rot_0..3 (w x y z, unit length). Where it is known which of two
+photographs each Gaussian comes from, those of the first photograph come first, and a comment in the header counts
+those of each: `comment photographs 65025 64980`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +19,14 @@ from torch import Tensor
 
 from stages.errors import InputError
 from stages.files.os_errors import writing
-from stages.files.ply_header import read_header
+from stages.files.ply_header import Header, read_header
 from stages.scene import Gaussians
 
 # Opacities are clamped to this distance from 0 and 1, where the logit is infinite. An opacity of 1 is still read as 1.
 OPACITY_MARGIN = 1e-10
+# A unit quaternion in float32 has a length of 1 to within 2e-7.
+UNIT_TOLERANCE = 1e-6
+PHOTOGRAPHS = "photographs"  # first word of the comment that counts the Gaussians of each photograph
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny)  # the smallest scale written, scene units: its logarithm is finite
 REST_COUNTS = (0, 9, 24, 45, 72)  # possible numbers of f_rest_*: 3 ((degree + 1)^2 - 1) for SH degrees 0 to 4
 
@@ -38,41 +45,80 @@ def write_ply(path: Path, gaussians: Gaussians, comments: list[str]) -> None:
     number, so that their logit and logarithm are finite. Raises InputError on no Gaussians, NaN, a negative scale, an
     opacity outside [0, 1] or a quaternion of length 0; RunError when the disk is full.
     """
-    # Refuse what a viewer could not show.
-    what, hint = f"cannot write {path}", "report this: no stage should produce such Gaussians"
-    g = gaussians
-    tensors = [x.detach().double().cpu() for x in (g.means, g.scales, g.quats, g.opacities, g.sh)]
-    means, scales, quats, opacities, sh = tensors
-    norm = quats.norm(dim=-1, keepdim=True)
-    for bad, why in (
-        (len(g) == 0, "there are no Gaussians"),
-        (not all(bool(torch.isfinite(x).all()) for x in tensors), "some values are NaN or infinite"),
-        (bool((scales < 0).any()), "a scale is negative"),
-        (bool(((opacities < 0) | (opacities > 1)).any()), "an opacity is outside [0, 1]"),
-        (bool((norm == 0).any()), "a rotation has length 0"),
-    ):
-        if bad:
-            raise InputError(what, why, hint)
-    # One row of float32 per Gaussian, after the header.
-    columns = (
-        means,
-        torch.zeros_like(means),
-        sh[:, 0],
-        sh[:, 1:].mT.reshape(len(g), -1),
-        opacities.clamp(OPACITY_MARGIN, 1 - OPACITY_MARGIN).logit()[:, None],
-        scales.clamp(min=SMALLEST_SCALE).log(),
-        quats / norm,
-    )
-    table = torch.cat(columns, dim=1).numpy().astype("<f4")
+    table = _table(path, gaussians)
     header = ["ply", "format binary_little_endian 1.0"]
-    header += [f"comment {line}" for comment in comments for line in comment.splitlines()]
-    properties = [f"property float {name}" for name in property_names(3 * (g.sh.shape[1] - 1))]
-    header += [f"element vertex {len(g)}", *properties, "end_header"]
+    header += [f"comment {line}" for comment in [*_photographs(gaussians), *comments] for line in comment.splitlines()]
+    properties = [f"property float {name}" for name in property_names(3 * (gaussians.sh.shape[1] - 1))]
+    header += [f"element vertex {len(gaussians)}", *properties, "end_header"]
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
             file.write("".join(f"{line}\n" for line in header).encode("ascii", "backslashreplace"))
             file.write(table.tobytes())
+
+
+def as_in_ply(gaussians: Gaussians) -> Gaussians:
+    """The Gaussians, float32, that `read_ply` gives back after `write_ply`.
+
+    Gaussians that were read from such a file do not change in any bit.
+    """
+    _require_sound("a PLY", gaussians)
+    g = replace(gaussians, photograph=None).to("cpu", torch.float32)
+    logits, log_scales, quats = (x.float() for x in _encoded(g))
+    photograph = None if gaussians.photograph is None else gaussians.photograph.cpu()
+    return Gaussians(g.means, *_decoded(log_scales, quats, logits), g.sh, photograph)
+
+
+def _encoded(g: Gaussians) -> tuple[Tensor, Tensor, Tensor]:
+    """What a PLY holds of the opacities [G], scales [G, 3] and rotations [G, 4]: logits, logarithms, unit quaternions."""
+    opacities, scales, quats = (x.detach().double().cpu() for x in (g.opacities, g.scales, g.quats))
+    logits = opacities.clamp(OPACITY_MARGIN, 1 - OPACITY_MARGIN).logit()
+    return logits, scales.clamp(min=SMALLEST_SCALE).log(), _unit(quats)
+
+
+def _decoded(log_scales: Tensor, quats: Tensor, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The scales, rotations and opacities, float32, of what a PLY holds."""
+    return log_scales.double().exp().float(), _unit(quats.double()).float(), logits.double().sigmoid().float()
+
+
+def _photographs(gaussians: Gaussians) -> list[str]:
+    """The comment that counts the Gaussians of each photograph; none where their photograph is not known.
+
+    Raises ValueError unless those of the first photograph come first.
+    """
+    if gaussians.photograph is None:
+        return []
+    if bool((gaussians.photograph[1:] < gaussians.photograph[:-1]).any()):
+        raise ValueError("the Gaussians of the two photographs are mixed")
+    second = int(gaussians.photograph.sum())
+    return [f"{PHOTOGRAPHS} {len(gaussians) - second} {second}"]
+
+
+def _table(path: Path | str, gaussians: Gaussians) -> np.ndarray:
+    """The rows of a PLY, [G, properties]."""
+    _require_sound(path, gaussians)
+    # One row of float32 per Gaussian, after the header.
+    logits, log_scales, quats = _encoded(gaussians)
+    means, sh = (x.detach().double().cpu() for x in (gaussians.means, gaussians.sh))
+    higher = sh[:, 1:].mT.reshape(len(gaussians), -1)
+    columns = (means, torch.zeros_like(means), sh[:, 0], higher, logits[:, None], log_scales, quats)
+    return torch.cat(columns, dim=1).numpy().astype("<f4")
+
+
+def _require_sound(path: Path | str, g: Gaussians) -> None:
+    """Raise InputError for Gaussians that a viewer could not show."""
+    what, hint = f"cannot write {path}", "report this: no stage should produce such Gaussians"
+    tensors = [x.detach() for x in (g.means, g.scales, g.quats, g.opacities, g.sh)]
+    _, scales, quats, opacities, _ = tensors
+    for bad, why in (
+        (len(g) == 0, "there are no Gaussians"),
+        (not all(bool(torch.isfinite(x).all()) for x in tensors), "some values are NaN or infinite"),
+        (bool((scales < 0).any()), "a scale is negative"),
+        (bool(((opacities < 0) | (opacities > 1)).any()), "an opacity is outside [0, 1]"),
+        (bool((quats == 0).all(-1).any()), "a rotation has length 0"),
+    ):
+        if bad:
+            raise InputError(what, why, hint)
 
 
 def read_ply(path: Path) -> Gaussians:
@@ -98,6 +144,25 @@ def read_ply(path: Path) -> Gaussians:
     with path.open("rb") as file:
         file.seek(header.offset)
         table = np.fromfile(file, dtype=header.layout, count=header.count)
+    gaussians = _gaussians({name: table[name] for name in names}, path)
+    return replace(gaussians, photograph=_read_photographs(header, path))
+
+
+def _read_photographs(header: Header, path: Path) -> Tensor | None:
+    """Which photograph each Gaussian comes from, as the header says; None when it says nothing."""
+    said = [comment.split()[1:] for comment in header.comments if comment.split()[:1] == [PHOTOGRAPHS]]
+    if not said:
+        return None
+    counts = [int(word) for word in said[0] if word.isascii() and word.isdigit() and len(word) < 18]
+    if len(said) > 1 or len(counts) != 2 or len(said[0]) != 2 or sum(counts) != header.count:
+        why = f"its comment on the photographs does not fit {header.count} Gaussians"
+        raise InputError(f"cannot read {path}", why, "the file is damaged: write it again")
+    return torch.arange(2, dtype=torch.uint8).repeat_interleave(torch.tensor(counts))
+
+
+def _gaussians(table: Mapping[str, np.ndarray], path: Path | str) -> Gaussians:
+    """Gaussians (float32) of the columns of a PLY. InputError on NaN or a rotation of length 0."""
+    rest = sum(name.startswith("f_rest_") for name in table)
 
     def columns(*wanted: str) -> Tensor:
         return torch.from_numpy(np.stack([table[name].astype(np.float64) for name in wanted], axis=1))
@@ -106,11 +171,16 @@ def read_ply(path: Path) -> Gaussians:
     quats = columns("rot_0", "rot_1", "rot_2", "rot_3")
     sh = columns("f_dc_0", "f_dc_1", "f_dc_2")[:, None]
     if rest:
-        higher = columns(*(f"f_rest_{i}" for i in range(rest))).reshape(header.count, 3, rest // 3).mT
+        higher = columns(*(f"f_rest_{i}" for i in range(rest))).reshape(-1, 3, rest // 3).mT
         sh = torch.cat([sh, higher], dim=1)
-    norm = quats.norm(dim=-1, keepdim=True)
-    values = [x.float() for x in (means, scales, quats / norm, columns("opacity")[:, 0].sigmoid(), sh)]
+    values = [x.float() for x in (means, scales, _unit(quats), columns("opacity")[:, 0].sigmoid(), sh)]
     if not all(bool(torch.isfinite(x).all()) for x in values):
         why = "some values are NaN or infinite, or a rotation has length 0"
-        raise InputError(what, why, "the file is damaged: write it again")
+        raise InputError(f"cannot read {path}", why, "the file is damaged: write it again")
     return Gaussians(*(x.contiguous() for x in values))
+
+
+def _unit(quats: Tensor) -> Tensor:
+    """Quaternions of length 1. Those that have it to float32's precision do not change: rewriting a PLY changes nothing."""
+    norm = quats.norm(dim=-1, keepdim=True)
+    return torch.where((norm - 1).abs() < UNIT_TOLERANCE, quats, quats / norm)

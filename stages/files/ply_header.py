@@ -22,11 +22,12 @@ TYPES = {
 
 @dataclass(frozen=True)
 class Header:
-    """The vertices are `count` rows of `layout` that begin at byte `offset`."""
+    """The vertices are `count` rows of `layout` that begin at byte `offset`. comments: one per line."""
 
     count: int
     layout: np.dtype
     offset: int
+    comments: tuple[str, ...] = ()
 
 
 def read_header(path: Path) -> Header:
@@ -76,4 +77,5 @@ def read_header(path: Path) -> Header:
     needed, size = newline + 1 + count * layout.itemsize, path.stat().st_size
     if needed > size:
         refuse(f"it states {count} vertices, which take {needed} bytes, but has {size}")
-    return Header(count, layout, newline + 1)
+    comments = tuple(" ".join(words[1:]) for words in lines if words and words[0] == "comment")
+    return Header(count, layout, newline + 1, comments)

@@ -30,7 +30,7 @@ NUMBERS = 18  # columns of `cameras`
 FORMATS = ("JPEG", "PNG")  # image formats that are accepted in a chunk
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Recording:
     """One scene of a chunk: a video with a camera for each of its N frames.
 

@@ -53,6 +53,12 @@ def write_transforms(path: Path, cameras: Cameras, file_paths: list[str], extra:
     write_json(path, document)
 
 
+def as_in_transforms(cameras: Cameras) -> Cameras:
+    """The cameras (float32 on the CPU) that Views and Clips have that are read from a folder."""
+    flipped = cameras.c2w.detach().double().cpu() * OPENGL + 0.0
+    return Cameras((flipped * OPENGL).float(), cameras.K.detach().float().cpu(), cameras.size)
+
+
 def _intrinsics(K: Tensor) -> dict[str, float]:
     return {"fl_x": K[0, 0].item(), "fl_y": K[1, 1].item(), "cx": K[0, 2].item(), "cy": K[1, 2].item()}
 

@@ -19,7 +19,7 @@ from stages.geometry import homogeneous
 TRIALS = (1000, 20000)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RelativePose:
     """The pose of camera b relative to camera a.
 

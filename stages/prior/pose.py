@@ -38,7 +38,7 @@ NEAR, FAR = (0.02, 0.7), (0.98, 2.5)
 BASELINE_NEAR, BASELINE_FAR = 1.0, 50.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PairGeometry:
     """Two cameras estimated from matches. The first camera is the world.
 

@@ -18,7 +18,7 @@ from stages.prior.pose import estimate_cameras, near_far_from_cameras
 from stages.scene import Cameras, Views
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prepared:
     """The prior's input.
 

@@ -7,11 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from stages.geometry import distance_to_cameras
 from stages.reconstruct.targets import Targets
 from stages.render import fill_holes
 from stages.scene import Cameras, Gaussians, colours_to_sh
-from stages.splat import NEAR, draw
+from stages.splat import draw, near_plane
 
 HOLE = 0.5  # a pixel whose coverage is below this gets a Gaussian of its own
 VIEWS = 5  # number of targets whose holes are filled, evenly spaced
@@ -25,7 +24,7 @@ def fill(gaussians: Gaussians, targets: Targets, budget: int) -> Gaussians:
 
     budget: the largest number of Gaussians afterwards.
     """
-    near = NEAR * float(distance_to_cameras(gaussians.means, targets.cameras).median())
+    near = near_plane(gaussians.means, targets.cameras)
     views = torch.linspace(0, targets.counted - 1, min(VIEWS, targets.counted)).round().long().unique().tolist()
     for view in views:
         camera = targets.cameras[[view]]

@@ -65,7 +65,7 @@ class Settings:
     tolerance: float = 1.5  # a frame counts less if its loss exceeds this multiple of the frames' median loss
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reconstruction:
     """The result.
 

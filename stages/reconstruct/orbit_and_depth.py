@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from stages.geometry import distance_to_cameras, project
+from stages.geometry import project
 from stages.scene import Cameras, Gaussians
-from stages.splat import NEAR, draw
+from stages.splat import draw
 from stages.trajectory import orbit
 
 SOLID = 0.5  # a Gaussian of at least this opacity counts as a point of a surface
@@ -23,7 +23,7 @@ def orbit_of(gaussians: Gaussians, cameras: Cameras, frames: int) -> Cameras:
 @torch.no_grad()
 def depth_pictures(gaussians: Gaussians, cameras: Cameras) -> Tensor:
     """Inverse depth as grey images, [N, 3, h, w], on one scale: the nearest 1 % is white, empty pixels are black."""
-    drawing = draw(gaussians, cameras, near=NEAR * float(distance_to_cameras(gaussians.means, cameras).median()))
+    drawing = draw(gaussians, cameras)
     inverse = torch.where(drawing.alpha > 0.5, 1 / drawing.depth.clamp_min(1e-6), 0.0)
     values = inverse[inverse > 0]
     if len(values):

@@ -23,7 +23,7 @@ SAME_POSE = 1e-4
 WHOLE = 0.01  # a crop of the photographs must begin at most this far from a whole pixel, px
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Targets:
     """N images with cameras, the photographs first.
 

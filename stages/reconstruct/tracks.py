@@ -18,7 +18,7 @@ FARTHEST = 300.0  # largest depth of a point, in baselines of its pair; matches 
 PAIRS = 8  # largest number of pairs that are matched
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tracks:
     """Points and where photographs saw them.
 

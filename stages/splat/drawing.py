@@ -7,15 +7,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from stages.geometry import distance_to_cameras
 from stages.scene import Cameras, Gaussians
 from stages.splat.dispatch import rasterization
 
 # Without gradients, cameras are rendered in groups of this many, so that long paths need no more memory.
 GROUP = 4
-NEAR = 0.01  # the near plane, as a share of the median distance of the scene from the camera
+# The near plane as a share of the scene's distance, see `near_plane`: the same rule wherever Gaussians are drawn.
+NEAR = 0.01
+SAMPLE = 16_384  # the median distance is that of about this many of the Gaussians, evenly chosen
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Drawing:
     """N rendered views.
 
@@ -28,11 +31,13 @@ class Drawing:
     depth: Tensor
 
 
-def draw(gaussians: Gaussians, cameras: Cameras, near: float = 0.01) -> Drawing:
+def draw(gaussians: Gaussians, cameras: Cameras, near: float | None = None) -> Drawing:
     """Render Gaussians from every camera. Differentiable in the Gaussians and the poses.
 
-    near: Gaussians whose camera z is smaller are left out, scene units.
+    near: Gaussians whose camera z is smaller are left out, scene units; None takes `near_plane` of these cameras. A path
+    that is rendered in parts needs one number for all parts.
     """
+    near = near_plane(gaussians.means, cameras) if near is None else near
     g = gaussians
     tensors = (g.means, g.scales, g.quats, g.opacities, g.sh, cameras.c2w)
     with_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
@@ -50,6 +55,11 @@ def draw(gaussians: Gaussians, cameras: Cameras, near: float = 0.01) -> Drawing:
     return Drawing(image[:, :3], torch.cat([p[1] for p in parts])[..., 0], image[:, 3])
 
 
+@torch.no_grad()
 def near_plane(means: Tensor, cameras: Cameras) -> float:
-    """A near plane for Gaussians at `means` [G, 3], scene units. It scales with the scene, whose unit is arbitrary."""
-    return NEAR * float((means - cameras.c2w[0, :3, 3].to(means)).norm(dim=-1).median())
+    """The near plane, scene units: a share of the Gaussians' median distance to the nearest camera. means: [G, 3].
+
+    The unit of given cameras may be of any size, so the near plane follows the scene. 0 when there are no Gaussians.
+    """
+    sample = means[:: max(1, len(means) // SAMPLE)]
+    return NEAR * float(distance_to_cameras(sample, cameras).median()) if len(means) else 0.0

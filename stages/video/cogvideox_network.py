@@ -68,6 +68,11 @@ class Memory:
     slicing: bool = False
 
 
+def memory_on(device: torch.device) -> Memory:
+    """The memory layout of a device: half precision on a GPU, float32 on a CPU, which has no fast bfloat16."""
+    return Memory(torch.bfloat16 if device.type == "cuda" else torch.float32)
+
+
 class CogVideoX:
     """A backbone (see `one_step.Backbone`) with its codec.
 

@@ -71,8 +71,8 @@ def student(model: CogVideoX, settings: StepSettings, choose: Choose | None = No
             )
         clip = crop_clip(clip, model.size)
         ends = _photographs(views, model.size)
-        frames = repair_frames(model, clip.frames, ends, settings, _policy_of_clip(choose, clip.coverage))
-        return replace(clip, frames=frames)
+        frames, leap = repair_frames(model, clip.frames, ends, settings, _policy_of_clip(choose, clip.coverage))
+        return replace(clip, frames=frames, leap=leap)
 
     return repair
 
@@ -94,13 +94,13 @@ def repair_frames(
     ends: Tensor,
     settings: StepSettings,
     choose: Callable[[Tensor], int] | None = None,
-) -> Tensor:
+) -> tuple[Tensor, int]:
     """The chain on pixels: encode, add noise, call the network settings.steps times, decode.
 
     frames: [F, 3, h, w] in [0, 1], resized to the network's size and back.  ends: [2, 3, *model.size] in [0, 1].
     choose: (render's latent [1, T, 16, H, W]) -> leap step, in place of settings.t.
     All noise comes from one CPU generator in the order of the released code, so a seed gives the same noise on every
-    device. Returns frames like `frames`, float32 on the CPU.
+    device. Returns frames like `frames`, float32 on the CPU, and the leap step.
     """
     generator = torch.Generator().manual_seed(settings.seed)
     latent = model.encode((2 * _resize(frames, model.size) - 1).transpose(0, 1)[None], generator)
@@ -108,7 +108,8 @@ def repair_frames(
     # The noise keeps the strides of the codec's output: they decide the order in which torch fills it, here as in the
     # released code.
     noise = torch.empty_like(latent, device="cpu").normal_(generator=generator).to(latent.device)
-    t = torch.tensor([settings.t if choose is None else choose(latent)], device=latent.device)
+    leap = settings.t if choose is None else choose(latent)
+    t = torch.tensor([leap], device=latent.device)
     if settings.steps == 1:
         x0 = one_step(model, latent, condition, t, noise)
     else:
@@ -120,7 +121,7 @@ def repair_frames(
             "its weights or its precision",
             "try --device cpu, in float32",
         )
-    return _resize((out / 2 + 0.5).clamp(0, 1), (frames.shape[-2], frames.shape[-1]))
+    return _resize((out / 2 + 0.5).clamp(0, 1), (frames.shape[-2], frames.shape[-1])), leap
 
 
 def encode_ends(model: CogVideoX, ends: Tensor, frames: int, generator: torch.Generator) -> Tensor:
@@ -155,7 +156,7 @@ def crop_clip(clip: Clip, like: tuple[int, int]) -> Clip:
     rows, columns = slice(top, top + height), slice(left, left + width)
     cameras = Cameras(clip.cameras.c2w, crop_intrinsics(clip.cameras.K, left, top), (height, width))
     coverage, depth = (None if maps is None else maps[:, rows, columns] for maps in (clip.coverage, clip.depth))
-    return Clip(clip.frames[:, :, rows, columns], cameras, coverage, clip.fps, depth)
+    return replace(clip, frames=clip.frames[:, :, rows, columns], cameras=cameras, coverage=coverage, depth=depth)
 
 
 def _photographs(views: Views, size: tuple[int, int]) -> Tensor:

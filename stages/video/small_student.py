@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from stages.errors import InputError, RunError
 from stages.scene import Clip, Views
@@ -28,7 +28,7 @@ Leap = int | Callable[[Tensor, Tensor], int]
 
 
 def small_student(backbone: Backbone, leap: Leap, seed: int = 0, steps: int = 1) -> Callable[[Clip, Views], Clip]:
-    """The student for `stages.generate.repair`. Raises InputError for a clip without coverage or depth.
+    """The student for `stages.pipeline.repair_clip`. Raises InputError for a clip without coverage or depth.
 
     backbone: a trained `SmallVideo`.  seed: of the noise. It is sampled on the CPU, so the same seed gives the same
     clip everywhere.
@@ -41,12 +41,17 @@ def small_student(backbone: Backbone, leap: Leap, seed: int = 0, steps: int = 1)
     def repair(clip: Clip, views: Views) -> Clip:
         if clip.coverage is None or clip.depth is None:
             raise InputError("cannot repair the clip", "it has no coverage or no depth", "render it with this program")
-        frames = repair_frames(
-            backbone, clip.frames, clip.coverage, views.images, warp(views, clip.cameras, clip.depth), leap, seed, steps
-        )
-        return replace(clip, frames=frames)
+        warped = warp(views, clip.cameras, clip.depth)
+        frames, t = repair_frames(backbone, clip.frames, clip.coverage, views.images, warped, leap, seed, steps)
+        return replace(clip, frames=frames, leap=t)
 
     return repair
+
+
+def on_device(network: nn.Module, device: torch.device) -> Backbone:
+    """The network as a `Backbone` for tensors of any device."""
+    network = network.to(device)
+    return lambda x, t: network(x.to(device), t.to(device)).to(x.device)
 
 
 def repair_frames(
@@ -58,12 +63,12 @@ def repair_frames(
     leap: Leap,
     seed: int = 0,
     steps: int = 1,
-) -> Tensor:
+) -> tuple[Tensor, int]:
     """The chain on pixels: encode, leap, denoise, decode.
 
     frames: [F, 3, h, w] in [0, 1].  coverage: [F, h, w].  photographs: [2, 3, ...], resized to h x w where they differ.
     warped: the photographs as the frames' cameras see them.  leap, seed, steps: see `small_student`.
-    Returns frames like `frames`. Raises RunError if they are not finite.
+    Returns frames like `frames`, and the leap step. Raises RunError if they are not finite.
     """
     count, _, h, w = frames.shape
     if photographs.shape[-2:] != (h, w):
@@ -84,7 +89,7 @@ def repair_frames(
         raise RunError(
             "the student's frames hold NaN or infinite values", "its weights are damaged", "train or install them again"
         )
-    return out
+    return out, t
 
 
 def extend(frames: Tensor, still: bool = False) -> Tensor:

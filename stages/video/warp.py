@@ -25,7 +25,7 @@ WINDOW = 5  # side in pixels of the square over which colour differences are ave
 RENDER_WEIGHT = 0.1  # weight of the render; the photographs' weights add up to 1 at most
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Warped:
     """Two photographs as F cameras would see them.
 

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from stages.worlds.primitives import BALL, BOX, CYLINDER, Primitives
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class World:
     """A shell seen from inside, the objects in it, and its lamps. Metres, z up, floor at z = 0.
 

@@ -11,7 +11,7 @@ BOX, BALL, CYLINDER = 0, 1, 2
 FAR = 1e9  # distance that stands for "no hit"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Primitives:
     """P primitives of one kind, each the unit shape under an affine map.
 

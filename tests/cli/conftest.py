@@ -33,8 +33,8 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     weights = tmp_path / "prior.safetensors"
     weights.write_bytes(b"weights")
     monkeypatch.setenv("VIDEOSCENE_WEIGHTS", str(weights))
-    for name, module in fake_prior().items():
-        monkeypatch.setitem(sys.modules, name, module)
+    for name, function in fake_prior().items():
+        monkeypatch.setattr(name, function)
 
 
 @pytest.fixture

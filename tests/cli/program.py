@@ -7,14 +7,14 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 
-def fake_prior() -> dict[str, ModuleType]:
-    """Modules to put in the place of stages.prior.{prepare,predict,load}."""
+def fake_prior() -> dict[str, Callable[..., Any]]:
+    """Functions to put in the place of those of these names."""
     import torch
 
     from stages.files.images import fit_image, read_image
@@ -51,11 +51,11 @@ def fake_prior() -> dict[str, ModuleType]:
             near_far=torch.tensor([[1.0, 10.0]] * 2),
         )
 
-    modules = {name: ModuleType(f"stages.prior.{name}") for name in ("prepare", "predict", "load")}
-    modules["prepare"].prepare = prepare  # type: ignore[attr-defined]
-    modules["predict"].predict = predict  # type: ignore[attr-defined]
-    modules["load"].load_prior = lambda path, device: None  # type: ignore[attr-defined]
-    return {module.__name__: module for module in modules.values()}
+    return {
+        "stages.pipeline.prepare": prepare,
+        "stages.pipeline.predict": predict,
+        "stages.prior.load.load_prior": lambda path, device: None,
+    }
 
 
 def hang(stage: str) -> None:
@@ -70,15 +70,19 @@ def main() -> None:
     from videoscene_cli import app
 
     if "--help" not in sys.argv:
-        sys.modules.update(fake_prior())
-        import stages.files.ply as ply
-        import stages.files.video as video
-        import stages.render as render
+        import importlib
+
+        from stages import pipeline
+        from stages.files import ply, video
+
+        for name, function in fake_prior().items():
+            module, _, attribute = name.rpartition(".")
+            setattr(importlib.import_module(module), attribute, function)
 
         def hanging(stage: str, function: Any) -> Any:
             return lambda *arguments, **options: (hang(stage), function(*arguments, **options))[1]
 
-        render.render = hanging("render", render.render)
+        pipeline.render = hanging("render", pipeline.render)
         ply.write_ply = hanging("ply", ply.write_ply)
         video.write_mp4 = hanging("video", video.write_mp4)
     app.main()

@@ -287,7 +287,8 @@ def test_generate_refuses_other_weights(whole: Path, videoscene: Run, photos: Ph
 def test_cogvideox_from_recipe_to_weights(videoscene: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousandfold smaller: the weights lie beside links to the base, so that `generate` finds all it needs in one folder."""
     tiny = functools.partial(load_cogvideox, transformer_config=TRANSFORMER, vae_config=VAE)
-    monkeypatch.setattr("stages.video.cogvideox_files.load_cogvideox", tiny)
+    for module in ("stages.video.cogvideox_files", "stages.distill.starting_model"):
+        monkeypatch.setattr(f"{module}.load_cogvideox", tiny)
     save_student(tmp_path / "base")
     write_shards(tmp_path / "clips", (32, 48))
     phase = {"steps": 1, "warmup": 0}

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-import stages.render
 from stages.errors import DeviceError, RunError
 from tests.cli.conftest import Ended
 
@@ -130,7 +129,7 @@ def test_each_kind_of_failure_has_its_code(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(stages.render, "render", fail)
+    monkeypatch.setattr("stages.pipeline.render", fail)
     before = listing(tmp_path)
     assert_three_lines(videoscene("generate", *photos, "-q", "-o", tmp_path / "out.mp4"), code)
     assert listing(tmp_path) == before

@@ -125,7 +125,7 @@ def flat_prior(monkeypatch: pytest.MonkeyPatch) -> None:
     import stages.reconstruct.initial_gaussians as initial
 
     def predict(views: Views, near_far: None, network: None) -> Any:
-        return fake_prior()["stages.prior.predict"].predict(Views(views.images, views.cameras.to(torch.float32)), near_far, network)
+        return fake_prior()["stages.pipeline.predict"](Views(views.images, views.cameras.to(torch.float32)), near_far, network)
 
     monkeypatch.setattr(initial, "near_far_from_cameras", lambda images, cameras: None)
     monkeypatch.setattr(initial, "predict", predict)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from stages.files.file_hashes import FileHashes
 from stages.reconstruct import STEPS, STEPS_OF_A_CLIP, STEPS_OF_A_PAIR
 from videoscene_cli.reconstruction import inputs
 from videoscene_cli.terminal.work_list import Work
@@ -43,8 +44,8 @@ def test_a_video_gives_a_name_without_its_ending(tmp_path: Path) -> None:
 def test_a_repaired_clip_is_refined_longer(
     student: dict[str, str] | None, steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert inputs.default_steps(tmp_path) == STEPS, "posed photographs"
+    assert inputs.default_steps(tmp_path, FileHashes()) == STEPS, "posed photographs"
     (tmp_path / "generate").mkdir()
     (tmp_path / "generate" / "manifest.json").touch()
-    monkeypatch.setattr(inputs, "read_manifest", lambda _: {"student": student})
-    assert inputs.default_steps(tmp_path) == steps
+    monkeypatch.setattr(inputs, "read_manifest", lambda *_: {"student": student})
+    assert inputs.default_steps(tmp_path, FileHashes()) == steps

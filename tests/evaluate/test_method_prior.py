@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from stages import pipeline
 from stages.errors import InputError
 from stages.evaluate import method_prior
 from stages.evaluate.cases import Task, load_task, read_cases
@@ -22,7 +23,6 @@ from stages.scene import Cameras, Clip, Views
 from videoscene_cli import app
 from videoscene_cli.evaluation import methods
 from videoscene_cli.models.video_student import VideoStudent
-from videoscene_cli.results.manifest import Record
 from videoscene_cli.terminal.options import Shared
 
 NEAR_FAR = torch.tensor([[2.0, 5.0], [2.0, 5.0]])
@@ -33,7 +33,7 @@ def task(wall: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Task:
     """The wall; the prior is the plane sweep."""
     monkeypatch.setattr(method_prior, "near_far_from_cameras", lambda images, cameras: NEAR_FAR)
     monkeypatch.setattr(
-        method_prior,
+        pipeline,
         "predict",
         lambda views, near_far, network: Prediction(
             to_gaussians(Views(views.images, views.cameras.to(torch.float32)), NEAR_FAR), torch.ones(2, *views.cameras.size), near_far
@@ -99,9 +99,12 @@ def test_the_command_asks_for_a_student_and_records_what_it_says(
         def options(self) -> dict[str, Any]:
             return {"steps": self.steps}
 
-        def repair(self, clip: Clip, views: Views, record: Record) -> Clip:
-            record.facts["student"] = {"name": self.name, "t": 459, "steps": self.steps}
-            return clip
+        @property
+        def step(self) -> Callable[[Clip, Views], Clip]:  # type: ignore[override]
+            return lambda clip, views: replace(clip, leap=459)
+
+        def facts(self, leap: int | None) -> dict[str, Any]:
+            return {"name": self.name, "t": leap, "steps": self.steps}
 
     def loaded(*arguments: Any) -> None:
         return None
@@ -143,8 +146,8 @@ def test_names_of_methods() -> None:
 
 def test_the_methods_of_a_case_share_the_priors_prediction(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     predicted = []
-    once = method_prior.predict
-    monkeypatch.setattr(method_prior, "predict", lambda *given: predicted.append(1) or once(*given))
+    once = pipeline.predict
+    monkeypatch.setattr(pipeline, "predict", lambda *given: predicted.append(1) or once(*given))
     predictions = open_prior(None, lambda context: NEAR_FAR)  # type: ignore[arg-type]
     make(task, render_prior(predictions))
     make(task, repair_prior(predictions, darker, frames=9))

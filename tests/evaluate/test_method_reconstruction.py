@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.evaluate import method_prior
+from stages import pipeline
 from stages.evaluate.cases import Task, load_task, read_cases
 from stages.evaluate.method_plane_sweep import to_gaussians
 from stages.evaluate.method_prior import open_prior
@@ -31,7 +31,7 @@ def task(wall: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Task:
         gaussians = Gaussians(g.means, g.scales, g.quats, g.opacities, g.sh + 0.2)
         return Prediction(gaussians, torch.ones(2, *views.cameras.size), near_far)
 
-    monkeypatch.setattr(method_prior, "predict", predict)
+    monkeypatch.setattr(pipeline, "predict", predict)
     return load_task(read_cases(wall())[1])
 
 
@@ -62,7 +62,7 @@ def test_a_scene_from_the_photographs_alone_shows_them(task: Task) -> None:
 
 def test_a_refined_prior_beats_the_prior_and_the_photographs_alone(task: Task) -> None:
     predicted = open_prior(None, range_of)  # type: ignore[arg-type]
-    gaussians, _ = predicted(task.context)
+    gaussians = predicted(task.context).gaussians
     before = between(render(gaussians, task.cameras.to(torch.float32)), task)
     refined = between(refined_prior(predicted, QUICK, frames=9)(task.context, task.cameras, task.times), task)
     alone = between(photographs_only(QUICK, range_of)(task.context, task.cameras, task.times), task)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ import torch
 from plyfile import PlyData, PlyElement
 
 from stages.errors import InputError
-from stages.files.ply import property_names, read_ply, write_ply
+from stages.files.ply import as_in_ply, property_names, read_ply, write_ply
 from stages.scene import Gaussians
 
 
@@ -53,6 +54,40 @@ def test_a_standard_library_reads_the_3dgs_layout(tmp_path: Path, gaussians: Gau
         gaussians,
     )
     assert all(not np.any(vertex[n]) for n in ("nx", "ny", "nz"))
+
+
+def random_gaussians(count: int) -> Gaussians:
+    generator = torch.Generator().manual_seed(3)
+    means, scales, quats = (torch.randn(count, width, generator=generator) for width in (3, 3, 4))
+    opacities = torch.rand(count, generator=generator)
+    opacities[:2] = torch.tensor([0.0, 1.0])
+    return Gaussians(means, (3 * scales).exp(), quats, opacities, torch.randn(count, 4, 3, generator=generator))
+
+
+def test_what_a_ply_gives_back_is_known_without_a_file_and_stays_the_same_from_then_on(tmp_path: Path) -> None:
+    known = as_in_ply(random_gaussians(20_000))
+    write_ply(tmp_path / "g.ply", known, [])
+    again = read_ply(tmp_path / "g.ply")
+    for name in ("means", "scales", "quats", "opacities", "sh"):
+        assert torch.equal(getattr(again, name), getattr(known, name)), name
+
+
+def test_a_ply_says_which_photograph_each_gaussian_comes_from(tmp_path: Path, gaussians: Gaussians) -> None:
+    photograph = (torch.arange(len(gaussians)) >= 30).to(torch.uint8)
+    write_ply(tmp_path / "g.ply", replace(gaussians, photograph=photograph), ["seed 0"])
+    assert "photographs 30 70" in PlyData.read(tmp_path / "g.ply").comments
+    again = read_ply(tmp_path / "g.ply").photograph
+    assert again is not None
+    assert torch.equal(again, photograph)
+    write_ply(tmp_path / "one.ply", gaussians, ["seed 0"])
+    assert read_ply(tmp_path / "one.ply").photograph is None
+
+
+@pytest.mark.parametrize("said", ["30", "30 71", "30 70 0", "-30 130", "x y", "999999999999999999999 1"])
+def test_counts_of_photographs_that_do_not_fit_are_refused(tmp_path: Path, gaussians: Gaussians, said: str) -> None:
+    write_ply(tmp_path / "g.ply", gaussians, [f"photographs {said}"])
+    with pytest.raises(InputError, match="photographs"):
+        read_ply(tmp_path / "g.ply")
 
 
 def test_limits_stay_finite(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from stages.scene import Cameras, Gaussians
-from stages.splat import backend, draw, drawing
+from stages.splat import backend, draw, drawing, near_plane
 from tests.splat.scenes import random_scene
 
 
@@ -47,9 +47,9 @@ def test_a_plane_has_its_depth(render: Callable[..., Any]) -> None:
 def test_a_path_equals_its_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     gaussians, cameras = objects(3)
     monkeypatch.setattr(drawing, "GROUP", 2)
-    path = draw(gaussians, cameras)
+    path = draw(gaussians, cameras, near=0.01)
     for i in range(3):
-        frame = draw(gaussians, cameras[i : i + 1])
+        frame = draw(gaussians, cameras[i : i + 1], near=0.01)
         for whole, part in zip((path.image, path.alpha, path.depth), (frame.image, frame.alpha, frame.depth), strict=True):
             torch.testing.assert_close(whole[i], part[0], atol=1e-5, rtol=1e-5)
 
@@ -57,6 +57,17 @@ def test_a_path_equals_its_frames(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_near(render: Callable[..., Any]) -> None:
     gaussians, cameras = objects(1)
     assert draw(gaussians, cameras, near=100.0).alpha.max() == 0
+
+
+def test_a_place_looks_the_same_in_any_unit_of_length() -> None:
+    gaussians, cameras = objects(2)
+    c2w = cameras.c2w.clone()
+    c2w[:, :3, 3] *= 1024
+    large = Gaussians(gaussians.means * 1024, gaussians.scales * 1024, gaussians.quats, gaussians.opacities, gaussians.sh)
+    near = near_plane(gaussians.means, cameras)
+    assert near_plane(large.means, Cameras(c2w, cameras.K, cameras.size)) == pytest.approx(1024 * near)
+    drawn = draw(large, Cameras(c2w, cameras.K, cameras.size))
+    torch.testing.assert_close(drawn.image, draw(gaussians, cameras).image, atol=1e-4, rtol=1e-4)
 
 
 def test_gradients_reach_poses_and_means(render: Callable[..., Any]) -> None:

@@ -70,7 +70,8 @@ def main() -> None:
     rows = []
     for case in (case for scene in find_scenes([options.data]) for case in read_cases(scene) if case.kind == "medium"):
         task = load_task(case)
-        gaussians, views = prior(task.context)
+        scene = prior(task.context)
+        gaussians, views = scene.gaussians, scene.views
         clip = render(gaussians, task.cameras.to(gaussians.means), views=views)
         error = (as_stored(clip.frames) - task.truth).square().mean(1)
         group = groups(clip, views)

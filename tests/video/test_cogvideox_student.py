@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from stages.errors import InputError, RunError
-from stages.generate import repair
 from stages.scene import Clip, Views
 from stages.video import cogvideox_student
 from stages.video.cogvideox_network import CogVideoX
@@ -22,7 +21,7 @@ SETTINGS = StepSettings(t=549, seed=7)
 def test_it_is_a_student(model: CogVideoX) -> None:
     """The middle of a square clip, at the clip's own scale, with cameras and coverage of that middle."""
     clip, views = scene()
-    out = repair(clip, views, student(model, SETTINGS))
+    out = student(model, SETTINGS)(clip, views)
     assert out.frames.shape == (9, 3, 42, 64)
     assert out.frames.dtype == torch.float32
     assert 0 <= float(out.frames.min()) < float(out.frames.max()) <= 1

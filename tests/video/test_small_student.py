@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from stages.errors import InputError, RunError
-from stages.generate import repair
 from stages.scene import Cameras, Clip, Views
 from stages.video.one_step import sampler_grid
 from stages.video.schedule import CLEAN
@@ -38,7 +37,7 @@ def test_an_untrained_student_returns_the_render_where_no_photograph_shows_it(fr
     clip, views = scene(frames, size)
     assert views.depth is not None
     views = replace(views, depth=views.depth / 2)
-    out = repair(clip, views, small_student(SmallVideo(TINY), 459, steps=steps))
+    out = small_student(SmallVideo(TINY), 459, steps=steps)(clip, views)
     torch.testing.assert_close(out.frames, clip.frames, atol=1e-4, rtol=0)
     assert out.cameras is clip.cameras
     assert out.depth is clip.depth
@@ -47,10 +46,10 @@ def test_an_untrained_student_returns_the_render_where_no_photograph_shows_it(fr
 def test_a_seed_makes_a_clip() -> None:
     clip, views = scene(5, (16, 32))
     network = trained()
-    first, again, other = (repair(clip, views, small_student(network, 459, seed)).frames for seed in (3, 3, 4))
+    first, again, other = (small_student(network, 459, seed)(clip, views).frames for seed in (3, 3, 4))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    blended = repair(clip, views, small_student(SmallVideo(TINY), 459)).frames
+    blended = small_student(SmallVideo(TINY), 459)(clip, views).frames
     assert not torch.allclose(first, blended, atol=1e-3)
     assert float(first.min()) >= 0
     assert float(first.max()) <= 1
@@ -65,8 +64,8 @@ def test_a_policy_chooses_the_leap() -> None:
         asked.append((latent.shape, coverage.shape))
         return 700
 
-    out = repair(clip, views, small_student(network, policy)).frames
-    assert torch.equal(out, repair(clip, views, small_student(network, 700)).frames)
+    out = small_student(network, policy)(clip, views).frames
+    assert torch.equal(out, small_student(network, 700)(clip, views).frames)
     assert asked == [((1, 2, 192, 4, 8), (1, 5, 16, 32))]
 
 
@@ -95,13 +94,13 @@ def test_samplers_that_cannot_be_are_refused(leap: int, steps: int) -> None:
 def test_a_clip_without_coverage_or_depth_is_refused(lacking: str) -> None:
     clip, views = scene(5, (16, 16))
     with pytest.raises(InputError, match="no coverage or no depth"):
-        repair(replace(clip, **{lacking: None}), views, small_student(SmallVideo(TINY), 459))
+        small_student(SmallVideo(TINY), 459)(replace(clip, **{lacking: None}), views)
 
 
 def test_photographs_without_depth_are_refused() -> None:
     clip, views = scene(5, (16, 16))
     with pytest.raises(InputError, match="they have no depth"):
-        repair(clip, replace(views, depth=None), small_student(SmallVideo(TINY), 459))
+        small_student(SmallVideo(TINY), 459)(clip, replace(views, depth=None))
 
 
 def test_broken_weights_are_noticed() -> None:
@@ -109,4 +108,4 @@ def test_broken_weights_are_noticed() -> None:
     network = SmallVideo(TINY)
     torch.nn.init.constant_(network.head.bias, float("nan"))
     with pytest.raises(RunError, match="NaN"):
-        repair(clip, views, small_student(network, 459))
+        small_student(network, 459)(clip, views)

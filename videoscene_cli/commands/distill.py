@@ -11,7 +11,8 @@ import typer
 from stages.errors import InputError
 from stages.files.publish import check_writable
 from videoscene_cli.models.session import Session
-from videoscene_cli.results.manifest import Record, is_current
+from videoscene_cli.results.manifest import Record
+from videoscene_cli.results.produce import is_current
 from videoscene_cli.terminal.options import Shared, with_shared
 from videoscene_cli.terminal.report import Report
 from videoscene_cli.training.prior_run import PriorRun

@@ -9,6 +9,7 @@ import typer
 
 from stages.errors import InputError
 from videoscene_cli.evaluation.benchmark import benchmark as time_stages
+from videoscene_cli.evaluation.jobs import TwoViewRun
 from videoscene_cli.evaluation.methods import METHODS, Setup, with_unposed
 from videoscene_cli.evaluation.report_files import write_tables
 from videoscene_cli.evaluation.scene_report import evaluate_scenes
@@ -86,8 +87,8 @@ def evaluate(
     usage = f"videoscene evaluate --two-view DIR... --method {'|'.join(METHODS)} -o FOLDER"
     if shared.out is None:
         raise InputError("bad usage", "-o is missing", usage)
-    methods = with_unposed(methods) if unposed else methods
-    evaluate_two_view([Path(scene) for scene in scenes], methods, Path(shared.out), keep, jobs, setup, session)
+    run = TwoViewRun(tuple(with_unposed(methods) if unposed else methods), Path(shared.out), keep, jobs, setup)
+    evaluate_two_view([Path(scene) for scene in scenes], run, session)
 
 
 def _require_one_report(kinds: list[str], options: list[str], scenes: list[str] | None) -> None:

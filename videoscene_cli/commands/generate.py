@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stages.errors import InputError
-from stages.files.publish import check_writable
-from videoscene_cli.commands.prior import PriorSettings, make_prior, predict_pair
-from videoscene_cli.commands.render import make_render, render_along
+from videoscene_cli.commands.chain import PriorSettings, predict_pair, render_along, repair
+from videoscene_cli.commands.prior import make_prior
+from videoscene_cli.commands.render import make_render
 from videoscene_cli.models.session import Session
 from videoscene_cli.models.video_student import VideoStudent
-from videoscene_cli.results import scene_folder, video_file
 from videoscene_cli.results.dry_run import show_plan
-from videoscene_cli.results.manifest import Record, Request, is_current
+from videoscene_cli.results.manifest import Record
+from videoscene_cli.results.produce import Result, produce
+from videoscene_cli.results.request import Request
+from videoscene_cli.results.scene_folder import STAGES, SceneFolder
+from videoscene_cli.results.video_file import make_video
 from videoscene_cli.terminal import options
 from videoscene_cli.terminal.camera_path import PathSettings
 from videoscene_cli.terminal.options import Shared, given, with_shared
@@ -57,64 +60,61 @@ def generate(
     late = given(context, "leap", "steps")
     if late and student == "none":
         raise InputError("bad usage", f"--{late[0]} does nothing without a student", "leave it out, or name a --student")
-    prior, camera_path, video = PriorSettings(size, cameras), PathSettings(path, frames, fps), VideoStudent(student, leap, session, steps)
+    prior, camera_path = PriorSettings(size, cameras), PathSettings(path, frames, fps)
+    video = VideoStudent(student, leap, session, steps)
 
     def run(work: Work) -> None:
         if work.is_pair:
             from_photos(work, prior, camera_path, video, session)
         else:
-            from_scene(work.scene, work.out, video, session)
+            from_scene(SceneFolder(work.scene, session.hashes), work.out, video, session)
 
     run_each(works, run, report)
 
 
 def from_photos(work: Work, prior: PriorSettings, path: PathSettings, student: VideoStudent, session: Session) -> None:
     """The whole chain on one pair: into a video file in one go, or stage by stage into a scene folder."""
-    out = Path(str(work.out))
     request = prior.request("generate", work.pair, session, path.options() | student.options(), path.inputs())
     request = replace(request, weights={**request.weights, **student.weights})
     if student.installed:
         student.check_frames(path.count())
-    if not is_video(work.out):
-        if session.shared.dry_run:
-            return show_plan(session, request, None, [out / stage for stage in scene_folder.STAGES])
-        make_prior(work.pair, out, prior, session, announce=False)
-        make_render(out, out, path, session, announce=False)
-        return from_scene(out, None, student, session)
+    if is_video(work.out):
 
-    def make(record: Record) -> tuple[Clip, Gaussians]:
-        views, prediction = predict_pair(work.pair, prior, session, record)
-        clip = render_along(path, views, prediction.gaussians, session, record)
-        return student.repair(clip, views, record), prediction.gaussians
+        def make(record: Record) -> tuple[Clip, Gaussians]:
+            scene = predict_pair(work.pair, prior, session, record)
+            clip = render_along(path, scene.views, scene.gaussians, session, record)
+            return repair(clip, scene.views, student, session, record), scene.gaussians
 
-    video_file.make_video(str(work.out), request, make, session)
+        return make_video(str(work.out), request, make, session)
+    scene = SceneFolder(Path(str(work.out)), session.hashes)
+    if session.shared.dry_run:
+        return show_plan(session, request, None, [scene.path / stage for stage in STAGES])
+    make_prior(work.pair, scene, prior, session, announce=False)
+    make_render(scene, scene, path, session, announce=False)
+    from_scene(scene, None, student, session)
 
 
-def from_scene(scene: Path, out: str | None, student: VideoStudent, session: Session) -> None:
+def from_scene(scene: SceneFolder, out: str | None, student: VideoStudent, session: Session) -> None:
     """Finish the render of a scene: in its folder, in a new scene folder, or as a video file."""
-    rendered = scene_folder.require_chain(scene, "render", f"videoscene render {scene}")["render"]
-    request = Request("generate", {"render": rendered["fingerprint"]} | student.options(), {}, student.weights)
+    rendered = scene.require_chain("render", f"videoscene render {scene.path}")["render"]
+    options = {"render": rendered["fingerprint"]} | student.options()
+    request = Request("generate", options, {}, student.weights, session.hashes)
 
     def make(record: Record) -> tuple[Clip, Gaussians]:
         with record.stage("start"):
-            gaussians, views = scene_folder.load_prior(scene)
-            clip = scene_folder.load_render(scene)
+            gaussians, views = scene.load_prior()
+            clip = scene.load_clip("render")
         student.check_frames(len(clip.cameras))
-        return student.repair(clip, views, record), gaussians
+        return repair(clip, views, student, session, record), gaussians
 
     if is_video(out):
-        return video_file.make_video(str(out), request, make, session)
-    target = Path(out or scene)
-    manifest = target / "generate" / "manifest.json"
-    current = is_current(request, manifest, manifest.parent, session.shared.force, touch=not session.shared.dry_run)
-    if not current:
-        scene_folder.check_copies(scene, target, COPIED, session.shared.force)
-    if session.shared.dry_run:
-        return show_plan(session, request, current, [manifest.parent])
-    record = Record()
-    if not current:
-        check_writable(manifest)
+        return make_video(str(out), request, make, session)
+    target = SceneFolder(Path(out or scene.path), session.hashes)
+
+    def make_stage(record: Record) -> None:
         clip, _ = make(record)
-        scene_folder.copy_stages(scene, target, COPIED)
-        scene_folder.save_clip(manifest.parent, clip, request, record)
-    session.report.done(str(target), current, command="generate", manifest=str(manifest), seconds=record.seconds)
+        scene.copy_stages(target, COPIED)
+        target.save_clip("generate", clip, request, record)
+
+    result = Result.stage(target.path, "generate")
+    produce(session, request, result, make_stage, check=lambda: scene.check_copies(target, COPIED))

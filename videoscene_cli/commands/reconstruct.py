@@ -7,15 +7,14 @@ from typing import Annotated
 
 import typer
 
-from stages.files.publish import check_writable
 from videoscene_cli.models.session import Session
 from videoscene_cli.reconstruction import viewer
 from videoscene_cli.reconstruction.inputs import default_steps, find_source
 from videoscene_cli.reconstruction.optimisation import Refinement, refine
 from videoscene_cli.reconstruction.outputs import check_formats, save_reconstruction
-from videoscene_cli.results import scene_folder
-from videoscene_cli.results.dry_run import show_plan
-from videoscene_cli.results.manifest import Record, is_current
+from videoscene_cli.results.manifest import Record
+from videoscene_cli.results.produce import Result, produce
+from videoscene_cli.results.scene_folder import SceneFolder
 from videoscene_cli.terminal.options import CamerasFile, Shared, Size, with_shared
 from videoscene_cli.terminal.report import Report
 from videoscene_cli.terminal.work_list import Work, read_works, run_each
@@ -66,7 +65,7 @@ def reconstruct(
     exports = tuple(sorted(set(export or [])))
 
     def one(work: Work) -> None:
-        settings = Refinement(default_steps(work.scene) if steps is None else steps, gaussians, refine_poses, exports)
+        settings = Refinement(default_steps(work.scene, session.hashes) if steps is None else steps, gaussians, refine_poses, exports)
         _one(work, settings, cameras, size, session)
 
     run_each(works, one, report)
@@ -77,22 +76,17 @@ def reconstruct(
 
 def _one(work: Work, settings: Refinement, cameras: Path | None, size: int, session: Session) -> None:
     source = find_source(work.scene, cameras, size, settings.options(session.shared.seed), session)
-    target = _target(work)
-    manifest = target / "reconstruct" / "manifest.json"
-    current = is_current(source.request, manifest, manifest.parent, session.shared.force, touch=not session.shared.dry_run)
-    if not current:
-        scene_folder.check_copies(work.scene, target, source.copied, session.shared.force)
-    if session.shared.dry_run:
-        return show_plan(session, source.request, current, [manifest.parent])
-    record = Record()
-    if not current:
-        check_writable(manifest)
-        checkpoint = target / ".reconstruct.checkpoint"
-        material, result = refine(source, settings, checkpoint, session, record)
-        scene_folder.copy_stages(work.scene, target, source.copied)
-        save_reconstruction(manifest.parent, result, material, settings.exports, source.request, record)
+    scene, target = SceneFolder(work.scene, session.hashes), SceneFolder(_target(work), session.hashes)
+    result = Result.stage(target.path, "reconstruct")
+
+    def make(record: Record) -> None:
+        checkpoint = target.path / ".reconstruct.checkpoint"
+        material, refined = refine(source, settings, checkpoint, session, record)
+        scene.copy_stages(target, source.copied)
+        save_reconstruction(result.manifest.parent, refined, material, settings.exports, source.request, record)
         checkpoint.unlink(missing_ok=True)
-    session.report.done(str(target), current, command="reconstruct", manifest=str(manifest), seconds=record.seconds)
+
+    produce(session, source.request, result, make, check=lambda: scene.check_copies(target, source.copied))
 
 
 def _target(work: Work) -> Path:

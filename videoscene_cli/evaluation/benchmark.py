@@ -11,7 +11,8 @@ import platform
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,14 +23,11 @@ from videoscene_cli.evaluation.methods import Setup
 from videoscene_cli.models.allocator import keep_freed_memory
 from videoscene_cli.models.session import Session
 from videoscene_cli.models.video_student import AUTO, VideoStudent
-from videoscene_cli.results.manifest import Record, peak_memory, versions
-from videoscene_cli.results.scene_folder import by_photograph, count_by_photograph
+from videoscene_cli.results.manifest import peak_memory, versions
 
 if TYPE_CHECKING:
     import torch
 
-    from stages.prior.predict import Prediction
-    from stages.scene import Gaussians
 
 Run = Callable[[], Any]
 WARM = 2  # runs after the cold one; the faster counts
@@ -53,8 +51,23 @@ class Workload:
     steps: int = 100
 
 
+@dataclass(frozen=True)
+class Task:
+    """What a process times a stage on. folder: where stages leave their results for one another."""
+
+    photographs: tuple[Path, Path]
+    folder: Path
+    setup: Setup
+    workload: Workload
+
+    @cached_property
+    def session(self) -> Session:
+        """Of the process that asks."""
+        return self.setup.session()
+
+
 def benchmark(photographs: list[Path], out: Path, setup: Setup, session: Session, workload: Workload | None = None) -> None:
-    """Time every stage and write OUT/benchmark.json; prints a line a stage. Raises InputError unless two photographs are given."""
+    """Time every stage and write OUT/benchmark.json; prints a line per stage. Raises InputError unless two photographs are given."""
     from stages.files.publish import write_json
 
     workload = workload or Workload()
@@ -67,8 +80,9 @@ def benchmark(photographs: list[Path], out: Path, setup: Setup, session: Session
         return session.report.data("\n".join(f"{key}: {value}" for key, value in plan.items()), plan)
     figures: dict[str, dict[str, Any]] = {}
     with TemporaryDirectory() as folder, session.report.progress("benchmark") as advance:
+        task = Task((photographs[0], photographs[1]), Path(folder), setup, workload)
         for done, stage in enumerate(stages):
-            figures[stage] = apart(time_stage, stage, photographs, Path(folder), setup, workload)
+            figures[stage] = apart(time_stage, stage, task)
             _print(stage, figures[stage], session)
             advance(done + 1, len(stages))
     total = {kind: round(sum(stage[kind] for stage in figures.values()), 3) for kind in ("cold", "warm")}
@@ -85,12 +99,13 @@ def apart(function: Callable[..., Any], *arguments: Any) -> Any:
         return pool.submit(function, *arguments).result()
 
 
-def time_stage(name: str, photographs: list[Path], folder: Path, setup: Setup, workload: Workload) -> dict[str, Any]:
-    """Seconds of one stage, cold and warm, and the peak memory of this process. folder: where stages leave their results."""
+def time_stage(name: str, task: Task) -> dict[str, Any]:
+    """Seconds of one stage, cold and warm, and the peak memory of this process."""
     start = time.perf_counter()
     keep_freed_memory()
-    session = setup.session()
-    run, save = STAGES[name](photographs, folder, setup, workload, session)
+    session = task.session
+    session.seed()
+    run, save = STAGES[name](task)
     result, seconds = run(), []
     _wait(session.device)
     cold = time.perf_counter() - start
@@ -128,96 +143,79 @@ def machine(session: Session) -> dict[str, Any]:
     }
 
 
-def _cameras(
-    photographs: list[Path], folder: Path, setup: Setup, workload: Workload, session: Session
-) -> tuple[Run, Callable[[Any], None]]:
+Stage = tuple[Run, Callable[[Any], None]]  # what is timed, and what leaves its result for the next one
+
+
+def _cameras(task: Task) -> Stage:
     from stages.files.clip_folder import write_views
     from stages.files.publish import write_json
-    from stages.prior.prepare import prepare
+    from stages.pipeline import find_views
 
     def save(prepared: Any) -> None:
-        write_views(folder / "views", prepared.views)
-        write_json(folder / "near_far.json", prepared.near_far.tolist())
+        write_views(task.folder / "views", prepared.views)
+        write_json(task.folder / "near_far.json", prepared.near_far.tolist())
 
-    return lambda: prepare((photographs[0], photographs[1]), workload.size, None), save
+    return lambda: find_views(task.photographs, task.workload.size), save
 
 
-def _prior(
-    photographs: list[Path], folder: Path, setup: Setup, workload: Workload, session: Session
-) -> tuple[Run, Callable[[Any], None]]:
+def _prior(task: Task) -> Stage:
     import torch
 
     from stages.files.clip_folder import read_views, write_views
     from stages.files.documents import read_json
     from stages.files.ply import write_ply
-    from stages.files.publish import write_json
-    from stages.prior.predict import predict
+    from stages.pipeline import CoarseScene, predict_gaussians
 
-    views, near_far = read_views(folder / "views"), torch.tensor(read_json(folder / "near_far.json"))
+    views, near_far = read_views(task.folder / "views"), torch.tensor(read_json(task.folder / "near_far.json"))
 
-    def save(prediction: Prediction) -> None:
-        write_ply(folder / "gaussians.ply", prediction.gaussians, comments=[])
-        write_json(folder / "gaussians.json", count_by_photograph(prediction.gaussians))
-        write_views(folder / "prior", replace(views, depth=prediction.depth))
+    def save(scene: CoarseScene) -> None:
+        write_ply(task.folder / "gaussians.ply", scene.gaussians, comments=[])
+        write_views(task.folder / "prior", scene.views)
 
-    return lambda: predict(views, near_far, session.network), save
+    return lambda: predict_gaussians(views, near_far, task.session.network), save
 
 
-def _gaussians(folder: Path, session: Session) -> Gaussians:
-    from stages.files.documents import read_json
-    from stages.files.ply import read_ply
-
-    return by_photograph(read_ply(folder / "gaussians.ply"), read_json(folder / "gaussians.json")[0]).to(session.device)
-
-
-def _render(
-    photographs: list[Path], folder: Path, setup: Setup, workload: Workload, session: Session
-) -> tuple[Run, Callable[[Any], None]]:
+def _render(task: Task) -> Stage:
     from stages.files.clip_folder import read_views, write_clip
-    from stages.render import render
-    from stages.trajectory import interpolate
+    from stages.files.ply import read_ply
+    from stages.pipeline import render_path
+    from stages.trajectory import along
 
-    gaussians = _gaussians(folder, session)
-    views = read_views(folder / "views")
-    (a, b), (K_a, K_b) = views.cameras.c2w, views.cameras.K
-    path = interpolate(a, b, K_a, K_b, views.cameras.size, workload.frames)
-    return lambda: render(gaussians, path.to(session.device), views=views), lambda clip: write_clip(folder / "render", clip)
+    gaussians, views = read_ply(task.folder / "gaussians.ply").to(task.session.device), read_views(task.folder / "prior")
+    path = along("interp", views.cameras, gaussians.means, task.workload.frames)
+    return lambda: render_path(gaussians, views, path), lambda clip: write_clip(task.folder / "render", clip)
 
 
-def _generate(
-    photographs: list[Path], folder: Path, setup: Setup, workload: Workload, session: Session
-) -> tuple[Run, Callable[[Any], None]]:
+def _generate(task: Task) -> Stage:
     from stages.files.clip_folder import read_clip, read_views, write_clip
+    from stages.pipeline import repair_clip
 
-    clip, views = read_clip(folder / "render"), read_views(folder / "prior")
-    student = VideoStudent(setup.student, AUTO, session)
-    return lambda: student.repair(clip, views, Record()), lambda clip: write_clip(folder / "generate", clip)
+    clip, views = read_clip(task.folder / "render"), read_views(task.folder / "prior")
+    student = VideoStudent(task.setup.student, AUTO, task.session)
+    return lambda: repair_clip(clip, views, student.step), lambda clip: write_clip(task.folder / "generate", clip)
 
 
-def _reconstruct(
-    photographs: list[Path], folder: Path, setup: Setup, workload: Workload, session: Session
-) -> tuple[Run, Callable[[Any], None]]:
+def _reconstruct(task: Task) -> Stage:
     from stages.files.clip_folder import read_clip, read_views
-    from stages.reconstruct import Settings, gather, reconstruct
+    from stages.files.ply import read_ply
+    from stages.pipeline import refine_gaussians
+    from stages.reconstruct import Settings
 
-    repaired = (folder / "generate").is_dir()
-    clip = read_clip(folder / ("generate" if repaired else "render"))
-    gaussians, targets = _gaussians(folder, session), gather(read_views(folder / "views"), clip, repaired)
-    settings = Settings(steps=workload.steps, seed=setup.shared.seed)
-    return lambda: reconstruct(gaussians, targets, settings), lambda result: None
+    clip = read_clip(task.folder / ("generate" if (task.folder / "generate").is_dir() else "render"))
+    gaussians, views = read_ply(task.folder / "gaussians.ply").to(task.session.device), read_views(task.folder / "prior")
+    settings = Settings(steps=task.workload.steps, seed=task.setup.shared.seed)
+    return lambda: refine_gaussians(gaussians, views, clip, settings), lambda result: None
 
 
-def _video(
-    photographs: list[Path], folder: Path, setup: Setup, workload: Workload, session: Session
-) -> tuple[Run, Callable[[Any], None]]:
+def _video(task: Task) -> Stage:
     from stages.files.clip_folder import read_clip
     from stages.files.video import write_mp4
 
-    frames = read_clip(folder / "render").frames
-    return lambda: write_mp4(folder / "video.mp4", frames, 8.0), lambda result: None
+    frames = read_clip(task.folder / "render").frames
+    return lambda: write_mp4(task.folder / "video.mp4", frames, 8.0), lambda result: None
 
 
-STAGES = {
+STAGES: dict[str, Callable[[Task], Stage]] = {
     "cameras": _cameras,
     "prior": _prior,
     "render": _render,

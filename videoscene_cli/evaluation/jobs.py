@@ -23,7 +23,8 @@ from videoscene_cli.evaluation.methods import Setup, Students, decides, open_met
 from videoscene_cli.models.allocator import keep_freed_memory
 from videoscene_cli.models.metric_networks import folder_of_networks
 from videoscene_cli.models.session import Session
-from videoscene_cli.results.manifest import REPLACE, Request
+from videoscene_cli.results.produce import REPLACE
+from videoscene_cli.results.request import Request
 
 if TYPE_CHECKING:
     from stages.evaluate.cases import Case, Task
@@ -63,7 +64,21 @@ class Job:
         return not self.keep or self.frames.exists()
 
 
-def make_job(case: Case, method: str, out: Path, keep: bool, setup: Setup, session: Session, students: Students) -> Job:
+@dataclass(frozen=True)
+class TwoViewRun:
+    """What `evaluate --two-view` was asked for.
+
+    methods: names, see methods.py.  out: where the report goes.  keep: keep the frames.  processes: cases at the same time.
+    """
+
+    methods: tuple[str, ...]
+    out: Path
+    keep: bool
+    processes: int
+    setup: Setup
+
+
+def make_job(case: Case, method: str, run: TwoViewRun, session: Session, students: Students) -> Job:
     """Fingerprint a job: everything that decides the figures of a method on a case. Raises InputError when a file is missing."""
     from stages.evaluate.frame_metrics import networks_at_hand
     from stages.evaluate.protocol import PROTOCOL
@@ -77,8 +92,8 @@ def make_job(case: Case, method: str, out: Path, keep: bool, setup: Setup, sessi
         options["times"] = list(case.times)
     options["networks"] = networks_at_hand(folder_of_networks())
     more, weights = decides(method, session, students)
-    request = Request("evaluate --two-view", options | more, {"transforms": transforms, **used}, weights)
-    return Job(case, method, out, keep, setup, request.fingerprint)
+    request = Request("evaluate --two-view", options | more, {"transforms": transforms, **used}, weights, session.hashes)
+    return Job(case, method, run.out, run.keep, run.setup, request.fingerprint)
 
 
 def run_jobs(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, Outcome]]:
@@ -158,20 +173,16 @@ def _make_and_measure(jobs: Sequence[Job]) -> dict[str, Outcome]:
 
 def _make(job: Job, task: Task) -> tuple[MethodResult, dict[str, Any]]:
     """Run the method of a job; facts are what its record holds beside the figures."""
-    from stages.evaluate.method_baselines import crossfade
     from stages.evaluate.protocol import make
-    from stages.evaluate.unposed import unpose
+    from stages.evaluate.unposed import make_unposed
 
-    asked, facts = read_method(job.method), dict[str, Any]()
+    asked = read_method(job.method)
     opened = open_method(replace(asked, unposed=False), job.setup)
-    if asked.unposed:
-        try:
-            task, off = unpose(task)
-        except RunError as error:
-            return make(task, crossfade), {"cameras": {"found": False, "why": str(error)}}
-        facts["cameras"] = {"found": True, **off}
-    made = make(task, opened.method)
-    return made, facts | opened.facts
+    if not asked.unposed:
+        made = make(task, opened.method)
+        return made, opened.facts(made.leap)
+    made, cameras = make_unposed(task, opened.method)
+    return made, {"cameras": cameras} | (opened.facts(made.leap) if cameras["found"] else {})
 
 
 @functools.cache

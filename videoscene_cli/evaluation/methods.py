@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stages.errors import InputError
 from videoscene_cli.models.session import Session
 from videoscene_cli.models.video_student import AUTO, VideoStudent
 from videoscene_cli.models.weights_file import hub_cache
-from videoscene_cli.results.manifest import Record
 from videoscene_cli.terminal.options import Shared
 
 if TYPE_CHECKING:
@@ -20,9 +19,8 @@ if TYPE_CHECKING:
 
     from stages.evaluate.method_baselines import Method
     from stages.evaluate.method_prior import Prior
-    from stages.generate import Student
     from stages.reconstruct import Settings
-    from stages.scene import Clip, Views
+    from stages.scene import Views
 
 # crossfade, nearest: of the photographs.  plane-sweep: without learning.  render: of the prior.  generate: the render, repaired by the
 # student.  Table 4: scenes optimised on the photographs alone, on them and the render, on them and the student's clip.
@@ -58,10 +56,16 @@ class Setup:
 
 @dataclass(frozen=True)
 class Opened:
-    """A method, ready to run. facts: what the student said of the clip that was made last."""
+    """A method, ready to run. student: what repairs its clips, if anything does.  model: what a record says of a video model of others."""
 
     method: Method
-    facts: dict[str, Any] = field(default_factory=dict)
+    student: VideoStudent | None = None
+    model: dict[str, Any] | None = None
+
+    def facts(self, leap: int | None) -> dict[str, Any]:
+        """What a record holds beside its figures. leap: the noise step that the clip was repaired from."""
+        made_by = self.model if self.student is None else self.student.facts(leap)
+        return {} if made_by is None else {"student": made_by}
 
 
 class Students:
@@ -153,11 +157,11 @@ def open_method(asked: Asked, setup: Setup) -> Opened:
     if name in VIDEO_MODELS:
         steps = asked.steps or VIDEO_MODELS[name]
         model = method_video_models.load(name, hub_cache(), session.device, steps, seed)
-        return Opened(method_video_models.image_to_video(model), {"student": {"name": name, "steps": steps}})
-    step, facts, frames = _student(asked, setup)
+        return Opened(method_video_models.image_to_video(model), model={"name": name, "steps": steps})
+    student = Students(setup, session).of(asked)
     if name == "generate":
-        return Opened(repair_prior(_prior(setup), step, frames), facts)
-    return Opened(refined_prior(_prior(setup), _settings(asked, seed), step), facts)
+        return Opened(repair_prior(_prior(setup), student.step, student.frames), student)
+    return Opened(refined_prior(_prior(setup), _settings(asked, seed), student.step), student)
 
 
 def _settings(asked: Asked, seed: int) -> Settings:
@@ -185,17 +189,3 @@ def _ranges(setup: Setup) -> Callable[[Views], Tensor]:
     from stages.evaluate.method_prior import depth_ranges
 
     return depth_ranges()
-
-
-def _student(asked: Asked, setup: Setup) -> tuple[Student, dict[str, Any], int | None]:
-    """--student as a function of clips, where it leaves its facts, and how many frames its clips have."""
-    video, facts = Students(setup, _session(setup)).of(asked), dict[str, Any]()
-
-    def step(clip: Clip, views: Views) -> Clip:
-        record = Record()
-        repaired = video.repair(clip, views, record)
-        facts.clear()
-        facts.update(record.facts)
-        return repaired
-
-    return step, facts, video.frames

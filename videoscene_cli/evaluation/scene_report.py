@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import InputError
-from stages.files.publish import check_writable
 from videoscene_cli.models.session import Session
-from videoscene_cli.results import scene_folder
-from videoscene_cli.results.manifest import Record, Request, is_current
+from videoscene_cli.results.manifest import Record
+from videoscene_cli.results.produce import Result, produce
+from videoscene_cli.results.request import Request
+from videoscene_cli.results.scene_folder import SceneFolder, files_below
 from videoscene_cli.terminal.work_list import Work, read_works, require_apart, run_each, scene_name
 
 CLIPS = ("render", "generate")  # the stages of a scene that hold a clip
@@ -19,63 +20,64 @@ SHOWN = ("temporal flickering", "mean flow", "verified", "epipolar error", "dept
 
 def evaluate_scenes(arguments: Sequence[str], out: str | None, session: Session) -> None:
     """Measure the clips of each scene. arguments: scene folders, or - for a list on stdin.  out: folder for the results, by default in
-    each scene. Prints a line a clip and the path of metrics.json; one failure does not stop the rest.
+    each scene. Prints a line per clip and the path of metrics.json; one failure does not stop the rest.
     """
     if list(arguments) == ["-"]:
         works = read_works(arguments, out, "scenes")
     else:
         works = [Work((Path(path),), None if out is None else str(Path(out) / scene_name(Path(path)))) for path in arguments]
         require_apart(works)
-    run_each(works, lambda work: _evaluate(work.scene, Path(work.out) if work.out else work.scene / "evaluate", session), session.report)
+
+    def run(work: Work) -> None:
+        _evaluate(SceneFolder(work.scene, session.hashes), Path(work.out) if work.out else work.scene / "evaluate", session)
+
+    run_each(works, run, session.report)
 
 
-def _evaluate(scene: Path, target: Path, session: Session) -> None:
+def _evaluate(scene: SceneFolder, target: Path, session: Session) -> None:
     from stages.evaluate.without_truth import PROTOCOL
     from stages.files.documents import read_json
     from stages.files.publish import publish, write_json
 
-    hint = f"videoscene generate A B -o {scene}"
-    clips = [stage for stage in CLIPS if (scene / stage / "manifest.json").exists()]
+    hint = f"videoscene generate A B -o {scene.path}"
+    clips = [stage for stage in CLIPS if (scene.path / stage / "manifest.json").exists()]
     if not clips:
-        raise InputError(f"nothing to evaluate in {scene}", "it has neither a finished render nor a finished generate", hint)
-    refined = ["reconstruct"] if (scene / "reconstruct" / "manifest.json").exists() else []
-    scene_folder.require_chain(scene, clips[-1], hint)
+        raise InputError(f"nothing to evaluate in {scene.path}", "it has neither a finished render nor a finished generate", hint)
+    refined = ["reconstruct"] if (scene.path / "reconstruct" / "manifest.json").exists() else []
+    scene.require_chain(clips[-1], hint)
     for stage in refined:
-        scene_folder.require_stage(scene, stage, hint)
-    manifests = {stage: scene / stage / "manifest.json" for stage in ("prior", *clips, *refined)}
-    request, manifest = Request("evaluate", {"protocol": PROTOCOL}, manifests), target / "manifest.json"
-    current = is_current(request, manifest, target, session.shared.force, touch=not session.shared.dry_run, follow=True)
-    if session.shared.dry_run:
-        plan = {"scene": str(scene), "clips": clips, "state": "up to date" if current else "to be made", "out": str(target)}
-        return session.report.data("\n".join(f"{key}: {value}" for key, value in plan.items()), plan)
-    if not current:
-        check_writable(manifest)
-        record = Record()
+        scene.require(stage, hint)
+    manifests = {stage: scene.path / stage / "manifest.json" for stage in ("prior", *clips, *refined)}
+    request = Request("evaluate", {"protocol": PROTOCOL}, manifests, hashes=session.hashes)
+    result = Result(target / "metrics.json", target / "manifest.json", (target,), (target,))
+
+    def make(record: Record) -> None:
         with publish(target) as partial:
             measured = {stage: _measure(scene, stage, partial, record) for stage in clips}
             document = {"protocol": PROTOCOL} | {
                 part: {stage: figures[part] for stage, figures in measured.items()} for part in ("scene", "frames")
             }
             write_json(partial / "metrics.json", document)
-            made = {path.name: path for path in partial.iterdir()}
-            record.write_manifest(partial / "manifest.json", request, made)
-    for stage, figures in read_json(target / "metrics.json")["scene"].items():
-        _print(scene, stage, figures, session)
-    session.report.done(str(target / "metrics.json"), current, command="evaluate", manifest=str(manifest))
+            record.write_manifest(partial / "manifest.json", request, files_below(partial))
+
+    current = produce(session, request, result, make, announce=False, follow=True)
+    if current is not None:
+        for stage, figures in read_json(result.path)["scene"].items():
+            _print(scene.path, stage, figures, session)
+        session.report.done(str(result.path), current, command="evaluate", manifest=str(result.manifest))
 
 
-def _measure(scene: Path, stage: str, folder: Path, record: Record) -> dict[str, Any]:
+def _measure(scene: SceneFolder, stage: str, folder: Path, record: Record) -> dict[str, Any]:
     """The figures of one clip; its matches are drawn into `folder`."""
     from stages.evaluate.without_truth import match_clip, measure_scene
-    from stages.files.clip_folder import read_clip
     from stages.files.images import write_png
     from stages.files.ply import read_ply
     from stages.metrics.camera_consistency import plot_matches
     from stages.prior.matching import load_matcher
 
     with record.stage("start"):
-        clip, (prior, views) = read_clip(scene / stage), scene_folder.load_prior(scene)
-        refined = scene / "reconstruct" / "gaussians.ply"
+        clip, (prior, views) = scene.load_clip(stage), scene.load_prior()
+        refined = scene.path / "reconstruct" / "gaussians.ply"
         gaussians = read_ply(refined) if refined.exists() else None
     with record.stage("matches"):
         pairs = match_clip(clip, load_matcher())

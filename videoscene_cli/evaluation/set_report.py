@@ -8,7 +8,7 @@ from typing import Any
 from stages.errors import RunError
 from videoscene_cli.models.metric_networks import folder_of_networks
 from videoscene_cli.models.session import Session
-from videoscene_cli.results.manifest import Request
+from videoscene_cli.results.request import Request
 
 
 def evaluate_sets(real: Path, fake: Path, out: Path, session: Session) -> None:

@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import InputError, RunError
-from videoscene_cli.evaluation.jobs import Job, make_job, run_jobs
-from videoscene_cli.evaluation.methods import Setup, Students, check_method
+from videoscene_cli.evaluation.jobs import Job, TwoViewRun, make_job, run_jobs
+from videoscene_cli.evaluation.methods import Students, check_method
 from videoscene_cli.evaluation.unpack_sets import unpack_scenes
 from videoscene_cli.models.metric_networks import folder_of_networks
 from videoscene_cli.models.session import Session
-from videoscene_cli.results.manifest import Record, Request
+from videoscene_cli.results.manifest import Record
+from videoscene_cli.results.request import Request
 
 
-def evaluate_two_view(
-    given: Sequence[Path], methods: Sequence[str], out: Path, keep: bool, processes: int, setup: Setup, session: Session
-) -> None:
-    """Run methods on all cases of all scenes; prints a line a case, the means, and the path of metrics.json.
+def evaluate_two_view(given: Sequence[Path], run: TwoViewRun, session: Session) -> None:
+    """Run methods on all cases of all scenes; prints a line per case, the means, and the path of metrics.json.
 
     given: folders of scenes, and the index of cases of published sets (videoscene_cli/evaluation/unpack_sets.py).
 
@@ -26,25 +25,25 @@ def evaluate_two_view(
     """
     from stages.files.documents import read_json
 
-    for method in methods:
-        check_method(method, setup)
-    scenes, unread = unpack_scenes(given, out, session)
+    for method in run.methods:
+        check_method(method, run.setup)
+    scenes, unread = unpack_scenes(given, run.out, session)
     if not scenes:
         return
-    jobs, errors = _plan(scenes, methods, out, keep, setup, session)
+    jobs, errors = _plan(scenes, run, session)
     errors = unread | errors
     done, left = list[Job](), list[Job]()
     for job in jobs:
         (done if job.is_done() else left).append(job)
     if session.shared.dry_run:
-        plan = {"methods": list(methods), "cases": len(jobs), "done": len(done), "out": str(out)}
+        plan = {"methods": list(run.methods), "cases": len(jobs), "done": len(done), "out": str(run.out)}
         return session.report.data("\n".join(f"{key}: {value}" for key, value in plan.items()), plan)
     results = [read_json(job.record) for job in done]
     for result in results:
         _print(result["case"], result, session)
-    run = Record(device=str(session.device))
-    with run.stage("cases"), session.report.progress("cases") as advance:
-        for job, outcome in run_jobs(left, processes):
+    record = Record(device=str(session.device))
+    with record.stage("cases"), session.report.progress("cases") as advance:
+        for job, outcome in run_jobs(left, run.processes):
             if isinstance(outcome, Exception):
                 session.report.error(outcome)
                 errors[f"{job.case.name} {job.method}"] = outcome
@@ -52,21 +51,19 @@ def evaluate_two_view(
                 results.append(outcome)
                 _print(outcome["case"], outcome, session)
             advance(len(results), len(jobs))
-    _write(results, methods, errors, out, session)
+    _write(results, run, errors, session)
     if errors:
         why = f"{len(errors)} failed, the messages are above: {', '.join(errors)}"
         raise RunError("not every case was measured", why, "mend those and run the same command again")
-    _write_manifest(jobs, out, run)
-    session.report.done(str(out / "metrics.json"), not left, command="evaluate")
+    _write_manifest(jobs, run.out, record)
+    session.report.done(str(run.out / "metrics.json"), not left, command="evaluate")
 
 
-def _plan(
-    folders: Sequence[Path], methods: Sequence[str], out: Path, keep: bool, setup: Setup, session: Session
-) -> tuple[list[Job], dict[str, Exception]]:
+def _plan(folders: Sequence[Path], run: TwoViewRun, session: Session) -> tuple[list[Job], dict[str, Exception]]:
     """The jobs of all scenes, and the errors of scenes or cases that cannot be read. Raises InputError if no case is left."""
     from stages.evaluate.cases import find_scenes, read_cases
 
-    students = Students(setup, session)
+    students = Students(run.setup, session)
     jobs: list[Job] = []
     errors: dict[str, Exception] = {}
     for scene in find_scenes(list(folders)):
@@ -77,7 +74,7 @@ def _plan(
             continue
         for case in cases:
             try:
-                jobs += [make_job(case, method, out, keep, setup, session, students) for method in methods]
+                jobs += [make_job(case, method, run, session, students) for method in run.methods]
             except InputError as error:
                 errors[case.name] = error
     if not jobs:
@@ -104,7 +101,7 @@ def _number(metric: str, value: float | str | None) -> str:
     return f"{value:5.2f}" if "psnr" in metric else f"{value:.1f}" if metric in ("fvd", "kvd") else f"{value:.4f}"
 
 
-def _write(results: list[dict[str, Any]], methods: Sequence[str], errors: Mapping[str, Exception], out: Path, session: Session) -> None:
+def _write(results: list[dict[str, Any]], run: TwoViewRun, errors: Mapping[str, Exception], session: Session) -> None:
     """Print the means and publish metrics.json: protocol, summary, cases, failures."""
     from stages.evaluate import published_sets, unposed
     from stages.evaluate.frame_metrics import networks_at_hand
@@ -113,21 +110,21 @@ def _write(results: list[dict[str, Any]], methods: Sequence[str], errors: Mappin
     from stages.files.publish import write_json
     from stages.metrics import fvd
 
-    results = sorted(results, key=lambda result: (methods.index(result["method"]), result["case"]))
-    summary = {method: summarise([result for result in results if result["method"] == method]) for method in methods}
+    results = sorted(results, key=lambda result: (run.methods.index(result["method"]), result["case"]))
+    summary = {method: summarise([result for result in results if result["method"] == method]) for method in run.methods}
     for method, kinds in summary.items():
         for kind, means in kinds.items():
             context = {f"psnr at the inputs, {name}": value for name, value in means["context psnr"].items()}
             _print(f"mean of {means['cases']} cases", means | {"method": method, "kind": kind, "mean": means["mean"] | context}, session)
-    cost = _cost_of_no_cameras(results, methods, session)
-    sets = {"sets": published_sets.PROTOCOL} if (out / "scenes").is_dir() else {}
+    cost = _cost_of_no_cameras(results, run.methods, session)
+    sets = {"sets": published_sets.PROTOCOL} if (run.out / "scenes").is_dir() else {}
     protocol = sets | (
         PROTOCOL | fvd.PROTOCOL | {"networks": networks_at_hand(folder_of_networks())} | ({"unposed": unposed.PROTOCOL} if cost else {})
     )
     cases = [{key: value for key, value in result.items() if key not in ("i3d", "fingerprint")} for result in results]
     failed = {name: str(error) for name, error in errors.items()}
     document = {"protocol": protocol, "summary": summary, "cases": cases, "failed": failed}
-    write_json(out / "metrics.json", document | ({"unposed": cost} if cost else {}))
+    write_json(run.out / "metrics.json", document | ({"unposed": cost} if cost else {}))
 
 
 def _cost_of_no_cameras(results: list[dict[str, Any]], methods: Sequence[str], session: Session) -> dict[str, Any]:
@@ -145,10 +142,10 @@ def _cost_of_no_cameras(results: list[dict[str, Any]], methods: Sequence[str], s
     return cost
 
 
-def _write_manifest(jobs: Sequence[Job], out: Path, run: Record) -> None:
+def _write_manifest(jobs: Sequence[Job], out: Path, record: Record) -> None:
     """The mark that everything asked for is measured."""
     from stages.files.publish import publish
 
     request = Request("evaluate --two-view", {"cases": {f"{job.method} {job.case.name}": job.fingerprint for job in jobs}}, {})
     with publish(out / "manifest.json") as partial:
-        run.write_manifest(partial, request, {"metrics.json": out / "metrics.json"})
+        record.write_manifest(partial, request, {"metrics.json": out / "metrics.json"})

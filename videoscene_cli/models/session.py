@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from stages.errors import DeviceError
+from stages.files.file_hashes import FileHashes
 from videoscene_cli.models.weights_file import WeightsFile, find_weights
 from videoscene_cli.terminal.options import Shared
 from videoscene_cli.terminal.report import Report
@@ -21,18 +22,24 @@ class Session:
 
     def __init__(self, shared: Shared, report: Report) -> None:
         self.shared, self.report = shared, report
+        self.hashes = FileHashes()
 
     @cached_property
     def weights(self) -> WeightsFile:
         """The prior's weights, verified. Raises WeightsError."""
         return find_weights(self.shared.weights, "prior")
 
-    @cached_property
-    def device(self) -> torch.device:
-        """The device, with torch seeded. Raises DeviceError when this machine has no such device."""
+    def seed(self) -> None:
+        """Seed torch with --seed, before the work on each result: one of a list is as it would be alone."""
         import torch
 
         torch.manual_seed(self.shared.seed)
+
+    @cached_property
+    def device(self) -> torch.device:
+        """The device. Raises DeviceError when this machine has no such device."""
+        import torch
+
         name, count = self.shared.device, torch.cuda.device_count() if torch.cuda.is_available() else 0
         if name == "auto":
             name = "cuda" if count else "cpu"

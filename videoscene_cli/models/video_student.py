@@ -7,27 +7,24 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from stages.errors import InputError
 from stages.files.documents import sha256_file
 from videoscene_cli.models import weights_file as installed
 from videoscene_cli.models.session import Session
 from videoscene_cli.models.weights_file import WeightsFile, find_weights, hub_cache
-from videoscene_cli.results.manifest import Record
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from stages.generate import Student
-    from stages.scene import Clip, Views
+    from stages.pipeline import Student
     from stages.video.cogvideox_files import StudentFiles
     from stages.video.cogvideox_student import StepSettings
     from stages.video.small_network import SmallVideoConfig
 
 OFFICIAL = "cogvideox-5b"
 AUTO = "auto"
-Facts = dict[str, Any]  # of the clip that was repaired last, for the manifest
 
 
 class VideoStudent:
@@ -39,7 +36,7 @@ class VideoStudent:
 
     def __init__(self, name: str, leap: int | str, session: Session, steps: int = 1) -> None:
         self.name, self.session = name, session
-        self._model: _Small | _CogVideoX | None = None
+        self._model: _Model | None = None
         if name != "none":
             ours = installed.SHIPPED.is_dir() and name in os.listdir(installed.SHIPPED)
             folder = installed.SHIPPED / name if ours else hub_cache() / name if name == OFFICIAL else Path(name)
@@ -72,25 +69,27 @@ class VideoStudent:
             require_frames(count, self.frames)
 
     @cached_property
-    def _loaded(self) -> tuple[Student, Facts]:
-        assert self._model is not None
-        return self._model.load()
+    def step(self) -> Student | None:
+        """What repairs a clip, loaded once; None when nothing does. Raises WeightsError, DeviceError."""
+        return None if self._model is None else self._model.load()
 
-    def repair(self, clip: Clip, views: Views, record: Record) -> Clip:
-        """Repair a render, or say that nothing does."""
-        from stages.generate import repair
+    def facts(self, leap: int | None) -> dict[str, Any] | None:
+        """For the manifest: what repaired a clip. leap: the noise step that the clip was repaired from."""
+        return None if self._model is None else {"name": self.name, "t": leap, **self._model.facts()}
 
-        if self._model is None:
-            self.session.report.note("no video student repairs the clip: it is the prior's render")
-            record.facts["student"] = None
-            with record.stage("generate"):
-                return repair(clip, views, None)
-        with record.stage("student"), self.session.report.progress("loading the student"):
-            step, facts = self._loaded
-        with record.stage("generate"), self.session.report.progress("generate"):
-            repaired = repair(clip, views, step)
-        record.facts["student"] = {"name": self.name, **facts}
-        return repaired
+
+class _Model(Protocol):
+    """What a kind of student can say before it is loaded. frames: how many its clips have, None for any number."""
+
+    frames: int | None
+
+    def options(self) -> dict[str, Any]: ...
+
+    def weights(self) -> dict[str, dict[str, str]]: ...
+
+    def load(self) -> Student: ...
+
+    def facts(self) -> dict[str, Any]: ...
 
 
 class _Small:
@@ -119,19 +118,17 @@ class _Small:
     def weights(self) -> dict[str, dict[str, str]]:
         return {"student": self.network.record()} | ({"policy": self.policy.record()} if self.policy else {})
 
-    def load(self) -> tuple[Student, Facts]:
+    def load(self) -> Student:
         from stages.video.small_codec import CHANNELS
         from stages.video.small_files import load_small
-        from stages.video.small_student import small_student
+        from stages.video.small_student import on_device, small_student
 
-        network, device = load_small(self.network.path, self.config).to(self.session.device), self.session.device
-        facts: Facts = {"t": self.leap or self.named, "chosen": "given" if self.leap else "weights", "steps": self.steps}
+        backbone = on_device(load_small(self.network.path, self.config), self.session.device)
+        leap = _chooser(self.policy.path, CHANNELS) if self.policy else self.leap or self.named
+        return small_student(backbone, leap, self.session.shared.seed, self.steps)
 
-        def backbone(x: Tensor, t: Tensor) -> Tensor:
-            return network(x.to(device), t.to(device)).to(x.device)
-
-        leap = _chooser(self.policy.path, CHANNELS, facts) if self.policy else facts["t"]
-        return small_student(backbone, leap, self.session.shared.seed, self.steps), facts
+    def facts(self) -> dict[str, Any]:
+        return {"chosen": _who_chose(self.policy, self.leap), "steps": self.steps}
 
 
 class _CogVideoX:
@@ -146,6 +143,7 @@ class _CogVideoX:
         self.frames: int | None = TRANSFORMER_5B["sample_frames"]
         self.steps, policy = steps, folder / "policy.safetensors"
         self.policy = policy if leap is None and policy.is_file() else None
+        self._keys = ""  # how many of the network's keys the files named; known once they are loaded
 
     @cached_property
     def settings(self) -> StepSettings:
@@ -162,28 +160,28 @@ class _CogVideoX:
         record = {f"student/{path.parent.name}/{path.name}": path for path in paths}
         return {part: {"name": self.name, "file": path.name, "sha256": sha256_file(path)} for part, path in record.items()}
 
-    def load(self) -> tuple[Student, Facts]:
-        import torch
-
+    def load(self) -> Student:
         from stages.video.cogvideox_files import load_cogvideox
-        from stages.video.cogvideox_network import Memory
+        from stages.video.cogvideox_network import memory_on
         from stages.video.cogvideox_student import student
 
-        dtype = torch.bfloat16 if self.session.device.type == "cuda" else torch.float32
-        model, keys = load_cogvideox(self.files, self.session.device, Memory(dtype))
-        facts: Facts = {"keys": str(keys), "t": self.settings.t, "chosen": "weights" if self.leap is None else "given", "steps": self.steps}
-        choose = None if self.policy is None else _chooser(self.policy, model.transformer.config.out_channels, facts)
-        return student(model, self.settings, choose), facts
+        model, keys = load_cogvideox(self.files, self.session.device, memory_on(self.session.device))
+        self._keys = str(keys)
+        choose = None if self.policy is None else _chooser(self.policy, model.transformer.config.out_channels)
+        return student(model, self.settings, choose)
+
+    def facts(self) -> dict[str, Any]:
+        return {"chosen": _who_chose(self.policy, self.leap), "steps": self.steps, "keys": self._keys}
 
 
-def _chooser(path: Path, channels: int, facts: Facts) -> Callable[[Tensor, Tensor], int]:
-    """The policy of a file, which notes what it chose."""
+def _who_chose(policy: WeightsFile | Path | None, leap: int | None) -> str:
+    """Where the leap step comes from: the policy of a clip, the user, or the weights, which name one for all clips."""
+    return "policy" if policy is not None else "weights" if leap is None else "given"
+
+
+def _chooser(path: Path, channels: int) -> Callable[[Tensor, Tensor], int]:
+    """The policy of a file, as what chooses the leap step of a clip."""
     from stages.distill.policy import load_policy
 
     policy = load_policy(path, channels)
-
-    def choose(latent: Tensor, coverage: Tensor) -> int:
-        facts.update(t=policy.choose(latent.float().cpu(), coverage.cpu()), chosen="policy")
-        return int(facts["t"])
-
-    return choose
+    return lambda latent, coverage: int(policy.choose(latent.float().cpu(), coverage.cpu()))

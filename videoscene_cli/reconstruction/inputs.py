@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.errors import InputError
+from stages.files.file_hashes import FileHashes
 from videoscene_cli.models.session import Session
-from videoscene_cli.results import scene_folder
-from videoscene_cli.results.manifest import Request, read_manifest
+from videoscene_cli.results.manifest import read_manifest
+from videoscene_cli.results.request import Request
+from videoscene_cli.results.scene_folder import STAGES, SceneFolder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,7 +24,7 @@ TRANSFORMS = "transforms.json"
 PHOTOGRAPHS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Material:
     """gaussians: to start from.  targets: what to look like.  path: the cameras of the video.  fps: of the videos."""
 
@@ -41,18 +43,23 @@ class Source:
     copied: tuple[str, ...] = ()
 
 
-def default_steps(path: Path) -> int:
+def default_steps(path: Path, hashes: FileHashes) -> int:
     """Steps where no --steps are asked for: fewer for a scene of ours, fewest where its clip is only a render, which says nothing new."""
     from stages.reconstruct import STEPS, STEPS_OF_A_CLIP, STEPS_OF_A_PAIR
 
     if not is_finished(path):
         return STEPS
-    return STEPS_OF_A_PAIR if read_manifest(path / "generate" / "manifest.json").get("student") is None else STEPS_OF_A_CLIP
+    return STEPS_OF_A_PAIR if not _is_repaired(path, hashes) else STEPS_OF_A_CLIP
 
 
 def is_finished(path: Path) -> bool:
     """Whether a folder is a scene of ours with a finished clip, whatever else lies in it."""
     return (path / "generate" / "manifest.json").is_file()
+
+
+def _is_repaired(path: Path, hashes: FileHashes) -> bool:
+    """Whether a student repaired the clip of a finished scene."""
+    return read_manifest(path / "generate" / "manifest.json", hashes).get("student") is not None
 
 
 def find_source(path: Path, cameras: Path | None, size: int, options: dict[str, Any], session: Session) -> Source:
@@ -76,29 +83,29 @@ def find_source(path: Path, cameras: Path | None, size: int, options: dict[str, 
             files = {f"photograph {index}": file for index, file in enumerate(photographs)}
             return _posed(files, lambda: _find_cameras(photographs), size, options, session)
     hint = f"videoscene generate {path}, or give a folder with a {TRANSFORMS}"
-    chain = scene_folder.require_chain(path, "generate", hint)
+    scene = SceneFolder(path, session.hashes)
+    chain = scene.require_chain("generate", hint)
     made, prior = chain["generate"], chain["prior"]
-    request = Request("reconstruct", {**options, "generate": made["fingerprint"], "prior": prior["fingerprint"]}, {})
+    request = Request("reconstruct", {**options, "generate": made["fingerprint"], "prior": prior["fingerprint"]}, {}, hashes=session.hashes)
     return Source(
         request,
-        lambda _: _load_scene(path, made.get("student") is not None),
-        tuple(stage for stage in scene_folder.STAGES if (path / stage).is_dir()),
+        lambda _: _load_scene(scene, made.get("student") is not None),
+        tuple(stage for stage in STAGES if (path / stage).is_dir()),
     )
 
 
-def _load_scene(scene: Path, repaired: bool) -> Material:
-    from stages.files.clip_folder import read_clip
+def _load_scene(scene: SceneFolder, repaired: bool) -> Material:
     from stages.reconstruct import gather
 
-    gaussians, views = scene_folder.load_prior(scene)
-    clip = read_clip(scene / "generate")
+    gaussians, views = scene.load_prior()
+    clip = scene.load_clip("generate")
     return Material(gaussians, gather(views, clip, repaired), clip.cameras, clip.fps)
 
 
 def _posed(
     files: dict[str, Path], read: Callable[[], tuple[Tensor, Cameras]], size: int, options: dict[str, Any], session: Session
 ) -> Source:
-    request = Request("reconstruct", {**options, "size": size}, files, {"prior": session.weights.record()})
+    request = Request("reconstruct", {**options, "size": size}, files, {"prior": session.weights.record()}, session.hashes)
 
     def load(session: Session) -> Material:
         from stages.reconstruct import gather

@@ -37,7 +37,6 @@ def refine(source: Source, settings: Refinement, checkpoint: Path, session: Sess
     from stages.reconstruct import Settings, load_checkpoint, reconstruct, save_checkpoint
     from stages.reconstruct.quality import outlier_frames, quality
 
-    record.device = str(session.device)
     with record.stage("start"), session.report.progress("starting"):
         material = source.load(session)
         state = load_checkpoint(checkpoint, source.request.fingerprint, session.device)

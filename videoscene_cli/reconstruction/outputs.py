@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 from stages.errors import InputError
 from videoscene_cli.reconstruction.inputs import Material
-from videoscene_cli.results.manifest import Record, Request
-from videoscene_cli.results.scene_folder import ply_comments
+from videoscene_cli.results.manifest import Record
+from videoscene_cli.results.request import Request
+from videoscene_cli.results.scene_folder import files_below, ply_comments
 
 if TYPE_CHECKING:
     from stages.reconstruct import Reconstruction
-
-ORBIT_FRAMES = 49
 
 
 def check_formats(names: list[str]) -> None:
@@ -35,37 +34,27 @@ def save_reconstruction(
 
     exports: names of more formats for the Gaussians, as check_formats knows them.
     """
-    import torch
-
     from stages.files.colmap import write_colmap
     from stages.files.images import write_png
     from stages.files.ply import write_ply
     from stages.files.publish import publish
     from stages.files.transforms import write_transforms
     from stages.files.video import write_mp4
-    from stages.reconstruct.orbit_and_depth import depth_pictures, orbit_of, points_of
-    from stages.reconstruct.tracks import find_tracks
+    from stages.reconstruct.presentation import present
     from stages.reconstruct.viewer_formats import export
-    from stages.render import render
-    from stages.scene import Views
 
+    with record.stage("show"):
+        shown = present(result, material.targets, material.path)
     gaussians, cameras = result.gaussians, result.cameras.to("cpu")
     names = [f"{index:04d}.png" for index in range(len(cameras))]
-    given = material.targets.photographs
-    photographs = Views(material.targets.images[:given], cameras[:given])
     with record.stage("write"), publish(folder) as partial:
         write_ply(partial / "gaussians.ply", gaussians, ply_comments(request))
         for name, image in zip(names, material.targets.images, strict=True):
             write_png(partial / "images" / name, image)
         write_transforms(partial / "transforms.json", cameras, [f"images/{name}" for name in names], {"ply_file_path": "gaussians.ply"})
-        tracks, dense = find_tracks(photographs), points_of(gaussians)
-        points = torch.cat([tracks.points, dense[0].double().cpu()])
-        write_colmap(partial, cameras, names, points, torch.cat([tracks.colors, dense[1].cpu()]), tracks.observations)
-        path, orbit = material.path.to(gaussians.means), orbit_of(gaussians, cameras, ORBIT_FRAMES).to(gaussians.means)
-        write_mp4(partial / "video.mp4", render(gaussians, path).frames.cpu(), material.fps)
-        write_mp4(partial / "orbit.mp4", render(gaussians, orbit).frames.cpu(), material.fps)
-        write_mp4(partial / "depth.mp4", depth_pictures(gaussians, path).cpu(), material.fps)
+        write_colmap(partial, cameras, names, shown.points, shown.colours, shown.observations)
+        for name, frames in (("video", shown.video), ("orbit", shown.orbit), ("depth", shown.depth)):
+            write_mp4(partial / f"{name}.mp4", frames, material.fps)
         for form in exports:
-            export(partial, gaussians, path, form)
-        files = {str(path.relative_to(partial)): path for path in sorted(partial.rglob("*")) if path.is_file()}
-        record.write_manifest(partial / "manifest.json", request, files)
+            export(partial, gaussians, shown.path, form)
+        record.write_manifest(partial / "manifest.json", request, files_below(partial))

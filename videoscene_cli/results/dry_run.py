@@ -7,15 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from videoscene_cli.models.session import Session
-from videoscene_cli.results.manifest import Request
-
-# Peak memory of the small prior on a CPU, bytes: torch and the matcher, a linear and a quadratic share of the pixels (the cost volume
-# and the attention), and the frames of the clip. Fitted to peaks measured from 256 x 256 to 768 x 1024, within 20 %.
-BASE, PER_PIXEL, PER_PIXEL_SQUARED, PER_FRAME_PIXEL = 450e6, 1.8e3, 2.4e-3, 32.0
+from videoscene_cli.results.request import Request
 
 
 def show_plan(session: Session, request: Request, current: bool | None, outputs: Sequence[Path]) -> None:
-    """Print the plan on stdout, one `key: value` a line, with --json as one object. Reads the inputs, writes nothing.
+    """Print the plan on stdout, one `key: value` per line, with --json as one object. Reads the inputs, writes nothing.
 
     current: whether the result is there; None for a scene folder, of which some stages may be.
     """
@@ -44,10 +40,11 @@ def _text(value: Any) -> str:
 def _sizes(request: Request) -> dict[str, Any]:
     """Width x height of each photograph after rotation and of both as used, and the memory that this size needs."""
     from stages.files.images import fit_image, read_image
+    from stages.prior.memory import peak_memory
 
     first, second = (read_image(request.inputs[role]) for role in ("first", "second"))
     used = fit_image(first, request.options["size"])
     pixels = used.shape[-1] * used.shape[-2]
-    memory = BASE + PER_PIXEL * pixels + PER_PIXEL_SQUARED * pixels**2 + PER_FRAME_PIXEL * pixels * request.options.get("frames", 0)
+    memory = peak_memory(pixels, request.options.get("frames", 0))
     sizes = {name: f"{image.shape[-1]}x{image.shape[-2]}" for name, image in (("first", first), ("second", second), ("used", used))}
     return {"sizes": sizes, "memory": f"about {memory / 1e9:.1f} GB with the small prior on a CPU"}

@@ -8,41 +8,32 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.files.publish import check_writable
 from videoscene_cli.models.session import Session
 from videoscene_cli.results.dry_run import show_plan
-from videoscene_cli.results.manifest import Record, Request, is_current
+from videoscene_cli.results.manifest import Record
+from videoscene_cli.results.produce import Result, produce
+from videoscene_cli.results.request import Request
 from videoscene_cli.results.scene_folder import ply_comments
 
 if TYPE_CHECKING:
     from stages.scene import Clip, Gaussians
 
 
-def files(video: Path) -> list[Path]:
-    """The video, its Gaussians and its manifest; on stdout the video alone."""
-    return [video] if str(video) == "-" else [video, video.with_suffix(".ply"), video.with_name(video.name + ".json")]
-
-
 def make_video(out: str, request: Request, make: Callable[[Record], tuple[Clip, Gaussians]], session: Session) -> None:
     """Make a video file unless it is there, or stream it to stdout for `-`."""
     if out == "-":
         return _stream(request, make, session)
-    video, ply, manifest = files(Path(out))
-    is_current(request, manifest, ply, session.shared.force, touch=False)  # Gaussians of someone else are not replaced either
-    current = is_current(request, manifest, video, session.shared.force, touch=not session.shared.dry_run)
-    if session.shared.dry_run:
-        return show_plan(session, request, current, files(video))
-    record = Record()
-    if not current:
-        check_writable(video)
-        _save(video, *make(record), request, record)
-    session.report.done(str(video), current, command="generate", manifest=str(manifest), seconds=record.seconds)
+    video = Path(out)
+    ply, manifest = video.with_suffix(".ply"), video.with_name(video.name + ".json")
+    result = Result(video, manifest, (video, ply, manifest), guarded=(ply, video))
+    produce(session, request, result, lambda record: _save(result, *make(record), request, record))
 
 
 def _stream(request: Request, make: Callable[[Record], tuple[Clip, Gaussians]], session: Session) -> None:
     if session.shared.dry_run:
         return show_plan(session, request, False, [Path("-")])
     stream = session.report.stream()
+    session.seed()
     clip, _ = make(Record())
     from stages.files.video import write_mp4
 
@@ -55,13 +46,13 @@ def _stream(request: Request, make: Callable[[Record], tuple[Clip, Gaussians]], 
         stream.flush()
 
 
-def _save(video: Path, clip: Clip, gaussians: Gaussians, request: Request, record: Record) -> None:
-    """Publish the three files, the manifest last: publish renames when its block ends, innermost first, and all are complete by then."""
+def _save(result: Result, clip: Clip, gaussians: Gaussians, request: Request, record: Record) -> None:
+    """Publish the three files, the manifest last. They are renamed when the block ends, innermost first, all complete."""
     from stages.files.ply import write_ply
     from stages.files.publish import publish
     from stages.files.video import write_mp4
 
-    final_video, final_ply, final_manifest = files(video)
+    final_video, final_ply, final_manifest = result.outputs
     with publish(final_manifest) as manifest, publish(final_ply) as ply, publish(final_video) as mp4:
         with record.stage("write"):
             write_mp4(mp4, clip.frames, clip.fps)

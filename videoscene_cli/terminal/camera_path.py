@@ -48,29 +48,9 @@ class PathSettings:
         """The file it reads, if any, by its role in a request."""
         return {} if self.file is None else {"path": self.file}
 
+    def cameras(self, inputs: Cameras, gaussians: Gaussians) -> Cameras:
+        """The cameras of the path, at the size of the two input cameras. Raises InputError when it cannot be laid."""
+        from stages.files.transforms import read_transforms
+        from stages.trajectory import along
 
-def cameras_along(settings: PathSettings, inputs: Cameras, gaussians: Gaussians) -> Cameras:
-    """The cameras of the path, at the size of the two input cameras.
-
-    A file's image plane is scaled to cover that size and cut at the centre, as photographs are.
-    """
-    from stages import trajectory
-    from stages.files.transforms import read_transforms
-    from stages.geometry import crop_intrinsics, depth_of
-    from stages.scene import Cameras
-
-    if settings.file is not None:
-        cameras, _ = read_transforms(settings.file)
-        (h, w), (old_h, old_w) = inputs.size, cameras.size
-        scale = max(h / old_h, w / old_w)
-        K = cameras.K * cameras.K.new_tensor([[scale], [scale], [1.0]])
-        return Cameras(cameras.c2w, crop_intrinsics(K, (old_w * scale - w) / 2, (old_h * scale - h) / 2), inputs.size)
-    (a, b), (K_a, K_b) = inputs.c2w, inputs.K
-    if settings.path == "interp":
-        return trajectory.interpolate(a, b, K_a, K_b, inputs.size, settings.frames)
-    z = depth_of(gaussians.means, a.to(gaussians.means))
-    if not bool((z > 0).any()):
-        raise InputError("no camera path", "no Gaussian is in front of the first camera", "make the prior of the scene again")
-    depth = float(z[z > 0].median())
-    around = {"orbit": trajectory.orbit, "spiral": trajectory.spiral, "dolly": trajectory.dolly}
-    return around[settings.path](inputs, depth, settings.frames)
+        return along(self.path if self.file is None else read_transforms(self.file)[0], inputs, gaussians.means, self.frames)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from stages.errors import InputError
 from stages.files.documents import sha256_file
-from videoscene_cli.results.manifest import Record, Request
+from videoscene_cli.results.manifest import Record
+from videoscene_cli.results.request import Request
 from videoscene_cli.training.pairs import RECORDED_SHARDS, make_recorded, make_worlds, missing, planned
 from videoscene_cli.training.run_folder import Run
 

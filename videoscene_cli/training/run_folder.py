@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videoscene_cli.models.session import Session
-from videoscene_cli.results.manifest import Record, Request
+from videoscene_cli.results.manifest import Record
+from videoscene_cli.results.request import Request
 
 if TYPE_CHECKING:
     from stages.distill.recipe_file import Config, Phase

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.errors import InputError
-from stages.files.documents import sha256_file
 from videoscene_cli.models.metric_networks import folder_of_networks
 from videoscene_cli.models.weights_file import hub_cache
-from videoscene_cli.results.manifest import Record, Request
+from videoscene_cli.results.manifest import Record
+from videoscene_cli.results.request import Request
 from videoscene_cli.training.clips import make_clips, planned_folders
 from videoscene_cli.training.run_folder import Run
 
 if TYPE_CHECKING:
-    from stages.distill.model import Model, Weights
+    from stages.distill.model import Weights
     from stages.distill.phases import RunContext
     from stages.distill.pixel_losses import Perceptual
     from stages.distill.recipe_file import Phase
@@ -58,46 +58,13 @@ class StudentRun(Run):
     def setting(self) -> RunContext:
         """The network, its data and where it computes. Raises InputError, WeightsError, DeviceError."""
         from stages.distill.phases import RunContext
+        from stages.distill.starting_model import starting_model
 
         device = self.workers.device or self.session.device
-        model, started = self._model(device)
+        model, started = starting_model(self.config, device, self.session.shared.seed, hub_cache())
         return RunContext(
             self.config, model, self.run, self.shards, self.session.shared.seed, started, self._perceptual(device), device, self.workers
         )
-
-    def _model(self, device: Any) -> tuple[Model, str]:
-        """The model with the weights that the teacher starts from, and what these are."""
-        import torch
-
-        from stages.distill.model import cogvideox_model, small_model
-        from stages.distill.weights_folder import small_config
-        from stages.video.small_files import read_weights
-        from stages.video.small_network import SmallVideo
-
-        precision = torch.bfloat16 if self.config.precision == "bfloat16" else None
-        start = None if self.config.start is None else Path(self.config.start)
-        started = "random" if start is None else sha256_file(start)[:16]
-        if self.config.model == "small":
-            torch.manual_seed(self.session.shared.seed)
-            network = SmallVideo(small_config(self.config))
-            if start is not None:
-                network.load_state_dict(read_weights(start, network.state_dict()))
-            return small_model(network.to(device), precision), started
-        from stages.video.cogvideox_files import load_cogvideox
-        from stages.video.cogvideox_network import Memory
-
-        files = self._base()
-        backbone, _ = load_cogvideox(files, device, Memory(precision or torch.float32), precision)
-        return cogvideox_model(backbone), files.overlay.name if files.overlay else "base"
-
-    def _base(self) -> Any:
-        """The files of CogVideoX that training starts from."""
-        from stages.video.cogvideox_files import find_files
-
-        if self.config.base is None:
-            why = "cogvideox-5b starts from weights"
-            raise InputError("no base", why, "copy the recipe and write base: FOLDER, with transformer/, vae/ and prompt_embeds.pt")
-        return find_files(Path(self.config.base), hub_cache())
 
     def _perceptual(self, device: Any) -> Perceptual | None:
         """LPIPS, when the config asks for it. Raises WeightsError when it is not installed."""
@@ -166,7 +133,9 @@ class StudentRun(Run):
         """What else `generate` needs of cogvideox-5b: the text's embedding, and links to the base."""
         if self.config.model == "small":
             return []
-        files = self._base()
+        from stages.distill.starting_model import base_files
+
+        files = base_files(self.config, hub_cache())
         for name, source in (("vae", files.vae), ("transformer", files.transformer)):
             if source is not None:
                 (folder / name).symlink_to(source.resolve())

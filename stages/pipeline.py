@@ -1,0 +1,97 @@
+"""The chain of the paper, from two photographs to a refined scene, as functions of objects.
+
+    prepared = find_views((left, right))
+    scene = predict_gaussians(prepared.views, prepared.near_far, network)
+    render = render_path(scene.gaussians, scene.views, along("interp", scene.views.cameras, scene.gaussians.means))
+    clip = repair_clip(render, scene.views, student)
+    refined = refine_gaussians(scene.gaussians, scene.views, clip, Settings())
+
+The commands, the evaluation and the training clips all call these functions. A function returns what a scene folder
+would give back: Gaussians as a PLY holds them, 8 bits per colour channel, 16 bits of depth. So the chain makes the same
+pixels in memory and through files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from stages.files.clip_folder import clip_as_in_folder, views_as_in_folder
+from stages.files.images import as_in_png
+from stages.files.ply import as_in_ply
+from stages.prior.network import MVSplat
+from stages.prior.predict import Prediction, predict
+from stages.prior.prepare import Prepared, prepare
+from stages.reconstruct import Reconstruction, Settings, gather, reconstruct
+from stages.render import render
+from stages.scene import Cameras, Clip, Gaussians, Views
+
+Student = Callable[[Clip, Views], Clip]
+"""(render along a path, the two photographs with their depth) -> the repaired clip, with the noise step it leapt from."""
+
+
+@dataclass(frozen=True, eq=False)
+class CoarseScene:
+    """What two photographs show.
+
+    gaussians: in the world of the cameras, those of the first photograph first.
+    views: the two photographs with cameras and depth.
+    near_far: [2, 2], the range of camera z that was searched in each view, scene units.
+    """
+
+    gaussians: Gaussians
+    views: Views
+    near_far: Tensor
+
+
+def find_views(photographs: tuple[Path, Path], short_side: int = 256, cameras_file: Path | None = None) -> Prepared:
+    """Read two photographs, resize them and find their cameras, or take the cameras of a transforms.json.
+
+    short_side: px.  Raises InputError for files that cannot be used. Raises RunError when the photographs do not overlap
+    or have no baseline.
+    """
+    return prepare(photographs, short_side, cameras_file)
+
+
+def predict_gaussians(views: Views, near_far: Tensor, network: MVSplat) -> CoarseScene:
+    """The prior: two views with cameras -> about one Gaussian per pixel.
+
+    near_far: [2, 2], the range of camera z in each view, scene units.
+    """
+    return coarse_scene(predict(views, near_far, network), views)
+
+
+def coarse_scene(prediction: Prediction, views: Views) -> CoarseScene:
+    """What the prior predicted of two views, as files hold it."""
+    found = views_as_in_folder(replace(views, depth=prediction.depth))
+    return CoarseScene(as_in_ply(prediction.gaussians), found, prediction.near_far)
+
+
+def render_path(
+    gaussians: Gaussians,
+    views: Views,
+    path: Cameras,
+    fps: float = 8.0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Clip:
+    """Draw the Gaussians of two photographs from every camera of a path, on their device; the clip is on the CPU.
+
+    progress(done, total) is called as frames are finished.
+    """
+    return clip_as_in_folder(render(gaussians, path.to(gaussians.means), fps, progress, views))
+
+
+def repair_clip(clip: Clip, views: Views, student: Student | None) -> Clip:
+    """Let the video student repair a render in one step. Without a student the clip stays the render."""
+    if student is None:
+        return clip
+    repaired = student(clip, views)  # its coverage and depth are the render's
+    return replace(repaired, frames=as_in_png(repaired.frames))
+
+
+def refine_gaussians(gaussians: Gaussians, views: Views, clip: Clip, settings: Settings) -> Reconstruction:
+    """Optimise the Gaussians on the two photographs and on the clip between them (3DGS; Table 4 of the paper)."""
+    return reconstruct(gaussians, gather(views, clip, clip.leap is not None), settings)

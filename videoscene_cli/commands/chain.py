@@ -1,0 +1,73 @@
+"""The stages of `stages.pipeline` as commands run them: timed, with progress on stderr and facts for the manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from videoscene_cli.models.session import Session
+from videoscene_cli.models.video_student import VideoStudent
+from videoscene_cli.results.manifest import Record
+from videoscene_cli.results.request import Request
+from videoscene_cli.terminal.camera_path import PathSettings
+from videoscene_cli.terminal.work_list import Photos
+
+if TYPE_CHECKING:
+    from stages.pipeline import CoarseScene
+    from stages.scene import Clip, Gaussians, Views
+
+
+@dataclass(frozen=True)
+class PriorSettings:
+    """--size and --cameras."""
+
+    size: int
+    cameras: Path | None
+
+    def request(
+        self, command: str, photos: Photos, session: Session, options: dict[str, Any], inputs: dict[str, Path]
+    ) -> Request:
+        """What `command` is asked to make of two photographs. Raises InputError for a missing file, WeightsError."""
+        files = {"first": photos[0], "second": photos[1]} | ({"cameras": self.cameras} if self.cameras else {}) | inputs
+        options = {"size": self.size, "seed": session.shared.seed, **options}
+        return Request(command, options, files, {"prior": session.weights.record()}, session.hashes)
+
+
+def predict_pair(photos: Photos, settings: PriorSettings, session: Session, record: Record) -> CoarseScene:
+    """The stage itself: find the cameras, run the network."""
+    with record.stage("start"), session.report.progress("starting"):
+        from stages.pipeline import find_views, predict_gaussians
+    with record.stage("cameras"), session.report.progress("cameras"):
+        prepared = find_views(photos, settings.size, settings.cameras)
+    record.facts["geometry"] = prepared.facts
+    with record.stage("prior"), session.report.progress("prior"):
+        scene = predict_gaussians(prepared.views, prepared.near_far, session.network)
+    record.facts["swept"] = scene.near_far.tolist()
+    return scene
+
+
+def render_along(path: PathSettings, views: Views, gaussians: Gaussians, session: Session, record: Record) -> Clip:
+    """The stage itself: lay the path, draw every frame."""
+    from stages.pipeline import render_path
+
+    with record.stage("render"), session.report.progress("render") as advance:
+        gaussians = gaussians.to(session.device)
+        clip = render_path(gaussians, views, path.cameras(views.cameras, gaussians), path.fps, advance)
+    coverage = None if clip.coverage is None else round(float(clip.coverage.mean()), 4)
+    record.facts |= {"frames": len(clip.cameras), "coverage": coverage}
+    return clip
+
+
+def repair(clip: Clip, views: Views, student: VideoStudent, session: Session, record: Record) -> Clip:
+    """The stage itself: load the student and repair the render, or say that nothing does."""
+    from stages.pipeline import repair_clip
+
+    if not student.installed:
+        session.report.note("no video student repairs the clip: it is the prior's render")
+    with record.stage("student"), session.report.progress("loading the student"):
+        step = student.step
+    with record.stage("generate"), session.report.progress("generate"):
+        repaired = repair_clip(clip, views, step)
+    record.facts["student"] = student.facts(repaired.leap)
+    return repaired
