@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from stages.distill import clips_of_recordings, clips_of_worlds
 from stages.files.clip_folder import read_clip
+from stages.files.file_hashes import FileHashes
 from stages.video.cogvideox_files import find_files, load_cogvideox
 from stages.video.cogvideox_network import Memory
 from tests.cli.conftest import Ended
@@ -84,7 +85,7 @@ def test_killed_in_every_phase_it_ends_with_the_same_weights(
     steps = [(row["phase"], row["step"]) for row in map(json.loads, (out / "log.jsonl").read_text().splitlines()) if "loss" in row]
     assert steps == [(phase, 4) for phase in ("teacher", "regression", "student", "policy")]
     assert not list(out.rglob(".*partial*"))
-    assert read_manifest(out / "manifest.json")["fingerprint"] == read_manifest(whole / "manifest.json")["fingerprint"]
+    assert read_manifest(out / "manifest.json", FileHashes())["fingerprint"] == read_manifest(whole / "manifest.json")["fingerprint"]
 
 
 def test_the_same_run_is_up_to_date_and_another_is_refused(whole: Path, material: tuple[Path, Path], videoscene: Run) -> None:
@@ -133,9 +134,9 @@ def test_force_keeps_what_it_cannot_train_again(whole: Path, material: tuple[Pat
 
 def test_a_run_is_laid_out_as_the_readme_says(whole: Path) -> None:
     assert {path.name for path in whole.iterdir()} == {"config.yaml", "log.jsonl", "samples", "checkpoints", "weights", "manifest.json"}
-    manifest = read_manifest(whole / "manifest.json")
+    manifest = read_manifest(whole / "manifest.json", FileHashes())
     assert {output["path"] for output in manifest["outputs"]} >= {f"weights/{name}.safetensors" for name in WEIGHTS}
-    full = read_manifest(whole / "weights" / "full" / "manifest.json")
+    full = read_manifest(whole / "weights" / "full" / "manifest.json", FileHashes())
     assert full["policy"]["clips"] == 2
     assert yaml.safe_load((whole / "config.yaml").read_text())["policy"]["grid"] == [99, 299]
 
@@ -163,10 +164,10 @@ def test_clips_are_made_once(material: tuple[Path, Path], videoscene: Run, tmp_p
     assert made == ["world 3 0", "world 3 1", "recorded 3 0"]
     assert videoscene("distill", "-o", out, "--config", recipe, "--phase", "teacher", "--seed", 3).code == 0
     assert len(made) == 3
-    manifest = read_manifest(out / "weights" / "teacher" / "manifest.json")
+    manifest = read_manifest(out / "weights" / "teacher" / "manifest.json", FileHashes())
     size = (material[1] / "00000.safetensors").stat().st_size
     assert manifest["clips"] == {f"clips/{name}.safetensors": size for name in ("worlds/00000", "worlds/00001", "recorded/00000")}
-    assert read_manifest(out / "manifest.json")["device"] == manifest["device"] != "auto"
+    assert read_manifest(out / "manifest.json", FileHashes())["device"] == manifest["device"] != "auto"
 
 
 def test_the_manifest_lists_the_clips_that_were_trained_on(
@@ -179,7 +180,7 @@ def test_the_manifest_lists_the_clips_that_were_trained_on(
     write_shards(more, shards=1)
     ended = videoscene(*command(material, out, "--clips", more))
     assert ended.code == 0, ended.err
-    told = {name: read_manifest(out / "weights" / name / "manifest.json")["clips"] for name in ("student", "full")}
+    told = {name: read_manifest(out / "weights" / name / "manifest.json", FileHashes())["clips"] for name in ("student", "full")}
     assert told["full"] == told["student"] == {str(path.resolve()): path.stat().st_size for path in material[1].iterdir()}
 
 

@@ -11,6 +11,7 @@ import yaml
 from safetensors.torch import load_file
 
 from stages.distill import pairs_of_recordings, prior_worlds
+from stages.files.file_hashes import FileHashes
 from stages.prior import load
 from stages.prior.config import SMALL
 from tests.cli.conftest import Ended
@@ -64,8 +65,8 @@ def test_from_a_recipe_to_weights(videoscene: Run, made: list[int], tmp_path: Pa
     network = load.load_prior(found.path)
     assert network.config == SMALL
     assert {value.dtype for value in load_file(found.path).values()} == {torch.float16}
-    assert read_manifest(run / "weights" / "prior" / "manifest.json")["shards"] == 2
-    assert {output["path"] for output in read_manifest(run / "manifest.json")["outputs"]} == {
+    assert read_manifest(run / "weights" / "prior" / "manifest.json", FileHashes())["shards"] == 2
+    assert {output["path"] for output in read_manifest(run / "manifest.json", FileHashes())["outputs"]} == {
         f"weights/{phase}/prior.safetensors" for phase in ("monocular", "prior")
     }
     again = videoscene(*command)
