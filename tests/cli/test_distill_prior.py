@@ -1,7 +1,6 @@
 """videoscene distill for a prior: from a recipe to weights that --weights takes, with pairs of worlds or of recordings."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,11 +27,13 @@ RECIPE = {
     "prior": PHASE,
 }
 
+LOAD_PRIOR = load.load_prior  # before the stand-in of the other tests takes its place
+
 
 @pytest.fixture(autouse=True)
 def _real_prior(_plain_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not the one of flat Gaussians."""
-    monkeypatch.setitem(sys.modules, "stages.prior.load", load)
+    monkeypatch.setattr(load, "load_prior", LOAD_PRIOR)
 
 
 def write_recipe(path: Path, **changes: object) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -121,10 +121,12 @@ def finished(tmp_path: Path, clip: Clip, views: Views) -> Path:
 
     scene = tmp_path / "scene"
     write_views(scene / "prior", views)
-    write_ply(scene / "prior" / "gaussians.ply", wall_gaussians(DEPTH), [])
+    gaussians = wall_gaussians(DEPTH)
+    of_the_first = torch.zeros(len(gaussians), dtype=torch.uint8)
+    write_ply(scene / "prior" / "gaussians.ply", replace(gaussians, photograph=of_the_first), [])
     write_clip(scene / "render", clip)
     prior = {"gaussians": scene / "prior" / "gaussians.ply", "cameras": scene / "prior" / "transforms.json"}
-    facts: dict[str, dict[str, Any]] = {"prior": {"gaussians": [len(wall_gaussians(DEPTH)), 0]}, "render": {}}
+    facts: dict[str, dict[str, Any]] = {"prior": {}, "render": {}}
     for stage, inputs in (("prior", {}), ("render", prior)):
         files = {str(path.relative_to(scene / stage)): path for path in (scene / stage).rglob("*") if path.is_file()}
         Record(facts=facts[stage]).write_manifest(scene / stage / "manifest.json", Request(stage, {}, inputs), files)
