@@ -1,4 +1,4 @@
-"""`videoscene distill`: training clips -> the one-step student, or the prior, phase by phase."""
+"""`videoscene distill`: training data -> weights of the one-step student or of the prior, phase by phase."""
 
 from __future__ import annotations
 
@@ -22,37 +22,43 @@ if TYPE_CHECKING:
     from stages.distill.recipe_file import Config, Phase
     from videoscene_cli.training.run_folder import Run
 
-Recipe = Annotated[str, typer.Option("--config", metavar="NAME|FILE.yaml", help="The recipe: small, cogvideox-5b, prior, or a file.")]
+Recipe = Annotated[
+    str, typer.Option("--config", metavar="NAME|FILE.yaml", help="The recipe: small, cogvideox-5b, prior, or a file.")
+]
 Clips = Annotated[
     list[str] | None,
-    typer.Option("--clips", metavar="FOLDER", help="Training clips, in place of those that the recipe makes; posed scenes for a prior."),
+    typer.Option(
+        "--clips", metavar="FOLDER", help="Training clips in place of those of the recipe; posed scenes for a prior."
+    ),
 ]
 Textures = Annotated[
-    str | None, typer.Option("--textures", metavar="FOLDER", help="Photographs of surfaces for the worlds that the recipe makes.")
+    str | None,
+    typer.Option("--textures", metavar="FOLDER", help="Photographs of surfaces, for the worlds that the recipe makes."),
 ]
 PhaseName = Annotated[
     Literal["monocular", "prior", "teacher", "regression", "student", "policy", "all"],
-    typer.Option("--phase", help="What to train; all is every phase that has steps in the recipe."),
+    typer.Option("--phase", help="Phase to train; all: every phase that has steps in the recipe."),
 ]
 
 
 @with_shared
 def distill(
-    shared: Shared, report: Report, config: Recipe = "small", clips: Clips = None, textures: Textures = None, phase: PhaseName = "all"
-) -> None:
+    shared: Shared, report: Report, config: Recipe = "small", clips: Clips = None, textures: Textures = None,
+    phase: PhaseName = "all",
+) -> None:  # fmt: skip
     """\b
     Examples:
       videoscene distill -o runs/small
       videoscene distill -o runs/small --clips clips --config recipe.yaml --phase student
       videoscene distill -o runs/prior --config prior
 
-    Train the video student: a teacher of many steps, leap flow distillation into one step, and the policy that picks the leap. The clips
-    to learn from are made first, with the prior that --weights names. Or train the prior, with --config prior: its monocular branch
-    on single pictures, then all of it on pairs.
+    Train the video student: a teacher of many steps, leap flow distillation into one step, and the policy that picks
+    the leap step. The training clips are made first, with the prior that --weights names. With --config prior, train
+    the prior: its monocular branch on single pictures, then all of it on pairs.
 
-    Killed at any time, the same command goes on from the last checkpoint. runs/NAME/weights/full is what `generate --student` takes,
-    runs/NAME/weights/prior what --weights takes; log.jsonl and samples/ show the training as it goes. --force starts the phases over,
-    and those that start from them.
+    If a run is killed, the same command continues from the last checkpoint. `generate --student` takes
+    runs/NAME/weights/full, and --weights takes runs/NAME/weights/prior. log.jsonl and samples/ show the progress.
+    --force starts over with the phases, and with those that start from them.
     On several GPUs: accelerate launch $(command -v videoscene) distill ...
     """
     from stages.distill.recipe_file import find_config, read_config
@@ -83,17 +89,19 @@ def distill(
             training.train(name, record)
         if first:
             training.conclude()
-            report.done(str(manifest.parent), current, command="distill", phase=name, manifest=str(manifest), seconds=record.seconds)
+            facts = {"phase": name, "manifest": str(manifest), "seconds": record.seconds}
+            report.done(str(manifest.parent), current, command="distill", **facts)
 
 
 def _phases(config: Config, phase: str) -> list[Phase]:
     """The phases to train, in order. Raises InputError when one of them has no steps."""
-    having = config.phases
-    if phase != "all" and phase not in having:
-        raise InputError("nothing to train", f"the recipe gives the {phase} 0 steps", f"phases with steps: {', '.join(having) or 'none'}")
-    if not having:
+    with_steps = config.phases
+    if phase != "all" and phase not in with_steps:
+        hint = f"phases with steps: {', '.join(with_steps) or 'none'}"
+        raise InputError("nothing to train", f"the recipe gives the {phase} 0 steps", hint)
+    if not with_steps:
         raise InputError("nothing to train", "the recipe gives every phase 0 steps", "write steps: N into its sections")
-    return [name for name in having if phase in ("all", name)]
+    return [name for name in with_steps if phase in ("all", name)]
 
 
 def _show_plan(training: Run, phases: list[Phase], report: Report) -> None:

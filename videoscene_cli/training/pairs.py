@@ -1,4 +1,4 @@
-"""The pairs that the recipe of a prior asks for, made in runs/NAME/clips: those that are there already are kept."""
+"""Makes the pairs of a prior's recipe in runs/NAME/clips. Shards that exist are kept."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from stages.distill.prior_worlds import PairWorlds
     from stages.distill.recipe_file import Data
 
-RECORDED_SHARDS = 32  # of recordings, where the recipe does not say how many
+RECORDED_SHARDS = 32  # number of shards of recordings if the recipe does not say it
 
 
 def planned(folder: Path, count: int) -> list[Path]:
@@ -23,7 +23,7 @@ def planned(folder: Path, count: int) -> list[Path]:
 
 
 def missing(folder: Path, count: int) -> list[int]:
-    """The numbers of those that are not there."""
+    """The numbers of the shards of a folder, 0 to `count` - 1, that do not exist."""
     return [number for number, path in enumerate(planned(folder, count)) if not path.exists()]
 
 

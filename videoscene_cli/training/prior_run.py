@@ -26,42 +26,44 @@ class PriorRun(Run):
 
     @property
     def worlds(self) -> Path:
-        """The folder of the pairs of worlds that the recipe asks for."""
+        """The folder of the pairs of worlds that the recipe makes."""
         return self.run / "clips" / "pairs"
 
     @cached_property
     def recordings(self) -> tuple[str, ...]:
-        """The sources of recordings: those of --clips that hold no shards, or those of the recipe."""
+        """Sources of recordings: folders of --clips that hold no shards or, without --clips, those of the recipe."""
         given = tuple(folder for folder in self.clips if not any(Path(folder).glob("*.safetensors")))
         return given if self.clips else self.config.data.recordings
 
     @cached_property
     def shards(self) -> tuple[Path, ...]:
-        """Every shard, in a fixed order. Those that the recipe makes may not be there yet.
+        """Every shard, in a fixed order. Those that the recipe makes need not exist yet.
 
-        The first one is of worlds, where there are any: it is held out, and worlds have depth.
+        The first one is held out. It shows worlds if there are any, because these have depth.
         """
         data, clips = self.config.data, self.run / "clips"
         folders = [folder for folder in self.clips or data.clips if folder not in self.recordings]
-        found = [path for folder in folders for path in sorted(Path(folder).glob("*.safetensors"))]
+        shards = [path for folder in folders for path in sorted(Path(folder).glob("*.safetensors"))]
         worlds = [] if self.clips else planned(self.worlds, data.pairs)
         count = (data.recorded or RECORDED_SHARDS) if self.recordings else 0
-        return tuple(found + worlds[:1] + planned(clips / "recorded", count) + worlds[1:])
+        return tuple(shards + worlds[:1] + planned(clips / "recorded", count) + worlds[1:])
 
     def planned_clips(self) -> list[str]:
         there = sum(path.exists() for path in self.shards)
-        return [f"{len(self.shards)} shards of pairs, {there} of them there, the others to be made"]
+        return [f"{len(self.shards)} shards of pairs: {there} exist, the others are to be made"]
 
     @cached_property
     def setting(self) -> PriorContext:
-        """The network with its first weights, its data and where it computes. Raises InputError, WeightsError, DeviceError."""
+        """The network with its first weights, its data and its device. Raises InputError, WeightsError, DeviceError."""
         from stages.distill.prior_phases import PriorContext
         from stages.distill.prior_start import first_network
 
-        device, seed, furniture = self.workers.device or self.session.device, self.session.shared.seed, self.config.data.furniture
+        device, seed = self.workers.device or self.session.device, self.session.shared.seed
+        furniture = self.config.data.furniture
         if not self.shards:
-            raise InputError("no training pairs", "the recipe makes none, and --clips names no folder", "name one with --clips")
-        network, started = first_network(self.config, seed)
+            why = "the recipe makes none, and --clips names no folder"
+            raise InputError("no training pairs", why, "name one with --clips")
+        network, origin = first_network(self.config, seed)
         network = network.to(device)
         return PriorContext(
             self.config,
@@ -70,7 +72,7 @@ class PriorRun(Run):
             self.run,
             self.shards,
             seed,
-            started,
+            origin,
             None if furniture is None else sha256_file(Path(furniture))[:16],
             device,
             self.workers,
@@ -110,7 +112,7 @@ class PriorRun(Run):
 
     @contextmanager
     def _pairs(self) -> Iterator[Callable[[], None]]:
-        """Have the pairs made: all of them before the training, or beside it. Yields what raises an error if that fails."""
+        """Make the pairs, before the training or beside it. Yields a function that raises an error if that fails."""
         from stages.distill.prior_worlds import Makers, load_pair_worlds
 
         data, seed, recorded = self.config.data, self.session.shared.seed, self.run / "clips" / "recorded"
@@ -129,7 +131,7 @@ class PriorRun(Run):
             yield makers.check
 
     def _require_furniture(self) -> None:
-        """Raise here, and not in another process, what is wrong with the furniture."""
+        """Raise errors about the furniture here, and not in another process."""
         from stages.worlds.furnished import load_pack
         from stages.worlds.furnished.assets import require_embree
 

@@ -1,4 +1,4 @@
-"""A run of `distill` and its folder runs/NAME: what a student's and a prior's have in common."""
+"""A run of `distill` and its folder runs/NAME, for students and priors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from stages.distill.recipe_file import Config, Phase
     from stages.distill.workers import Workers
 
-# In runs/NAME/weights.
+# The folder in runs/NAME/weights for the weights of each phase.
 FOLDERS = {
     **{"monocular": "monocular", "prior": "prior"},
     **{"teacher": "teacher", "regression": "regression", "student": "student", "policy": "full"},
@@ -27,7 +27,7 @@ FOLDERS = {
 
 @dataclass(frozen=True)
 class Run(ABC):
-    """One run of `distill`. run: its folder.  clips: folders to train on, those of the config when empty."""
+    """One run of `distill`. run: its folder.  clips: folders to train on; if empty, those of the config."""
 
     run: Path
     config: Config
@@ -36,19 +36,19 @@ class Run(ABC):
 
     @abstractmethod
     def planned_clips(self) -> list[str]:
-        """What is trained on, in words."""
+        """The training data in words, for the plan of --dry-run."""
 
     @abstractmethod
     def request(self, phase: Phase) -> Request:
-        """What decides the weights of a phase, but for the clips."""
+        """Everything that decides the weights of a phase, except the clips."""
 
     @abstractmethod
     def require_start(self, phases: Sequence[Phase]) -> None:
-        """Refuse, before --force forgets anything, what would be refused later: no clips, no device, an unfinished phase before."""
+        """Raise, before --force removes anything, errors that would come later, such as an unfinished earlier phase."""
 
     @abstractmethod
     def descendants(self, phase: Phase) -> list[Phase]:
-        """The phases that start from the weights of a phase; the last ones first."""
+        """The phases that start, directly or not, from the weights of a phase. The last ones come first."""
 
     @abstractmethod
     def train(self, phase: Phase, record: Record) -> None:
@@ -64,11 +64,11 @@ class Run(ABC):
         return accelerated(cpu=self.session.shared.device == "cpu")
 
     def weights(self, phase: Phase) -> Path:
-        """The folder of weights that a phase leaves; that of the policy holds the student too."""
+        """The folder with the weights of a phase. That of the policy also holds the student."""
         return self.run / "weights" / FOLDERS[phase]
 
     def forget(self, phase: Phase) -> None:
-        """Remove what a phase left, and before that what came of it, for --force."""
+        """Remove the results of a phase, for --force, and before that those of its descendants."""
         from stages.files.leftovers import remove
 
         for name in (*self.descendants(phase), phase):
@@ -76,7 +76,7 @@ class Run(ABC):
             remove(self.run / "checkpoints" / name)
 
     def note_config(self) -> None:
-        """Write config.yaml, the settings in full."""
+        """Write config.yaml with all settings."""
         import yaml
 
         from stages.files.publish import publish
@@ -85,17 +85,22 @@ class Run(ABC):
             partial.write_text(yaml.safe_dump(self.config.to_dict(), sort_keys=False), encoding="utf-8")
 
     def conclude(self) -> None:
-        """Write the run's manifest.json: the phases that are done, and their weights. Unless it says so already."""
+        """Write the run's manifest.json with the finished phases and their weights, unless it is up to date."""
         from stages.files.documents import read_json
         from stages.files.publish import publish
 
-        done = {name: read_json(path / "manifest.json") for name in FOLDERS.values() if (path := self.run / "weights" / name).is_dir()}
-        request = Request("distill", {"seed": self.session.shared.seed, **{name: made["fingerprint"] for name, made in done.items()}}, {})
+        folders = {name: self.run / "weights" / name for name in FOLDERS.values()}
+        manifests = {name: read_json(path / "manifest.json") for name, path in folders.items() if path.is_dir()}
+        fingerprints = {name: manifest["fingerprint"] for name, manifest in manifests.items()}
+        request = Request("distill", {"seed": self.session.shared.seed, **fingerprints}, {})
         path = self.run / "manifest.json"
         if path.is_file() and read_json(path).get("fingerprint") == request.fingerprint:
             return
-        outputs = [f"weights/{name}/{output['path']}" for name, made in done.items() for output in made["outputs"]]
-        devices = ", ".join(sorted({made["device"] for made in done.values()}))
-        record = Record(devices, {phase: seconds for made in done.values() for phase, seconds in made["seconds"].items()})
+        outputs = [
+            f"weights/{name}/{output['path']}" for name, manifest in manifests.items() for output in manifest["outputs"]
+        ]
+        devices = ", ".join(sorted({manifest["device"] for manifest in manifests.values()}))
+        seconds = {phase: value for manifest in manifests.values() for phase, value in manifest["seconds"].items()}
+        record = Record(devices, seconds)
         with publish(path) as partial:
             record.write_manifest(partial, request, {name: self.run / name for name in outputs})
