@@ -109,7 +109,7 @@ class DepthPredictor(nn.Module):
             )
             votes = vote(fitted, monocular.spread, planes)
             matches = matches + self.vote_scale * votes
-            inputs += [votes, self.relative(fitted.exp(), candidates), monocular.spread, monocular.quarter]
+            inputs += [votes, self.relative(fitted.exp(), candidates), monocular.spread, monocular.quarter_size]
         joined = torch.cat([x.to(features.dtype) for x in inputs], 1).contiguous(memory_format=torch.channels_last)
         with half_precision(images, self.in_half):
             refined = self.corr_refine_net(joined, images.shape[1]) + self.regressor_residual(joined)
@@ -153,12 +153,12 @@ class DepthPredictor(nn.Module):
         disparity = self.interpolate(coarse, size)
         if config.relative_disparity:
             disparity = self.relative(disparity, candidates)
-        maps = [features.flatten(0, 1), cnn.flatten(0, 1)] + ([] if monocular is None else [monocular.quarter])
+        maps = [features.flatten(0, 1), cnn.flatten(0, 1)] + ([] if monocular is None else [monocular.quarter_size])
         with half_precision(images, self.in_half):
             upsampled = self.upsampler(torch.cat(maps, 1))
             upsampled = F.gelu(self.interpolate(upsampled, size))  # [N, C, H/s, W/s]
             inputs = [image, self.proj_feature(upsampled), disparity, F.interpolate(confidence, size, mode="nearest")]
-            inputs += [] if monocular is None else [monocular.half]
+            inputs += [] if monocular is None else [monocular.half_size]
             refined = self.refine_unet(torch.cat(inputs, 1), images.shape[1])  # [N, C, H/s, W/s]
             change = F.pixel_shuffle(self.to_disparity(refined), stride).float()  # [N, 2 or 11, H, W]
             raw = F.pixel_shuffle(self.to_gaussians(torch.cat([refined, image, upsampled], 1)), stride).float()

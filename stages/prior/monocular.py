@@ -36,12 +36,12 @@ class MonocularConfig:
 class MonocularOutput:
     """The output of the branch for N images.
 
-    half: [N, C0, H/2, W/2], features.  quarter: [N, C, H/4, W/4], features.
+    half_size: [N, C0, H/2, W/2], features.  quarter_size: [N, C, H/4, W/4], features.
     log_inverse: [N, 1, H/4, W/4], logarithm of inverse depth, up to scale.  spread: its expected absolute error.
     """
 
-    half: Tensor
-    quarter: Tensor
+    half_size: Tensor
+    quarter_size: Tensor
     log_inverse: Tensor
     spread: Tensor
 

@@ -23,7 +23,7 @@ from stages.scene import Gaussians
 
 MULTIPLE = 16  # the sides of an image are multiples of this
 
-Features = tuple[Tensor, Tensor, MonocularOutput | None]
+ImageFeatures = tuple[Tensor, Tensor, MonocularOutput | None]
 """CNN features and multi-view features, both [B, V, C, H/4, W/4], and the monocular output of the B * V images."""
 
 
@@ -59,7 +59,7 @@ class PriorOutput:
 
 
 class Backbone(nn.Module):
-    """Images [B, V, 3, H, W] -> their `Features`."""
+    """Images [B, V, 3, H, W] -> their `ImageFeatures`."""
 
     in_half: bool = False  # whether convolutions and attention compute in bfloat16
 
@@ -69,7 +69,7 @@ class Backbone(nn.Module):
         self.transformer = MultiViewTransformer(config)
         self.monocular = None if config.monocular is None else Monocular(config.monocular)
 
-    def forward(self, images: Tensor) -> Features:
+    def forward(self, images: Tensor) -> ImageFeatures:
         with half_precision(images, self.in_half):
             cnn = self.backbone(images.flatten(0, 1))
             cnn = cnn.view(*images.shape[:2], *cnn.shape[1:])
@@ -105,7 +105,7 @@ class MVSplat(nn.Module):
         self.backbone.in_half = self.depth_predictor.in_half = half
 
     def forward(
-        self, images: Tensor, c2w: Tensor, K: Tensor, near_far: Tensor, features: Features | None = None
+        self, images: Tensor, c2w: Tensor, K: Tensor, near_far: Tensor, features: ImageFeatures | None = None
     ) -> PriorOutput:
         """images: [B, V, 3, H, W], sRGB in [0, 1], sides multiples of 16.  c2w: [B, V, 4, 4], OpenCV camera-to-world.
         K: [B, V, 3, 3], px.  near_far: [B, V, 2], the depth range of each view, scene units.

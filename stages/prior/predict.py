@@ -17,7 +17,7 @@ from torch import Tensor
 from stages.black_border import black_border
 from stages.prior.carve import visible_as_claimed
 from stages.prior.fuse import fuse
-from stages.prior.network import MULTIPLE, Features, MVSplat
+from stages.prior.network import MULTIPLE, ImageFeatures, MVSplat
 from stages.scene import Gaussians, Views
 from stages.splat import draw, near_plane
 
@@ -78,7 +78,9 @@ def carve(prediction: Prediction, views: Views) -> Prediction:
 
 
 @torch.no_grad()
-def predict_in_range(views: Views, near_far: Tensor, network: MVSplat, features: Features | None = None) -> Prediction:
+def predict_in_range(
+    views: Views, near_far: Tensor, network: MVSplat, features: ImageFeatures | None = None
+) -> Prediction:
     """Predict the scene of two views of any size over one depth range.
 
     near_far: [2, 2], camera z range of each view.  features: result of the network's backbone, if it is known.

@@ -66,8 +66,8 @@ def test_any_size_is_taken_and_a_scale_of_depth_does_not_matter() -> None:
     assert SMALL.monocular is not None
     branch = Monocular(SMALL.monocular)
     output = branch(torch.rand(1, 3, 48, 80))
-    assert output.quarter.shape == (1, 64, 12, 20)
-    assert output.half.shape == (1, 16, 24, 40)
+    assert output.quarter_size.shape == (1, 64, 12, 20)
+    assert output.half_size.shape == (1, 16, 24, 40)
     depth = torch.rand(1, 1, 12, 20, generator=Generator().manual_seed(1)) + 0.5
     one, ten = monocular_error(output, depth), monocular_error(output, 10 * depth)
     assert one.item() == pytest.approx(ten.item(), abs=1e-4)
