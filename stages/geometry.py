@@ -146,7 +146,7 @@ def covariances(quats: Tensor, scales: Tensor) -> Tensor:
 def distance_to_cameras(means: Tensor, cameras: Cameras) -> Tensor:
     """Distance of each of the points `means` [G, 3] to the nearest camera, [G], scene units, at least 1e-6.
 
-    A pixel covers this distance over the focal length there.
+    Divided by the focal length in pixels, it is the width that one pixel covers there.
     """
     points, nearest = means.double(), means.new_full((len(means),), torch.inf, dtype=torch.float64)
     for centres in cameras.c2w[:, :3, 3].to(points).split(16):  # a few at a time: a path may have thousands of cameras

@@ -192,7 +192,7 @@ class Clip:
     frames: [T, 3, h, w], sRGB in [0, 1].  cameras: T.
     coverage: [T, h, w] in [0, 1], accumulated alpha, the part of each pixel that Gaussians cover; or None.
     fps: frames per second.  depth: [T, h, w], camera z in scene units, 0 where no Gaussian is; or None.
-    leap: the noise step from which a student repaired the frames, or None if no student did.
+    leap: the leap step with which a student repaired the frames, or None if no student did.
     """
 
     frames: Tensor

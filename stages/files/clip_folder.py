@@ -155,10 +155,10 @@ def _require_count(folder: Path, count: int) -> None:
 
 
 def _leap(path: Path) -> int | None:
-    """The noise step from which a student repaired the clip, or None if no student did."""
+    """The leap step with which a student repaired the clip, or None if no student did."""
     leap = read_json(path).get("leap")
     if leap is not None and (type(leap) is not int or not 0 <= leap < 1000):
-        raise InputError(f"cannot read {path}", f"leap is {str(leap)[:40]}", "give a noise step, 0 to 999")
+        raise InputError(f"cannot read {path}", f"leap is {str(leap)[:40]}", "give a leap step, 0 to 999")
     return leap
 
 

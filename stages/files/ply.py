@@ -2,9 +2,9 @@
 
 Source: Kerbl et al. 2023, released code, scene/gaussian_model.py, `save_ply`. The file has one element, `vertex`, of
 little-endian float32: x y z, nx ny nz (0), f_dc_0..2, f_rest_* (all higher SH coefficients of red, then green, then
-blue), opacity (logit), scale_0..2 (natural logarithm), rot_0..3 (w x y z, unit length). Where it is known which of two
-photographs each Gaussian comes from, those of the first photograph come first, and a comment in the header counts
-those of each: `comment photographs 65025 64980`.
+blue), opacity (logit), scale_0..2 (natural logarithm), rot_0..3 (w x y z, unit length). If the photograph of each
+Gaussian is known, those of the first photograph come first, and a comment in the header counts those of each:
+`comment photographs 65025 64980`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ from stages.scene import Gaussians
 
 # Opacities are clamped to this distance from 0 and 1, where the logit is infinite. An opacity of 1 is still read as 1.
 OPACITY_MARGIN = 1e-10
-# A unit quaternion in float32 has a length of 1 to within 2e-7.
-UNIT_TOLERANCE = 1e-6
+UNIT_TOLERANCE = 1e-6  # error of the length of a unit quaternion; in float32 it is below 2e-7
 PHOTOGRAPHS = "photographs"  # first word of the comment that counts the Gaussians of each photograph
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny)  # the smallest scale written, scene units: its logarithm is finite
 REST_COUNTS = (0, 9, 24, 45, 72)  # possible numbers of f_rest_*: 3 ((degree + 1)^2 - 1) for SH degrees 0 to 4
@@ -70,19 +69,19 @@ def as_in_ply(gaussians: Gaussians) -> Gaussians:
 
 
 def _encoded(g: Gaussians) -> tuple[Tensor, Tensor, Tensor]:
-    """What a PLY holds of the opacities [G], scales [G, 3] and rotations [G, 4]: logits, logarithms, unit quaternions."""
+    """Logits of opacities [G], logarithms of scales [G, 3] and unit quaternions [G, 4], as a PLY holds them."""
     opacities, scales, quats = (x.detach().double().cpu() for x in (g.opacities, g.scales, g.quats))
     logits = opacities.clamp(OPACITY_MARGIN, 1 - OPACITY_MARGIN).logit()
     return logits, scales.clamp(min=SMALLEST_SCALE).log(), _unit(quats)
 
 
 def _decoded(log_scales: Tensor, quats: Tensor, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The scales, rotations and opacities, float32, of what a PLY holds."""
+    """The inverse of `_encoded`: scales, rotations and opacities, float32."""
     return log_scales.double().exp().float(), _unit(quats.double()).float(), logits.double().sigmoid().float()
 
 
 def _photographs(gaussians: Gaussians) -> list[str]:
-    """The comment that counts the Gaussians of each photograph; none where their photograph is not known.
+    """The comment that counts the Gaussians of each photograph, or no comment if the photographs are unknown.
 
     Raises ValueError unless those of the first photograph come first.
     """
@@ -95,9 +94,8 @@ def _photographs(gaussians: Gaussians) -> list[str]:
 
 
 def _table(path: Path | str, gaussians: Gaussians) -> np.ndarray:
-    """The rows of a PLY, [G, properties]."""
+    """The rows of a PLY, [G, properties], one per Gaussian."""
     _require_sound(path, gaussians)
-    # One row of float32 per Gaussian, after the header.
     logits, log_scales, quats = _encoded(gaussians)
     means, sh = (x.detach().double().cpu() for x in (gaussians.means, gaussians.sh))
     higher = sh[:, 1:].mT.reshape(len(gaussians), -1)
@@ -149,19 +147,19 @@ def read_ply(path: Path) -> Gaussians:
 
 
 def _read_photographs(header: Header, path: Path) -> Tensor | None:
-    """Which photograph each Gaussian comes from, as the header says; None when it says nothing."""
-    said = [comment.split()[1:] for comment in header.comments if comment.split()[:1] == [PHOTOGRAPHS]]
-    if not said:
+    """The photograph of each Gaussian, from the comment in the header, or None without this comment."""
+    entries = [comment.split()[1:] for comment in header.comments if comment.split()[:1] == [PHOTOGRAPHS]]
+    if not entries:
         return None
-    counts = [int(word) for word in said[0] if word.isascii() and word.isdigit() and len(word) < 18]
-    if len(said) > 1 or len(counts) != 2 or len(said[0]) != 2 or sum(counts) != header.count:
+    counts = [int(word) for word in entries[0] if word.isascii() and word.isdigit() and len(word) < 18]
+    if len(entries) > 1 or len(counts) != 2 or len(entries[0]) != 2 or sum(counts) != header.count:
         why = f"its comment on the photographs does not fit {header.count} Gaussians"
         raise InputError(f"cannot read {path}", why, "the file is damaged: write it again")
     return torch.arange(2, dtype=torch.uint8).repeat_interleave(torch.tensor(counts))
 
 
 def _gaussians(table: Mapping[str, np.ndarray], path: Path | str) -> Gaussians:
-    """Gaussians (float32) of the columns of a PLY. InputError on NaN or a rotation of length 0."""
+    """Gaussians (float32) from the columns of a PLY. Raises InputError on NaN or a rotation of length 0."""
     rest = sum(name.startswith("f_rest_") for name in table)
 
     def columns(*wanted: str) -> Tensor:
@@ -181,6 +179,6 @@ def _gaussians(table: Mapping[str, np.ndarray], path: Path | str) -> Gaussians:
 
 
 def _unit(quats: Tensor) -> Tensor:
-    """Quaternions of length 1. Those that have it to float32's precision do not change: rewriting a PLY changes nothing."""
+    """Scale quaternions to length 1. Those that have it already stay, so that rewriting a PLY changes nothing."""
     norm = quats.norm(dim=-1, keepdim=True)
     return torch.where((norm - 1).abs() < UNIT_TOLERANCE, quats, quats / norm)

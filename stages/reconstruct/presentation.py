@@ -14,7 +14,7 @@ from stages.reconstruct.tracks import find_tracks
 from stages.render import render
 from stages.scene import Cameras, Views
 
-ORBIT_FRAMES = 49
+ORBIT_FRAMES = 49  # number of frames of the orbit
 
 
 @dataclass(frozen=True, eq=False)

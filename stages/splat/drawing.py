@@ -13,9 +13,8 @@ from stages.splat.dispatch import rasterization
 
 # Without gradients, cameras are rendered in groups of this many, so that long paths need no more memory.
 GROUP = 4
-# The near plane as a share of the scene's distance, see `near_plane`: the same rule wherever Gaussians are drawn.
-NEAR = 0.01
-SAMPLE = 16_384  # the median distance is that of about this many of the Gaussians, evenly chosen
+NEAR = 0.01  # the near plane, as a share of the Gaussians' median distance to the nearest camera
+SAMPLE = 16_384  # about the number of Gaussians, evenly chosen, of which that median is computed
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +33,8 @@ class Drawing:
 def draw(gaussians: Gaussians, cameras: Cameras, near: float | None = None) -> Drawing:
     """Render Gaussians from every camera. Differentiable in the Gaussians and the poses.
 
-    near: Gaussians whose camera z is smaller are left out, scene units; None takes `near_plane` of these cameras. A path
-    that is rendered in parts needs one number for all parts.
+    near: Gaussians whose camera z is smaller are left out, scene units. None stands for `near_plane` of these cameras.
+    When a path is rendered in parts, give all parts the same number.
     """
     near = near_plane(gaussians.means, cameras) if near is None else near
     g = gaussians
