@@ -85,7 +85,8 @@ def test_killed_in_every_phase_it_ends_with_the_same_weights(
     steps = [(row["phase"], row["step"]) for row in map(json.loads, (out / "log.jsonl").read_text().splitlines()) if "loss" in row]
     assert steps == [(phase, 4) for phase in ("teacher", "regression", "student", "policy")]
     assert not list(out.rglob(".*partial*"))
-    assert read_manifest(out / "manifest.json", FileHashes())["fingerprint"] == read_manifest(whole / "manifest.json")["fingerprint"]
+    fingerprints = [read_manifest(run / "manifest.json", FileHashes())["fingerprint"] for run in (out, whole)]
+    assert fingerprints[0] == fingerprints[1]
 
 
 def test_the_same_run_is_up_to_date_and_another_is_refused(whole: Path, material: tuple[Path, Path], videoscene: Run) -> None:
