@@ -1,4 +1,4 @@
-"""VideoScene, stage by stage; `stages.pipeline` is the whole chain.
+"""The stages of VideoScene. `stages.pipeline` is the whole chain.
 
     from stages import find_views, predict_gaussians, render_path, repair_clip, refine_gaussians
 
@@ -14,7 +14,7 @@ __all__ = ["find_views", "predict_gaussians", "refine_gaussians", "render_path",
 
 
 def __getattr__(name: str) -> Any:
-    """Import the chain, and with it torch, when it is first asked for: `videoscene --help` does without."""
+    """Import the chain, and torch with it, on first use: `videoscene --help` needs neither."""
     if name not in __all__:
         raise AttributeError(f"module 'stages' has no attribute {name!r}")
     from stages import pipeline

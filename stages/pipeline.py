@@ -7,7 +7,7 @@
     refined = refine_gaussians(scene.gaussians, scene.views, clip, Settings())
 
 The commands, the evaluation and the training clips all call these functions. A function returns what a scene folder
-would give back: Gaussians as a PLY holds them, 8 bits per colour channel, 16 bits of depth. So the chain makes the same
+would give back: Gaussians as a PLY holds them, 8 bits per colour channel, 16 bits of depth. So the chain gives the same
 pixels in memory and through files.
 """
 
@@ -30,12 +30,12 @@ from stages.render import render
 from stages.scene import Cameras, Clip, Gaussians, Views
 
 Student = Callable[[Clip, Views], Clip]
-"""(render along a path, the two photographs with their depth) -> the repaired clip, with the noise step it leapt from."""
+"""(render along a path, the two photographs with their depth) -> the repaired clip, with its leap step."""
 
 
 @dataclass(frozen=True, eq=False)
 class CoarseScene:
-    """What two photographs show.
+    """The coarse Gaussians of two photographs, and the photographs with depth.
 
     gaussians: in the world of the cameras, those of the first photograph first.
     views: the two photographs with cameras and depth.
@@ -50,8 +50,8 @@ class CoarseScene:
 def find_views(photographs: tuple[Path, Path], short_side: int = 256, cameras_file: Path | None = None) -> Prepared:
     """Read two photographs, resize them and find their cameras, or take the cameras of a transforms.json.
 
-    short_side: px.  Raises InputError for files that cannot be used. Raises RunError when the photographs do not overlap
-    or have no baseline.
+    short_side: px.  Raises InputError for files that cannot be used. Raises RunError when the photographs do not
+    overlap or have no baseline.
     """
     return prepare(photographs, short_side, cameras_file)
 
@@ -65,9 +65,9 @@ def predict_gaussians(views: Views, near_far: Tensor, network: MVSplat) -> Coars
 
 
 def coarse_scene(prediction: Prediction, views: Views) -> CoarseScene:
-    """What the prior predicted of two views, as files hold it."""
-    found = views_as_in_folder(replace(views, depth=prediction.depth))
-    return CoarseScene(as_in_ply(prediction.gaussians), found, prediction.near_far)
+    """The prior's prediction for two views, rounded as files round it."""
+    views_with_depth = views_as_in_folder(replace(views, depth=prediction.depth))
+    return CoarseScene(as_in_ply(prediction.gaussians), views_with_depth, prediction.near_far)
 
 
 def render_path(
@@ -77,7 +77,7 @@ def render_path(
     fps: float = 8.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Clip:
-    """Draw the Gaussians of two photographs from every camera of a path, on their device; the clip is on the CPU.
+    """Render the Gaussians of two photographs from every camera of a path, on their device. The clip is on the CPU.
 
     progress(done, total) is called as frames are finished.
     """
@@ -85,10 +85,10 @@ def render_path(
 
 
 def repair_clip(clip: Clip, views: Views, student: Student | None) -> Clip:
-    """Let the video student repair a render in one step. Without a student the clip stays the render."""
+    """Let the video student repair a render. Without a student the clip stays the render."""
     if student is None:
         return clip
-    repaired = student(clip, views)  # its coverage and depth are the render's
+    repaired = student(clip, views)  # Coverage and depth stay those of the render.
     return replace(repaired, frames=as_in_png(repaired.frames))
 
 

@@ -23,7 +23,7 @@ def test_every_stage_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     def here(function: Callable[..., Any], *arguments: Any) -> Any:
         return function(*arguments)
 
-    monkeypatch.setattr(benchmark, "apart", here)
+    monkeypatch.setattr(benchmark, "in_new_process", here)
     monkeypatch.setattr(benchmark, "WARM", 1)
     setup = Setup(Shared(out=str(tmp_path), device="cpu"))
     benchmark.benchmark(ROOM, tmp_path, setup, setup.session(), benchmark.Workload(size=64, frames=3, steps=2))
@@ -46,7 +46,7 @@ def test_every_stage_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
 def test_a_stage_runs_in_a_process_of_its_own() -> None:
     import os
 
-    assert benchmark.apart(os.getpid) != os.getpid()
+    assert benchmark.in_new_process(os.getpid) != os.getpid()
 
 
 @pytest.mark.parametrize(("arguments", "told"), [(["a.png"], "takes two"), (["a.png", "b.png", "c.png"], "takes two")])

@@ -27,7 +27,7 @@ def test_what_a_command_prints_is_the_next_ones_input(videoscene: Run, photos: P
     assert [ended.code for ended in (prior, render, generate)] == [0, 0, 0]
     assert prior.out == render.out == generate.out == f"{tmp_path / 's'}\n"
     assert (tmp_path / "s" / "generate" / "video.mp4").is_file()
-    assert "no video student repairs the clip" in generate.err
+    assert "no video student is used" in generate.err
 
 
 def test_json_lines_pipe_as_well(videoscene: Run, photos: Photos, tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 def test_distances_of_sets(sets: tuple[Path, Path], run: Run, tmp_path: Path) -> None:
     code, lines, err = run("--real", sets[0], "--fake", sets[1], "-o", tmp_path / "out")
     assert code == 0, err
-    assert lines[0].startswith("3 real and 3 made clips of 9 frames  fvd ")
+    assert lines[0].startswith("3 real and 3 generated clips of 9 frames  fvd ")
     assert lines[1] == str(tmp_path / "out" / "metrics.json")
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["sets"]["size"] == [64, 48]

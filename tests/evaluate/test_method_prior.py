@@ -135,9 +135,9 @@ def test_what_decides_a_methods_frames() -> None:
 
 
 def test_names_of_methods() -> None:
-    assert methods.read_method("plane-sweep-unposed") == methods.Asked("plane-sweep", None, True)
-    assert methods.read_method("generate-50-unposed") == methods.Asked("generate", 50, True)
-    assert methods.read_method("cogvideox-1") == methods.Asked("cogvideox", 1, False)
+    assert methods.read_method("plane-sweep-unposed") == methods.MethodName("plane-sweep", None, True)
+    assert methods.read_method("generate-50-unposed") == methods.MethodName("generate", 50, True)
+    assert methods.read_method("cogvideox-1") == methods.MethodName("cogvideox", 1, False)
     for name in ("render-4", "crossfade-unposed", "generate-0", "magic", "svd-x"):
         with pytest.raises(InputError):
             methods.read_method(name)

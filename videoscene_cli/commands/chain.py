@@ -1,4 +1,4 @@
-"""The stages of `stages.pipeline` as commands run them: timed, with progress on stderr and facts for the manifest."""
+"""The stages of `stages.pipeline` as commands run them: timed, with progress on stderr and facts for manifests."""
 
 from __future__ import annotations
 
@@ -28,14 +28,17 @@ class PriorSettings:
     def request(
         self, command: str, photos: Photos, session: Session, options: dict[str, Any], inputs: dict[str, Path]
     ) -> Request:
-        """What `command` is asked to make of two photographs. Raises InputError for a missing file, WeightsError."""
+        """The request of `command` for two photographs.
+
+        Raises InputError for a missing file, WeightsError for bad weights.
+        """
         files = {"first": photos[0], "second": photos[1]} | ({"cameras": self.cameras} if self.cameras else {}) | inputs
         options = {"size": self.size, "seed": session.shared.seed, **options}
         return Request(command, options, files, {"prior": session.weights.record()}, session.hashes)
 
 
 def predict_pair(photos: Photos, settings: PriorSettings, session: Session, record: Record) -> CoarseScene:
-    """The stage itself: find the cameras, run the network."""
+    """Find the cameras of two photographs and predict their Gaussians."""
     with record.stage("start"), session.report.progress("starting"):
         from stages.pipeline import find_views, predict_gaussians
     with record.stage("cameras"), session.report.progress("cameras"):
@@ -48,7 +51,7 @@ def predict_pair(photos: Photos, settings: PriorSettings, session: Session, reco
 
 
 def render_along(path: PathSettings, views: Views, gaussians: Gaussians, session: Session, record: Record) -> Clip:
-    """The stage itself: lay the path, draw every frame."""
+    """Render the Gaussians along a path."""
     from stages.pipeline import render_path
 
     with record.stage("render"), session.report.progress("render") as advance:
@@ -60,11 +63,11 @@ def render_along(path: PathSettings, views: Views, gaussians: Gaussians, session
 
 
 def repair(clip: Clip, views: Views, student: VideoStudent, session: Session, record: Record) -> Clip:
-    """The stage itself: load the student and repair the render, or say that nothing does."""
+    """Load the student and repair the render. Without a student this says so and returns the render."""
     from stages.pipeline import repair_clip
 
     if not student.installed:
-        session.report.note("no video student repairs the clip: it is the prior's render")
+        session.report.note("no video student is used: the clip is the prior's render")
     with record.stage("student"), session.report.progress("loading the student"):
         step = student.step
     with record.stage("generate"), session.report.progress("generate"):

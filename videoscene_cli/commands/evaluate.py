@@ -1,4 +1,4 @@
-"""`videoscene evaluate`: methods on cases with a known truth -> figures with their protocol."""
+"""`videoscene evaluate`: methods on cases with true frames, finished scenes, sets of clips -> figures."""
 
 from __future__ import annotations
 
@@ -25,62 +25,92 @@ Scenes = Annotated[
     typer.Argument(
         metavar="SCENE... | -",
         show_default=False,
-        help="Finished scenes; with --two-view, posed folders; with --benchmark, two photographs.",
+        help="Finished scenes; with --two-view, scenes with true frames; with --benchmark, two photographs.",
     ),
 ]
-TwoView = Annotated[bool, typer.Option("--two-view", help="Run methods on the cases of pairs.json, compare with the truth.")]
+TwoView = Annotated[
+    bool, typer.Option("--two-view", help="Run methods on the cases of pairs.json and compare with the truth.")
+]
 Methods = Annotated[
     list[str] | None,
     typer.Option(
-        "--method", metavar="|".join(METHODS), help="What to run (default render), -N behind it for N steps of a sampler; repeatable."
+        "--method",
+        metavar="|".join(METHODS),
+        help="What to run (default render), NAME-N with N sampler steps; repeatable.",
     ),
 ]
-Unposed = Annotated[bool, typer.Option("--unposed", help="Run each method also with cameras estimated from the photographs.")]
-Keep = Annotated[bool, typer.Option("--keep", help="Keep the frames that the methods made.")]
-Real = Annotated[Path | None, typer.Option(metavar="DIR", help="A set of true clips (mp4 files, folders of frames), against --fake.")]
-Fake = Annotated[Path | None, typer.Option(metavar="DIR", help="A set of made clips, of the same length and size.")]
-Tables = Annotated[
-    Path | None, typer.Option("--report", metavar="OUT", help="Write tables of what --two-view left in OUT, or in its folders.")
+Unposed = Annotated[
+    bool, typer.Option("--unposed", help="Run each method also with cameras estimated from the photographs.")
 ]
-Benchmark = Annotated[bool, typer.Option("--benchmark", help="Time every stage, cold and warm, on two photographs.")]
-Jobs = Annotated[int, typer.Option(metavar="N", min=1, help="Cases at a time, each in a process of its own.")]
+Keep = Annotated[bool, typer.Option("--keep", help="Keep the frames of the methods.")]
+Real = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="A set of real clips (mp4 files, folders of frames), for --fake.")
+]
+Fake = Annotated[Path | None, typer.Option(metavar="DIR", help="A set of generated clips of the same length and size.")]
+Tables = Annotated[
+    Path | None,
+    typer.Option("--report", metavar="OUT", help="Write tables from the results of --two-view in OUT or its folders."),
+]
+Benchmark = Annotated[
+    bool, typer.Option("--benchmark", help="Time every stage on two photographs, a first run and later ones.")
+]
+Jobs = Annotated[int, typer.Option(metavar="N", min=1, help="Number of cases at a time, each in its own process.")]
 
-OPTIONS = {"--two-view": {"method", "keep", "jobs", "student", "unposed"}, "--benchmark": {"student"}}  # that do nothing for other reports
+# The options that only some reports take.
+OPTIONS = {"--two-view": {"method", "keep", "jobs", "student", "unposed"}, "--benchmark": {"student"}}
 
 
 @with_shared
 def evaluate(
-    context: typer.Context, shared: Shared, report: Report, scenes: Scenes = None, two_view: TwoView = False, method: Methods = None,
-    keep: Keep = False, jobs: Jobs = 1, real: Real = None, fake: Fake = None, tables: Tables = None, student: StudentName = STUDENT,
-    unposed: Unposed = False, benchmark: Benchmark = False,
+    context: typer.Context, shared: Shared, report: Report, scenes: Scenes = None, two_view: TwoView = False,
+    method: Methods = None, keep: Keep = False, jobs: Jobs = 1, real: Real = None, fake: Fake = None,
+    tables: Tables = None, student: StudentName = STUDENT, unposed: Unposed = False, benchmark: Benchmark = False,
     ) -> None:  # fmt: skip
     """\b
     Examples:
       videoscene evaluate scene
-      videoscene evaluate --two-view posed/val --method crossfade --method render -o out && videoscene evaluate --report out
+      videoscene evaluate --two-view posed/val --method crossfade --method render -o out
+      videoscene evaluate --report out
 
-    Measure the clips of finished scenes: photographs matched, flicker, motion, one rigid scene. The figures go into SCENE/evaluate.
+    Measure the clips of finished scenes: ends against photographs, flicker, motion, one rigid scene. Figures go to
+    SCENE/evaluate.
 
-    --two-view: scenes with a truth are folders with transforms.json and pairs.json, COLMAP scenes, and chunks of RealEstate10K with the
-    .json of their cases. Methods make the missing frames and are compared with them. Prints a line a case and the means. A run that was
-    stopped goes on where it was; a bad scene does not stop the rest. --real, --fake: the Frechet and kernel video distance of two sets.
+    --two-view: DIR holds transforms.json and pairs.json, is a COLMAP scene, or has chunks of RealEstate10K (then name
+    the .json of their cases too). Methods produce the missing frames and are compared with the truth; prints one line
+    per case and the means. A stopped run continues; a bad scene does not stop the rest. --real, --fake: the Frechet and
+    kernel video distance of two sets.
     """
+    # Find out which report is asked for.
     require_folder(shared.out)
-    kinds = {"--two-view": two_view, "--real, --fake": bool(real or fake), "--report": tables is not None, "--benchmark": benchmark}
-    _require_one_report([kind for kind, asked in kinds.items() if asked], given(context, *OPTIONS["--two-view"]), scenes)
+    kinds = {
+        "--two-view": two_view,
+        "--real, --fake": bool(real or fake),
+        "--report": tables is not None,
+        "--benchmark": benchmark,
+    }
+    _require_one_report(
+        [kind for kind, wanted in kinds.items() if wanted], given(context, *OPTIONS["--two-view"]), scenes
+    )
     session, methods = Session(shared, report), list(dict.fromkeys(method or ["render"]))
+    # Make that report.
     if tables is not None:
         return write_tables(tables, session)
     if real is not None or fake is not None:
         if real is None or fake is None or shared.out is None:
-            raise InputError("bad usage", "--real, --fake and -o go together", "videoscene evaluate --real DIR --fake DIR -o FOLDER")
+            raise InputError(
+                "bad usage", "--real, --fake and -o go together", "videoscene evaluate --real DIR --fake DIR -o FOLDER"
+            )
         return evaluate_sets(real, fake, Path(shared.out), session)
     if not scenes:
-        raise InputError("bad usage", "no scene was given", "videoscene evaluate SCENE..., or --two-view DIR... -o FOLDER")
+        raise InputError(
+            "bad usage", "no scene was given", "videoscene evaluate SCENE..., or --two-view DIR... -o FOLDER"
+        )
     setup = Setup(shared, student)
     if benchmark:
         if shared.out is None:
-            raise InputError("bad usage", "-o is missing", "videoscene evaluate --benchmark left.jpg right.jpg -o FOLDER")
+            raise InputError(
+                "bad usage", "-o is missing", "videoscene evaluate --benchmark left.jpg right.jpg -o FOLDER"
+            )
         return time_stages([Path(photograph) for photograph in scenes], Path(shared.out), setup, session)
     if not two_view:
         return evaluate_scenes(scenes, shared.out, session)
@@ -92,7 +122,7 @@ def evaluate(
 
 
 def _require_one_report(kinds: list[str], options: list[str], scenes: list[str] | None) -> None:
-    """Refuse two kinds of report at once, and what would be left aside: options of another kind, scenes where none are read."""
+    """Raise InputError for two kinds of report at once, and for options or scenes that the report would ignore."""
     if len(kinds) > 1:
         raise InputError("bad usage", f"{' and '.join(kinds)} are different reports", "ask for one at a time")
     kind = kinds[0] if kinds else "a report of a scene"

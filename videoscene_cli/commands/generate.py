@@ -30,17 +30,21 @@ if TYPE_CHECKING:
     from stages.scene import Clip, Gaussians
 
 Source = Annotated[
-    list[str], typer.Argument(metavar="A B | SCENE | -", show_default=False, help="Two photographs, a rendered scene, or - for a list.")
+    list[str],
+    typer.Argument(
+        metavar="A B | SCENE | -", show_default=False, help="Two photographs, a rendered scene, or - for a list."
+    ),
 ]
 
-COPIED = ("inputs", "prior", "render")  # what a new scene folder gets from the one that is finished
+COPIED = ("inputs", "prior", "render")  # stages that a new scene folder gets from the old one
 
 
 @with_shared
 def generate(
     context: typer.Context, source: Source, shared: Shared, report: Report, size: options.Size = 256,
-    cameras: options.CamerasFile = None, path: options.CameraPath = "interp", frames: options.Frames = 49, fps: options.Fps = 8.0,
-    student: options.StudentName = options.STUDENT, leap: options.Leap = "auto", steps: options.Steps = 1,
+    cameras: options.CamerasFile = None, path: options.CameraPath = "interp", frames: options.Frames = 49,
+    fps: options.Fps = 8.0, student: options.StudentName = options.STUDENT, leap: options.Leap = "auto",
+    steps: options.Steps = 1,
 ) -> None:  # fmt: skip
     """\b
     Examples:
@@ -49,17 +53,21 @@ def generate(
 
     Make the video of the place that two photographs show, or finish the render of a scene.
 
-    -o out.mp4 leaves the video, out.mp4.json (the manifest) and out.ply (the Gaussians); -o FOLDER leaves a whole scene folder; -o - writes
-    fragmented MP4 to stdout. A SCENE without -o is finished in its own folder.
+    -o out.mp4 writes the video, out.mp4.json (the manifest) and out.ply (the Gaussians). -o FOLDER writes a scene
+    folder. -o - writes fragmented MP4 to stdout. A SCENE without -o is finished in its own folder.
     """
     works, session = read_works(source, shared.out, "both"), Session(shared, report)
-    early = given(context, "size", "cameras", "path", "frames", "fps")
-    if early and not all(work.is_pair for work in works):
-        why = f"--{early[0]} does nothing to a scene that is rendered already"
+    # Refuse options that would do nothing.
+    prior_options = given(context, "size", "cameras", "path", "frames", "fps")
+    if prior_options and not all(work.is_pair for work in works):
+        why = f"--{prior_options[0]} does nothing to a scene that is rendered already"
         raise InputError("bad usage", why, "leave it out, or give it to prior or render")
-    late = given(context, "leap", "steps")
-    if late and student == "none":
-        raise InputError("bad usage", f"--{late[0]} does nothing without a student", "leave it out, or name a --student")
+    student_options = given(context, "leap", "steps")
+    if student_options and student == "none":
+        raise InputError(
+            "bad usage", f"--{student_options[0]} does nothing without a student", "leave it out, or name a --student"
+        )
+    # Work on every pair or scene.
     prior, camera_path = PriorSettings(size, cameras), PathSettings(path, frames, fps)
     video = VideoStudent(student, leap, session, steps)
 
@@ -73,7 +81,7 @@ def generate(
 
 
 def from_photos(work: Work, prior: PriorSettings, path: PathSettings, student: VideoStudent, session: Session) -> None:
-    """The whole chain on one pair: into a video file in one go, or stage by stage into a scene folder."""
+    """Run the whole chain on one pair: into a video file in one go, or stage by stage into a scene folder."""
     request = prior.request("generate", work.pair, session, path.options() | student.options(), path.inputs())
     request = replace(request, weights={**request.weights, **student.weights})
     if student.installed:
@@ -95,7 +103,7 @@ def from_photos(work: Work, prior: PriorSettings, path: PathSettings, student: V
 
 
 def from_scene(scene: SceneFolder, out: str | None, student: VideoStudent, session: Session) -> None:
-    """Finish the render of a scene: in its folder, in a new scene folder, or as a video file."""
+    """Finish the render of a scene: in its own folder, in a new scene folder, or as a video file."""
     rendered = scene.require_chain("render", f"videoscene render {scene.path}")["render"]
     options = {"render": rendered["fingerprint"]} | student.options()
     request = Request("generate", options, {}, student.weights, session.hashes)

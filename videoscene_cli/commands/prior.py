@@ -15,7 +15,9 @@ from videoscene_cli.terminal.options import CamerasFile, Shared, Size, with_shar
 from videoscene_cli.terminal.report import Report
 from videoscene_cli.terminal.work_list import Photos, Work, read_works, run_each
 
-Pair = Annotated[list[str], typer.Argument(metavar="A B | -", show_default=False, help="Two photographs, or - for a list on stdin.")]
+Pair = Annotated[
+    list[str], typer.Argument(metavar="A B | -", show_default=False, help="Two photographs, or - for a list on stdin.")
+]
 
 
 @with_shared
@@ -25,9 +27,10 @@ def prior(photos: Pair, shared: Shared, report: Report, size: Size = 256, camera
       videoscene prior left.jpg right.jpg -o scene
       printf 'a.png\\tb.png\\tscene-1\\n' | videoscene prior -
 
-    Predict the 3D Gaussians of the place that two photographs show, and the two cameras unless --cameras gives them.
+    Predict the 3D Gaussians of the place that two photographs show, and the two cameras, unless --cameras gives them.
 
-    Each line of a list is A<TAB>B[<TAB>OUT] or a JSON object {"images": [A, B], "out": OUT}; results without OUT go into the folder -o.
+    A line of a list is A<TAB>B[<TAB>OUT] or a JSON object {"images": [A, B], "out": OUT}. Results without OUT go into
+    the folder -o.
     """
     works, session = read_works(photos, shared.out, "pairs"), Session(shared, report)
     settings = PriorSettings(size, cameras)
@@ -41,7 +44,7 @@ def prior(photos: Pair, shared: Shared, report: Report, size: Size = 256, camera
 def make_prior(
     photos: Photos, scene: SceneFolder, settings: PriorSettings, session: Session, announce: bool = True
 ) -> None:
-    """Make the prior of one pair in a scene folder, unless it is there."""
+    """Make the prior of one pair in a scene folder, unless it is up to date."""
     request = settings.request("prior", photos, session, {}, {})
     scene.check_inputs()
     produce(

@@ -20,18 +20,29 @@ from videoscene_cli.terminal.report import Report
 from videoscene_cli.terminal.work_list import Work, read_works, run_each
 
 Scene = Annotated[
-    str, typer.Argument(metavar="SCENE | FOLDER | VIDEO | -", show_default=False, help="A finished scene, or posed frames; - for a list.")
+    str,
+    typer.Argument(
+        metavar="SCENE | FOLDER | VIDEO | -", show_default=False, help="A finished scene, or frames; - for a list."
+    ),
 ]
 Steps = Annotated[
     int | None,
-    typer.Option(metavar="N", min=1, show_default="100 for a scene, 24 if no student repaired it, else 600", help="How long to optimise."),
+    typer.Option(
+        metavar="N",
+        min=1,
+        show_default="100 for a scene, 24 if no student repaired it, else 600",
+        help="How long to optimise.",
+    ),
 ]
-Count = Annotated[int, typer.Option("--gaussians", metavar="N", min=100, help="The most Gaussians there may be.")]
-RefinePoses = Annotated[bool, typer.Option("--refine-poses", help="Let the cameras of generated frames move.")]
+Count = Annotated[int, typer.Option("--gaussians", metavar="N", min=100, help="Largest number of Gaussians.")]
+RefinePoses = Annotated[bool, typer.Option("--refine-poses", help="Optimise the cameras of generated frames too.")]
 Exports = Annotated[
-    list[str] | None, typer.Option("--export", metavar="splat|compressed-ply|html", help="Also in this format, for viewers; repeatable.")
+    list[str] | None,
+    typer.Option("--export", metavar="splat|compressed-ply|html", help="Also write this viewer format; repeatable."),
 ]
-View = Annotated[bool, typer.Option("--view", help="Then show the scene in a browser, until Ctrl-C (needs the package viser).")]
+View = Annotated[
+    bool, typer.Option("--view", help="Then show the scene in a browser, until Ctrl-C (needs the package viser).")
+]
 
 
 @with_shared
@@ -52,11 +63,12 @@ def reconstruct(
       videoscene generate left.jpg right.jpg -o scene && videoscene reconstruct scene
       videoscene reconstruct walk.mp4 --cameras transforms.json -o scene
 
-    Refine the Gaussians of a scene on its photographs and its clip, and export them: PLY, COLMAP, transforms.json, videos.
+    Refine the Gaussians of a scene on its photographs and its clip, and export them: PLY, COLMAP, transforms.json,
+    videos.
 
-    A scene of this program must be finished (`generate`). Or give photographs: a folder with transforms.json, a video with --cameras, or
-    a folder without, whose cameras are then found; --size is for these. The result goes into SCENE/reconstruct. A run that was stopped
-    goes on where it was.
+    A scene of this program must be finished (`generate`). Or give photographs: a folder with transforms.json, a video
+    with --cameras, or a folder of images, whose cameras are then estimated; --size is for these. The result goes into
+    SCENE/reconstruct. A stopped run continues.
     """
     check_formats(export or [])
     if view:
@@ -64,31 +76,33 @@ def reconstruct(
     works, session = read_works([scene], shared.out, "scenes"), Session(shared, report)
     exports = tuple(sorted(set(export or [])))
 
-    def one(work: Work) -> None:
-        settings = Refinement(default_steps(work.scene, session.hashes) if steps is None else steps, gaussians, refine_poses, exports)
-        _one(work, settings, cameras, size, session)
+    def run(work: Work) -> None:
+        settings = Refinement(
+            default_steps(work.scene, session.hashes) if steps is None else steps, gaussians, refine_poses, exports
+        )
+        _run(work, settings, cameras, size, session)
 
-    run_each(works, one, report)
+    run_each(works, run, report)
     if view and not shared.dry_run:
         for work in works:
             viewer.view(_target(work) / "reconstruct", report)
 
 
-def _one(work: Work, settings: Refinement, cameras: Path | None, size: int, session: Session) -> None:
+def _run(work: Work, settings: Refinement, cameras: Path | None, size: int, session: Session) -> None:
     source = find_source(work.scene, cameras, size, settings.options(session.shared.seed), session)
     scene, target = SceneFolder(work.scene, session.hashes), SceneFolder(_target(work), session.hashes)
     result = Result.stage(target.path, "reconstruct")
 
     def make(record: Record) -> None:
         checkpoint = target.path / ".reconstruct.checkpoint"
-        material, refined = refine(source, settings, checkpoint, session, record)
+        inputs, refined = refine(source, settings, checkpoint, session, record)
         scene.copy_stages(target, source.copied)
-        save_reconstruction(result.manifest.parent, refined, material, settings.exports, source.request, record)
+        save_reconstruction(result.manifest.parent, refined, inputs, settings.exports, source.request, record)
         checkpoint.unlink(missing_ok=True)
 
     produce(session, source.request, result, make, check=lambda: scene.check_copies(target, source.copied))
 
 
 def _target(work: Work) -> Path:
-    """The scene folder that the result goes into."""
+    """The scene folder of the result."""
     return Path(work.out or (work.scene if work.scene.is_dir() else work.scene.with_suffix("")))

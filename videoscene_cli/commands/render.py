@@ -1,4 +1,4 @@
-"""`videoscene render`: the Gaussians of a scene along a camera path -> frames, coverage, preview."""
+"""`videoscene render`: the Gaussians of a scene along a camera path -> frames, coverage and a preview video."""
 
 from __future__ import annotations
 
@@ -18,24 +18,35 @@ from videoscene_cli.terminal.options import CameraPath, Fps, Frames, Shared, wit
 from videoscene_cli.terminal.report import Report
 from videoscene_cli.terminal.work_list import Work, read_works, run_each
 
-Scene = Annotated[str, typer.Argument(metavar="SCENE | -", show_default=False, help="A scene folder of `prior`, or - for a list on stdin.")]
+Scene = Annotated[
+    str,
+    typer.Argument(
+        metavar="SCENE | -", show_default=False, help="A scene folder of `prior`, or - for a list on stdin."
+    ),
+]
 
 
-COPIED = ("inputs", "prior")  # what a new scene folder gets from the one that is rendered
+COPIED = ("inputs", "prior")  # stages that a new scene folder gets from the old one
 
 
 @with_shared
-def render(scene: Scene, shared: Shared, report: Report, path: CameraPath = "interp", frames: Frames = 49, fps: Fps = 8.0) -> None:
+def render(
+    scene: Scene, shared: Shared, report: Report, path: CameraPath = "interp", frames: Frames = 49, fps: Fps = 8.0
+) -> None:
     """\b
     Examples:
       videoscene render scene
       videoscene render scene --path orbit --frames 25 -o scene-orbit
 
-    Draw the scene's Gaussians along a camera path, by default from the first photograph to the second.
+    Render the scene's Gaussians along a camera path, by default from the first photograph to the second.
 
-    The result goes into SCENE/render. With -o it goes into a new scene folder, which gets copies of the inputs and the prior.
+    The result goes into SCENE/render. With -o it goes into a new scene folder, which gets copies of inputs and prior.
     """
-    works, session, settings = read_works([scene], shared.out, "scenes"), Session(shared, report), PathSettings(path, frames, fps)
+    works, session, settings = (
+        read_works([scene], shared.out, "scenes"),
+        Session(shared, report),
+        PathSettings(path, frames, fps),
+    )
 
     def run(work: Work) -> None:
         source, target = (SceneFolder(Path(path), session.hashes) for path in (work.scene, work.out or work.scene))
@@ -47,7 +58,7 @@ def render(scene: Scene, shared: Shared, report: Report, path: CameraPath = "int
 def make_render(
     source: SceneFolder, scene: SceneFolder, path: PathSettings, session: Session, announce: bool = True
 ) -> None:
-    """Make the render of the prior of `source` in `scene`, which may be the same folder, unless it is there."""
+    """Render the prior of `source` into `scene`, which may be the same folder, unless the result is up to date."""
     source.require("prior", f"videoscene prior A B -o {source.path}")
     prior = source.path / "prior"
     files = {"gaussians": prior / "gaussians.ply", "cameras": prior / "transforms.json", **path.inputs()}

@@ -1,7 +1,7 @@
-"""`evaluate --benchmark A B -o OUT`: seconds and peak memory of each stage on two photographs, on this machine (Tables 6 and 7).
+"""`evaluate --benchmark A B -o OUT`: seconds and peak memory of each stage (the paper's Tables 6 and 7).
 
-Each stage runs in a process of its own, so that its memory is its own, and a cold run finds nothing loaded: it counts the imports, the
-weights and the reading of what the stage before left. A warm run is the stage alone.
+Each stage runs in its own process, so its memory is measured alone and its first run finds nothing loaded. This cold
+run includes imports, weights and reading the result of the stage before. A warm run is the stage alone.
 """
 
 from __future__ import annotations
@@ -30,21 +30,24 @@ if TYPE_CHECKING:
 
 
 Run = Callable[[], Any]
-WARM = 2  # runs after the cold one; the faster counts
+WARM = 2  # number of runs after the cold one; the fastest counts
 
 PROTOCOL = {
     "name": "benchmark",
     "version": 1,
     "cold": "seconds of the first run in a new process: imports, weights, reading its input, the stage",
     "warm": f"seconds of the stage alone, the faster of {WARM} runs after the cold one",
-    "peak memory": "most resident memory of the process of the stage, all runs; on CUDA also the most that torch allocated there",
+    "peak memory": "most resident memory of the stage's process in all runs; on CUDA also the most that torch used",
     "total": "sum over the stages",
 }
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What is timed: the short side in px, the frames of the clip, the steps of reconstruct (those that a repaired clip gets)."""
+    """What is timed.
+
+    size: short side in pixels.  frames: of the clip.  steps: of reconstruct, as many as a repaired clip gets.
+    """
 
     size: int = 256
     frames: int = 49
@@ -53,7 +56,7 @@ class Workload:
 
 @dataclass(frozen=True)
 class Task:
-    """What a process times a stage on. folder: where stages leave their results for one another."""
+    """The work of one process, which times a stage. folder: where a stage leaves its result for the next one."""
 
     photographs: tuple[Path, Path]
     folder: Path
@@ -62,12 +65,17 @@ class Task:
 
     @cached_property
     def session(self) -> Session:
-        """Of the process that asks."""
+        """The session of this process."""
         return self.setup.session()
 
 
-def benchmark(photographs: list[Path], out: Path, setup: Setup, session: Session, workload: Workload | None = None) -> None:
-    """Time every stage and write OUT/benchmark.json; prints a line per stage. Raises InputError unless two photographs are given."""
+def benchmark(
+    photographs: list[Path], out: Path, setup: Setup, session: Session, workload: Workload | None = None
+) -> None:
+    """Time every stage, print a line for each and write OUT/benchmark.json.
+
+    Raises InputError unless there are two photographs.
+    """
     from stages.files.publish import write_json
 
     workload = workload or Workload()
@@ -81,26 +89,32 @@ def benchmark(photographs: list[Path], out: Path, setup: Setup, session: Session
     figures: dict[str, dict[str, Any]] = {}
     with TemporaryDirectory() as folder, session.report.progress("benchmark") as advance:
         task = Task((photographs[0], photographs[1]), Path(folder), setup, workload)
-        for done, stage in enumerate(stages):
-            figures[stage] = apart(time_stage, stage, task)
+        for index, stage in enumerate(stages):
+            figures[stage] = in_new_process(time_stage, stage, task)
             _print(stage, figures[stage], session)
-            advance(done + 1, len(stages))
+            advance(index + 1, len(stages))
     total = {kind: round(sum(stage[kind] for stage in figures.values()), 3) for kind in ("cold", "warm")}
     total["peak_memory_bytes"] = max(stage["peak_memory_bytes"] for stage in figures.values())
     _print("total", total, session)
-    document = {"protocol": PROTOCOL, "machine": machine(session), "workload": asdict(workload), "stages": figures, "total": total}
+    document = {
+        "protocol": PROTOCOL,
+        "machine": machine(session),
+        "workload": asdict(workload),
+        "stages": figures,
+        "total": total,
+    }
     write_json(out / "benchmark.json", document)
     session.report.done(str(out / "benchmark.json"), False, command="evaluate")
 
 
-def apart(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a new process."""
+def in_new_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a new process, and return its result."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def time_stage(name: str, task: Task) -> dict[str, Any]:
-    """Seconds of one stage, cold and warm, and the peak memory of this process."""
+    """The seconds of one stage, cold and warm, and the peak memory of this process."""
     start = time.perf_counter()
     keep_freed_memory()
     session = task.session
@@ -114,7 +128,7 @@ def time_stage(name: str, task: Task) -> dict[str, Any]:
         run()
         _wait(session.device)
         seconds.append(time.perf_counter() - start)
-    memory = {"peak_memory_bytes": peak_memory()}  # before saving, which is no part of the stage
+    memory = {"peak_memory_bytes": peak_memory()}  # Read before saving, which does not belong to the stage.
     if session.device.type == "cuda":
         import torch
 
@@ -124,12 +138,14 @@ def time_stage(name: str, task: Task) -> dict[str, Any]:
 
 
 def machine(session: Session) -> dict[str, Any]:
-    """What the figures are of: processor, cores, memory, device, versions."""
+    """The machine of the figures: processor, cores, memory, device, versions."""
     import torch
 
     cpu = Path("/proc/cpuinfo")
     names = (
-        [line.split(":", 1)[1].strip() for line in cpu.read_text().splitlines() if line.startswith("model name")] if cpu.exists() else []
+        [line.split(":", 1)[1].strip() for line in cpu.read_text().splitlines() if line.startswith("model name")]
+        if cpu.exists()
+        else []
     )
     cuda = session.device.type == "cuda"
     return {
@@ -143,7 +159,7 @@ def machine(session: Session) -> dict[str, Any]:
     }
 
 
-Stage = tuple[Run, Callable[[Any], None]]  # what is timed, and what leaves its result for the next one
+Stage = tuple[Run, Callable[[Any], None]]  # the timed function, and one that saves its result for the next stage
 
 
 def _cameras(task: Task) -> Stage:
@@ -181,7 +197,10 @@ def _render(task: Task) -> Stage:
     from stages.pipeline import render_path
     from stages.trajectory import along
 
-    gaussians, views = read_ply(task.folder / "gaussians.ply").to(task.session.device), read_views(task.folder / "prior")
+    gaussians, views = (
+        read_ply(task.folder / "gaussians.ply").to(task.session.device),
+        read_views(task.folder / "prior"),
+    )
     path = along("interp", views.cameras, gaussians.means, task.workload.frames)
     return lambda: render_path(gaussians, views, path), lambda clip: write_clip(task.folder / "render", clip)
 
@@ -202,7 +221,10 @@ def _reconstruct(task: Task) -> Stage:
     from stages.reconstruct import Settings
 
     clip = read_clip(task.folder / ("generate" if (task.folder / "generate").is_dir() else "render"))
-    gaussians, views = read_ply(task.folder / "gaussians.ply").to(task.session.device), read_views(task.folder / "prior")
+    gaussians, views = (
+        read_ply(task.folder / "gaussians.ply").to(task.session.device),
+        read_views(task.folder / "prior"),
+    )
     settings = Settings(steps=task.workload.steps, seed=task.setup.shared.seed)
     return lambda: refine_gaussians(gaussians, views, clip, settings), lambda result: None
 
@@ -235,5 +257,6 @@ def _wait(device: torch.device) -> None:
 def _print(stage: str, figures: dict[str, Any], session: Session) -> None:
     memory = figures["peak_memory_bytes"] / 2**20
     session.report.data(
-        f"{stage:16s} cold {figures['cold']:8.2f} s  warm {figures['warm']:8.2f} s  {memory:6.0f} MiB", {"stage": stage, **figures}
+        f"{stage:16s} cold {figures['cold']:8.2f} s  warm {figures['warm']:8.2f} s  {memory:6.0f} MiB",
+        {"stage": stage, **figures},
     )

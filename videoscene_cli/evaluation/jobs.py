@@ -1,7 +1,7 @@
-"""Methods on one two-view case, as a piece of work that can be resumed and handed to another process.
+"""Jobs of the two-view protocol: one method on one case. A job can be resumed, and another process can run it.
 
-A job is done when OUT/cases/METHOD/CASE.json exists, which is published in one piece; so a run that is killed goes on where it was,
-loses no case and counts none twice.
+A job is done when OUT/cases/METHOD/CASE.json exists. This file appears complete or not at all, so a killed run
+continues where it was, loses no case and counts none twice.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ Outcome = dict[str, Any] | Exception
 
 @dataclass(frozen=True)
 class Job:
-    """One method on one case: where its record goes, and with `keep` its frames."""
+    """One method on one case.
+
+    out: folder of the report.  keep: store the frames too.  fingerprint: of all that decides the record.
+    """
 
     case: Case
     method: str
@@ -54,11 +57,11 @@ class Job:
         return self.out / "frames" / self.method / self.case.name
 
     def is_done(self) -> bool:
-        """Whether the record is there. Raises InputError, naming --force, when it is of another request."""
+        """Whether the record exists. Raises InputError, which names --force, when it is of another request."""
         if self.setup.shared.force or not self.record.exists():
             return False
-        found = read_json(self.record)
-        if not isinstance(found, dict) or found.get("fingerprint") != self.fingerprint:
+        record = read_json(self.record)
+        if not isinstance(record, dict) or record.get("fingerprint") != self.fingerprint:
             why = "its scene, weights, metric networks or program version were others"
             raise InputError(f"{self.record} holds another result", why, REPLACE)
         return not self.keep or self.frames.exists()
@@ -66,9 +69,10 @@ class Job:
 
 @dataclass(frozen=True)
 class TwoViewRun:
-    """What `evaluate --two-view` was asked for.
+    """The options of `evaluate --two-view`.
 
-    methods: names, see methods.py.  out: where the report goes.  keep: keep the frames.  processes: cases at the same time.
+    methods: names, see methods.py.  out: folder of the report.  keep: store frames.
+    processes: number of cases at a time.
     """
 
     methods: tuple[str, ...]
@@ -79,25 +83,33 @@ class TwoViewRun:
 
 
 def make_job(case: Case, method: str, run: TwoViewRun, session: Session, students: Students) -> Job:
-    """Fingerprint a job: everything that decides the figures of a method on a case. Raises InputError when a file is missing."""
+    """A job with its fingerprint, of all that decides the figures. Raises InputError when a file is missing."""
     from stages.evaluate.frame_metrics import networks_at_hand
     from stages.evaluate.protocol import PROTOCOL
     from stages.files.transforms import read_transforms
 
     transforms = case.scene / "transforms.json"
     names = read_transforms(transforms)[1]
-    used = {f"frame {index}": case.scene / names[index] for index in (*case.context, *case.targets)}
-    options = {"method": method, "kind": case.kind, "protocol": PROTOCOL, "context": list(case.context), "target": list(case.targets)}
+    frame_files = {f"frame {index}": case.scene / names[index] for index in (*case.context, *case.targets)}
+    options = {
+        "method": method,
+        "kind": case.kind,
+        "protocol": PROTOCOL,
+        "context": list(case.context),
+        "target": list(case.targets),
+    }
     if case.times is not None:
         options["times"] = list(case.times)
     options["networks"] = networks_at_hand(folder_of_networks())
     more, weights = decides(method, session, students)
-    request = Request("evaluate --two-view", options | more, {"transforms": transforms, **used}, weights, session.hashes)
+    request = Request(
+        "evaluate --two-view", options | more, {"transforms": transforms, **frame_files}, weights, session.hashes
+    )
     return Job(case, method, run.out, run.keep, run.setup, request.fingerprint)
 
 
 def run_jobs(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, Outcome]]:
-    """Run jobs here or in several processes, the methods of a case together; yields each with its record, or the error it met."""
+    """Run jobs here or in several processes, the methods of a case together. Yields jobs with their record or error."""
     cases = [list(group) for _, group in itertools.groupby(jobs, lambda job: job.case)]
     if processes == 1:
         for group in cases:
@@ -112,7 +124,8 @@ def run_jobs(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, Outcome
                 cut_off.append(group)
             else:
                 yield from zip(group, future.result(), strict=True)
-    for group in cut_off:  # a worker that is killed takes the others with it: alone, each shows whether it was the cause
+    # A worker that is killed takes the others with it. Alone, each case shows whether it was the cause.
+    for group in cut_off:
         yield from zip(group, _run_alone(group), strict=True)
 
 
@@ -126,9 +139,9 @@ def _run_alone(jobs: Sequence[Job]) -> list[Outcome]:
 
 
 def run_case(jobs: Sequence[Job]) -> list[Outcome]:
-    """Run methods on one case, measure them together, publish the frames that are to be kept and then the records.
+    """Run methods on one case, measure them together, publish the frames to keep and then the records.
 
-    What goes wrong with a method or with the case is an outcome like another; missing weights and devices are raised.
+    An error of a method or of the case is returned as its outcome, but missing weights and devices are raised.
     """
     try:
         outcomes = _make_and_measure(jobs)
@@ -146,25 +159,27 @@ def _make_and_measure(jobs: Sequence[Job]) -> dict[str, Outcome]:
     from stages.files.leftovers import remove
     from stages.files.publish import write_json
 
+    # Run the methods.
     case, task = jobs[0].case, load_task(jobs[0].case)
     outcomes: dict[str, Outcome] = {}
-    made: dict[str, MethodResult] = {}
+    results: dict[str, MethodResult] = {}
     facts: dict[str, dict[str, Any]] = {}
     for job in jobs:
         try:
-            made[job.method], facts[job.method] = _make(job, task)
+            results[job.method], facts[job.method] = _make(job, task)
         except (WeightsError, DeviceError):
             raise
         except Exception as error:
             outcomes[job.method] = error
-    records = compare(case, task, made, _instruments()) if made else {}
+    # Measure and publish.
+    records = compare(case, task, results, _instruments()) if results else {}
     if any(job.keep for job in jobs):
         keep_truth(jobs[0].frames.parents[1], case.name, task)
-    for job in (job for job in jobs if job.method in made):
+    for job in (job for job in jobs if job.method in results):
         if job.keep:
-            keep_frames(job.frames.parents[1], job.method, case.name, made[job.method])
+            keep_frames(job.frames.parents[1], job.method, case.name, results[job.method])
         else:
-            remove(job.frames)  # those of another run would stand beside these figures
+            remove(job.frames)  # Frames of an earlier run must not stand beside these figures.
         record = records[job.method] | facts[job.method] | {"fingerprint": job.fingerprint}
         write_json(job.record, record)
         outcomes[job.method] = record
@@ -172,17 +187,17 @@ def _make_and_measure(jobs: Sequence[Job]) -> dict[str, Outcome]:
 
 
 def _make(job: Job, task: Task) -> tuple[MethodResult, dict[str, Any]]:
-    """Run the method of a job; facts are what its record holds beside the figures."""
+    """Run the method of a job. Returns its result, and facts for its record besides the figures."""
     from stages.evaluate.protocol import make
     from stages.evaluate.unposed import make_unposed
 
-    asked = read_method(job.method)
-    opened = open_method(replace(asked, unposed=False), job.setup)
-    if not asked.unposed:
-        made = make(task, opened.method)
-        return made, opened.facts(made.leap)
-    made, cameras = make_unposed(task, opened.method)
-    return made, {"cameras": cameras} | (opened.facts(made.leap) if cameras["found"] else {})
+    choice = read_method(job.method)
+    ready = open_method(replace(choice, unposed=False), job.setup)
+    if not choice.unposed:
+        result = make(task, ready.method)
+        return result, ready.facts(result.leap)
+    result, cameras = make_unposed(task, ready.method)
+    return result, {"cameras": cameras} | (ready.facts(result.leap) if cameras["found"] else {})
 
 
 @functools.cache
@@ -193,7 +208,7 @@ def _instruments() -> Instruments:
 
 
 def _start_worker(processes: int) -> None:
-    """Share the cores."""
+    """Give each of several processes its share of the cores."""
     import torch
 
     keep_freed_memory()
@@ -201,11 +216,13 @@ def _start_worker(processes: int) -> None:
 
 
 def _run_case_elsewhere(jobs: Sequence[Job]) -> list[Outcome]:
-    """`run_case` in a worker; of an unexpected error only its text crosses to the parent."""
+    """`run_case` for a worker process. Of an unexpected error only the text returns to the parent."""
 
     def portable(outcome: Outcome) -> Outcome:
         if isinstance(outcome, Exception) and not isinstance(outcome, StageError):
-            return RunError("unexpected failure", f"{type(outcome).__name__}: {outcome}", "run again with -v and without --jobs")
+            return RunError(
+                "unexpected failure", f"{type(outcome).__name__}: {outcome}", "run again with -v and without --jobs"
+            )
         return outcome
 
     return [portable(outcome) for outcome in run_case(jobs)]

@@ -1,4 +1,4 @@
-"""Figures of finished scenes that have no truth: SCENE -> SCENE/evaluate."""
+"""Figures of finished scenes whose truth is unknown: SCENE -> SCENE/evaluate."""
 
 from __future__ import annotations
 
@@ -15,38 +15,58 @@ from videoscene_cli.results.scene_folder import SceneFolder, files_below
 from videoscene_cli.terminal.work_list import Work, read_works, require_apart, run_each, scene_name
 
 CLIPS = ("render", "generate")  # the stages of a scene that hold a clip
-SHOWN = ("temporal flickering", "mean flow", "verified", "epipolar error", "depth difference", "re-render psnr", "coverage")
+# Figures that are printed.
+SHOWN = (
+    "temporal flickering",
+    "mean flow",
+    "verified",
+    "epipolar error",
+    "depth difference",
+    "re-render psnr",
+    "coverage",
+)
 
 
 def evaluate_scenes(arguments: Sequence[str], out: str | None, session: Session) -> None:
-    """Measure the clips of each scene. arguments: scene folders, or - for a list on stdin.  out: folder for the results, by default in
-    each scene. Prints a line per clip and the path of metrics.json; one failure does not stop the rest.
+    """Measure the clips of each scene, and print a line per clip and the path of metrics.json.
+
+    arguments: scene folders, or - for a list on stdin.  out: folder of the results; by default each scene's own folder.
+    A failure does not stop the rest.
     """
     if list(arguments) == ["-"]:
         works = read_works(arguments, out, "scenes")
     else:
-        works = [Work((Path(path),), None if out is None else str(Path(out) / scene_name(Path(path)))) for path in arguments]
+        works = [
+            Work((Path(path),), None if out is None else str(Path(out) / scene_name(Path(path)))) for path in arguments
+        ]
         require_apart(works)
 
     def run(work: Work) -> None:
-        _evaluate(SceneFolder(work.scene, session.hashes), Path(work.out) if work.out else work.scene / "evaluate", session)
+        _evaluate(
+            SceneFolder(work.scene, session.hashes), Path(work.out) if work.out else work.scene / "evaluate", session
+        )
 
     run_each(works, run, session.report)
 
 
 def _evaluate(scene: SceneFolder, target: Path, session: Session) -> None:
+    """Measure the clips of one scene into `target`."""
     from stages.evaluate.without_truth import PROTOCOL
     from stages.files.documents import read_json
     from stages.files.publish import publish, write_json
 
+    # Find the clips, and check that they belong together.
     hint = f"videoscene generate A B -o {scene.path}"
     clips = [stage for stage in CLIPS if (scene.path / stage / "manifest.json").exists()]
     if not clips:
-        raise InputError(f"nothing to evaluate in {scene.path}", "it has neither a finished render nor a finished generate", hint)
+        raise InputError(
+            f"nothing to evaluate in {scene.path}", "it has neither a finished render nor a finished generate", hint
+        )
     refined = ["reconstruct"] if (scene.path / "reconstruct" / "manifest.json").exists() else []
     scene.require_chain(clips[-1], hint)
     for stage in refined:
         scene.require(stage, hint)
+    # Measure them, unless the result is up to date.
     manifests = {stage: scene.path / stage / "manifest.json" for stage in ("prior", *clips, *refined)}
     request = Request("evaluate", {"protocol": PROTOCOL}, manifests, hashes=session.hashes)
     result = Result(target / "metrics.json", target / "manifest.json", (target,), (target,))
@@ -68,7 +88,7 @@ def _evaluate(scene: SceneFolder, target: Path, session: Session) -> None:
 
 
 def _measure(scene: SceneFolder, stage: str, folder: Path, record: Record) -> dict[str, Any]:
-    """The figures of one clip; its matches are drawn into `folder`."""
+    """The figures of one clip. A picture of its matches goes into `folder`."""
     from stages.evaluate.without_truth import match_clip, measure_scene
     from stages.files.images import write_png
     from stages.files.ply import read_ply
@@ -86,12 +106,20 @@ def _measure(scene: SceneFolder, stage: str, folder: Path, record: Record) -> di
     if pairs:
         last = pairs[-1]
         image_a, image_b = clip.frames[list(last.frames)]
-        write_png(folder / f"matches-{stage}.png", plot_matches(image_a, image_b, last.points_a, last.points_b, last.good))
+        write_png(
+            folder / f"matches-{stage}.png", plot_matches(image_a, image_b, last.points_a, last.points_b, last.good)
+        )
     return figures
 
 
 def _print(scene: Path, stage: str, figures: dict[str, Any], session: Session) -> None:
     ends = [photograph["psnr"] for photograph in figures["photographs"] if photograph]
-    shown = {"psnr at the photographs": min(ends) if ends and None not in ends else "n/a", **{name: figures[name] for name in SHOWN}}
-    text = "  ".join(f"{name} {format(value, '.4g') if isinstance(value, float) else value or 'none'}" for name, value in shown.items())
+    shown = {
+        "psnr at the photographs": min(ends) if ends and None not in ends else "n/a",
+        **{name: figures[name] for name in SHOWN},
+    }
+    text = "  ".join(
+        f"{name} {format(value, '.4g') if isinstance(value, float) else value or 'none'}"
+        for name, value in shown.items()
+    )
     session.report.data(f"{scene.name:24s} {stage:9s} {text}", {"scene": str(scene), "clip": stage, **figures})

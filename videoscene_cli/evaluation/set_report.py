@@ -1,4 +1,4 @@
-"""`evaluate --real DIR --fake DIR`: two sets of clips -> their distances. A clip that is measured is not measured again."""
+"""`evaluate --real DIR --fake DIR`: the distances of two sets of clips. A measured clip is not measured again."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from videoscene_cli.results.request import Request
 
 
 def evaluate_sets(real: Path, fake: Path, out: Path, session: Session) -> None:
-    """Measure every clip of both sets into OUT/clips, then compare the sets; prints their distances and the path of metrics.json.
+    """Measure every clip of both sets into OUT/clips, and compare the sets.
 
-    A clip that cannot be read is reported and left out, and RunError says so at the end.
+    Prints the distances and metrics.json's path.
+
+    A clip that cannot be read is reported and left out. At the end RunError counts these clips.
     """
     from stages.evaluate.clip_sets import PROTOCOL, compare_sets, find_clips
     from stages.evaluate.frame_metrics import networks_at_hand
@@ -24,7 +26,7 @@ def evaluate_sets(real: Path, fake: Path, out: Path, session: Session) -> None:
 
     clips = {"real": find_clips(real), "fake": find_clips(fake)}
     if session.shared.dry_run:
-        plan = {**{name: f"{len(found)} clips" for name, found in clips.items()}, "out": str(out)}
+        plan = {**{name: f"{len(paths)} clips" for name, paths in clips.items()}, "out": str(out)}
         return session.report.data("\n".join(f"{key}: {value}" for key, value in plan.items()), plan)
     network = I3D(load("i3d", folder_of_networks()))
     protocol = PROTOCOL | {"network": networks_at_hand(folder_of_networks())["i3d"]}
@@ -34,30 +36,34 @@ def evaluate_sets(real: Path, fake: Path, out: Path, session: Session) -> None:
         total = len(clips["real"]) + len(clips["fake"])
         for name, clip in [("real", clip) for clip in clips["real"]] + [("fake", clip) for clip in clips["fake"]]:
             try:
-                measured[name][f"{name}/{clip.name}"] = _measure(clip, out / "clips" / name / f"{clip.name}.json", network, protocol)
+                measured[name][f"{name}/{clip.name}"] = _measure(
+                    clip, out / "clips" / name / f"{clip.name}.json", network, protocol
+                )
             except Exception as error:
                 session.report.error(error)
                 failed.append(f"{name}/{clip.name}")
             advance(len(measured["real"]) + len(measured["fake"]) + len(failed), total)
     figures = compare_sets(measured["real"], measured["fake"])
     write_json(out / "metrics.json", {"protocol": protocol, "sets": figures, "failed": failed})
-    counts = f"{figures['real']['clips']} real and {figures['fake']['clips']} made clips of {figures['frames']} frames"
+    counts = (
+        f"{figures['real']['clips']} real and {figures['fake']['clips']} generated clips of {figures['frames']} frames"
+    )
     session.report.data(f"{counts}  fvd {figures['fvd']:.2f}  kvd {figures['kvd']:.3f}", figures)
     if failed:
         why = f"{len(failed)} failed, the messages are above: {', '.join(failed)}"
-        raise RunError("not every clip was measured", why, "mend those and run the same command again")
+        raise RunError("not every clip was measured", why, "repair those and run the same command again")
     session.report.done(str(out / "metrics.json"), False, command="evaluate")
 
 
 def _measure(clip: Path, record: Path, network: Any, protocol: dict[str, Any]) -> dict[str, Any]:
-    """The figures of a clip, from its record if it is of these very files."""
+    """The figures of a clip. They are read from its record if that is of the same files."""
     from stages.evaluate.clip_sets import frames_of, measure_clip, read_frames
     from stages.files.documents import read_json
     from stages.files.publish import write_json
 
     request = Request("evaluate --real --fake", {"protocol": protocol}, {path.name: path for path in frames_of(clip)})
-    if record.exists() and (found := read_json(record)).get("fingerprint") == request.fingerprint:
-        return dict(found)
+    if record.exists() and (stored := read_json(record)).get("fingerprint") == request.fingerprint:
+        return dict(stored)
     figures = measure_clip(read_frames(clip), network) | {"fingerprint": request.fingerprint}
     write_json(record, figures)
     return figures

@@ -1,4 +1,4 @@
-"""The two-view protocol over folders of scenes: find the cases, do what is left, print every case, write the summary."""
+"""The two-view protocol over folders of scenes: find the cases, run the jobs that are left, print and summarise."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from videoscene_cli.results.request import Request
 
 
 def evaluate_two_view(given: Sequence[Path], run: TwoViewRun, session: Session) -> None:
-    """Run methods on all cases of all scenes; prints a line per case, the means, and the path of metrics.json.
+    """Run methods on all cases of all scenes. Prints a line per case, the means, and the path of metrics.json.
 
     given: folders of scenes, and the index of cases of published sets (videoscene_cli/evaluation/unpack_sets.py).
 
-    A scene or a case that fails is reported and left out, and RunError says so at the end.
+    A scene or a case that fails is reported and left out. At the end RunError counts the failures.
     """
     from stages.files.documents import read_json
 
+    # Find the jobs, and those that are done already.
     for method in run.methods:
         check_method(method, run.setup)
     scenes, unread = unpack_scenes(given, run.out, session)
@@ -38,6 +39,7 @@ def evaluate_two_view(given: Sequence[Path], run: TwoViewRun, session: Session) 
     if session.shared.dry_run:
         plan = {"methods": list(run.methods), "cases": len(jobs), "done": len(done), "out": str(run.out)}
         return session.report.data("\n".join(f"{key}: {value}" for key, value in plan.items()), plan)
+    # Run the others.
     results = [read_json(job.record) for job in done]
     for result in results:
         _print(result["case"], result, session)
@@ -51,16 +53,20 @@ def evaluate_two_view(given: Sequence[Path], run: TwoViewRun, session: Session) 
                 results.append(outcome)
                 _print(outcome["case"], outcome, session)
             advance(len(results), len(jobs))
+    # Summarise.
     _write(results, run, errors, session)
     if errors:
         why = f"{len(errors)} failed, the messages are above: {', '.join(errors)}"
-        raise RunError("not every case was measured", why, "mend those and run the same command again")
+        raise RunError("not every case was measured", why, "repair those and run the same command again")
     _write_manifest(jobs, run.out, record)
     session.report.done(str(run.out / "metrics.json"), not left, command="evaluate")
 
 
 def _plan(folders: Sequence[Path], run: TwoViewRun, session: Session) -> tuple[list[Job], dict[str, Exception]]:
-    """The jobs of all scenes, and the errors of scenes or cases that cannot be read. Raises InputError if no case is left."""
+    """The jobs of all scenes, and the errors of scenes or cases that cannot be read.
+
+    Raises InputError if there are no jobs.
+    """
     from stages.evaluate.cases import find_scenes, read_cases
 
     students = Students(run.setup, session)
@@ -79,8 +85,8 @@ def _plan(folders: Sequence[Path], run: TwoViewRun, session: Session) -> tuple[l
                 errors[case.name] = error
     if not jobs:
         raise next(iter(errors.values()))
-    for met in errors.values():
-        session.report.error(met)
+    for failure in errors.values():
+        session.report.error(failure)
     records = [job.record for job in jobs]
     if len(set(records)) < len(records):
         twice = next(record for record in records if records.count(record) > 1)
@@ -89,7 +95,7 @@ def _plan(folders: Sequence[Path], run: TwoViewRun, session: Session) -> tuple[l
 
 
 def _print(name: str, result: Mapping[str, Any], session: Session) -> None:
-    """One case, or the means of one kind of case, on one line."""
+    """Print one case, or the means of one kind of case, on one line."""
     figures = "  ".join(f"{metric} {_number(metric, value)}" for metric, value in result["mean"].items())
     shown = {key: value for key, value in result.items() if key != "i3d"}
     session.report.data(f"{name:42s} {result['kind']:7s} {result['method']:12s} {figures}", shown)
@@ -102,7 +108,7 @@ def _number(metric: str, value: float | str | None) -> str:
 
 
 def _write(results: list[dict[str, Any]], run: TwoViewRun, errors: Mapping[str, Exception], session: Session) -> None:
-    """Print the means and publish metrics.json: protocol, summary, cases, failures."""
+    """Print the means, and publish metrics.json: protocol, summary, cases, failures."""
     from stages.evaluate import published_sets, unposed
     from stages.evaluate.frame_metrics import networks_at_hand
     from stages.evaluate.protocol import PROTOCOL
@@ -111,15 +117,24 @@ def _write(results: list[dict[str, Any]], run: TwoViewRun, errors: Mapping[str, 
     from stages.metrics import fvd
 
     results = sorted(results, key=lambda result: (run.methods.index(result["method"]), result["case"]))
-    summary = {method: summarise([result for result in results if result["method"] == method]) for method in run.methods}
+    summary = {
+        method: summarise([result for result in results if result["method"] == method]) for method in run.methods
+    }
     for method, kinds in summary.items():
         for kind, means in kinds.items():
             context = {f"psnr at the inputs, {name}": value for name, value in means["context psnr"].items()}
-            _print(f"mean of {means['cases']} cases", means | {"method": method, "kind": kind, "mean": means["mean"] | context}, session)
+            _print(
+                f"mean of {means['cases']} cases",
+                means | {"method": method, "kind": kind, "mean": means["mean"] | context},
+                session,
+            )
     cost = _cost_of_no_cameras(results, run.methods, session)
     sets = {"sets": published_sets.PROTOCOL} if (run.out / "scenes").is_dir() else {}
     protocol = sets | (
-        PROTOCOL | fvd.PROTOCOL | {"networks": networks_at_hand(folder_of_networks())} | ({"unposed": unposed.PROTOCOL} if cost else {})
+        PROTOCOL
+        | fvd.PROTOCOL
+        | {"networks": networks_at_hand(folder_of_networks())}
+        | ({"unposed": unposed.PROTOCOL} if cost else {})
     )
     cases = [{key: value for key, value in result.items() if key not in ("i3d", "fingerprint")} for result in results]
     failed = {name: str(error) for name, error in errors.items()}
@@ -128,24 +143,32 @@ def _write(results: list[dict[str, Any]], run: TwoViewRun, errors: Mapping[str, 
 
 
 def _cost_of_no_cameras(results: list[dict[str, Any]], methods: Sequence[str], session: Session) -> dict[str, Any]:
-    """For each method that ran without cameras as well: both means, over all cases and over those whose cameras were found."""
+    """For each method that also ran without cameras: both means, over all cases and over those with cameras."""
     from stages.evaluate.unposed import against_posed
 
     cost = {}
     for method in (name.removesuffix("-unposed") for name in methods if name.endswith("-unposed")):
-        with_cameras, without = ([result for result in results if result["method"] == name] for name in (method, f"{method}-unposed"))
+        with_cameras, without = (
+            [result for result in results if result["method"] == name] for name in (method, f"{method}-unposed")
+        )
         cost[method] = against_posed(without, with_cameras)
-        for kind, found in cost[method].items():
-            text = "  ".join(f"{name} {_number('psnr', value['psnr'])}" for name, value in found["both"].items() if value)
-            told = f"cameras found in {found['found']} of {found['cases']}"
-            session.report.data(f"{told:42s} {kind:7s} {method:12s} psnr there: {text}", {"method": method, "kind": kind, **found})
+        for kind, record in cost[method].items():
+            text = "  ".join(
+                f"{name} {_number('psnr', value['psnr'])}" for name, value in record["both"].items() if value
+            )
+            counts = f"cameras found in {record['found']} of {record['cases']}"
+            session.report.data(
+                f"{counts:42s} {kind:7s} {method:12s} psnr there: {text}", {"method": method, "kind": kind, **record}
+            )
     return cost
 
 
 def _write_manifest(jobs: Sequence[Job], out: Path, record: Record) -> None:
-    """The mark that everything asked for is measured."""
+    """Write the manifest, which marks that all cases are measured."""
     from stages.files.publish import publish
 
-    request = Request("evaluate --two-view", {"cases": {f"{job.method} {job.case.name}": job.fingerprint for job in jobs}}, {})
+    request = Request(
+        "evaluate --two-view", {"cases": {f"{job.method} {job.case.name}": job.fingerprint for job in jobs}}, {}
+    )
     with publish(out / "manifest.json") as partial:
         record.write_manifest(partial, request, {"metrics.json": out / "metrics.json"})

@@ -1,4 +1,4 @@
-"""The device, the weights and the network of a command, opened when first needed and once for a whole list."""
+"""The device, the weights and the network of a command. Each is opened when first needed, once for a whole list."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """What a command computes with, as --device, --weights and --seed ask for, and the voice it reports with."""
+    """What a command computes with, as --device, --weights and --seed say, and its report."""
 
     def __init__(self, shared: Shared, report: Report) -> None:
         self.shared, self.report = shared, report
@@ -30,14 +30,14 @@ class Session:
         return find_weights(self.shared.weights, "prior")
 
     def seed(self) -> None:
-        """Seed torch with --seed, before the work on each result: one of a list is as it would be alone."""
+        """Seed torch with --seed. Done before each result, so a result of a list is as if it were made alone."""
         import torch
 
         torch.manual_seed(self.shared.seed)
 
     @cached_property
     def device(self) -> torch.device:
-        """The device. Raises DeviceError when this machine has no such device."""
+        """The device of the computation. Raises DeviceError when this machine does not have it."""
         import torch
 
         name, count = self.shared.device, torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -46,7 +46,9 @@ class Session:
         device = torch.device(name)
         if device.type == "cuda" and (device.index or 0) >= count:
             have = f"this machine has {count} CUDA device{'' if count == 1 else 's'} that torch can use"
-            raise DeviceError(f"no device {name}", have, "use --device cpu" + (f" or cuda:0 to cuda:{count - 1}" if count else ""))
+            raise DeviceError(
+                f"no device {name}", have, "use --device cpu" + (f" or cuda:0 to cuda:{count - 1}" if count else "")
+            )
         return device
 
     @cached_property

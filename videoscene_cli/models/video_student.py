@@ -1,4 +1,7 @@
-"""--student, --leap and --steps: which video model repairs the render. Its files are found before any work, its network is loaded once."""
+"""--student, --leap and --steps: the video model that repairs the render.
+
+Its files are found before any work. Its network is loaded once.
+"""
 
 from __future__ import annotations
 
@@ -23,15 +26,16 @@ if TYPE_CHECKING:
     from stages.video.cogvideox_student import StepSettings
     from stages.video.small_network import SmallVideoConfig
 
-OFFICIAL = "cogvideox-5b"
-AUTO = "auto"
+OFFICIAL = "cogvideox-5b"  # folder of VideoScene's weights in the Hugging Face cache
+AUTO = "auto"  # value of --leap that leaves the choice to the policy
 
 
 class VideoStudent:
-    """The student of a command: none; `small` or a folder that `distill` made of it; CogVideoX from the Hugging Face cache or a folder.
+    """The student of a command: none, `small`, a folder that `distill` wrote, or CogVideoX from a folder.
 
-    leap: a timestep, or auto: what the weights' policy chooses, without one the step that the weights name.  steps: of the sampler.
-    Raises InputError for a leap that the student cannot take, WeightsError for a wrong name or an incomplete folder, before any work.
+    leap: a timestep, or auto: chosen by the weights' policy or, without one, named by the weights.
+    steps: of the sampler. Raises InputError for an impossible leap, WeightsError for a wrong name or an incomplete
+    folder, both before any work.
     """
 
     def __init__(self, name: str, leap: int | str, session: Session, steps: int = 1) -> None:
@@ -41,28 +45,31 @@ class VideoStudent:
             ours = installed.SHIPPED.is_dir() and name in os.listdir(installed.SHIPPED)
             folder = installed.SHIPPED / name if ours else hub_cache() / name if name == OFFICIAL else Path(name)
             small = ours or (folder / "config.yaml").is_file()
-            self._model = (_Small if small else _CogVideoX)(name, folder, None if leap == AUTO else int(leap), steps, session)
+            self._model = (_Small if small else _CogVideoX)(
+                name, folder, None if leap == AUTO else int(leap), steps, session
+            )
 
     @property
     def installed(self) -> bool:
+        """Whether there is a student."""
         return self._model is not None
 
     @property
     def frames(self) -> int | None:
-        """How many frames its clips have; None for any number."""
+        """Number of frames of its clips; None for any number."""
         return None if self._model is None else self._model.frames
 
     def options(self) -> dict[str, Any]:
-        """For the request: what changes pixels."""
+        """The options that change pixels, for the request."""
         return {} if self._model is None else {"student": self.name, **self._model.options()}
 
     @cached_property
     def weights(self) -> dict[str, dict[str, str]]:
-        """For the request: every file of the student with its hash."""
+        """Every file of the student with its hash, for the request."""
         return {} if self._model is None else self._model.weights()
 
     def check_frames(self, count: int) -> None:
-        """Raises InputError, before any work, when the student cannot take a clip of `count` frames."""
+        """Raise InputError, before any work, when the student cannot take a clip of `count` frames."""
         if self.frames is not None:
             from stages.video.cogvideox_student import require_frames
 
@@ -70,16 +77,16 @@ class VideoStudent:
 
     @cached_property
     def step(self) -> Student | None:
-        """What repairs a clip, loaded once; None when nothing does. Raises WeightsError, DeviceError."""
+        """The function that repairs a clip, loaded once; None without a student. Raises WeightsError, DeviceError."""
         return None if self._model is None else self._model.load()
 
     def facts(self, leap: int | None) -> dict[str, Any] | None:
-        """For the manifest: what repaired a clip. leap: the noise step that the clip was repaired from."""
+        """What repaired a clip, for the manifest. leap: the leap step of the clip."""
         return None if self._model is None else {"name": self.name, "t": leap, **self._model.facts()}
 
 
 class _Model(Protocol):
-    """What a kind of student can say before it is loaded. frames: how many its clips have, None for any number."""
+    """What each kind of student offers before it is loaded. frames: number of frames of its clips, None for any."""
 
     frames: int | None
 
@@ -93,16 +100,16 @@ class _Model(Protocol):
 
 
 class _Small:
-    """The folder of weights of a `small` student (layout: stages/video/small_files.py), verified against its manifest."""
+    """A `small` student from its folder of weights (see stages/video/small_files.py), verified against its manifest."""
 
     def __init__(self, name: str, folder: Path, leap: int | None, steps: int, session: Session) -> None:
         from stages.video.small_files import read_config
 
         self.folder, self.leap, self.steps, self.session = folder, leap, steps, session
-        self.config, self.named = read_config(folder / "config.yaml")
+        self.config, self.default_leap = read_config(folder / "config.yaml")
         self.network = find_weights(str(folder), "student")
-        wanted = leap is None and (folder / "policy.safetensors").is_file()
-        self.policy = find_weights(str(folder), "policy") if wanted else None
+        has_policy = leap is None and (folder / "policy.safetensors").is_file()
+        self.policy = find_weights(str(folder), "policy") if has_policy else None
         if leap == 0:
             raise InputError("bad usage", "--leap 0 leaves nothing to do", "give auto, or 1 to 999")
 
@@ -112,7 +119,7 @@ class _Small:
     policy: WeightsFile | None
 
     def options(self) -> dict[str, Any]:
-        leap = AUTO if self.policy else self.leap if self.leap is not None else self.named
+        leap = AUTO if self.policy else self.leap if self.leap is not None else self.default_leap
         return {"leap": leap, "steps": self.steps, "seed": self.session.shared.seed}
 
     def weights(self) -> dict[str, dict[str, str]]:
@@ -124,7 +131,7 @@ class _Small:
         from stages.video.small_student import on_device, small_student
 
         backbone = on_device(load_small(self.network.path, self.config), self.session.device)
-        leap = _chooser(self.policy.path, CHANNELS) if self.policy else self.leap or self.named
+        leap = _chooser(self.policy.path, CHANNELS) if self.policy else self.leap or self.default_leap
         return small_student(backbone, leap, self.session.shared.seed, self.steps)
 
     def facts(self) -> dict[str, Any]:
@@ -132,7 +139,7 @@ class _Small:
 
 
 class _CogVideoX:
-    """CogVideoX-5B-I2V with VideoScene's weights (layout: stages/video/cogvideox_files.py)."""
+    """CogVideoX-5B-I2V with VideoScene's weights (see stages/video/cogvideox_files.py)."""
 
     def __init__(self, name: str, folder: Path, leap: int | None, steps: int, session: Session) -> None:
         from stages.video.cogvideox_files import find_files
@@ -143,7 +150,7 @@ class _CogVideoX:
         self.frames: int | None = TRANSFORMER_5B["sample_frames"]
         self.steps, policy = steps, folder / "policy.safetensors"
         self.policy = policy if leap is None and policy.is_file() else None
-        self._keys = ""  # how many of the network's keys the files named; known once they are loaded
+        self._keys = ""  # how the keys in the files compare with the network's; known after loading
 
     @cached_property
     def settings(self) -> StepSettings:
@@ -158,7 +165,9 @@ class _CogVideoX:
     def weights(self) -> dict[str, dict[str, str]]:
         paths = [*self.files.paths(), *([self.policy] if self.policy else [])]
         record = {f"student/{path.parent.name}/{path.name}": path for path in paths}
-        return {part: {"name": self.name, "file": path.name, "sha256": sha256_file(path)} for part, path in record.items()}
+        return {
+            part: {"name": self.name, "file": path.name, "sha256": sha256_file(path)} for part, path in record.items()
+        }
 
     def load(self) -> Student:
         from stages.video.cogvideox_files import load_cogvideox
@@ -175,12 +184,12 @@ class _CogVideoX:
 
 
 def _who_chose(policy: WeightsFile | Path | None, leap: int | None) -> str:
-    """Where the leap step comes from: the policy of a clip, the user, or the weights, which name one for all clips."""
+    """Who chose the leap step: the policy, the weights, which name one for all clips, or the user ("given")."""
     return "policy" if policy is not None else "weights" if leap is None else "given"
 
 
 def _chooser(path: Path, channels: int) -> Callable[[Tensor, Tensor], int]:
-    """The policy of a file, as what chooses the leap step of a clip."""
+    """The policy in a file, as a function that chooses a clip's leap step."""
     from stages.distill.policy import load_policy
 
     policy = load_policy(path, channels)

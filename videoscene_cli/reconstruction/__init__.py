@@ -1,1 +1,1 @@
-"""What `reconstruct` works from, its run, what it leaves, its viewer."""
+"""The inputs of `reconstruct`, its optimisation, its outputs and its viewer."""

@@ -1,4 +1,4 @@
-"""What `reconstruct` works from: a scene of this program, photographs with or without transforms.json, or a video with --cameras."""
+"""The inputs of `reconstruct`: a scene, photographs, a folder with transforms.json, or a video with --cameras."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from stages.scene import Cameras, Gaussians
 
 TRANSFORMS = "transforms.json"
-PHOTOGRAPHS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
+PHOTOGRAPHS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")  # endings of image files
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
-    """gaussians: to start from.  targets: what to look like.  path: the cameras of the video.  fps: of the videos."""
+class Inputs:
+    """The inputs of an optimisation.
+
+    gaussians: its start.  targets: the images to match.  path: the cameras of the video.  fps: of the videos.
+    """
 
     gaussians: Gaussians
     targets: Targets
@@ -36,15 +39,22 @@ class Material:
 
 @dataclass(frozen=True)
 class Source:
-    """request: what is asked for.  load: reads the material, which may run the prior.  copied: stages that a new scene folder needs too."""
+    """Where the inputs come from.
+
+    request: of the result.  load: reads the inputs, and may run the prior for it.
+    copied: stages that a new scene folder needs too.
+    """
 
     request: Request
-    load: Callable[[Session], Material]
+    load: Callable[[Session], Inputs]
     copied: tuple[str, ...] = ()
 
 
 def default_steps(path: Path, hashes: FileHashes) -> int:
-    """Steps where no --steps are asked for: fewer for a scene of ours, fewest where its clip is only a render, which says nothing new."""
+    """The number of steps without --steps.
+
+    A scene of this program takes fewer, and fewest if no student repaired its clip: then the clip says nothing new.
+    """
     from stages.reconstruct import STEPS, STEPS_OF_A_CLIP, STEPS_OF_A_PAIR
 
     if not is_finished(path):
@@ -53,7 +63,7 @@ def default_steps(path: Path, hashes: FileHashes) -> int:
 
 
 def is_finished(path: Path) -> bool:
-    """Whether a folder is a scene of ours with a finished clip, whatever else lies in it."""
+    """Whether a folder is a scene of this program with a finished clip. It may hold other files too."""
     return (path / "generate" / "manifest.json").is_file()
 
 
@@ -63,58 +73,81 @@ def _is_repaired(path: Path, hashes: FileHashes) -> bool:
 
 
 def find_source(path: Path, cameras: Path | None, size: int, options: dict[str, Any], session: Session) -> Source:
-    """What `path` is. options: those that change the result.  Raises InputError when it is nothing to reconstruct from."""
+    """The source that `path` names. options: those that change the result.  Raises InputError when it is no source."""
+    # A video.
     if path.is_file():
         if cameras is None:
-            raise InputError(f"no cameras for {path}", "a video does not say where it was taken from", "add --cameras transforms.json")
+            raise InputError(
+                f"no cameras for {path}",
+                "a video does not say where it was taken from",
+                "add --cameras transforms.json",
+            )
         files = {"video": path, "cameras": cameras}
         return _posed(files, lambda: _read_video(path, cameras), size, options, session)
     if cameras is not None:
-        raise InputError("bad usage", "--cameras is for a video", "leave it out: a folder has a transforms.json of its own")
+        raise InputError(
+            "bad usage", "--cameras is for a video", "leave it out: a folder has a transforms.json of its own"
+        )
+    # Photographs, with or without cameras.
     if not is_finished(path):
         if (path / TRANSFORMS).is_file():
             from stages.files.transforms import read_transforms
 
             names = read_transforms(path / TRANSFORMS)[1]
-            files = {"cameras": path / TRANSFORMS, **{f"photograph {index}": path / name for index, name in enumerate(names)}}
+            files = {
+                "cameras": path / TRANSFORMS,
+                **{f"photograph {index}": path / name for index, name in enumerate(names)},
+            }
             return _posed(files, lambda: _read_folder(path), size, options, session)
         photographs = sorted(file for file in path.glob("*") if file.suffix.lower() in PHOTOGRAPHS)
         if photographs:
             files = {f"photograph {index}": file for index, file in enumerate(photographs)}
             return _posed(files, lambda: _find_cameras(photographs), size, options, session)
+    # A scene of this program.
     hint = f"videoscene generate {path}, or give a folder with a {TRANSFORMS}"
     scene = SceneFolder(path, session.hashes)
     chain = scene.require_chain("generate", hint)
-    made, prior = chain["generate"], chain["prior"]
-    request = Request("reconstruct", {**options, "generate": made["fingerprint"], "prior": prior["fingerprint"]}, {}, hashes=session.hashes)
+    clip, prior = chain["generate"], chain["prior"]
+    request = Request(
+        "reconstruct",
+        {**options, "generate": clip["fingerprint"], "prior": prior["fingerprint"]},
+        {},
+        hashes=session.hashes,
+    )
     return Source(
         request,
-        lambda _: _load_scene(scene, made.get("student") is not None),
+        lambda _: _load_scene(scene, clip.get("student") is not None),
         tuple(stage for stage in STAGES if (path / stage).is_dir()),
     )
 
 
-def _load_scene(scene: SceneFolder, repaired: bool) -> Material:
+def _load_scene(scene: SceneFolder, repaired: bool) -> Inputs:
     from stages.reconstruct import gather
 
     gaussians, views = scene.load_prior()
     clip = scene.load_clip("generate")
-    return Material(gaussians, gather(views, clip, repaired), clip.cameras, clip.fps)
+    return Inputs(gaussians, gather(views, clip, repaired), clip.cameras, clip.fps)
 
 
 def _posed(
-    files: dict[str, Path], read: Callable[[], tuple[Tensor, Cameras]], size: int, options: dict[str, Any], session: Session
+    files: dict[str, Path],
+    read: Callable[[], tuple[Tensor, Cameras]],
+    size: int,
+    options: dict[str, Any],
+    session: Session,
 ) -> Source:
-    request = Request("reconstruct", {**options, "size": size}, files, {"prior": session.weights.record()}, session.hashes)
+    request = Request(
+        "reconstruct", {**options, "size": size}, files, {"prior": session.weights.record()}, session.hashes
+    )
 
-    def load(session: Session) -> Material:
+    def load(session: Session) -> Inputs:
         from stages.reconstruct import gather
         from stages.reconstruct.initial_gaussians import predict_pairs, resize
         from stages.scene import Clip
 
         images, cameras = read()
         views = resize(images, cameras, size)
-        return Material(predict_pairs(views, session.network), gather(views, None), views.cameras, Clip.fps)
+        return Inputs(predict_pairs(views, session.network), gather(views, None), views.cameras, Clip.fps)
 
     return Source(request, load)
 
@@ -137,8 +170,8 @@ def _find_cameras(photographs: list[Path]) -> tuple[Tensor, Cameras]:
     from stages.reconstruct.find_cameras import find_poses
 
     images = _read_photographs(photographs)
-    cameras, found = find_poses(images)
-    return images[found], cameras
+    cameras, with_camera = find_poses(images)
+    return images[with_camera], cameras
 
 
 def _read_photographs(paths: list[Path]) -> Tensor:
@@ -151,6 +184,8 @@ def _read_photographs(paths: list[Path]) -> Tensor:
         if image.shape != images[0].shape:
             sizes = [f"{i.shape[-1]} x {i.shape[-2]}" for i in (image, images[0])]
             raise InputError(
-                f"cannot use {path}", f"{sizes[0]} pixels, {paths[0].name} has {sizes[1]}", "resize all photographs to one size"
+                f"cannot use {path}",
+                f"{sizes[0]} pixels, {paths[0].name} has {sizes[1]}",
+                "resize all photographs to one size",
             )
     return torch.stack(images)

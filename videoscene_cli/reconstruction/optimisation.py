@@ -1,4 +1,4 @@
-"""The optimisation of `reconstruct`: its options, its checkpoints, what it tells."""
+"""The optimisation of `reconstruct`: its options, its checkpoints and its messages."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videoscene_cli.models.session import Session
-from videoscene_cli.reconstruction.inputs import Material, Source
+from videoscene_cli.reconstruction.inputs import Inputs, Source
 from videoscene_cli.results.manifest import Record
 
 if TYPE_CHECKING:
     from stages.reconstruct import Reconstruction
 
-SAVE_EVERY = 50  # steps between checkpoints
-TELL_EVERY = 50  # steps between lines of --verbose
+SAVE_EVERY = 50  # number of steps between two checkpoints
+MESSAGE_EVERY = 50  # number of steps between two lines of --verbose
 
 
 @dataclass(frozen=True)
 class Refinement:
-    """--steps, --gaussians, --refine-poses and --export."""
+    """The options --steps, --gaussians, --refine-poses and --export."""
 
     steps: int
     gaussians: int
@@ -27,39 +27,52 @@ class Refinement:
     exports: tuple[str, ...]
 
     def options(self, seed: int) -> dict[str, Any]:
-        """What of it decides the result."""
+        """The options that decide the result."""
         exports = {"export": ",".join(self.exports)} if self.exports else {}
-        return {"steps": self.steps, "gaussians": self.gaussians, "refine_poses": self.refine_poses, "seed": seed, **exports}
+        return {
+            "steps": self.steps,
+            "gaussians": self.gaussians,
+            "refine_poses": self.refine_poses,
+            "seed": seed,
+            **exports,
+        }
 
 
-def refine(source: Source, settings: Refinement, checkpoint: Path, session: Session, record: Record) -> tuple[Material, Reconstruction]:
-    """The stage itself: start, or go on from the checkpoint of the same request, and refine."""
+def refine(
+    source: Source, settings: Refinement, checkpoint: Path, session: Session, record: Record
+) -> tuple[Inputs, Reconstruction]:
+    """Optimise a scene, from its inputs or from the checkpoint of the same request."""
     from stages.reconstruct import Settings, load_checkpoint, reconstruct, save_checkpoint
     from stages.reconstruct.quality import outlier_frames, quality
 
+    # Load the inputs and the checkpoint.
     with record.stage("start"), session.report.progress("starting"):
-        material = source.load(session)
+        inputs = source.load(session)
         state = load_checkpoint(checkpoint, source.request.fingerprint, session.device)
     if state is not None:
         session.report.note(f"going on from step {state.step} of {settings.steps}")
+    # Optimise.
     with record.stage("reconstruct"), session.report.progress("reconstruct") as advance:
 
-        def tell(step: int, total: int, loss: float, psnr: float) -> None:
+        def report_step(step: int, total: int, loss: float, psnr: float) -> None:
             advance(step, total, f"reconstruct: loss {loss:.3f}, PSNR {psnr:.1f} dB")
-            if step % TELL_EVERY == 0:
+            if step % MESSAGE_EVERY == 0:
                 session.report.detail(f"step {step} of {total}: loss {loss:.4f}, PSNR {psnr:.2f} dB")
 
-        refinement = Settings(settings.steps, gaussians=settings.gaussians, refine_poses=settings.refine_poses, seed=session.shared.seed)
+        refinement = Settings(
+            settings.steps, gaussians=settings.gaussians, refine_poses=settings.refine_poses, seed=session.shared.seed
+        )
         identity = source.request.fingerprint
         result = reconstruct(
-            material.gaussians.to(session.device), material.targets, refinement, state, tell,
+            inputs.gaussians.to(session.device), inputs.targets, refinement, state, report_step,
             lambda state: save_checkpoint(checkpoint, state, identity), SAVE_EVERY,
         )  # fmt: skip
+    # Measure the scene before and after.
     with record.stage("measure"):
         measured: dict[str, Any] = {
-            "before": quality(material.gaussians.to(session.device), material.targets, material.targets.cameras),
-            "after": quality(result.gaussians, material.targets, result.cameras),
+            "before": quality(inputs.gaussians.to(session.device), inputs.targets, inputs.targets.cameras),
+            "after": quality(result.gaussians, inputs.targets, result.cameras),
         }
-    disagreeing = outlier_frames(result.losses, material.targets.photographs, refinement.tolerance)
+    disagreeing = outlier_frames(result.losses, inputs.targets.photographs, refinement.tolerance)
     record.facts |= {"gaussians": len(result.gaussians), "psnr": measured, "doubted": disagreeing}
-    return material, result
+    return inputs, result

@@ -1,4 +1,4 @@
-"""What `reconstruct` leaves: the Gaussians, the cameras in two formats with their images, and three videos."""
+"""The outputs of `reconstruct`: the Gaussians, the cameras in two formats with their images, and three videos."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages.errors import InputError
-from videoscene_cli.reconstruction.inputs import Material
+from videoscene_cli.reconstruction.inputs import Inputs
 from videoscene_cli.results.manifest import Record
 from videoscene_cli.results.request import Request
 from videoscene_cli.results.scene_folder import files_below, ply_comments
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def check_formats(names: list[str]) -> None:
-    """Raise InputError when one of `names` is no export format."""
+    """Raise InputError when one of `names` is not an export format."""
     if not names:
         return
     from stages.reconstruct.viewer_formats import FORMATS
@@ -28,11 +28,12 @@ def check_formats(names: list[str]) -> None:
 
 
 def save_reconstruction(
-    folder: Path, result: Reconstruction, material: Material, exports: Sequence[str], request: Request, record: Record
+    folder: Path, result: Reconstruction, inputs: Inputs, exports: Sequence[str], request: Request, record: Record
 ) -> None:
-    """Publish a reconstruction: gaussians.ply, images/, transforms.json, sparse/0 (COLMAP), video, orbit and depth.mp4, manifest last.
+    """Publish a reconstruction, its manifest last.
 
-    exports: names of more formats for the Gaussians, as check_formats knows them.
+    It holds gaussians.ply, images/, transforms.json, sparse/0 (COLMAP), video.mp4, orbit.mp4 and depth.mp4.
+    exports: names of further formats for the Gaussians, see `check_formats`.
     """
     from stages.files.colmap import write_colmap
     from stages.files.images import write_png
@@ -43,18 +44,25 @@ def save_reconstruction(
     from stages.reconstruct.presentation import present
     from stages.reconstruct.viewer_formats import export
 
+    # Render the videos and compute the points of COLMAP's model.
     with record.stage("show"):
-        shown = present(result, material.targets, material.path)
+        shown = present(result, inputs.targets, inputs.path)
+    # Write the files.
     gaussians, cameras = result.gaussians, result.cameras.to("cpu")
     names = [f"{index:04d}.png" for index in range(len(cameras))]
     with record.stage("write"), publish(folder) as partial:
         write_ply(partial / "gaussians.ply", gaussians, ply_comments(request))
-        for name, image in zip(names, material.targets.images, strict=True):
+        for name, image in zip(names, inputs.targets.images, strict=True):
             write_png(partial / "images" / name, image)
-        write_transforms(partial / "transforms.json", cameras, [f"images/{name}" for name in names], {"ply_file_path": "gaussians.ply"})
+        write_transforms(
+            partial / "transforms.json",
+            cameras,
+            [f"images/{name}" for name in names],
+            {"ply_file_path": "gaussians.ply"},
+        )
         write_colmap(partial, cameras, names, shown.points, shown.colours, shown.observations)
         for name, frames in (("video", shown.video), ("orbit", shown.orbit), ("depth", shown.depth)):
-            write_mp4(partial / f"{name}.mp4", frames, material.fps)
+            write_mp4(partial / f"{name}.mp4", frames, inputs.fps)
         for form in exports:
             export(partial, gaussians, shown.path, form)
         record.write_manifest(partial / "manifest.json", request, files_below(partial))

@@ -1,1 +1,1 @@
-"""What a command leaves on disk, and the manifest that says how it was made."""
+"""The results of commands on disk, and the manifests that say how they were made."""

@@ -1,4 +1,4 @@
-"""--dry-run: what a command would do, from what it would read."""
+"""--dry-run: prints what a command would do."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from videoscene_cli.results.request import Request
 
 
 def show_plan(session: Session, request: Request, current: bool | None, outputs: Sequence[Path]) -> None:
-    """Print the plan on stdout, one `key: value` per line, with --json as one object. Reads the inputs, writes nothing.
+    """Print the plan on stdout, one `key: value` per line, or with --json as one object.
 
-    current: whether the result is there; None for a scene folder, of which some stages may be.
+    Reads the inputs, writes nothing.
+
+    current: whether the result is up to date; None for a scene folder, where some stages may be.
     """
-    state = {True: "up to date", False: "to be made", None: "to be made, but for the stages that are up to date"}[current]
+    state = {True: "up to date", False: "to be made", None: "to be made, but for the stages that are up to date"}[
+        current
+    ]
     plan: dict[str, Any] = {
         "command": request.command,
         "state": state,
@@ -38,7 +42,7 @@ def _text(value: Any) -> str:
 
 
 def _sizes(request: Request) -> dict[str, Any]:
-    """Width x height of each photograph after rotation and of both as used, and the memory that this size needs."""
+    """The size of each photograph after rotation, the size of both as used, and the memory needed for it."""
     from stages.files.images import fit_image, read_image
     from stages.prior.memory import peak_memory
 
@@ -46,5 +50,8 @@ def _sizes(request: Request) -> dict[str, Any]:
     used = fit_image(first, request.options["size"])
     pixels = used.shape[-1] * used.shape[-2]
     memory = peak_memory(pixels, request.options.get("frames", 0))
-    sizes = {name: f"{image.shape[-1]}x{image.shape[-2]}" for name, image in (("first", first), ("second", second), ("used", used))}
+    sizes = {
+        name: f"{image.shape[-1]}x{image.shape[-2]}"
+        for name, image in (("first", first), ("second", second), ("used", used))
+    }
     return {"sizes": sizes, "memory": f"about {memory / 1e9:.1f} GB with the small prior on a CPU"}

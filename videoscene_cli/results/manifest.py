@@ -1,6 +1,6 @@
 """The manifest of a result, which says how it was made.
 
-It is written last, so a result that has one is complete: it is the mark of "done" and the target of Make rules.
+It is written last, so a result with a manifest is complete. Make rules use it as their target.
 """
 
 from __future__ import annotations
@@ -24,30 +24,40 @@ from stages.files.file_hashes import FileHashes
 from videoscene_cli import __version__
 from videoscene_cli.results.request import Request, identity_of
 
-SCHEMA = 1
+SCHEMA = 1  # version of the manifest's format
+# on which results depend
 PACKAGES = ("torch", "numpy", "pillow", "gsplat", "pycolmap", "kornia", "diffusers", "imageio-ffmpeg")
 
 
 def read_manifest(path: Path, hashes: FileHashes) -> dict[str, Any]:
-    """A manifest, with each of its outputs checked against its hash. Raises InputError when one is missing, altered or unreadable."""
+    """Read a manifest and check its outputs against their hashes.
+
+    Raises InputError if one is missing, changed or unreadable.
+    """
     manifest: dict[str, Any] = read_json(path)
     try:
         outputs = {path.parent / output["path"]: output["sha256"] for output in manifest["outputs"]}
         if "fingerprint" not in manifest or not identity_of(manifest):
             raise KeyError("fingerprint")
     except (AttributeError, KeyError, TypeError) as error:
-        raise InputError(f"cannot use {path}", "it is no manifest of this program", "make that result again with --force") from error
+        raise InputError(
+            f"cannot use {path}", "it is not a manifest of this program", "make the result again with --force"
+        ) from error
     for output, expected in outputs.items():
         if not output.is_file():
-            raise InputError(f"{output} is gone", f"{path} says that it was made", "make that result again with --force")
+            raise InputError(f"{output} is gone", f"{path} lists it", "make the result again with --force")
         if hashes.of(output) != expected:
-            raise InputError(f"{output} has changed", f"it is not the file that {path} describes", "make that result again with --force")
+            raise InputError(
+                f"{output} has changed",
+                f"it is not the file that {path} describes",
+                "make the result again with --force",
+            )
     return manifest
 
 
 @dataclass
 class Record:
-    """What happened while a result was made, for its manifest: seconds of each stage, device, and facts of the stages."""
+    """The facts of a run, for the manifest of its result: device, seconds of each stage, and facts from the stages."""
 
     device: str = "cpu"
     seconds: dict[str, float] = field(default_factory=dict)
@@ -55,13 +65,13 @@ class Record:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage; the times of one name add up."""
+        """Time a stage. The times of stages with the same name are added."""
         start = time.perf_counter()
         yield
         self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 3)
 
     def write_manifest(self, path: Path, request: Request, outputs: Mapping[str, Path]) -> None:
-        """Write the manifest of a result, the last of its files. outputs: path relative to the manifest's place -> the file now."""
+        """Write the manifest of a result. outputs: path relative to the manifest's folder -> where the file is now."""
         identity = request.identity
         manifest = {
             "schema": SCHEMA,
@@ -70,7 +80,10 @@ class Record:
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "seed": request.options.get("seed"),
             "options": identity["options"],
-            "inputs": [{"role": role, "path": str(file), "sha256": identity["inputs"][role]} for role, file in request.inputs.items()],
+            "inputs": [
+                {"role": role, "path": str(file), "sha256": identity["inputs"][role]}
+                for role, file in request.inputs.items()
+            ],
             "outputs": [{"path": name, "sha256": request.hashes.of(file)} for name, file in sorted(outputs.items())],
             "weights": dict(request.weights),
             "seconds": self.seconds,
@@ -83,16 +96,16 @@ class Record:
 
 
 def peak_memory() -> int:
-    """The most memory this process has held, in bytes (ru_maxrss is in kilobytes, on macOS in bytes)."""
+    """The largest memory that this process has held, in bytes. (ru_maxrss is in kilobytes, but on macOS in bytes.)"""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that results may depend on."""
-    found = {"python": platform.python_version()}
+    """The versions of Python and of PACKAGES."""
+    installed = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            installed[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            installed[package] = "not installed"
+    return installed

@@ -1,4 +1,4 @@
-"""Make a result unless it is there: the one order of steps that every command follows."""
+"""Make a result unless it is up to date. Every command follows these steps."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ REPLACE = "choose another -o, or replace it with --force"
 
 @dataclass(frozen=True)
 class Result:
-    """Where a result goes.
+    """The files of a result.
 
-    path: what is printed when the result is done.  manifest: its last file, which marks it as complete.
+    path: printed when the result is done.  manifest: its last file, which marks it as complete.
     outputs: its files or folders, for `--dry-run`.
-    guarded: the files or folders that only --force replaces when they hold something else.
+    guarded: files or folders that are replaced only with --force if they hold something else.
     """
 
     path: Path
@@ -36,7 +36,7 @@ class Result:
 
     @classmethod
     def stage(cls, scene: Path, name: str, *others: Path) -> Result:
-        """A stage of a scene folder, which is a folder with a manifest of its own. others: more outputs."""
+        """A stage of a scene folder: a folder with its own manifest. others: further outputs."""
         return cls(scene, scene / name / "manifest.json", (*others, scene / name), (scene / name,))
 
 
@@ -50,22 +50,24 @@ def produce(
     announce: bool = True,
     follow: bool = False,
 ) -> bool | None:
-    """Make a result unless it is up to date, and report it. With --dry-run, print the plan instead.
+    """Make a result unless it is up to date, and report it. With --dry-run only print the plan.
 
     make: does the work and publishes the result, the manifest last.
     check: raises InputError when the work would replace something else that only --force may replace.
-    announce: print the result when it is done.  follow: a result of another request of the same command is replaced.
-    Returns whether the result was up to date, or None with --dry-run. Raises InputError when something else is in its
-    place.
+    announce: print the result at the end.  follow: replace a result of another request of the same command.
+    Returns whether the result was up to date, or None with --dry-run. Raises InputError when something else has its
+    path.
     """
+    # Is the result up to date, and may it be replaced?
     force, dry_run = session.shared.force, session.shared.dry_run
-    states = [is_current(request, result.manifest, place, force, not dry_run, follow) for place in result.guarded]
+    states = [is_current(request, result.manifest, path, force, not dry_run, follow) for path in result.guarded]
     current = all(states)
     if check is not None and not current and not force:
         check()
     if dry_run:
         show_plan(session, request, current, result.outputs)
         return None
+    # Make it.
     record = Record()
     if not current:
         check_writable(result.manifest)
@@ -73,6 +75,7 @@ def produce(
             session.seed()
             record.device = str(session.device)
         make(record)
+    # Report it.
     if announce:
         manifest, seconds = str(result.manifest), record.seconds
         session.report.done(str(result.path), current, command=request.command, manifest=manifest, seconds=seconds)
@@ -82,11 +85,13 @@ def produce(
 def is_current(
     request: Request, manifest: Path, result: Path, force: bool, touch: bool = True, follow: bool = False
 ) -> bool:
-    """Whether `result` holds this very request, or has to be made. touch: update the manifest's time then, for Make.
+    """Whether `result` is the result of this request, so that nothing is to be made.
 
-    Raises InputError, naming --force, when something else is there: a result of another request, a changed file, or a
-    file of someone else. With `force` it raises only for what publishing would refuse to replace after the work.
-    follow: a result of another request of the same command is to be replaced, and is no error.
+    touch: then update the manifest's time, for Make.
+
+    Raises InputError, which names --force, when something else has its path: a result of another request, a changed
+    file, or a foreign file. With `force` it raises only for what publishing would refuse to replace after the work.
+    follow: a result of another request of the same command is no error; it is to be replaced.
     """
     if force:
         require_replaceable(result, is_folder=manifest.parent == result)
@@ -94,19 +99,22 @@ def is_current(
         return False
     if not manifest.exists():
         raise InputError(f"{result} already exists", "it has no manifest, so this command did not make it", REPLACE)
-    found = read_manifest(manifest, request.hashes)
-    if found.get("fingerprint") == request.fingerprint:
+    existing = read_manifest(manifest, request.hashes)
+    if existing.get("fingerprint") == request.fingerprint:
         if touch:
             os.utime(manifest)
         return True
-    if follow and found["command"] == request.command:
+    if follow and existing["command"] == request.command:
         return False
-    why = "; ".join(request.differences(found)) or "its fingerprint differs"
+    why = "; ".join(request.differences(existing)) or "its fingerprint differs"
     raise InputError(f"{result} holds another result", why, REPLACE)
 
 
 def _left_by_a_killed_run(result: Path, manifest: Path, hashes: FileHashes) -> bool:
-    """Whether a run was killed between publishing `result` and its manifest: the hidden draft then names this very file."""
+    """Whether a run was killed after it published `result` and before its manifest.
+
+    The manifest's draft then names the result.
+    """
     for draft in manifest.parent.glob(f".{glob.escape(manifest.name)}.partial-*"):
         if draft.stat().st_size and result.is_file():
             outputs = {output["path"]: output["sha256"] for output in read_json(draft)["outputs"]}

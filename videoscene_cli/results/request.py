@@ -1,4 +1,4 @@
-"""What a command was asked for: all that decides the pixels of its result."""
+"""The request of a command: everything that decides the pixels of its result."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from videoscene_cli import __version__
 
 @dataclass(frozen=True)
 class Request:
-    """Everything that decides the pixels of a result: same request, same result.
+    """Everything that decides the pixels of a result. The same request gives the same result.
 
     options: values that change pixels.  inputs: role -> file.  weights: part -> name, file, sha256.
-    hashes: of the files of this command, each computed once.
+    hashes: of this command's files, each computed once.
     """
 
     command: str
@@ -30,7 +30,10 @@ class Request:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """The request as it is hashed: instead of paths, the hashes of the files. InputError for an unreadable input."""
+        """The request in the form that is hashed, with hashes in place of paths.
+
+        Raises InputError for an unreadable input.
+        """
         return {
             "command": self.command,
             "options": dict(self.options),
@@ -44,23 +47,23 @@ class Request:
         return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
 
     def differences(self, manifest: Mapping[str, Any]) -> list[str]:
-        """What differs from the request of a manifest, one short text each."""
+        """How the request differs from that of a manifest: one short text per difference."""
         other = identity_of(manifest)
-        told = []
+        texts = []
         for group, value in self.identity.items():
             before = other.get(group)
             if isinstance(value, dict) and isinstance(before, dict):
                 keys = [key for key in sorted({*value, *before}) if value.get(key) != before.get(key)]
-                told += [f"{key} was {_short(before.get(key))}, now {_short(value.get(key))}" for key in keys]
+                texts += [f"{key} was {_short(before.get(key))}, now {_short(value.get(key))}" for key in keys]
             elif value != before:
-                told.append(f"{group} was {before}, now {value}")
-        return told
+                texts.append(f"{group} was {before}, now {value}")
+        return texts
 
 
 def identity_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The identity of the request of a manifest.
+    """The identity of a manifest's request.
 
-    Raises KeyError, TypeError or AttributeError when it is no manifest of this program.
+    Raises KeyError, TypeError or AttributeError when it is not a manifest of this program.
     """
     return {
         "command": manifest["command"],

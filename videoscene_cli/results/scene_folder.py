@@ -1,4 +1,4 @@
-"""A scene folder (README, "A scene on disk"): what each command puts there and how the next one gets it back."""
+"""A scene folder (README, "A scene on disk"): each command writes a stage into it, and the next one reads it."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from stages.pipeline import CoarseScene
     from stages.scene import Clip, Gaussians, Views
 
-INPUTS = ("0.png", "1.png")
-STAGES = ("inputs", "prior", "render", "generate")
+INPUTS = ("0.png", "1.png")  # names of the two photographs
+STAGES = ("inputs", "prior", "render", "generate")  # folders of the chain, in order
 
 
 class SceneFolder:
-    """A scene on disk. hashes: of this command's files, so that a stage that several steps ask for is verified once."""
+    """A scene on disk. hashes: of this command's files, so a stage that several steps need is verified once."""
 
     def __init__(self, path: Path, hashes: FileHashes) -> None:
         self.path, self._hashes = path, hashes
 
     def require(self, stage: str, hint: str) -> dict[str, Any]:
-        """The manifest of a stage that is done and undamaged; InputError otherwise."""
+        """The manifest of a stage. Raises InputError unless the stage is finished and undamaged."""
         if not self.path.is_dir():
             raise InputError(f"no scene {self.path}", "there is no such folder", hint)
         manifest = self.path / stage / "manifest.json"
@@ -37,37 +37,42 @@ class SceneFolder:
         return read_manifest(manifest, self._hashes)
 
     def require_chain(self, last: str, hint: str) -> dict[str, dict[str, Any]]:
-        """The manifests of the prior, the render and, with `last` generate, the clip.
+        """The manifests of the prior, of the render and, if `last` is generate, of the clip.
 
-        Raises InputError unless all are finished and undamaged, and each was made from the one before.
+        Raises InputError unless all are finished and undamaged, and each was made from the one before it.
         """
         chain = {stage: self.require(stage, hint) for stage in (last, *(s for s in ("render", "prior") if s != last))}
-        now = {output["path"]: output["sha256"] for output in chain["prior"]["outputs"]}
-        then = {each["role"]: each["sha256"] for each in chain["render"]["inputs"]}
-        if (then.get("gaussians"), then.get("cameras")) != (now.get("gaussians.ply"), now.get("transforms.json")):
-            why, mend = "the prior was replaced since", f"videoscene render {self.path} --force"
-            raise InputError(f"the render of {self.path} is of another prior", why, mend)
+        # The render must come from this prior, and the clip from this render.
+        current = {output["path"]: output["sha256"] for output in chain["prior"]["outputs"]}
+        used = {each["role"]: each["sha256"] for each in chain["render"]["inputs"]}
+        if (used.get("gaussians"), used.get("cameras")) != (
+            current.get("gaussians.ply"),
+            current.get("transforms.json"),
+        ):
+            why, command = "the prior was replaced since", f"videoscene render {self.path} --force"
+            raise InputError(f"the render of {self.path} is of another prior", why, command)
         if last == "generate" and chain[last]["options"].get("render") != chain["render"]["fingerprint"]:
-            why, mend = "the render was replaced since", f"videoscene generate {self.path} --force"
-            raise InputError(f"the clip of {self.path} is of another render", why, mend)
+            why, command = "the render was replaced since", f"videoscene generate {self.path} --force"
+            raise InputError(f"the clip of {self.path} is of another render", why, command)
         return chain
 
     def check_inputs(self) -> None:
-        """Raise InputError when the inputs folder holds files that are not ours and would be lost."""
+        """Raise InputError when the folder inputs/ holds foreign files, which would be lost."""
         folder = self.path / "inputs"
         foreign = sorted(path.name for path in folder.iterdir() if path.name not in INPUTS) if folder.is_dir() else []
         if foreign:
             raise InputError(f"{folder} holds other files", f"{foreign[0]} would be lost", "choose another -o")
 
     def save_prior(self, scene: CoarseScene, request: Request, record: Record) -> None:
-        """Publish inputs/ and then prior/, both complete before either replaces an earlier one."""
+        """Publish inputs/ and prior/. Both are complete before one of them replaces an older one."""
         from stages.files.clip_folder import write_depth_maps
         from stages.files.images import write_png
         from stages.files.ply import write_ply
         from stages.files.publish import flush, publish
         from stages.files.transforms import write_transforms
 
-        # inputs/ is renamed first. A run that is killed between the two leaves inputs/ without a prior; the next run goes on.
+        # inputs/ is renamed first. A run that is killed between the two leaves inputs/ without a prior; the next run
+        # makes it.
         with record.stage("write"), publish(self.path / "prior") as folder, publish(self.path / "inputs") as inputs:
             for name, image in zip(INPUTS, scene.views.images, strict=True):
                 write_png(inputs / name, image)
@@ -78,10 +83,10 @@ class SceneFolder:
             write_transforms(folder / "transforms.json", scene.views.cameras, images, unit)
             outputs = {f"../inputs/{name}": inputs / name for name in INPUTS} | files_below(folder)
             record.write_manifest(folder / "manifest.json", request, outputs)
-            flush(folder)  # now, so that nothing slow comes between the two renames
+            flush(folder)  # Now, so that nothing slow happens between the two renames.
 
     def load_prior(self) -> tuple[Gaussians, Views]:
-        """The Gaussians of the scene, and its two photographs with their cameras and depth.
+        """The Gaussians of the scene, and its two photographs with cameras and depth.
 
         Raises InputError when the PLY does not say which photograph each Gaussian comes from.
         """
@@ -90,18 +95,23 @@ class SceneFolder:
 
         gaussians = read_ply(self.path / "prior" / "gaussians.ply")
         if gaussians.photograph is None:
-            what, hint = f"cannot use {self.path / 'prior' / 'gaussians.ply'}", f"videoscene prior A B -o {self.path} --force"
-            raise InputError(what, "it does not say which photograph each Gaussian comes from, as since version 0.2.0", hint)
+            what, hint = (
+                f"cannot use {self.path / 'prior' / 'gaussians.ply'}",
+                f"videoscene prior A B -o {self.path} --force",
+            )
+            raise InputError(
+                what, "it does not say which photograph each Gaussian comes from, as since version 0.2.0", hint
+            )
         return gaussians, read_views(self.path / "prior")
 
     def load_clip(self, stage: str) -> Clip:
-        """The clip of a stage, from its PNG frames."""
+        """The clip of a stage."""
         from stages.files.clip_folder import read_clip
 
         return read_clip(self.path / stage)
 
     def save_clip(self, stage: str, clip: Clip, request: Request, record: Record) -> None:
-        """Publish a clip as a stage, its manifest last."""
+        """Publish a clip as a stage. The manifest is written last."""
         from stages.files.clip_folder import write_clip
         from stages.files.publish import publish
 
@@ -110,14 +120,14 @@ class SceneFolder:
             record.write_manifest(partial / "manifest.json", request, files_below(partial))
 
     def check_copies(self, target: SceneFolder, stages: Sequence[str]) -> None:
-        """Raise InputError when copying these stages would replace others in the target."""
+        """Raise InputError when copying these stages would replace others in the target folder."""
         for stage in stages if target.path != self.path else ():
             if (target.path / stage).exists() and self._mark(stage) != target._mark(stage):
                 why = f"its {stage} would be replaced by the one of {self.path}"
                 raise InputError(f"{target.path} holds another scene", why, REPLACE)
 
     def copy_stages(self, target: SceneFolder, stages: Sequence[str]) -> None:
-        """Give a new scene folder the inputs and earlier stages of this one. Does nothing when it is the same folder."""
+        """Copy stages of this scene to a new scene folder. Does nothing if it is the same folder."""
         from stages.files.publish import publish
 
         for stage in stages if target.path != self.path else ():
@@ -125,7 +135,7 @@ class SceneFolder:
                 shutil.copytree(self.path / stage, partial, dirs_exist_ok=True)
 
     def _mark(self, stage: str) -> Any:
-        """What tells two results of a stage apart: the fingerprint of its manifest, or the hashes of the photographs."""
+        """What distinguishes two results of a stage: the fingerprint in its manifest, or the photographs' hashes."""
         folder = self.path / stage
         if stage == "inputs":
             return [self._hashes.of(folder / name) if (folder / name).is_file() else None for name in INPUTS]
@@ -134,12 +144,12 @@ class SceneFolder:
 
 
 def ply_comments(request: Request) -> list[str]:
-    """Facts of the run for a PLY header."""
+    """Comments for a PLY header that say which run wrote it."""
     options = " ".join(f"{key}={value}" for key, value in sorted(request.options.items()))
     program = f"videoscene {request.identity['version']} {request.command} {options}".strip()
     return [program, f"fingerprint {request.fingerprint}"]
 
 
 def files_below(folder: Path) -> dict[str, Path]:
-    """Every file below a folder, by its path from there."""
+    """All files below a folder, by their relative path."""
     return {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}

@@ -16,7 +16,7 @@ NAMES = ("interp", "orbit", "spiral", "dolly")
 
 @dataclass(frozen=True)
 class PathSettings:
-    """--path, --frames and --fps."""
+    """The options --path, --frames and --fps."""
 
     path: str = "interp"
     frames: int = 49
@@ -24,7 +24,7 @@ class PathSettings:
 
     @property
     def file(self) -> Path | None:
-        """The transforms.json of a path from a file. Raises InputError when --path is neither a name nor a file."""
+        """The file of the path, a transforms.json, or None. Raises InputError when --path is no name and no file."""
         if self.path in NAMES:
             return None
         if not Path(self.path).is_file():
@@ -33,11 +33,14 @@ class PathSettings:
         return Path(self.path)
 
     def options(self) -> dict[str, Any]:
-        """What of it decides the pixels; a file counts by its content, as an input."""
-        return {"fps": self.fps, **({"path": self.path, "frames": self.frames} if self.file is None else {"path": "file"})}
+        """The options that decide the pixels. A file counts by its content, as an input."""
+        return {
+            "fps": self.fps,
+            **({"path": self.path, "frames": self.frames} if self.file is None else {"path": "file"}),
+        }
 
     def count(self) -> int:
-        """How many cameras the path has. Raises InputError when its file cannot be read."""
+        """The number of cameras on the path. Raises InputError when its file cannot be read."""
         if self.file is None:
             return self.frames
         from stages.files.transforms import read_transforms
@@ -45,12 +48,17 @@ class PathSettings:
         return len(read_transforms(self.file)[0])
 
     def inputs(self) -> dict[str, Path]:
-        """The file it reads, if any, by its role in a request."""
+        """The path's file, if there is one, by its role in a request."""
         return {} if self.file is None else {"path": self.file}
 
     def cameras(self, inputs: Cameras, gaussians: Gaussians) -> Cameras:
-        """The cameras of the path, at the size of the two input cameras. Raises InputError when it cannot be laid."""
+        """The cameras of the path, with the size of the two input cameras.
+
+        Raises InputError when there is no such path.
+        """
         from stages.files.transforms import read_transforms
         from stages.trajectory import along
 
-        return along(self.path if self.file is None else read_transforms(self.file)[0], inputs, gaussians.means, self.frames)
+        return along(
+            self.path if self.file is None else read_transforms(self.file)[0], inputs, gaussians.means, self.frames
+        )

@@ -25,7 +25,9 @@ Tiles = Annotated[Path | None, typer.Option(help="Folder of texture images; with
 
 @app.command()
 def pack(
-    folder: Annotated[Path, typer.Argument(help="Folder of the .sh3f catalogues of Debian's package sweethome3d-furniture.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of the .sh3f catalogues of Debian's package sweethome3d-furniture.")
+    ],
     out: Annotated[Path, typer.Argument(help="The pack to write, an .npz file.")],
     triangles: Annotated[int, typer.Option(help="About so many triangles per model at most.")] = 2500,
     side: Annotated[int, typer.Option(help="Pixels of a side of the models' pictures, a power of two.")] = 128,
