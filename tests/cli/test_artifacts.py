@@ -289,7 +289,7 @@ def test_a_manifest_of_something_else_is_no_result(videoscene: Run, photos: Phot
         (folder / "manifest.json").write_text(json.dumps(foreign))
         ended = videoscene("prior", *photos, "-o", tmp_path / "scene", "--size", 64)
         assert ended.code == 2
-        assert "no manifest of this program" in ended.err
+        assert "not a manifest of this program" in ended.err
 
 
 def test_a_name_with_brackets_is_a_name(videoscene: Run, photos: Photos, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_a_bad_clip_does_not_stop_the_rest(sets: tuple[Path, Path], run: Run, tm
     (sets[0] / "clip0" / "0003.png").write_bytes(b"not an image")
     code, lines, err = run("--real", sets[0], "--fake", sets[1], "-o", tmp_path / "out")
     assert code == 1
-    assert lines[0].startswith("2 real and 3 made")
+    assert lines[0].startswith("2 real and 3 generated")
     assert "real/clip0" in err
 
 
