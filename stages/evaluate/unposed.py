@@ -36,15 +36,15 @@ PROTOCOL = {
 
 
 def make_unposed(task: Task, method: Method) -> tuple[MethodResult, dict[str, Any]]:
-    """Run a method on a task without its cameras. A case whose cameras are not found counts as the crossfade (PROTOCOL).
+    """Run a method on a task with estimated cameras or, where they cannot be estimated, the crossfade.
 
-    Returns what was made, and what the record says of the cameras.
+    Returns the result, and facts of the cameras for the record.
     """
     try:
-        task, off = unpose(task)
+        task, errors = unpose(task)
     except RunError as error:
         return make(task, crossfade), {"found": False, "why": str(error)}
-    return make(task, method), {"found": True, **off}
+    return make(task, method), {"found": True, **errors}
 
 
 def unpose(task: Task) -> tuple[Task, dict[str, float]]:

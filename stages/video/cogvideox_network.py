@@ -69,7 +69,7 @@ class Memory:
 
 
 def memory_on(device: torch.device) -> Memory:
-    """The memory layout of a device: half precision on a GPU, float32 on a CPU, which has no fast bfloat16."""
+    """The settings for a device: bfloat16 on a GPU, float32 on a CPU, which has no fast bfloat16."""
     return Memory(torch.bfloat16 if device.type == "cuda" else torch.float32)
 
 

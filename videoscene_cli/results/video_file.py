@@ -1,4 +1,4 @@
-"""A video as a file or a stream: out.mp4, with its manifest out.mp4.json and its Gaussians out.ply beside it."""
+"""A video as a file, out.mp4 with its manifest out.mp4.json and its Gaussians out.ply, or as a stream to stdout."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def make_video(out: str, request: Request, make: Callable[[Record], tuple[Clip, Gaussians]], session: Session) -> None:
-    """Make a video file unless it is there, or stream it to stdout for `-`."""
+    """Make a video file unless it is up to date, or stream the video to stdout if `out` is "-"."""
     if out == "-":
         return _stream(request, make, session)
     video = Path(out)
@@ -37,7 +37,7 @@ def _stream(request: Request, make: Callable[[Record], tuple[Clip, Gaussians]], 
     clip, _ = make(Record())
     from stages.files.video import write_mp4
 
-    # Encoded into a file first: a player that stops reading then ends the command where it is, and no encoder waits.
+    # The video is encoded into a file first, so no encoder waits for a slow player or fails with one that stops.
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder) / "video.mp4"
         write_mp4(video, clip.frames, clip.fps, fragmented=True)
@@ -47,7 +47,7 @@ def _stream(request: Request, make: Callable[[Record], tuple[Clip, Gaussians]], 
 
 
 def _save(result: Result, clip: Clip, gaussians: Gaussians, request: Request, record: Record) -> None:
-    """Publish the three files, the manifest last. They are renamed when the block ends, innermost first, all complete."""
+    """Publish the three files. All are complete when the block ends; then they are renamed, the manifest last."""
     from stages.files.ply import write_ply
     from stages.files.publish import publish
     from stages.files.video import write_mp4
