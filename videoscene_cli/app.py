@@ -2,8 +2,7 @@
 
 import os
 
-# Before any import of torch: idle OpenMP threads shall sleep. If they spin, torch and the CPU renderer slow each other
-# down.
+# Set before torch is imported: idle OpenMP threads must sleep, or torch and the CPU renderer slow each other down.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import sys

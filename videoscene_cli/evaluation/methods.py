@@ -97,7 +97,7 @@ class Students:
 def read_method(name: str) -> MethodName:
     """Split NAME[-STEPS][-unposed]. STEPS needs a method with a sampler, -unposed one that uses cameras.
 
-    Raises InputError.
+    Raises InputError for any other name.
     """
     match = re.fullmatch(r"(?P<base>[a-z-]+?)(-(?P<steps>\d+))?(?P<unposed>-unposed)?", name)
     usage = f"--method {'|'.join(METHODS)}"

@@ -25,7 +25,7 @@ from videoscene_cli import __version__
 from videoscene_cli.results.request import Request, identity_of
 
 SCHEMA = 1  # version of the manifest's format
-# on which results depend
+# Packages whose version can change a result.
 PACKAGES = ("torch", "numpy", "pillow", "gsplat", "pycolmap", "kornia", "diffusers", "imageio-ffmpeg")
 
 
