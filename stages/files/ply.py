@@ -19,7 +19,7 @@ from torch import Tensor
 
 from stages.errors import InputError
 from stages.files.os_errors import writing
-from stages.files.ply_header import Header, read_header
+from stages.files.ply_vertices import read_vertices
 from stages.scene import Gaussians
 
 # Opacities are clamped to this distance from 0 and 1, where the logit is infinite. An opacity of 1 is still read as 1.
@@ -123,13 +123,11 @@ def read_ply(path: Path) -> Gaussians:
     """Read Gaussians (float32) from a binary 3DGS PLY.
 
     Properties may have any order and number type. Normals and unknown properties are ignored.
-    Raises InputError, before the vertices are read, when the file is missing, is not a binary PLY whose first element
-    is `vertex`, lacks a property, has an incomplete set of f_rest_*, or is shorter than its header states. Also on NaN
-    or a quaternion of length 0.
+    Raises InputError when the file is missing, is not a binary PLY whose first element is `vertex`, lacks a property,
+    has an incomplete set of f_rest_*, or is shorter than its header states. Also on NaN or a quaternion of length 0.
     """
-    # Check the properties before anything is read.
-    header = read_header(path)
-    names = header.layout.names or ()
+    table, comments = read_vertices(path)
+    names = table.dtype.names or ()
     rest = sum(name.startswith("f_rest_") for name in names)
     missing = [name for name in property_names(rest) if name not in names and name not in ("nx", "ny", "nz")]
     what, hint = f"cannot read {path}", "give a PLY of Gaussians in the 3DGS layout"
@@ -138,22 +136,18 @@ def read_ply(path: Path) -> Gaussians:
         raise InputError(what, f"it has {rest} f_rest properties", f"{hint}, with {allowed} of them")
     if missing:
         raise InputError(what, f"it has no {', '.join(missing[:4])}{' ...' if len(missing) > 4 else ''}", hint)
-    # Read all vertices, and take each property out of its columns.
-    with path.open("rb") as file:
-        file.seek(header.offset)
-        table = np.fromfile(file, dtype=header.layout, count=header.count)
     gaussians = _gaussians({name: table[name] for name in names}, path)
-    return replace(gaussians, photograph=_read_photographs(header, path))
+    return replace(gaussians, photograph=_read_photographs(comments, len(table), path))
 
 
-def _read_photographs(header: Header, path: Path) -> Tensor | None:
+def _read_photographs(comments: list[str], count: int, path: Path) -> Tensor | None:
     """The photograph of each Gaussian, from the comment in the header, or None without this comment."""
-    entries = [comment.split()[1:] for comment in header.comments if comment.split()[:1] == [PHOTOGRAPHS]]
+    entries = [comment.split()[1:] for comment in comments if comment.split()[:1] == [PHOTOGRAPHS]]
     if not entries:
         return None
     counts = [int(word) for word in entries[0] if word.isascii() and word.isdigit() and len(word) < 18]
-    if len(entries) > 1 or len(counts) != 2 or len(entries[0]) != 2 or sum(counts) != header.count:
-        why = f"its comment on the photographs does not fit {header.count} Gaussians"
+    if len(entries) > 1 or len(counts) != 2 or len(entries[0]) != 2 or sum(counts) != count:
+        why = f"its comment on the photographs does not fit {count} Gaussians"
         raise InputError(f"cannot read {path}", why, "the file is damaged: write it again")
     return torch.arange(2, dtype=torch.uint8).repeat_interleave(torch.tensor(counts))
 

@@ -1,0 +1,44 @@
+"""The vertices of an untrusted binary PLY file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+from stages.errors import InputError
+from stages.files.os_errors import require_file
+
+MAX_HEADER_BYTES = 64 * 2**10  # a 3DGS header of SH degree 4 has about 2 KiB
+
+
+def read_vertices(path: Path) -> tuple[np.ndarray, list[str]]:
+    """The rows of the element `vertex`, with a field per property, and the header's comments.
+
+    Raises InputError: missing, not a binary little-endian PLY whose first element is `vertex`, a header that is
+    malformed or above 64 KiB, no vertices, lists, or a file too short for its elements. Rows are mapped, not read: a
+    header that states too many takes no memory.
+    """
+    from plyfile import PlyData, PlyParseError
+
+    def refuse(why: str) -> NoReturn:
+        raise InputError(f"cannot read {path}", why, "give a binary little-endian PLY of Gaussians in the 3DGS layout")
+
+    require_file(path, "give a PLY of Gaussians in the 3DGS layout")
+    with path.open("rb") as file:
+        header, end, _ = file.read(MAX_HEADER_BYTES).partition(b"\nend_header")
+    lines = [line.split() for line in header.decode("ascii", "replace").split("\n")]
+    if lines[0] != ["ply"] or not end:
+        refuse(f"it is no PLY file whose header ends within {MAX_HEADER_BYTES} bytes")
+    # plyfile reads text and lists row by row, which takes long for a large file; all else it maps into memory.
+    is_binary = ["format", "binary_little_endian", "1.0"] in lines
+    if not is_binary or any(words[:2] == ["property", "list"] for words in lines):
+        refuse("it holds text, lists or big-endian numbers")
+    try:
+        data = PlyData.read(path, mmap="r")
+    except (PlyParseError, ValueError, OverflowError, OSError) as error:
+        refuse(" ".join(str(error).split())[:200] or type(error).__name__)
+    if not data.elements or data.elements[0].name != "vertex" or data.elements[0].count < 1:
+        refuse("its first element is not vertex, or there are none")
+    return np.array(data.elements[0].data), data.comments
