@@ -1,9 +1,8 @@
-"""(1) Two views -> coarse Gaussians: the prior's network on one pair.
+"""(1) Two views -> coarse Gaussians: the prior's network on one pair, over the depth range that the photographs bear out.
 
-A network with a monocular branch runs once. Its planes go beyond the nearest match, and the branch votes among them.
-Any other network runs with several depth ranges: too long a range costs precision, and too short a range misses near
-things that only one photograph shows. The best result is that in which the Gaussians of each photograph best predict
-the other photograph.
+The planes of a sweep are few: too long a range costs precision, and too short a range misses near things that only one
+photograph shows. Matches alone do not decide it, because they lie on what both photographs see. So the network runs with
+a few ranges, and the result is kept in which the Gaussians of each photograph best predict the other photograph.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from stages.splat import draw, near_plane
 # Outermost pixels, px, that get no Gaussians. They are often dark or mixed, and would be a seam in the scene.
 BORDER = 1
 BLACK_BORDER = 2  # pixels beside a black border, px, that get no Gaussians because they are mixed with it
-NEAR_SCALES = (1.0, 1.4, 1.15, 0.8, 0.55, 0.35)  # factors that are tried on the near depth; the first wins a tie
-FAR_SCALES = (0.5, 2.0)  # factors that are then tried on the far depth
+# Factors on the near and on the far depth of the matches, one pair for each range that is tried; the first wins a tie.
+RANGES = ((1.0, 1.0), (0.6, 1.0), (0.35, 1.0), (1.0, 0.5))
 LEAST_SPAN = 1.5  # smallest ratio of far to near
 CLAMP = 0.25  # colour differences are clamped to this, because larger ones are occlusions or reflections
 
@@ -48,27 +47,15 @@ def predict(views: Views, near_far: Tensor, network: MVSplat) -> Prediction:
 
     near_far: [2, 2], camera z range of each view, from matches.  network: see `load_prior`.
     """
-    run = _search_range if network.config.monocular is None else predict_in_range
-    return carve(run(views, near_far, network), views)
-
-
-def _search_range(views: Views, near_far: Tensor, network: MVSplat) -> Prediction:
-    """The prediction with the least `disagreement`. First near is varied, then far."""
     near, far = near_far.unbind(1)
     with torch.no_grad():
         features = network.backbone(_extended(views, network))  # the same for every range
-    candidates: dict[tuple[float, float], tuple[float, Prediction]] = {}
-
-    def best(ranges: list[tuple[float, float]]) -> tuple[float, float]:
-        for near_scale, far_scale in ranges:
-            nearest = near * near_scale
-            depth_range = torch.stack([nearest, (far * far_scale).maximum(LEAST_SPAN * nearest)], 1)
-            prediction = predict_in_range(views, depth_range, network, features)
-            candidates[near_scale, far_scale] = disagreement(prediction, views), prediction
-        return min(candidates, key=lambda scales: candidates[scales][0])
-
-    near_scale, _ = best([(scale, 1.0) for scale in NEAR_SCALES])
-    return candidates[best([(near_scale, scale) for scale in FAR_SCALES])][1]
+    predictions = []
+    for near_factor, far_factor in RANGES:
+        nearest = near * near_factor
+        swept = torch.stack([nearest, (far * far_factor).maximum(LEAST_SPAN * nearest)], 1)
+        predictions.append(predict_in_range(views, swept, network, features))
+    return carve(min(predictions, key=lambda prediction: disagreement(prediction, views)), views)
 
 
 def carve(prediction: Prediction, views: Views) -> Prediction:

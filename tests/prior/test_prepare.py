@@ -10,9 +10,9 @@ from stages.errors import InputError
 from stages.files.images import write_png
 from stages.files.transforms import write_transforms
 from stages.geometry import project, unproject
-from stages.prior.config import SMALL, SMALL_MATCHING
+from stages.prior.config import SMALL
 from stages.prior.network import MVSplat
-from stages.prior.predict import NEAR_SCALES, Prediction, predict, predict_in_range
+from stages.prior.predict import RANGES, Prediction, predict, predict_in_range
 from stages.prior.prepare import cover, prepare
 from stages.scene import C0, Cameras, Gaussians, Views
 
@@ -163,6 +163,6 @@ def test_the_range_that_the_photographs_bear_out_is_swept(monkeypatch: pytest.Mo
         return Prediction(gaussians, z[:, None, None].expand(2, *size), near_far)
 
     monkeypatch.setattr("stages.prior.predict.predict_in_range", at_near)
-    for scale in NEAR_SCALES:
+    for scale, _ in RANGES:
         start = torch.tensor([[depth / scale, 50.0]] * 2)
-        assert torch.allclose(predict(views, start, MVSplat(SMALL_MATCHING)).near_far[:, 0], torch.tensor(depth))
+        assert torch.allclose(predict(views, start, MVSplat(SMALL)).near_far[:, 0], torch.tensor(depth))
