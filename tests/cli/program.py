@@ -73,7 +73,7 @@ def main() -> None:
         import importlib
 
         from stages import pipeline
-        from stages.files import ply, video
+        from stages.files import clip_folder, ply, video
 
         for name, function in fake_prior().items():
             module, _, attribute = name.rpartition(".")
@@ -84,7 +84,7 @@ def main() -> None:
 
         pipeline.render = hanging("render", pipeline.render)
         ply.write_ply = hanging("ply", ply.write_ply)
-        video.write_mp4 = hanging("video", video.write_mp4)
+        clip_folder.write_mp4 = video.write_mp4 = hanging("video", video.write_mp4)
     app.main()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import stages.render
+import stages.pipeline
 from stages.files.video import read_mp4
 from tests.cli.conftest import Ended
 
@@ -84,14 +84,14 @@ def test_one_failure_does_not_stop_the_rest(videoscene: Run, photos: Photos, tmp
 
 
 def test_stdout_holds_results_alone(videoscene: Run, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    draw = stages.render.render
+    draw = stages.pipeline.render
 
     def noisy(*arguments: object) -> object:
         sys.stdout.write("a library greets\n")
         warnings.warn("a library\nis worried", stacklevel=1)
         return draw(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(stages.render, "render", noisy)
+    monkeypatch.setattr(stages.pipeline, "render", noisy)
     ended = videoscene("generate", *photos, "-o", tmp_path / "o.mp4", "--size", 64, "--frames", 2, "-q")
     assert ended.out == f"{tmp_path / 'o.mp4'}\n"
     assert ended.err.splitlines() == ["a library greets", "warning: a library is worried"]
