@@ -72,8 +72,8 @@ def evaluate(
       videoscene evaluate --two-view posed/val --method crossfade --method render -o out
       videoscene evaluate --report out
 
-    Measure the clips of finished scenes: ends against photographs, flicker, motion, one rigid scene. Figures go to
-    SCENE/evaluate.
+    Measure the clips of finished scenes: do the ends match the photographs, do frames flicker, how do they move, do
+    they show one rigid scene? The figures go to SCENE/evaluate.
 
     --two-view: DIR holds transforms.json and pairs.json, is a COLMAP scene, or has chunks of RealEstate10K (then name
     the .json of their cases too). Methods produce the missing frames and are compared with the truth; prints one line

@@ -30,7 +30,7 @@ class Session:
         return find_weights(self.shared.weights, "prior")
 
     def seed(self) -> None:
-        """Seed torch with --seed. Done before each result, so a result of a list is as if it were made alone."""
+        """Seed torch with --seed, before each result. So a result does not depend on what a list holds before it."""
         import torch
 
         torch.manual_seed(self.shared.seed)

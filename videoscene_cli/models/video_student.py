@@ -33,7 +33,7 @@ AUTO = "auto"  # value of --leap that leaves the choice to the policy
 class VideoStudent:
     """The student of a command: none, `small`, a folder that `distill` wrote, or CogVideoX from a folder.
 
-    leap: a timestep, or auto: chosen by the weights' policy or, without one, named by the weights.
+    leap: a timestep, or auto, which leaves the choice to the weights' policy or, without one, to their default.
     steps: of the sampler. Raises InputError for an impossible leap, WeightsError for a wrong name or an incomplete
     folder, both before any work.
     """
@@ -184,7 +184,7 @@ class _CogVideoX:
 
 
 def _who_chose(policy: WeightsFile | Path | None, leap: int | None) -> str:
-    """Who chose the leap step: the policy, the weights, which name one for all clips, or the user ("given")."""
+    """What chose the leap step: the "policy", the default of the "weights", or the user ("given")."""
     return "policy" if policy is not None else "weights" if leap is None else "given"
 
 

@@ -15,7 +15,7 @@ def show_plan(session: Session, request: Request, current: bool | None, outputs:
 
     Reads the inputs, writes nothing.
 
-    current: whether the result is up to date; None for a scene folder, where some stages may be.
+    current: whether the result is up to date; None for a scene folder, where only some stages may be up to date.
     """
     state = {True: "up to date", False: "to be made", None: "to be made, but for the stages that are up to date"}[
         current

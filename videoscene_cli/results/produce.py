@@ -55,8 +55,8 @@ def produce(
     make: does the work and publishes the result, the manifest last.
     check: raises InputError when the work would replace something else that only --force may replace.
     announce: print the result at the end.  follow: replace a result of another request of the same command.
-    Returns whether the result was up to date, or None with --dry-run. Raises InputError when something else has its
-    path.
+    Returns whether the result was up to date, or None with --dry-run. Raises InputError when its path
+    holds something else.
     """
     # Is the result up to date, and may it be replaced?
     force, dry_run = session.shared.force, session.shared.dry_run

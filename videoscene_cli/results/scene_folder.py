@@ -100,7 +100,7 @@ class SceneFolder:
                 f"videoscene prior A B -o {self.path} --force",
             )
             raise InputError(
-                what, "it does not say which photograph each Gaussian comes from, as since version 0.2.0", hint
+                what, "it does not say which photograph each Gaussian comes from; files do since version 0.2.0", hint
             )
         return gaussians, read_views(self.path / "prior")
 

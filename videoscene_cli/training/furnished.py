@@ -1,4 +1,4 @@
-"""Furnished worlds to train on: `make furniture`, `make furnished-worlds`, `make worlds-sheet`; needs the extra `worlds`."""
+"""Furnished worlds: `make furniture`, `make furnished-worlds`, `make worlds-sheet`; needs the extra `worlds`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 console = Console(stderr=True)
 Pack = Annotated[Path, typer.Argument(help="The furniture pack, an .npz file.")]
-Tiles = Annotated[Path | None, typer.Option(help="Folder of texture images; without it only procedural ones.")]
+Tiles = Annotated[Path | None, typer.Option(help="Folder of texture images; without it textures are procedural.")]
 
 
 @app.command()
@@ -29,9 +29,9 @@ def pack(
         Path, typer.Argument(help="Folder of the .sh3f catalogues of Debian's package sweethome3d-furniture.")
     ],
     out: Annotated[Path, typer.Argument(help="The pack to write, an .npz file.")],
-    triangles: Annotated[int, typer.Option(help="About so many triangles per model at most.")] = 2500,
-    side: Annotated[int, typer.Option(help="Pixels of a side of the models' pictures, a power of two.")] = 128,
-    most: Annotated[int, typer.Option(help="So many models at most, spread over what they are for.")] = 1000,
+    triangles: Annotated[int, typer.Option(help="About the largest number of triangles per model.")] = 2500,
+    side: Annotated[int, typer.Option(help="Side of the models' pictures, pixels, a power of two.")] = 128,
+    most: Annotated[int, typer.Option(help="Largest number of models, spread over their roles.")] = 1000,
 ) -> None:
     """Make a furniture pack."""
     from stages.worlds.furnished.make_pack import make_pack
@@ -46,13 +46,13 @@ def shards(
     file: Pack,
     out: Annotated[Path, typer.Argument(help="Folder for the shards.")],
     textures: Tiles = None,
-    count: Annotated[int, typer.Option(help="How many shards there shall be; those that exist stay.")] = 24,
+    count: Annotated[int, typer.Option(help="Number of shards; those that exist stay.")] = 24,
     scenes: Annotated[int, typer.Option(help="Scenes per shard.")] = 32,
     height: Annotated[int, typer.Option(help="Height of the pictures, pixels.")] = 256,
     width: Annotated[int, typer.Option(help="Width of the pictures, pixels.")] = 384,
     seed: Annotated[int, typer.Option(help="Seed of the worlds.")] = 0,
-    first: Annotated[int, typer.Option(help="Of every STRIDE shards this process makes the one at FIRST.")] = 0,
-    stride: Annotated[int, typer.Option(help="How many processes make shards.")] = 1,
+    first: Annotated[int, typer.Option(help="Number of the first shard that this process makes.")] = 0,
+    stride: Annotated[int, typer.Option(help="Distance between its shards: the number of processes.")] = 1,
 ) -> None:
     """Photograph furnished worlds into shards that training reads."""
     from stages.worlds.furnished.shards import write_furnished_shard
@@ -73,9 +73,9 @@ def sheet(
     textures: Tiles = None,
     count: Annotated[int, typer.Option(help="How many worlds.")] = 32,
     columns: Annotated[int, typer.Option(help="Worlds side by side.")] = 4,
-    seed: Annotated[int, typer.Option(help="Seed of the first world; each has the next.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the first world; each further world has the next one.")] = 0,
 ) -> None:
-    """Draw a contact sheet: of every world a photograph and its inverse depth, near bright; says how fast they were drawn."""
+    """Draw a photograph of each world, beside its inverse depth (near is bright), and print the speed."""
     import time
 
     import torch

@@ -28,9 +28,9 @@ class StudentRun(Run):
 
     @cached_property
     def shards(self) -> tuple[Path, ...]:
-        """Every shard, folder by folder; those that the recipe asks for are made first, unless --clips names others.
+        """Every shard, folder by folder. Without --clips, those of the recipe are made first.
 
-        Raises InputError when a folder is missing or holds none.
+        Raises InputError when a folder is missing or holds no shard.
         """
         folders = [Path(folder) for folder in self.clips or self.config.data.clips]
         if not self.clips:
@@ -38,36 +38,42 @@ class StudentRun(Run):
                 make_clips(self.config.data, self.run / "clips", self.session)
             self.workers.wait()
             folders += planned_folders(self.config.data, self.run / "clips")
-        found: list[Path] = []
+        shards: list[Path] = []
         for folder in folders:
-            shards = sorted(folder.glob("*.safetensors"))
-            if not shards:
-                raise InputError(f"no training clips in {folder}", "it holds no shard (*.safetensors)", "name another --clips")
-            found += shards
-        if not found:
-            raise InputError("no training clips", "the recipe makes none, and --clips names no folder", "name one with --clips")
-        return tuple(found)
+            in_folder = sorted(folder.glob("*.safetensors"))
+            if not in_folder:
+                why = "it holds no shard (*.safetensors)"
+                raise InputError(f"no training clips in {folder}", why, "name another --clips")
+            shards += in_folder
+        if not shards:
+            why = "the recipe makes none, and --clips names no folder"
+            raise InputError("no training clips", why, "name one with --clips")
+        return tuple(shards)
 
     def planned_clips(self) -> list[str]:
         data = self.config.data
-        folders = [f"{folder}: {len(list(Path(folder).glob('*.safetensors')))} shards" for folder in self.clips or data.clips]
-        made = {} if self.clips else {"worlds": data.worlds, "recorded": data.recorded}
-        return folders + [f"{self.run / 'clips' / kind}: {count} shards to be made, or there" for kind, count in made.items() if count]
+        counts = {folder: len(list(Path(folder).glob("*.safetensors"))) for folder in self.clips or data.clips}
+        of_recipe = {} if self.clips else {"worlds": data.worlds, "recorded": data.recorded}
+        return [f"{folder}: {count} shards" for folder, count in counts.items()] + [
+            f"{self.run / 'clips' / kind}: {count} shards, made if missing"
+            for kind, count in of_recipe.items()
+            if count
+        ]
 
     @cached_property
     def setting(self) -> RunContext:
-        """The network, its data and where it computes. Raises InputError, WeightsError, DeviceError."""
+        """The network, its data and its device. Raises InputError, WeightsError, DeviceError."""
         from stages.distill.phases import RunContext
         from stages.distill.starting_model import starting_model
 
         device = self.workers.device or self.session.device
-        model, started = starting_model(self.config, device, self.session.shared.seed, hub_cache())
-        return RunContext(
-            self.config, model, self.run, self.shards, self.session.shared.seed, started, self._perceptual(device), device, self.workers
-        )
+        seed = self.session.shared.seed
+        model, origin = starting_model(self.config, device, seed, hub_cache())
+        shards, perceptual = self.shards, self._perceptual(device)
+        return RunContext(self.config, model, self.run, shards, seed, origin, perceptual, device, self.workers)
 
     def _perceptual(self, device: Any) -> Perceptual | None:
-        """LPIPS, when the config asks for it. Raises WeightsError when it is not installed."""
+        """LPIPS if the config uses it, otherwise None. Raises WeightsError when it is not installed."""
         if not self.config.perceptual_frames:
             return None
         from stages.distill.pixel_losses import Perceptual
@@ -112,25 +118,28 @@ class StudentRun(Run):
         request = self.request(phase)
         with publish(self.weights(phase)) as folder:
             prefix = self.setting.model.prefix
-            files = write_weights(folder, self.config, finished(self.setting, "student" if phase == "policy" else phase), prefix, leap)
+            weights = finished(self.setting, "student" if phase == "policy" else phase)
+            files = write_weights(folder, self.config, weights, prefix, leap)
             files += [] if policy is None else [write_policy(folder, policy)]
             files += self._borrowed(folder)
-            record.facts["clips"] = {name: shard.stat().st_size for name, shard in clips_of(self.setting, phase).shards.items()}
+            shards = clips_of(self.setting, phase).shards
+            record.facts["clips"] = {name: shard.stat().st_size for name, shard in shards.items()}
             record.write_manifest(folder / "manifest.json", request, {file.name: file for file in files})
 
     def _train_policy(self, advance: Callable[[int, int], None], record: Record) -> tuple[Weights, int]:
-        """DDPNet, and the best fixed step for who wants no policy."""
+        """Train DDPNet. Returns its weights, and the best fixed leap step for use without a policy."""
         from stages.distill.policy_training import train_policy
 
         policy, report = train_policy(self.setting, advance, advance)
         record.facts["policy"] = report
         figures = {key: report[key] for key in ("policy", "best fixed", "released", "oracle")}
-        told = ", ".join(f"{key} {value:.5f}" for key, value in figures.items())
-        self.session.report.note(f"policy: mean reward on {report['clips']} held-out clips: {told}; chosen {report['chosen']}")
+        rewards = ", ".join(f"{key} {value:.5f}" for key, value in figures.items())
+        what = f"policy: mean reward on {report['clips']} held-out clips"
+        self.session.report.note(f"{what}: {rewards}; chosen {report['chosen']}")
         return policy, int(str(report["best fixed t"]))
 
     def _borrowed(self, folder: Path) -> list[Path]:
-        """What else `generate` needs of cogvideox-5b: the text's embedding, and links to the base."""
+        """Add what else `generate` needs for cogvideox-5b: the text's embedding, and links to the base."""
         if self.config.model == "small":
             return []
         from stages.distill.starting_model import base_files
