@@ -89,7 +89,7 @@ def measure(pair: Pair, K: Tensor | None) -> tuple[bool, str]:
 def main() -> None:
     """Measure all pairs and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    default = os.environ.get("VIDEOSCENE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
+    default = os.environ.get("VIDEOSCENE_DATA", Path(__file__).resolve().parents[3] / "shared" / "data")
     parser.add_argument("data", type=Path, nargs="?", default=Path(default))
     folder: Path = parser.parse_args().data
     torch.set_num_threads(2)
