@@ -114,7 +114,7 @@ class DepthPredictor(nn.Module):
         with half_precision(images, self.in_half):
             refined = self.corr_refine_net(joined, images.shape[1]) + self.regressor_residual(joined)
             logits: Tensor = self.depth_head_lowres(refined)
-        return logits.float() + matches
+        return logits.to(features.dtype) + matches
 
     def relative(self, inverse: Tensor, candidates: Tensor) -> Tensor:
         """Inverse depth [N, 1, ...] relative to the depth range: 0 at far, 1 at near, more for what is nearer."""
@@ -160,8 +160,8 @@ class DepthPredictor(nn.Module):
             inputs = [image, self.proj_feature(upsampled), disparity, F.interpolate(confidence, size, mode="nearest")]
             inputs += [] if monocular is None else [monocular.half_size]
             refined = self.refine_unet(torch.cat(inputs, 1), images.shape[1])  # [N, C, H/s, W/s]
-            change = F.pixel_shuffle(self.to_disparity(refined), stride).float()  # [N, 2 or 11, H, W]
-            raw = F.pixel_shuffle(self.to_gaussians(torch.cat([refined, image, upsampled], 1)), stride).float()
+            change = F.pixel_shuffle(self.to_disparity(refined), stride).to(images.dtype)  # [N, 2 or 11, H, W]
+            raw = F.pixel_shuffle(self.to_gaussians(torch.cat([refined, image, upsampled], 1)), stride).to(images.dtype)
         fine = self.upsample(coarse, change[:, 2:]) + change[:, :1] * extent
         fine = torch.minimum(torch.maximum(fine, planes[:, :1]), planes[:, -1:])
         opacity = torch.sigmoid(change[:, 1:2] + (OPAQUE if config.pixel_colour else 0.0))

@@ -106,7 +106,7 @@ class Monocular(nn.Module):
         half, quarter, eighth, sixteenth, coarsest = self.encoder(extended)
         x = self.attention(self.top(coarsest) + self.place(_places(coarsest)))
         x = self.fuse4(self.fuse8(self.fuse16(x, sixteenth), eighth), quarter)[..., : h // 4, : w // 4]
-        out = self.head(x).float()
+        out = self.head(x).to(images.dtype)
         low, high = SPREAD
         spread = low * (high / low) ** torch.sigmoid(out[:, 1:])
         return MonocularOutput(half[..., : h // 2, : w // 2], x, out[:, :1], spread)

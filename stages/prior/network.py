@@ -75,8 +75,8 @@ class Backbone(nn.Module):
             cnn = cnn.view(*images.shape[:2], *cnn.shape[1:])
             matched = self.transformer(cnn)
         return (
-            cnn.float(),
-            matched.float(),
+            cnn.to(images.dtype),
+            matched.to(images.dtype),
             None if self.monocular is None else self.monocular_output(images.flatten(0, 1)),
         )
 
