@@ -70,6 +70,19 @@ def shard_name(shard: Path, run: Path) -> str:
     return str(shard.relative_to(run) if shard.is_relative_to(run) else shard)
 
 
+def shards_of_run(shards: Sequence[Path], run: Path, recorded: Sequence[str] | None) -> dict[str, Path]:
+    """The shards of a phase by name: those that its first checkpoint recorded, or all of them before that.
+
+    So new shards do not change a run that has begun. Raises InputError when a recorded shard is missing.
+    """
+    by_name = {shard_name(path, run): path for path in shards}
+    missing = next((name for name in recorded or () if name not in by_name), None)
+    if missing:
+        why = f"the run was started with {missing}, which is gone"
+        raise InputError("cannot go on", why, "put it back, or start over with --force")
+    return by_name if recorded is None else {name: by_name[name] for name in recorded}
+
+
 def length(path: Path) -> int:
     """The number of clips in a shard."""
     return _shape(path)[0]

@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from stages.distill.checkpoints import hash_identity, load_finished, read_facts
-from stages.distill.clip_shards import shard_name
+from stages.distill.clip_shards import shards_of_run
 from stages.distill.leap_flow import earlier, leap, leap_flow_loss
 from stages.distill.model import Batch, Model, Weights, sample_batch
 from stages.distill.pixel_losses import picture_loss, some_frames
@@ -84,20 +84,12 @@ class Clips:
     """The clips of a phase: those it trains on, and those held out to measure it.
 
     The last tenth of the shards is held out, if there are two or more.
-    names: the shards that the phase's first checkpoint recorded (see `shard_name`), or None before that. So new shards
-    do not change a run that has begun. Raises InputError when there is no shard, or when a recorded one is missing.
+    names: the shards that the phase's first checkpoint recorded (see `shards_of_run`), or None before that.
+    Raises InputError when there is no shard, or when a recorded one is missing.
     """
 
     def __init__(self, context: RunContext, names: Sequence[str] | None = None) -> None:
-        by_name = {shard_name(path, context.run): path for path in context.shards}
-        missing = next((name for name in names or () if name not in by_name), None)
-        if missing:
-            raise InputError(
-                "cannot go on",
-                f"the run was started with {missing}, which is gone",
-                "put it back, or start over with --force",
-            )
-        self.shards = by_name if names is None else {name: by_name[name] for name in names}
+        self.shards = shards_of_run(context.shards, context.run, names)
         if not self.shards:
             raise InputError("no training clips", "no folder of clips holds a shard", "name one with --clips")
         self.context, shards = context, list(self.shards.values())

@@ -17,7 +17,7 @@ from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
 from stages.distill.checkpoints import hash_identity, load_finished, read_facts
-from stages.distill.clip_shards import shard_name
+from stages.distill.clip_shards import shards_of_run
 from stages.distill.model import Weights
 from stages.distill.prior_losses import (
     covisible,
@@ -146,17 +146,12 @@ class Pairs:
     """
 
     def __init__(self, context: PriorContext, phase: Phase, names: list[str] | None) -> None:
-        by_name = {shard_name(path, context.run): path for path in context.shards}
-        self.names = list(by_name) if names is None else names
-        missing = next((name for name in self.names if name not in by_name), None)
-        if missing:
-            why = f"the run was started with {missing}, which is gone"
-            raise InputError("cannot go on", why, "put it back, or start over with --force")
+        shards = shards_of_run(context.shards, context.run, names)
+        self.names, paths = list(shards), list(shards.values())
         if not self.names:
             raise InputError(
                 "no training pairs", "the recipe makes none, and --clips names no folder", "write pairs: N"
             )
-        paths = [by_name[name] for name in self.names]
         self.context, self.phase = context, phase
         self.recipe: MonocularRecipe | PriorRecipe = getattr(context.config, phase)
         needs_depth = phase == "monocular"
