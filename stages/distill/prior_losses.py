@@ -14,6 +14,7 @@ from stages.prior.monocular import MonocularOutput
 
 SEEN = 0.03  # a point is hidden in the other view if its depth exceeds the surface's by more than this share
 FAR = 20.0  # largest depth that the monocular loss tells apart, as a multiple of a picture's median depth
+GAP = 0.5  # a pixel whose alpha is above this shows a surface
 EDGE_STRIDES = (1, 2, 4, 8)  # distances over which differences of depth are compared, px
 
 
@@ -108,6 +109,15 @@ def _inside(truth: Tensor, candidates: Tensor) -> Tensor:
 def picture_error(picture: Tensor, truth: Tensor) -> Tensor:
     """L1 + 0.3 (1 - SSIM) with a 7 px box window, after Kerbl et al. 2023, eq. 7: scalar. Both are [N, 3, h, w]."""
     return (picture - truth).abs().mean() + 0.3 * (1 - _ssim(picture, truth))
+
+
+def gap_error(alpha: Tensor) -> Tensor:
+    """How transparent the surfaces are: the mean of 1 - alpha over all pixels whose alpha is above GAP, scalar.
+
+    Holes of a render are filled from their surroundings, so the loss on pictures alone lets opacities fall.
+    alpha: [N, h, w]. Pixels below GAP are places that no photograph shows; they count as 0.
+    """
+    return ((1 - alpha) * (alpha > GAP)).mean()
 
 
 def _ssim(a: Tensor, b: Tensor) -> Tensor:

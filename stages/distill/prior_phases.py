@@ -22,6 +22,7 @@ from stages.distill.model import Weights
 from stages.distill.prior_losses import (
     covisible,
     edge_error,
+    gap_error,
     inverse_depth_error,
     monocular_error,
     picture_error,
@@ -229,7 +230,9 @@ class PhaseLosses(nn.Module):
                 parts["alone"] = monocular_error(out.monocular, coarse.flatten(0, 1)[:, None])
         if recipe.pictured:
             rendered = [_render(out, batch, b) for b in range(min(recipe.pictured, len(batch.images)))]
-            parts["picture"] = picture_error(torch.cat(rendered), batch.images[: len(rendered), 2:].flatten(0, 1))
+            truth = batch.images[: len(rendered), 2:].flatten(0, 1)
+            parts["picture"] = picture_error(torch.cat([image for image, _ in rendered]), truth)
+            parts["gaps"] = gap_error(torch.cat([alpha for _, alpha in rendered]))
         return parts
 
 
@@ -249,8 +252,11 @@ class _Depths(nn.Module):
         return 1 / self.network(images, batch.c2w[:1, :2], K, batch.near_far[:1]).depth[0]
 
 
-def _render(out: PriorOutput, batch: Batch, b: int) -> Tensor:
-    """Scene b from the cameras beyond the first two, as `stages.render` renders it, [V - 2, 3, h, w]."""
+def _render(out: PriorOutput, batch: Batch, b: int) -> tuple[Tensor, Tensor]:
+    """Scene b from the cameras beyond the first two, as `stages.render` renders it.
+
+    Returns images [V - 2, 3, h, w] and alpha [V - 2, h, w].
+    """
     size = (batch.images.shape[-2], batch.images.shape[-1])
     cameras = Cameras(batch.c2w[b], batch.K[b].expand(batch.c2w.shape[1], 3, 3), size)
     scene = out.scene(b)
@@ -258,7 +264,7 @@ def _render(out: PriorOutput, batch: Batch, b: int) -> Tensor:
     near = near_plane(scene.means.detach(), cameras)
     first, second = (draw(scene[part], cameras[slice(2, None)], near=near) for part in (slice(half), slice(half, None)))
     drawing = blend_layers(first, second, nearness(cameras[slice(2, None)], cameras[slice(2)]))
-    return fill_holes(drawing.image, drawing.alpha)
+    return fill_holes(drawing.image, drawing.alpha), drawing.alpha
 
 
 def _shade(inverse: Tensor) -> Tensor:

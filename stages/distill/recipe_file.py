@@ -185,7 +185,7 @@ class MonocularRecipe(PairsRecipe):
 class PriorRecipe(PairsRecipe):
     """The phase that trains the prior on pairs.
 
-    depth, planes, edges, alone, picture: weights of the losses (stages/distill/prior_losses.py).
+    depth, planes, edges, alone, picture, gaps: weights of the losses (stages/distill/prior_losses.py).
     unseen: weight of pixels that the other photograph does not see, in the losses depth and planes.
     pictured: number of scenes of a batch whose Gaussians are rendered for the loss `picture`.
     frozen: weights whose names begin with one of these are not trained.
@@ -196,13 +196,14 @@ class PriorRecipe(PairsRecipe):
     edges: float = 2.0
     alone: float = 0.3
     picture: float = 4.0
+    gaps: float = 0.5
     unseen: float = 0.7
     pictured: int = 1
     frozen: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        weights = (self.depth, self.planes, self.edges, self.alone, self.picture, self.unseen, self.pictured)
+        weights = (self.depth, self.planes, self.edges, self.alone, self.picture, self.gaps, self.unseen, self.pictured)
         _require(min(weights) >= 0, "weights of losses and pictured are not negative")
 
 

@@ -89,6 +89,9 @@ class Trainer:
     def train(self, progress: Progress) -> dict[str, Tensor]:
         """Run to the end of the recipe. Returns the averaged weights. progress: called with (steps done, all steps)."""
         recipe, sums, since, counted = self.task.recipe, dict[str, float](), time.monotonic(), 0
+        # Products of numbers too small for float32's normal range are many in gradients. Without this they make
+        # convolutions on a CPU up to 40 times slower.
+        torch.set_flush_denormal(True)
         self._trim_log()
         progress(self.step, recipe.steps)
         while self.step < recipe.steps:

@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import Generator
 
-from stages.distill.prior_losses import covisible, edge_error, inverse_depth_error, picture_error, plane_cross_entropy
+from stages.distill.prior_losses import (
+    covisible,
+    edge_error,
+    gap_error,
+    inverse_depth_error,
+    picture_error,
+    plane_cross_entropy,
+)
 from stages.prior.plane_sweep import inverse_depths
 
 ONES = torch.ones(1, 2, 4, 4)
@@ -62,3 +69,8 @@ def test_edge_error_sees_a_blurred_step_and_not_another_scale() -> None:
     blurred = truth.clone()
     blurred[..., 14:18] = torch.linspace(1, 1.6, 4)
     assert edge_error(blurred, truth, planes) > 0.01
+
+
+def test_gap_error_counts_thin_surfaces_and_no_holes() -> None:
+    alpha = torch.tensor([[[1.0, 0.8], [0.0, 0.4]]])
+    assert gap_error(alpha) == pytest.approx(0.2 / 4)

@@ -133,6 +133,15 @@ def test_the_small_pack_holds_some_of_every_role(pack: Path, tmp_path: Path) -> 
     assert len({shape.role for shape in load_pack(tmp_path / "small.npz").shapes}) == 3
 
 
+def test_a_pack_with_numbers_that_are_not_finite_is_refused(pack: Path, tmp_path: Path) -> None:
+    with np.load(pack) as file:
+        arrays = dict(file)
+    arrays["uv"][0, 0] = np.inf
+    np.savez(tmp_path / "infinite.npz", **arrays)
+    with pytest.raises(InputError, match="uv holds numbers that are not finite"):
+        load_pack(tmp_path / "infinite.npz")
+
+
 def test_what_is_missing_is_said(pack: Path, assets: Assets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="no furniture pack"):
         load_pack(tmp_path / "none.npz")

@@ -129,6 +129,9 @@ def load_pack(path: Path) -> Pack:
             a = {key: file[key] for key in ARRAYS}
     except (ValueError, KeyError, OSError) as error:
         raise InputError(f"{path} is not a furniture pack", str(error), hint) from error
+    for key in ("uv", "box", "size", "elevation"):
+        if not np.isfinite(a[key]).all():
+            raise InputError(f"{path} is not a furniture pack", f"{key} holds numbers that are not finite", hint)
     shapes = []
     for k in range(len(a["name"])):
         v, f = slice(*a["vertex_start"][k : k + 2]), slice(*a["face_start"][k : k + 2])
@@ -172,7 +175,8 @@ def _starts(parts: list[Part]) -> list[int]:
 def _uv(part: Part) -> NDArray[np.float64]:
     if part.uv is None:
         return np.zeros((len(part.vertices), 2))
-    return np.clip(part.uv - np.floor(part.uv.min(0)), 0, 2000.0) if len(part.uv) else part.uv
+    uv = np.nan_to_num(part.uv, nan=0.0, posinf=0.0, neginf=0.0)  # a few published models have such coordinates
+    return np.clip(uv - np.floor(uv.min(0)), 0, 2000.0) if len(uv) else uv
 
 
 def _jpeg(picture: Image.Image, side: int, quality: int) -> bytes:
