@@ -72,11 +72,11 @@ def test_the_encoder_learns_at_a_share_of_the_rate(shards: list[Path], tmp_path:
 def test_the_log_tells_every_loss_and_how_the_shards_come(trained: PriorContext) -> None:
     rows = [json.loads(line) for line in (trained.run / "log.jsonl").read_text().splitlines()]
     last = next(row for row in rows if row["phase"] == "prior" and "loss" in row)
-    assert {"depth", "planes", "edges", "alone", "picture"} <= last.keys()
+    assert {"depth", "planes", "edges", "alone", "picture", "gaps"} <= last.keys()
     assert (last["shards"], last["waited"]) == (2, 0)
     held_out = [row["held_out"] for row in rows if "held_out" in row]
     assert [set(figures) for figures in held_out] == [{"loss"}] * 2 + [
-        {"loss", "depth", "planes", "edges", "alone", "picture"}
+        {"loss", "depth", "planes", "edges", "alone", "picture", "gaps"}
     ] * 2
     assert len(list((trained.run / "samples").glob("*.png"))) == 4
 
