@@ -60,9 +60,9 @@ def find_or_compile(cache: Path | None = None, double: bool = False) -> Path:
         if packaged is not None:
             return packaged
     flags = (*native_flags(), *(("-DREAL=double",) if double else ()))
-    folder = _writable(cache if cache is not None else DEFAULT_CACHE)
+    folder = writable(cache if cache is not None else DEFAULT_CACHE)
     library = folder / f"splat-{_key(flags)}.so"
-    with _locked(library.with_suffix(".lock")):
+    with locked(library.with_suffix(".lock")):
         if not library.exists():
             _compile(library, flags)
     return library
@@ -143,7 +143,7 @@ def _compile(output: Path, flags: tuple[str, ...]) -> None:
             os.unlink(temporary)
 
 
-def _writable(folder: Path) -> Path:
+def writable(folder: Path) -> Path:
     """The folder if it can be written, else a temporary folder that is removed at exit."""
     with contextlib.suppress(OSError, RuntimeError):  # RuntimeError is for a user without a home, as in a container
         folder = folder.expanduser()
@@ -156,7 +156,7 @@ def _writable(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock, so that processes that start together compile only once."""
     if sys.platform == "win32":
         yield

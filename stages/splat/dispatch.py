@@ -1,4 +1,7 @@
-"""One renderer, three backends: gsplat on CUDA, the C++ kernel on the CPU, torch if the kernel cannot be compiled."""
+"""One renderer, three backends: gsplat on CUDA, the C++ kernel on the CPU, torch if the kernel cannot be compiled.
+
+Gaussians on a GPU for which there are no kernels are moved to the CPU, and the images back.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,17 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from stages.splat import build, cpu, fallback
+from stages.splat import build, cpu, fallback, gsplat_kernels
 
 MAX_SIDE = 1 << 16  # sides of an image must be below this, px, because the kernel stores pixel numbers in 16 bits
 
 
 def backend(device: torch.device | str) -> str:
-    """The renderer for tensors on `device`: "gsplat" (CUDA), "c++" or "torch". Compiles the C++ kernel if necessary."""
-    if torch.device(device).type == "cuda":
+    """The renderer for tensors on `device`: "gsplat", "c++" or "torch". Compiles its kernel if necessary.
+
+    It is "gsplat" only on CUDA, and only if gsplat has kernels.
+    """
+    if torch.device(device).type == "cuda" and gsplat_kernels.are_loaded():
         return "gsplat"
     return "c++" if _implementation(torch.float32) is cpu else "torch"
 
@@ -60,7 +66,9 @@ def rasterization(
     On the CPU it is differentiable in everything but Ks. Culled Gaussians get gradient 0. Gradients have the same bits
     for any number of threads. Raises ValueError for tensors that do not fit together, and MemoryError.
     """
-    if means.is_cuda:
+    _check(means, quats, scales, opacities, sh, viewmats, Ks, width, height)
+    # gsplat knows float32 only, and divides by the number of Gaussians.
+    if means.is_cuda and means.dtype == torch.float32 and len(means) and gsplat_kernels.are_loaded():
         from gsplat.rendering import rasterization as on_cuda
 
         degree = math.isqrt(sh.shape[1]) - 1
@@ -68,9 +76,13 @@ def rasterization(
         options = {"near_plane": near_plane, "sh_degree": degree, "packed": False, "render_mode": "RGB+ED"}
         image, alpha, _ = on_cuda(means, quats, scales, opacities, sh, *camera, **options)
         return image, alpha
+    if means.device.type != "cpu":
+        camera = (viewmats.cpu(), Ks.cpu(), width, height)
+        gaussians = (means.cpu(), quats.cpu(), scales.cpu(), opacities.cpu(), sh.cpu())
+        image, alpha = rasterization(*gaussians, *camera, near_plane)
+        return image.to(means.device), alpha.to(means.device)
 
     # Means, footprints and colours of the Gaussians in each image, then the image.
-    _check(means, quats, scales, opacities, sh, viewmats, Ks, width, height)
     implementation, size = _implementation(means.dtype), (width, height)
     result = implementation.project(means, quats, scales, opacities, viewmats, Ks, size, near_plane)
     radii, means2d, depths, factors = result
@@ -111,9 +123,8 @@ def _check(
             raise ValueError(f"{name} is {tensor.dtype} on {tensor.device}, means are {means.dtype} on {means.device}")
     if bands not in (1, 4, 9, 16, 25):
         raise ValueError(f"sh has {bands} harmonics, expected (degree + 1)^2 for a degree of 0 to 4")
-    if means.device.type != "cpu" or means.dtype not in (torch.float32, torch.float64):
-        kinds = f"float32 or float64 on the CPU and on CUDA, not in {means.dtype} on {means.device}"
-        raise ValueError(f"the renderer works in {kinds}")
+    if means.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"the renderer works in float32 or float64, not in {means.dtype}")
     if not (0 < width < MAX_SIDE and 0 < height < MAX_SIDE):
         raise ValueError(f"width and height are {width} and {height}, expected 1 to {MAX_SIDE - 1}")
     if c * n >= 2**31 or c == 0:

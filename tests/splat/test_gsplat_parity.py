@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from stages.splat import cpu, fallback
+from stages.splat import cpu, fallback, gsplat_kernels
 from stages.splat.dispatch import rasterization
 from tests.splat.scenes import Scene, random_scene
 
@@ -81,6 +81,7 @@ def test_on_cuda_gsplat_is_asked_for_the_same_image(monkeypatch: pytest.MonkeyPa
         return torch.zeros(1, 36, 44, 4), torch.zeros(1, 36, 44, 1), {}
 
     monkeypatch.setattr(rendering, "rasterization", noted)
+    monkeypatch.setattr(gsplat_kernels, "are_loaded", lambda: True)
     given = random_scene(count=20).arguments()
     image, alpha = rasterization(**{**given, "means": given["means"].as_subclass(OnCuda)}, near_plane=0.5)
     assert (image.shape, alpha.shape) == ((1, 36, 44, 4), (1, 36, 44, 1))

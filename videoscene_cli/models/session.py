@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from stages.errors import DeviceError
 from stages.files.file_hashes import FileHashes
+from videoscene_cli.models.gpu_renderer import load_renderer
 from videoscene_cli.models.weights_file import WeightsFile, find_weights
 from videoscene_cli.terminal.options import Shared
 from videoscene_cli.terminal.report import Report
@@ -37,7 +38,10 @@ class Session:
 
     @cached_property
     def device(self) -> torch.device:
-        """The device of the computation. Raises DeviceError when this machine does not have it."""
+        """The device of the computation. Raises DeviceError when this machine does not have it.
+
+        On a GPU this also loads the renderer's kernels, before any work: the first time they are compiled, in minutes.
+        """
         import torch
 
         name, count = self.shared.device, torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -49,6 +53,8 @@ class Session:
             raise DeviceError(
                 f"no device {name}", have, "use --device cpu" + (f" or cuda:0 to cuda:{count - 1}" if count else "")
             )
+        if device.type == "cuda":
+            load_renderer(device, self.report)
         return device
 
     @cached_property
