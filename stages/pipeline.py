@@ -25,7 +25,7 @@ from stages.files.ply import as_in_ply
 from stages.prior.network import MVSplat
 from stages.prior.predict import Prediction, predict
 from stages.prior.prepare import Prepared, prepare
-from stages.reconstruct import Reconstruction, Settings, gather, reconstruct
+from stages.reconstruct import Progress, Reconstruction, Settings, State, gather, reconstruct
 from stages.render import render
 from stages.scene import Cameras, Clip, Gaussians, Views
 
@@ -92,6 +92,18 @@ def repair_clip(clip: Clip, views: Views, student: Student | None) -> Clip:
     return replace(repaired, frames=as_in_png(repaired.frames))
 
 
-def refine_gaussians(gaussians: Gaussians, views: Views, clip: Clip, settings: Settings) -> Reconstruction:
-    """Optimise the Gaussians on the two photographs and on the clip between them (3DGS; Table 4 of the paper)."""
-    return reconstruct(gaussians, gather(views, clip, clip.leap is not None), settings)
+def refine_gaussians(
+    gaussians: Gaussians,
+    views: Views,
+    clip: Clip | None,
+    settings: Settings,
+    state: State | None = None,
+    progress: Progress | None = None,
+    save: Callable[[State], None] | None = None,
+) -> Reconstruction:
+    """Optimise the Gaussians on the photographs and on the clip between them (3DGS; Table 4 of the paper).
+
+    clip: None for photographs alone, of which there may be more than two.
+    state, progress, save: see `reconstruct`, which can stop and go on.
+    """
+    return reconstruct(gaussians, gather(views, clip), settings, state, progress, save)

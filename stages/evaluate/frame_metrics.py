@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from stages.evaluate.case_record import NOT_AVAILABLE
 from stages.metrics.i3d import I3D
 from stages.metrics.image import psnr, ssim
 from stages.metrics.lpips import LPIPS
@@ -17,7 +18,6 @@ Metric = Callable[[Tensor, Tensor], Tensor]
 """(candidates [M, 3, h, w], truth [3, h, w]) -> [M]: the versions of one frame by M methods, each against the truth."""
 
 LPIPS_NETWORKS = {"lpips vgg": "lpips-vgg", "lpips alex": "lpips-alex"}  # metric -> name of its network
-NOT_AVAILABLE = "n/a"  # stands for a figure that could not be measured
 # VBench's dimensions whose networks cannot be obtained from package registries, with these networks. They are always
 # reported as not available: no substitute takes their names.
 VBENCH = {

@@ -12,7 +12,7 @@ from stages.evaluate.method_baselines import Method
 from stages.evaluate.method_prior import Prior
 from stages.geometry import distance_to_cameras, rays
 from stages.pipeline import Student, refine_gaussians, render_path, repair_clip
-from stages.reconstruct import Settings, gather, reconstruct
+from stages.reconstruct import Settings
 from stages.render import render
 from stages.scene import Cameras, Clip, Gaussians, Views, colours_to_sh
 from stages.trajectory import along
@@ -28,7 +28,7 @@ def photographs_only(settings: Settings, ranges: Callable[[Views], Tensor]) -> M
     def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
         h, w = context.cameras.size
         scene = random_points(context, ranges(context), settings.seed, h * w // PIXELS_PER_POINT)
-        refined = reconstruct(scene, gather(context, None), settings).gaussians
+        refined = refine_gaussians(scene, context, None, settings).gaussians
         return render(refined, cameras.to(refined.means), views=context)
 
     return method

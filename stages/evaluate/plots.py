@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import RunError
+from stages.evaluate.case_record import CaseRecord
 
 STEPS_TOP = 1000  # number of timesteps of the noise schedule
 BINS = 20  # number of bins of a histogram
@@ -21,29 +22,29 @@ PLOTTED = {
 Curves = Mapping[str, Mapping[int, Mapping[str, float]]]  # method -> steps -> metric -> value
 
 
-def curves(metrics: Mapping[str, Any]) -> Curves:
-    """The figures of methods that ran with several numbers of steps. metrics: metrics.json of the two-view protocol."""
+def curves(records: Sequence[CaseRecord], summary: Mapping[str, Any]) -> Curves:
+    """The figures of methods that ran with several numbers of steps. summary: of metrics.json."""
     by_method: dict[str, dict[int, dict[str, float]]] = {}
-    for case in metrics["cases"]:
-        if case.get("student") and case["method"] in metrics["summary"]:
-            steps, name = int(case["student"]["steps"]), case["method"]
+    for record in records:
+        if record.student:
+            steps, name = int(record.student["steps"]), record.method
             method = name.removesuffix("-unposed").removesuffix(f"-{steps}") + (
                 "-unposed" if name.endswith("-unposed") else ""
             )
-            means = metrics["summary"][name]["all"]["mean"]
+            means = summary[name]["all"]["mean"]
             by_method.setdefault(method, {})[steps] = {
                 metric: means[metric] for metric in PLOTTED if isinstance(means.get(metric), float)
             }
     return {method: dict(sorted(by_steps.items())) for method, by_steps in by_method.items() if len(by_steps) > 1}
 
 
-def leaps(records: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
-    """The leap steps t* of each student, by its name. records: of cases, or manifests of `generate`."""
-    by_student: dict[str, list[int]] = {}
+def leaps(records: Sequence[CaseRecord]) -> dict[str, list[int]]:
+    """The leap steps t* of each method that has them."""
+    by_method: dict[str, list[int]] = {}
     for record in records:
-        if isinstance(student := record.get("student"), Mapping) and isinstance(student.get("t"), int):
-            by_student.setdefault(str(record.get("method", student["name"])), []).append(student["t"])
-    return by_student
+        if record.student and isinstance(t := record.student.get("t"), int):
+            by_method.setdefault(record.method, []).append(t)
+    return by_method
 
 
 def plot_curves(path: Path, methods: Curves) -> None:
@@ -65,10 +66,10 @@ def plot_curves(path: Path, methods: Curves) -> None:
     _save(path, figure, plt)
 
 
-def plot_leaps(path: Path, leaps_by_student: Mapping[str, Sequence[int]]) -> None:
-    """Plot histograms of t*, as a PNG: one panel per student. Raises RunError without matplotlib."""
-    figure, axes, plt = _figure(len(leaps_by_student))
-    for axis, (name, steps) in zip(axes, leaps_by_student.items(), strict=True):
+def plot_leaps(path: Path, leaps_by_method: Mapping[str, Sequence[int]]) -> None:
+    """Plot histograms of t*, as a PNG: one panel per method. Raises RunError without matplotlib."""
+    figure, axes, plt = _figure(len(leaps_by_method))
+    for axis, (name, steps) in zip(axes, leaps_by_method.items(), strict=True):
         axis.hist(steps, bins=BINS, range=(0, STEPS_TOP))
         axis.set(xlabel="t*", ylabel="clips", title=f"{name}: {len(steps)} clips")
     _save(path, figure, plt)

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from stages.errors import RunError
+from stages.evaluate.case_record import NOT_AVAILABLE, CaseRecord
 from stages.evaluate.cases import Case, Task
-from stages.evaluate.frame_metrics import NOT_AVAILABLE, Instruments
+from stages.evaluate.frame_metrics import Instruments
 from stages.evaluate.method_baselines import Method
 from stages.metrics.fvd import clip_features
 from stages.metrics.image import as_stored, psnr, psnr_of_part
@@ -88,12 +89,10 @@ def make(task: Task, method: Method) -> MethodResult:
 
 def compare(
     case: Case, task: Task, results: Mapping[str, MethodResult], instruments: Instruments
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, CaseRecord]:
     """Measure the results of several methods for one case. They share the work on the truth.
 
-    Returns method -> record, in the form for JSON: the case, one figure per target frame, their means, PSNR at the
-    context cameras, and I3D logits of clip and truth where the clip is long enough. An infinite PSNR (equal images) is
-    null; a metric without its network is "n/a".
+    Returns method -> record, without the facts of the method (cameras, student, fingerprint).
     """
     methods = list(results)
     targets = torch.stack([results[name].frames[2:] for name in methods])
@@ -108,33 +107,34 @@ def compare(
     # One record per method.
     features = _features(task, results, instruments)
     return {
-        name: {
-            "method": name,
-            "case": case.name,
-            "scene": case.scene.name,
-            "kind": case.kind,
-            "context": list(case.context),
-            "target": list(case.targets),
-            "seconds": round(results[name].seconds, 3),
-            "mean": {metric: _mean(figures[metric][name]) for metric in figures},
-            "frames": {metric: _finite(figures[metric][name]) for metric in figures},
-            "context psnr": _finite(psnr(results[name].frames[:2], task.context.images).tolist()),
-            "coverage": _split(results[name], task.truth),
-            "i3d": features and {"made": features[name], "truth": features["truth"]},
-        }
+        name: CaseRecord(
+            method=name,
+            case=case.name,
+            scene=case.scene.name,
+            kind=case.kind,
+            context=case.context,
+            target=case.targets,
+            seconds=round(results[name].seconds, 3),
+            mean={metric: _mean(figures[metric][name]) for metric in figures},
+            frames={metric: _per_frame(figures[metric][name]) for metric in figures},
+            context_psnr=[_finite(value) for value in psnr(results[name].frames[:2], task.context.images).tolist()],
+            coverage=_split(results[name], task.truth),
+            i3d=features and {"made": features[name], "truth": features["truth"]},
+        )
         for name in methods
     }
 
 
-def _finite(values: list[float] | str) -> list[float | None] | str:
-    return values if isinstance(values, str) else [value if math.isfinite(value) else None for value in values]
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _per_frame(values: list[float] | str) -> list[float | None] | str:
+    return values if isinstance(values, str) else [_finite(value) for value in values]
 
 
 def _mean(values: list[float] | str) -> float | str | None:
-    if isinstance(values, str):
-        return values
-    mean = sum(values) / len(values)
-    return mean if math.isfinite(mean) else None
+    return values if isinstance(values, str) else _finite(sum(values) / len(values))
 
 
 def _split(result: MethodResult, truth: Tensor) -> dict[str, float | None] | None:
@@ -146,10 +146,8 @@ def _split(result: MethodResult, truth: Tensor) -> dict[str, float | None] | Non
         return None
     frames, seen = result.frames[2:], result.coverage[2:] >= SEEN
     share = float(seen.double().mean())
-    parts = {name: psnr_of_part(frames, truth, mask) for name, mask in (("psnr seen", seen), ("psnr invented", ~seen))}
-    return {"seen": share} | {
-        name: value if value is not None and math.isfinite(value) else None for name, value in parts.items()
-    }
+    parts = {"psnr seen": seen, "psnr invented": ~seen}
+    return {"seen": share} | {name: _finite(psnr_of_part(frames, truth, mask)) for name, mask in parts.items()}
 
 
 def _features(

@@ -7,30 +7,25 @@ from typing import Any
 
 import torch
 
-from stages.evaluate.frame_metrics import NOT_AVAILABLE
+from stages.evaluate.case_record import NOT_AVAILABLE, CaseRecord, Figure
 from stages.metrics.fvd import frechet_distance, kernel_distance
 
-Figure = float | str | None
 
-
-def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def summarise(records: Sequence[CaseRecord]) -> dict[str, Any]:
     """The figures of one method, for each kind of case and for all cases.
 
     Returns kind -> {"cases": number, "mean": {metric: mean of the case means, "fvd", "kvd"}, "clips": number of clips
     in fvd and kvd, "context psnr": {"mean", "worst"}, "coverage": means over the cases that have it, "seconds": mean}.
     None stands for an infinite PSNR, "n/a" for what could not be measured.
     """
-    kinds = {
-        kind: [record for record in records if record["kind"] == kind]
-        for kind in sorted({record["kind"] for record in records})
-    }
+    kinds = {kind: [record for record in records if record.kind == kind] for kind in sorted({r.kind for r in records})}
     return {kind: _of_one_kind(group) for kind, group in (kinds | {"all": list(records)}).items() if group}
 
 
-def _of_one_kind(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    context = [value for record in records for value in record["context psnr"]]
-    clips = [record["i3d"] for record in records if record["i3d"]]
-    means = {name: mean(record["mean"][name] for record in records) for name in records[0]["mean"]}
+def _of_one_kind(records: Sequence[CaseRecord]) -> dict[str, Any]:
+    context = [value for record in records for value in record.context_psnr]
+    clips = [record.i3d for record in records if record.i3d]
+    means = {name: mean(record.mean[name] for record in records) for name in records[0].mean}
     return {
         "cases": len(records),
         "mean": means | _distances(clips),
@@ -39,8 +34,8 @@ def _of_one_kind(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             "mean": mean(context),
             "worst": min((value for value in context if value is not None), default=None),
         },
-        "coverage": _coverage([record["coverage"] for record in records if record["coverage"]]),
-        "seconds": mean(record["seconds"] for record in records),
+        "coverage": _coverage([record.coverage for record in records if record.coverage]),
+        "seconds": mean(record.seconds for record in records),
     }
 
 

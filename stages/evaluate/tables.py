@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.evaluate import paper_figures
-from stages.evaluate.frame_metrics import NOT_AVAILABLE, VBENCH
+from stages.evaluate.case_record import NOT_AVAILABLE, records_of_report
+from stages.evaluate.frame_metrics import VBENCH
 
 QUOTED, OURS = "quoted", "ours"
 ABSENT = "n/a: " + ", ".join(
@@ -85,7 +86,7 @@ def comparison(reports: Mapping[str, Mapping[str, Any]]) -> Table:
 
 def _steps(metrics: Mapping[str, Any]) -> dict[str, str]:
     """The number of sampler steps of each method that has them."""
-    return {case["method"]: str(case["student"]["steps"]) for case in metrics.get("cases", []) if case.get("student")}
+    return {each.method: str(each.student["steps"]) for each in records_of_report(metrics) if each.student}
 
 
 def _results(summary: Mapping[str, Any]) -> Table:

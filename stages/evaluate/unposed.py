@@ -8,13 +8,14 @@ rendered at its estimated camera, and errors of the estimate show between the tw
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from stages.errors import RunError
+from stages.evaluate.case_record import CaseRecord
 from stages.evaluate.cases import Task
 from stages.evaluate.method_baselines import Method, crossfade
 from stages.evaluate.protocol import MethodResult, make
@@ -110,42 +111,41 @@ def pose_error(true: Tensor, estimated: Tensor) -> dict[str, float]:
     return {"rotation error": rotation, "translation error": translation}
 
 
-def against_posed(unposed: Sequence[Mapping[str, Any]], posed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Compare a method without cameras with the same method with them. unposed, posed: records of `protocol.compare`.
+def against_posed(unposed: Sequence[CaseRecord], posed: Sequence[CaseRecord]) -> dict[str, Any]:
+    """Compare a method without cameras with the same method with them.
 
     Returns for each kind of case:
     "cases": their number.  "found": the number of those with estimated cameras.  "not found": the names of the others.
     "all": "unposed" and "posed" -> means over all cases; a case without cameras counts as crossfade.
     "both": the same over the cases that have both.  "off": medians of the pose errors.
     """
-    kinds = sorted({record["kind"] for record in unposed})
+    kinds = sorted({record.kind for record in unposed})
     return {
-        kind: _of_kind(*([r for r in group if kind in (r["kind"], "all")] for group in (unposed, posed)))
+        kind: _of_kind(*([r for r in group if kind in (r.kind, "all")] for group in (unposed, posed)))
         for kind in [*kinds, "all"]
     }
 
 
-def _of_kind(unposed: Sequence[Mapping[str, Any]], posed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    solved = [record for record in unposed if record["cameras"]["found"]]
-    both = {record["case"] for record in solved} & {record["case"] for record in posed}
+def _of_kind(unposed: Sequence[CaseRecord], posed: Sequence[CaseRecord]) -> dict[str, Any]:
+    cameras = {record.case: record.cameras or {} for record in unposed}
+    solved = [name for name, facts in cameras.items() if facts["found"]]
+    both = set(solved) & {record.case for record in posed}
     pairs = {
         "all": (unposed, posed),
-        "both": tuple([r for r in group if r["case"] in both] for group in (unposed, posed)),
+        "both": tuple([r for r in group if r.case in both] for group in (unposed, posed)),
     }
     return {
         "cases": len(unposed),
         "found": len(solved),
-        "not found": sorted(record["case"] for record in unposed if not record["cameras"]["found"]),
+        "not found": sorted(cameras.keys() - set(solved)),
         **{name: {"unposed": _means(groups[0]), "posed": _means(groups[1])} for name, groups in pairs.items()},
         "off": {
-            name: float(torch.tensor([record["cameras"][name] for record in solved]).median())
+            name: float(torch.tensor([cameras[case][name] for case in solved]).median())
             for name in ("rotation error", "translation error", "focal ratio")
             if solved
         },
     }
 
 
-def _means(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {
-        metric: mean(record["mean"][metric] for record in records) for metric in (records[0]["mean"] if records else ())
-    }
+def _means(records: Sequence[CaseRecord]) -> dict[str, Any]:
+    return {metric: mean(record.mean[metric] for record in records) for metric in (records[0].mean if records else ())}

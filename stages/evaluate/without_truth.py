@@ -13,7 +13,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from stages.evaluate.frame_metrics import NOT_AVAILABLE, VBENCH
+from stages.evaluate.case_record import NOT_AVAILABLE
+from stages.evaluate.frame_metrics import VBENCH
 from stages.metrics import temporal
 from stages.metrics.camera_consistency import epipolar_distance, triangulated_depth
 from stages.metrics.image import as_stored, psnr, ssim

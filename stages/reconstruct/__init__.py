@@ -18,13 +18,22 @@ web_page           a page that shows the scene in a browser
 """
 
 from stages.reconstruct.checkpoint import State, load_checkpoint, save_checkpoint
-from stages.reconstruct.optimise import STEPS, STEPS_OF_A_CLIP, STEPS_OF_A_PAIR, Reconstruction, Settings, reconstruct
+from stages.reconstruct.optimise import (
+    STEPS,
+    STEPS_OF_A_CLIP,
+    STEPS_OF_A_PAIR,
+    Progress,
+    Reconstruction,
+    Settings,
+    reconstruct,
+)
 from stages.reconstruct.targets import Targets, gather
 
 __all__ = [
     "STEPS",
     "STEPS_OF_A_CLIP",
     "STEPS_OF_A_PAIR",
+    "Progress",
     "Reconstruction",
     "Settings",
     "State",

@@ -46,6 +46,7 @@ STEPS = 600  # default number of steps for many photographs
 # by -0.7 to +0.1 dB, and other views lose up to 0.2 dB.
 STEPS_OF_A_CLIP = 100
 STEPS_OF_A_PAIR = 24  # default for two photographs alone, where more steps make other views worse
+SAVE_EVERY = 50  # number of steps between two checkpoints
 
 # (steps done, total steps, loss, PSNR of the rendered targets in dB)
 Progress = Callable[[int, int, float, float], None]
@@ -69,11 +70,12 @@ class Settings:
 class Reconstruction:
     """The result.
 
-    gaussians: the refined scene.  cameras: the targets' cameras, as refined.
+    gaussians: the refined scene.  targets: what it was refined on.  cameras: the targets' cameras, as refined.
     losses: [N], the loss of each target when it was last rendered, NaN if it never was.
     """
 
     gaussians: Gaussians
+    targets: Targets
     cameras: Cameras
     losses: Tensor
 
@@ -85,12 +87,11 @@ def reconstruct(
     state: State | None = None,
     progress: Progress | None = None,
     save: Callable[[State], None] | None = None,
-    save_every: int = 100,
 ) -> Reconstruction:
     """Refine Gaussians so that they render the targets. Works on the device of the Gaussians.
 
     state: the state at which an earlier run with the same arguments stopped.
-    save: called with the state every `save_every` steps.  Raises InputError when no Gaussian is visible.
+    save: called with the state every SAVE_EVERY steps.  Raises InputError when no Gaussian is visible.
     """
     targets = targets.to(gaussians.means.device)
     state = start(gaussians, targets, settings.gaussians) if state is None else state
@@ -98,10 +99,10 @@ def reconstruct(
         loss, psnr = take_step(state, targets, settings)
         if progress is not None:
             progress(state.step, settings.steps, loss, psnr)
-        if save is not None and state.step % save_every == 0 and state.step < settings.steps:
+        if save is not None and state.step % SAVE_EVERY == 0 and state.step < settings.steps:
             save(state)
     cameras = move_cameras(targets.cameras, state.parameters["poses"], scene_depth(state))
-    return Reconstruction(state.gaussians(), cameras, state.losses)
+    return Reconstruction(state.gaussians(), targets, cameras, state.losses)
 
 
 def start(gaussians: Gaussians, targets: Targets, budget: int) -> State:

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from stages.reconstruct.optimise import Reconstruction
 from stages.reconstruct.orbit_and_depth import depth_pictures, orbit_of, points_of
-from stages.reconstruct.targets import Targets
 from stages.reconstruct.tracks import find_tracks
 from stages.render import render
 from stages.scene import Cameras, Views
@@ -36,10 +35,10 @@ class Presentation:
     observations: Tensor
 
 
-def present(result: Reconstruction, targets: Targets, path: Cameras) -> Presentation:
+def present(result: Reconstruction, path: Cameras) -> Presentation:
     """Render the result along a path and round the scene, and match the photographs for points that they share."""
-    gaussians, cameras = result.gaussians, result.cameras.to("cpu")
-    photographs = Views(targets.images[: targets.photographs], cameras[: targets.photographs])
+    gaussians, cameras, count = result.gaussians, result.cameras.to("cpu"), result.targets.photographs
+    photographs = Views(result.targets.images[:count].cpu(), cameras[:count])
     tracks, (centres, colours) = find_tracks(photographs), points_of(gaussians)
     path = path.to(gaussians.means)
     orbit = orbit_of(gaussians, cameras, ORBIT_FRAMES).to(gaussians.means)

@@ -49,10 +49,10 @@ class Targets:
         return Targets(self.images.to(device), self.cameras.to(device), self.weight.to(device), self.photographs)
 
 
-def gather(views: Views, clip: Clip | None, repaired: bool = False) -> Targets:
+def gather(views: Views, clip: Clip | None) -> Targets:
     """Photographs and frames as one set of targets, without frames that have the camera of a photograph.
 
-    repaired: whether a student repaired the clip; otherwise it is the prior's render.
+    A clip without a leap step is the prior's render, which no student repaired.
     If the clip shows only the middle of the photographs, as CogVideoX clips do, the photographs are cropped to it. A
     black border that all photographs share gets weight 0, because it is not part of the scene.
     Raises InputError when the sizes of photographs and clip do not fit.
@@ -68,7 +68,7 @@ def gather(views: Views, clip: Clip | None, repaired: bool = False) -> Targets:
     new_frames = torch.nonzero(is_new)[:, 0].tolist()
     # Their weights, and one list of cameras.
     coverage = torch.ones(len(new_frames), *clip.cameras.size) if clip.coverage is None else clip.coverage[new_frames]
-    frame_weight = REPAIRED_WEIGHT if repaired else RENDER_WEIGHT
+    frame_weight = RENDER_WEIGHT if clip.leap is None else REPAIRED_WEIGHT
     weight = frame_weight * (INVENTED_SHARE + (1 - INVENTED_SHARE) * coverage) * inside
     photographs, frames = views.cameras.to(torch.float64), clip.cameras[new_frames].to(torch.float64)
     cameras = Cameras(torch.cat([photographs.c2w, frames.c2w]), torch.cat([photographs.K, frames.K]), photographs.size)

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import torch
 
+from stages.evaluate.case_record import records_of_report
 from stages.evaluate.plots import curves, leaps, plot_leaps
 from stages.files.images import read_image
+from tests.evaluate.records import record
 from videoscene_cli import app
 
 
@@ -24,29 +26,27 @@ def metrics() -> dict[str, Any]:
     """A report of generate with 1, 4 and 50 steps, svd with 4, and the render."""
     methods = {"generate": 1, "generate-4": 4, "generate-50": 50, "svd-4": 4}
     cases = [
-        {"method": name, "case": f"a-{k}", "kind": "wide", "mean": {}, "student": {"name": "small", "t": 300 + 100 * k, "steps": steps}}
+        record(method=name, case=f"a-{k}", student={"name": "small", "t": 300 + 100 * k, "steps": steps})
         for name, steps in methods.items()
         for k in (0, 1)
     ]
-    cases.append({"method": "render", "case": "a-0", "kind": "wide", "mean": {}})
     return {
         "protocol": {"name": "two-view"},
         "summary": {name: summary(20.0 + index) for index, name in enumerate([*methods, "render"])},
-        "cases": cases,
+        "cases": [case.figures() for case in [*cases, record()]],
         "failed": {},
     }
 
 
 def test_curves_are_of_methods_with_several_numbers_of_steps(metrics: dict[str, Any]) -> None:
-    found = curves(metrics)
+    found = curves(records_of_report(metrics), metrics["summary"])
     assert list(found) == ["generate"]
     assert {steps: values["psnr"] for steps, values in found["generate"].items()} == {1: 20, 4: 21, 50: 22}
     assert set(found["generate"][1]) == {"psnr", "ssim", "fvd"}
 
 
-def test_leaps_of_cases_and_of_manifests(metrics: dict[str, Any]) -> None:
-    assert leaps(metrics["cases"])["generate-4"] == [300, 400]
-    assert leaps([{"student": {"name": "small", "t": 500}}, {"student": None}, {}]) == {"small": [500]}
+def test_leaps_of_cases(metrics: dict[str, Any]) -> None:
+    assert leaps(records_of_report(metrics))["generate-4"] == [300, 400]
 
 
 def test_the_command_draws_them(metrics: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

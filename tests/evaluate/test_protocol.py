@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from stages.errors import RunError
+from stages.errors import InputError, RunError
+from stages.evaluate.case_record import CaseRecord, read_record
 from stages.evaluate.cases import load_task, read_cases
 from stages.evaluate.frame_metrics import Instruments
 from stages.evaluate.method_baselines import crossfade, nearest
 from stages.evaluate.protocol import FVD_FRAMES, compare, make
 from stages.evaluate.summary import summarise
+from stages.files.publish import write_json
 from stages.metrics.image import as_stored, psnr
 from stages.scene import Cameras, Clip, Views
+from tests.evaluate.records import record
 
 Wall = Callable[..., Path]
 
@@ -37,14 +40,14 @@ def test_records(wall: Wall) -> None:
     assert list(records) == ["crossfade", "nearest"]
     for name, method in (("crossfade", crossfade), ("nearest", nearest)):
         expected = psnr(as_stored(method(task.context, task.cameras, task.times).frames), task.truth)
-        record = records[name]
-        assert record["frames"]["psnr"] == pytest.approx(expected.tolist(), abs=1e-9)
-        assert record["mean"]["psnr"] == pytest.approx(float(expected.mean()), abs=1e-9)
-        assert 0 < record["mean"]["ssim"] < 1
-        assert record["mean"]["lpips vgg"] == record["frames"]["lpips alex"] == "n/a"
-        assert record["i3d"] is None
-        assert record["context psnr"] == [None, None], "both baselines show the photographs themselves"
-        assert (record["case"], record["kind"], record["target"]) == ("wall-0000-0004", "wide", [1, 2, 3])
+        measured = records[name]
+        assert measured.frames["psnr"] == pytest.approx(expected.tolist(), abs=1e-9)
+        assert measured.mean["psnr"] == pytest.approx(float(expected.mean()), abs=1e-9)
+        assert 0 < measured.mean["ssim"] < 1
+        assert measured.mean["lpips vgg"] == measured.frames["lpips alex"] == "n/a"
+        assert measured.i3d is None
+        assert measured.context_psnr == [None, None], "both baselines show the photographs themselves"
+        assert (measured.case, measured.kind, measured.target) == ("wall-0000-0004", "wide", (1, 2, 3))
 
 
 def test_context_frames_come_from_the_method(wall: Wall) -> None:
@@ -55,20 +58,20 @@ def test_context_frames_come_from_the_method(wall: Wall) -> None:
 
     case = read_cases(wall())[1]
     task = load_task(case)
-    record = compare(case, task, {"shaded": make(task, shaded)}, Instruments())["shaded"]
-    assert all(3 < value < 15 for value in record["context psnr"])
+    measured = compare(case, task, {"shaded": make(task, shaded)}, Instruments())["shaded"]
+    assert all(3 < value < 15 for value in measured.context_psnr)
 
 
 def test_features_are_of_evenly_spaced_frames_in_order(wall: Wall) -> None:
     case = read_cases(wall(count=15, pairs=[{"kind": "long", "context": [14, 0], "target": [13, *range(1, 13)]}]))[0]
     task = load_task(case)
-    record = compare(case, task, {"nearest": make(task, nearest)}, Instruments(i3d=Probe()))["nearest"]  # type: ignore[arg-type]
+    measured = compare(case, task, {"nearest": make(task, nearest)}, Instruments(i3d=Probe()))["nearest"]  # type: ignore[arg-type]
     means = {14: task.context.images[0], 0: task.context.images[1]} | dict(zip(case.targets, task.truth, strict=True))
     picked = [14, 13, 11, 10, 8, 7, 6, 4, 3, 1, 0]
     assert len(picked) == FVD_FRAMES
     expected = [float((2 * means[i][:, :, 8:56] - 1).mean()) for i in picked]
-    assert record["i3d"]["truth"] == pytest.approx(expected, abs=0.02)
-    assert len(set(record["i3d"]["made"])) == 2, "the two photographs"
+    assert measured.i3d["truth"] == pytest.approx(expected, abs=0.02)
+    assert len(set(measured.i3d["made"])) == 2, "the two photographs"
 
 
 def test_disk_and_memory_agree(wall: Wall, tmp_path: Path) -> None:
@@ -91,11 +94,11 @@ def test_seen_and_invented_pixels_apart(wall: Wall) -> None:
         coverage[:, :, 32:] = 0.1
         return Clip(frames, cameras, coverage)
 
-    record = compare(case, task, {"half": make(task, half)}, Instruments())["half"]
-    assert record["coverage"]["seen"] == 0.5
-    assert record["coverage"]["psnr seen"] is None, "they are exact"
-    json.dumps(record, allow_nan=False)
-    assert record["coverage"]["psnr invented"] == pytest.approx(record["mean"]["psnr"] - 3.01, abs=1)
+    measured = compare(case, task, {"half": make(task, half)}, Instruments())["half"]
+    assert measured.coverage["seen"] == 0.5
+    assert measured.coverage["psnr seen"] is None, "they are exact"
+    json.dumps(measured.to_json(), allow_nan=False)
+    assert measured.coverage["psnr invented"] == pytest.approx(measured.mean["psnr"] - 3.01, abs=1)
 
 
 @pytest.mark.parametrize(
@@ -107,16 +110,20 @@ def test_a_broken_method(wall: Wall, spoil: Callable[[Clip], Clip], why: str) ->
         make(load_task(read_cases(wall())[0]), lambda *task: spoil(crossfade(*task)))
 
 
-def record_of(kind: str, figure: float, context: list[float | None], i3d: list[float] | None = None) -> dict[str, Any]:
+def record_of(kind: str, figure: float, context: list[float | None], i3d: list[float] | None = None) -> CaseRecord:
     features = i3d and {"made": i3d, "truth": [0.0, 0.0]}
-    return {
-        "kind": kind,
-        "mean": {"psnr": figure, "lpips": "n/a"},
-        "context psnr": context,
-        "seconds": 1.0,
-        "i3d": features,
-        "coverage": None,
-    }
+    return record(kind=kind, mean={"psnr": figure, "lpips": "n/a"}, context_psnr=context, i3d=features)
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
+    whole = record_of("wide", 10.0, [None, 20.0], [1.0, 2.0])
+    for written in (whole, replace(whole, student={"name": "small", "t": 459, "steps": 1}, fingerprint="f")):
+        write_json(tmp_path / "record.json", written.to_json())
+        assert json.loads((tmp_path / "record.json").read_text())["context psnr"] == [None, 20.0]
+        assert read_record(tmp_path / "record.json").to_json() == json.loads(json.dumps(written.to_json()))
+    (tmp_path / "record.json").write_text('{"psnr": 20}')
+    with pytest.raises(InputError, match="no record"):
+        read_record(tmp_path / "record.json")
 
 
 def test_means_are_over_cases() -> None:

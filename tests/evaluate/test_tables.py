@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from stages.evaluate.tables import Table, comparison, tables
+from tests.evaluate.records import record
 from videoscene_cli import app
 
 MEANS = {"psnr": 21.5, "ssim": 0.7, "lpips vgg": "n/a", "fvd": 321.5, "kvd": "n/a"}
 KIND = {"cases": 3, "mean": MEANS, "clips": 2, "context psnr": {"mean": None, "worst": 30.0}, "coverage": None, "seconds": 1.25}
-CASES = [{"method": "generate", "student": {"name": "small", "t": 459, "steps": 4}}, {"method": "render"}]
+CASES = [record(method="generate", student={"name": "small", "t": 459, "steps": 4}).figures(), record().figures()]
 BOTH = {"medium": KIND, "all": KIND}
 METRICS = {"protocol": {"name": "two-view"}, "summary": {"render": BOTH, "generate": BOTH, "photographs": BOTH}, "cases": CASES}
 

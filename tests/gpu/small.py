@@ -60,7 +60,7 @@ def check(findings: Findings) -> None:
         each = psnr(getattr(here, name).frames, getattr(there, name).frames)
         told = f"PSNR {float(each.mean()):.1f} dB, of the worst frame {float(each.min()):.1f} dB"
         findings.tell(f"{name} against the CPU's", told, float(each.min()) > LEAST_PSNR)
-    targets = gather(views, here.repaired, repaired=True)
+    targets = gather(views, here.repaired)
     for device in dict.fromkeys((findings.device, CPU)):
         findings.attempt(f"refinement on {device}", lambda d=device: _refine(findings, d, here, targets))
     findings.attempt("Gaussians merged", lambda: _merge(findings, here, targets))

@@ -100,7 +100,7 @@ def test_frames_where_a_photograph_was_taken_are_left_out_and_pixels_weigh_as_ex
     views = Views(torch.zeros(2, 3, *SIZE), cameras(0.0, 0.4))
     coverage = torch.zeros(3, *SIZE)
     coverage[1, :16] = 1
-    targets = gather(views, Clip(torch.ones(3, 3, *SIZE), cameras(0.0, 0.2, 0.4), coverage), repaired=True)
+    targets = gather(views, Clip(torch.ones(3, 3, *SIZE), cameras(0.0, 0.2, 0.4), coverage, leap=0))
     assert (len(targets), targets.photographs) == (3, 2)
     assert torch.equal(targets.cameras.c2w[:, 0, 3].float(), torch.tensor([0.0, 0.4, 0.2]))
     assert targets.weight.unique().tolist() == pytest.approx([INVENTED_SHARE * REPAIRED_WEIGHT, REPAIRED_WEIGHT, 1])
@@ -119,7 +119,7 @@ def test_photographs_are_cut_to_a_clip_of_their_middle() -> None:
     h, w = SIZE
     views = Views(torch.rand(2, 3, h, w), cameras(0.0, 0.4))
     middle = Cameras(cameras(0.2).c2w, crop_intrinsics(cameras(0.2).K, 4, 2), (h - 4, w - 8))
-    targets = gather(views, Clip(torch.ones(1, 3, *middle.size), middle), repaired=True)
+    targets = gather(views, Clip(torch.ones(1, 3, *middle.size), middle, leap=0))
     assert torch.equal(targets.images[:2], views.images[:, :, 2 : h - 2, 4 : w - 4])
     assert torch.equal(targets.cameras.K[0].float(), middle.K[0].float())
     assert targets.cameras.size == middle.size

@@ -1,5 +1,6 @@
 """Refinement brings a wrong scene nearer to its pictures, and a run that is resumed ends as if it had never stopped."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ def targets(truth: Gaussians) -> Targets:
     path = cameras(7)
     drawing = draw(truth, path)
     ends = [0, 6]
-    return gather(Views(drawing.image[ends], path[ends]), Clip(drawing.image, path, drawing.alpha.clamp(0, 1)), repaired=True)
+    return gather(Views(drawing.image[ends], path[ends]), Clip(drawing.image, path, drawing.alpha.clamp(0, 1), leap=0))
 
 
 def quality(gaussians: Gaussians, targets: Targets) -> float:
@@ -72,7 +73,10 @@ def test_a_view_that_was_never_shown_gets_better_too(truth: Gaussians, perturbed
     assert quality(result.gaussians, held_out) > quality(perturbed, held_out) + 4
 
 
-def test_a_run_that_goes_on_from_a_checkpoint_ends_bit_equal(perturbed: Gaussians, targets: Targets, tmp_path: Path) -> None:
+def test_a_run_that_goes_on_from_a_checkpoint_ends_bit_equal(
+    perturbed: Gaussians, targets: Targets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stages.reconstruct.optimise.SAVE_EVERY", 7)
     settings = Settings(steps=24, gaussians=3000, adapt_every=10, refine_poses=True)
     whole = reconstruct(perturbed, targets, settings)
     path = tmp_path / "state.safetensors"
@@ -86,7 +90,7 @@ def test_a_run_that_goes_on_from_a_checkpoint_ends_bit_equal(perturbed: Gaussian
             raise Killed
 
     with pytest.raises(Killed):
-        reconstruct(perturbed, targets, settings, save=save, save_every=7)
+        reconstruct(perturbed, targets, settings, save=save)
     state = load_checkpoint(path, "this run", torch.device("cpu"))
     assert state is not None
     assert state.step == 14
@@ -168,7 +172,7 @@ def test_on_cuda_the_scene_gets_as_near(perturbed: Gaussians, targets: Targets) 
 
 def test_the_render_of_the_prior_is_nothing_to_learn_from(targets: Targets) -> None:
     views, frames = Views(targets.images[:2], targets.cameras[:2]), Clip(targets.images[2:], targets.cameras[2:])
-    rendered, repaired = gather(views, frames), gather(views, frames, repaired=True)
+    rendered, repaired = gather(views, frames), gather(views, replace(frames, leap=0))
     assert (len(rendered), rendered.counted) == (7, 2)
     assert (len(repaired), repaired.counted) == (7, 7)
     assert choose(0, rendered, Settings(views=3)) == [0, 1]
@@ -223,7 +227,7 @@ def test_a_black_border_of_the_photographs_counts_nothing() -> None:
     cameras.c2w[1, 0, 3] = 1
     middle = Cameras(torch.eye(4)[None], torch.eye(3)[None], (16, 24))
     middle.c2w[0, 0, 3] = 0.5
-    targets = gather(Views(images, cameras), Clip(images[:1], middle, None, 8.0), repaired=True)
+    targets = gather(Views(images, cameras), Clip(images[:1], middle, leap=0))
     assert targets.weight.shape == (3, 16, 24)
     assert float(targets.weight[:, :3].max()) == 0
     assert float(targets.weight[:, 3:-3].min()) > 0

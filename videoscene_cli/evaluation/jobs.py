@@ -15,10 +15,9 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from stages.errors import DeviceError, InputError, RunError, StageError, WeightsError
-from stages.files.documents import read_json
 from videoscene_cli.evaluation.methods import Setup, Students, decides, open_method, read_method
 from videoscene_cli.models.allocator import keep_freed_memory
 from videoscene_cli.models.metric_networks import folder_of_networks
@@ -27,11 +26,12 @@ from videoscene_cli.results.produce import REPLACE
 from videoscene_cli.results.request import Request
 
 if TYPE_CHECKING:
+    from stages.evaluate.case_record import CaseRecord
     from stages.evaluate.cases import Case, Task
     from stages.evaluate.frame_metrics import Instruments
     from stages.evaluate.protocol import MethodResult
 
-Outcome = dict[str, Any] | Exception
+Outcome: TypeAlias = "CaseRecord | Exception"
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,9 @@ class Job:
         """Whether the record exists. Raises InputError, which names --force, when it is of another request."""
         if self.setup.shared.force or not self.record.exists():
             return False
-        record = read_json(self.record)
-        if not isinstance(record, dict) or record.get("fingerprint") != self.fingerprint:
+        from stages.evaluate.case_record import read_record
+
+        if read_record(self.record).fingerprint != self.fingerprint:
             why = "its scene, weights, metric networks or program version were others"
             raise InputError(f"{self.record} holds another result", why, REPLACE)
         return not self.keep or self.frames.exists()
@@ -180,8 +181,8 @@ def _make_and_measure(jobs: Sequence[Job]) -> dict[str, Outcome]:
             keep_frames(job.frames.parents[1], job.method, case.name, results[job.method])
         else:
             remove(job.frames)  # Frames of an earlier run must not stand beside these figures.
-        record = records[job.method] | facts[job.method] | {"fingerprint": job.fingerprint}
-        write_json(job.record, record)
+        record = replace(records[job.method], **facts[job.method], fingerprint=job.fingerprint)
+        write_json(job.record, record.to_json())
         outcomes[job.method] = record
     return outcomes
 

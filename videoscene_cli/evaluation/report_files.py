@@ -12,6 +12,7 @@ from stages.files.publish import publish
 from videoscene_cli.models.session import Session
 
 if TYPE_CHECKING:
+    from stages.evaluate.case_record import CaseRecord
     from stages.evaluate.tables import Table
 
 
@@ -22,6 +23,7 @@ def write_tables(out: Path, session: Session) -> None:
     kept frames; plots/leaps.png and plots/steps.png if a student ran, or ran with several numbers of steps. If OUT has
     no metrics.json but its folders do: comparison.md. Raises InputError if OUT has no results.
     """
+    from stages.evaluate.case_record import records_of_report
     from stages.evaluate.tables import benchmark_tables, comparison, tables
 
     if (out / "benchmark.json").is_file():
@@ -35,9 +37,10 @@ def write_tables(out: Path, session: Session) -> None:
         )
     metrics = _read(out)
     _write_all(out, "tables.md", tables(metrics), session)
+    records = records_of_report(metrics)
     if (out / "frames").is_dir():
-        _write_sheets(out, metrics, session)
-    _write_plots(out / "plots", metrics, session)
+        _write_sheets(out, records, session)
+    _write_plots(out / "plots", records, metrics, session)
 
 
 def _read(out: Path) -> dict[str, Any]:
@@ -66,11 +69,11 @@ def _write(path: Path, text: str, session: Session) -> None:
     session.report.data(str(path), {"path": str(path)})
 
 
-def _write_plots(folder: Path, metrics: Mapping[str, Any], session: Session) -> None:
+def _write_plots(folder: Path, records: list[CaseRecord], metrics: Mapping[str, Any], session: Session) -> None:
     """Write the plot of quality over steps and the histograms of t*, if there are any."""
     from stages.evaluate.plots import curves, leaps, plot_curves, plot_leaps
 
-    steps, chosen = curves(metrics), leaps(metrics["cases"])
+    steps, chosen = curves(records, metrics["summary"]), leaps(records)
     plots: dict[str, Callable[[Path], None]] = {"steps.png": lambda path: plot_curves(path, steps)} if steps else {}
     plots |= {"leaps.png": lambda path: plot_leaps(path, chosen)} if chosen else {}
     for name, plot in plots.items():
@@ -80,17 +83,17 @@ def _write_plots(folder: Path, metrics: Mapping[str, Any], session: Session) -> 
         session.report.data(str(folder / name), {"path": str(folder / name)})
 
 
-def _write_sheets(out: Path, metrics: Mapping[str, Any], session: Session) -> None:
+def _write_sheets(out: Path, records: list[CaseRecord], session: Session) -> None:
     """Write one picture per case, and a page that shows all of them."""
     from stages.evaluate.kept_frames import TRUTH, sheet
     from stages.files.images import write_png
 
     figures: dict[str, dict[str, str]] = {}
-    kinds = {case["case"]: case["kind"] for case in metrics["cases"]}
-    for case in metrics["cases"]:
-        if all((out / "frames" / kept / case["case"]).is_dir() for kept in (case["method"], TRUTH)):
-            psnr = case["mean"]["psnr"]
-            figures.setdefault(case["case"], {})[case["method"]] = "inf" if psnr is None else f"{psnr:.2f}"
+    kinds = {record.case: record.kind for record in records}
+    for record in records:
+        if all((out / "frames" / kept / record.case).is_dir() for kept in (record.method, TRUTH)):
+            psnr = record.mean["psnr"]
+            figures.setdefault(record.case, {})[record.method] = "inf" if psnr is None else f"{psnr:.2f}"
     page = ["# Every case: photographs, truth, frames, errors, depth\n"]
     with session.report.progress("sheets") as advance:
         for done, (name, methods) in enumerate(sorted(figures.items())):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stages.errors import InputError, RunError
 from videoscene_cli.evaluation.jobs import Job, TwoViewRun, make_job, run_jobs
@@ -15,6 +15,9 @@ from videoscene_cli.models.session import Session
 from videoscene_cli.results.manifest import Record
 from videoscene_cli.results.request import Request
 
+if TYPE_CHECKING:
+    from stages.evaluate.case_record import CaseRecord
+
 
 def evaluate_two_view(given: Sequence[Path], run: TwoViewRun, session: Session) -> None:
     """Run methods on all cases of all scenes. Prints a line per case, the means, and the path of metrics.json.
@@ -23,7 +26,7 @@ def evaluate_two_view(given: Sequence[Path], run: TwoViewRun, session: Session) 
 
     A scene or a case that fails is reported and left out. At the end RunError counts the failures.
     """
-    from stages.files.documents import read_json
+    from stages.evaluate.case_record import read_record
 
     # Find the jobs, and those that are done already.
     for method in run.methods:
@@ -40,9 +43,9 @@ def evaluate_two_view(given: Sequence[Path], run: TwoViewRun, session: Session) 
         plan = {"methods": list(run.methods), "cases": len(jobs), "done": len(done), "out": str(run.out)}
         return session.report.data("\n".join(f"{key}: {value}" for key, value in plan.items()), plan)
     # Run the others.
-    results = [read_json(job.record) for job in done]
+    results = [read_record(job.record) for job in done]
     for result in results:
-        _print(result["case"], result, session)
+        _print(result.case, result.to_json(), session)
     record = Record(device=str(session.device))
     with record.stage("cases"), session.report.progress("cases") as advance:
         for job, outcome in run_jobs(left, run.processes):
@@ -51,7 +54,7 @@ def evaluate_two_view(given: Sequence[Path], run: TwoViewRun, session: Session) 
                 errors[f"{job.case.name} {job.method}"] = outcome
             else:
                 results.append(outcome)
-                _print(outcome["case"], outcome, session)
+                _print(outcome.case, outcome.to_json(), session)
             advance(len(results), len(jobs))
     # Summarise.
     _write(results, run, errors, session)
@@ -107,7 +110,7 @@ def _number(metric: str, value: float | str | None) -> str:
     return f"{value:5.2f}" if "psnr" in metric else f"{value:.1f}" if metric in ("fvd", "kvd") else f"{value:.4f}"
 
 
-def _write(results: list[dict[str, Any]], run: TwoViewRun, errors: Mapping[str, Exception], session: Session) -> None:
+def _write(results: list[CaseRecord], run: TwoViewRun, errors: Mapping[str, Exception], session: Session) -> None:
     """Print the means, and publish metrics.json: protocol, summary, cases, failures."""
     from stages.evaluate import published_sets, unposed
     from stages.evaluate.frame_metrics import networks_at_hand
@@ -116,10 +119,8 @@ def _write(results: list[dict[str, Any]], run: TwoViewRun, errors: Mapping[str, 
     from stages.files.publish import write_json
     from stages.metrics import fvd
 
-    results = sorted(results, key=lambda result: (run.methods.index(result["method"]), result["case"]))
-    summary = {
-        method: summarise([result for result in results if result["method"] == method]) for method in run.methods
-    }
+    results = sorted(results, key=lambda result: (run.methods.index(result.method), result.case))
+    summary = {method: summarise([result for result in results if result.method == method]) for method in run.methods}
     for method, kinds in summary.items():
         for kind, means in kinds.items():
             context = {f"psnr at the inputs, {name}": value for name, value in means["context psnr"].items()}
@@ -136,20 +137,20 @@ def _write(results: list[dict[str, Any]], run: TwoViewRun, errors: Mapping[str, 
         | {"networks": networks_at_hand(folder_of_networks())}
         | ({"unposed": unposed.PROTOCOL} if cost else {})
     )
-    cases = [{key: value for key, value in result.items() if key not in ("i3d", "fingerprint")} for result in results]
+    cases = [result.figures() for result in results]
     failed = {name: str(error) for name, error in errors.items()}
     document = {"protocol": protocol, "summary": summary, "cases": cases, "failed": failed}
     write_json(run.out / "metrics.json", document | ({"unposed": cost} if cost else {}))
 
 
-def _cost_of_no_cameras(results: list[dict[str, Any]], methods: Sequence[str], session: Session) -> dict[str, Any]:
+def _cost_of_no_cameras(results: list[CaseRecord], methods: Sequence[str], session: Session) -> dict[str, Any]:
     """For each method that also ran without cameras: both means, over all cases and over those with cameras."""
     from stages.evaluate.unposed import against_posed
 
     cost = {}
     for method in (name.removesuffix("-unposed") for name in methods if name.endswith("-unposed")):
         with_cameras, without = (
-            [result for result in results if result["method"] == name] for name in (method, f"{method}-unposed")
+            [result for result in results if result.method == name] for name in (method, f"{method}-unposed")
         )
         cost[method] = against_posed(without, with_cameras)
         for kind, record in cost[method].items():

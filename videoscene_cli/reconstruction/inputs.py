@@ -17,8 +17,7 @@ from videoscene_cli.results.scene_folder import STAGES, SceneFolder
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from stages.reconstruct import Targets
-    from stages.scene import Cameras, Gaussians
+    from stages.scene import Cameras, Clip, Gaussians, Views
 
 TRANSFORMS = "transforms.json"
 PHOTOGRAPHS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")  # endings of image files
@@ -26,15 +25,11 @@ PHOTOGRAPHS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")  # endings of 
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """The inputs of an optimisation.
-
-    gaussians: its start.  targets: the images to match.  path: the cameras of the video.  fps: of the videos.
-    """
+    """The inputs of an optimisation: Gaussians to start from, photographs, and the clip between two of them or None."""
 
     gaussians: Gaussians
-    targets: Targets
-    path: Cameras
-    fps: float
+    views: Views
+    clip: Clip | None = None
 
 
 @dataclass(frozen=True)
@@ -116,17 +111,9 @@ def find_source(path: Path, cameras: Path | None, size: int, options: dict[str, 
     )
     return Source(
         request,
-        lambda _: _load_scene(scene, clip.get("student") is not None),
+        lambda _: Inputs(*scene.load_prior(), scene.load_clip("generate")),
         tuple(stage for stage in STAGES if (path / stage).is_dir()),
     )
-
-
-def _load_scene(scene: SceneFolder, repaired: bool) -> Inputs:
-    from stages.reconstruct import gather
-
-    gaussians, views = scene.load_prior()
-    clip = scene.load_clip("generate")
-    return Inputs(gaussians, gather(views, clip, repaired), clip.cameras, clip.fps)
 
 
 def _posed(
@@ -141,13 +128,10 @@ def _posed(
     )
 
     def load(session: Session) -> Inputs:
-        from stages.reconstruct import gather
         from stages.reconstruct.initial_gaussians import predict_pairs, resize
-        from stages.scene import Clip
 
-        images, cameras = read()
-        views = resize(images, cameras, size)
-        return Inputs(predict_pairs(views, session.network), gather(views, None), views.cameras, Clip.fps)
+        views = resize(*read(), size)
+        return Inputs(predict_pairs(views, session.network), views)
 
     return Source(request, load)
 

@@ -13,7 +13,6 @@ from videoscene_cli.results.manifest import Record
 if TYPE_CHECKING:
     from stages.reconstruct import Reconstruction
 
-SAVE_EVERY = 50  # number of steps between two checkpoints
 MESSAGE_EVERY = 50  # number of steps between two lines of --verbose
 
 
@@ -42,7 +41,8 @@ def refine(
     source: Source, settings: Refinement, checkpoint: Path, session: Session, record: Record
 ) -> tuple[Inputs, Reconstruction]:
     """Optimise a scene, from its inputs or from the checkpoint of the same request."""
-    from stages.reconstruct import Settings, load_checkpoint, reconstruct, save_checkpoint
+    from stages.pipeline import refine_gaussians
+    from stages.reconstruct import Settings, load_checkpoint, save_checkpoint
     from stages.reconstruct.quality import outlier_frames, quality
 
     # Load the inputs and the checkpoint.
@@ -62,17 +62,16 @@ def refine(
         refinement = Settings(
             settings.steps, gaussians=settings.gaussians, refine_poses=settings.refine_poses, seed=session.shared.seed
         )
-        identity = source.request.fingerprint
-        result = reconstruct(
-            inputs.gaussians.to(session.device), inputs.targets, refinement, state, report_step,
-            lambda state: save_checkpoint(checkpoint, state, identity), SAVE_EVERY,
+        start = inputs.gaussians.to(session.device)
+        result = refine_gaussians(
+            start, inputs.views, inputs.clip, refinement, state, report_step,
+            lambda state: save_checkpoint(checkpoint, state, source.request.fingerprint),
         )  # fmt: skip
     # Measure the scene before and after.
     with record.stage("measure"):
-        measured: dict[str, Any] = {
-            "before": quality(inputs.gaussians.to(session.device), inputs.targets, inputs.targets.cameras),
-            "after": quality(result.gaussians, inputs.targets, result.cameras),
-        }
-    disagreeing = outlier_frames(result.losses, inputs.targets.photographs, refinement.tolerance)
-    record.facts |= {"gaussians": len(result.gaussians), "psnr": measured, "doubted": disagreeing}
+        before = quality(start, result.targets, result.targets.cameras)
+        after = quality(result.gaussians, result.targets, result.cameras)
+    disagreeing = outlier_frames(result.losses, result.targets.photographs, refinement.tolerance)
+    record.facts |= {"gaussians": len(result.gaussians), "doubted": disagreeing}
+    record.facts["psnr"] = {"before": before, "after": after}
     return inputs, result

@@ -43,16 +43,19 @@ def save_reconstruction(
     from stages.files.video import write_mp4
     from stages.reconstruct.presentation import present
     from stages.reconstruct.viewer_formats import export
+    from stages.scene import Clip
 
     # Render the videos and compute the points of COLMAP's model.
+    views, clip = inputs.views, inputs.clip
+    path, fps = (views.cameras, Clip.fps) if clip is None else (clip.cameras, clip.fps)
     with record.stage("show"):
-        shown = present(result, inputs.targets, inputs.path)
+        shown = present(result, path)
     # Write the files.
     gaussians, cameras = result.gaussians, result.cameras.to("cpu")
     names = [f"{index:04d}.png" for index in range(len(cameras))]
     with record.stage("write"), publish(folder) as partial:
         write_ply(partial / "gaussians.ply", gaussians, ply_comments(request))
-        for name, image in zip(names, inputs.targets.images, strict=True):
+        for name, image in zip(names, result.targets.images.cpu(), strict=True):
             write_png(partial / "images" / name, image)
         write_transforms(
             partial / "transforms.json",
@@ -62,7 +65,7 @@ def save_reconstruction(
         )
         write_colmap(partial, cameras, names, shown.points, shown.colours, shown.observations)
         for name, frames in (("video", shown.video), ("orbit", shown.orbit), ("depth", shown.depth)):
-            write_mp4(partial / f"{name}.mp4", frames, inputs.fps)
+            write_mp4(partial / f"{name}.mp4", frames, fps)
         for form in exports:
             export(partial, gaussians, shown.path, form)
         record.write_manifest(partial / "manifest.json", request, files_below(partial))
