@@ -11,14 +11,16 @@ from setuptools.command.build_py import build_py
 
 
 class BuildKernels(build_py):
-    """Put one library per instruction set beside kernel.cpp. Not for editable installs, where it could become older than its source."""
+    """Put one library per instruction set beside kernel.cpp. Not for editable installs, where the source may change."""
 
     def run(self) -> None:
         super().run()
         if self.editable_mode:
             return
         # By path: importing the package would import torch, which an isolated build does not have.
-        spec = importlib.util.spec_from_file_location("kernel_build", Path(__file__).with_name("stages") / "splat" / "build.py")
+        spec = importlib.util.spec_from_file_location(
+            "kernel_build", Path(__file__).with_name("stages") / "splat" / "build.py"
+        )
         assert spec is not None
         assert spec.loader is not None
         kernel = importlib.util.module_from_spec(spec)

@@ -1,4 +1,4 @@
-"""Render the demo pair, examples/room_0.png and room_1.png, with the project's own worlds: python examples/make_room.py"""
+"""Render the demo pair, room_0.png and room_1.png, with the project's own worlds: python examples/make_room.py"""
 
 from pathlib import Path
 

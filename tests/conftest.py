@@ -1,4 +1,4 @@
-"""What makes every test's verdict its own: the same random numbers, the same device; and folders that only some machines have."""
+"""Every test gets the same random numbers and the same device, and folders that only some machines have."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_fixture_setup() -> None:
-    """Seed torch before every fixture, so that what it draws does not depend on the test that happens to need it first."""
+    """Seed torch before every fixture, so that its values do not depend on the test that needs it first."""
     torch.manual_seed(1)
 
 

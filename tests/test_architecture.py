@@ -24,8 +24,8 @@ LAYERS = [
     {"distill"},
     {"evaluate"},
 ]
-# The same for the rooms of the command line.
-ROOMS = [
+# The same for the parts of the command line.
+CLI_LAYERS = [
     {"__init__"},
     {"terminal"},
     {"models"},
@@ -34,13 +34,13 @@ ROOMS = [
     {"commands"},
     {"app"},
 ]
-MOST_ARROWS = 25  # from room to room
+MOST_ARROWS = 25  # from part to part
 SLOW_OR_LOUD = {"gsplat", "diffusers", "pycolmap", "imageio_ffmpeg", "kornia"}
 LONGEST = 350
 
 
 def part(path: Path) -> str:
-    """`prior` for stages/prior/network.py, `scene` for stages/scene.py, `results` for videoscene_cli/results/manifest.py."""
+    """`prior` for stages/prior/network.py, `scene` for stages/scene.py, `app` for videoscene_cli/app.py."""
     return path.relative_to(ROOT).parts[1].removesuffix(".py")
 
 
@@ -52,11 +52,15 @@ def imports(tree: ast.AST) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
             module = node.module or ""
-            yield from (f"{module}.{alias.name}" for alias in node.names) if module in ("stages", "videoscene_cli") else [module]
+            yield from (
+                (f"{module}.{alias.name}" for alias in node.names)
+                if module in ("stages", "videoscene_cli")
+                else [module]
+            )
 
 
 def imports_at_once(node: ast.AST) -> Iterator[str]:
-    """The modules that a module imports when it is imported itself: not those of its functions, nor those for type checkers only."""
+    """The modules that importing a module imports: not those of its functions, nor those for type checkers only."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, (ast.Import, ast.ImportFrom)):
             yield from imports(child)
@@ -100,18 +104,18 @@ def test_a_stage_imports_only_what_comes_before_it() -> None:
 
 
 def arrows() -> set[tuple[str, str]]:
-    """(room, room that it imports) of the command line; what the package itself holds is its version."""
+    """(part, part that it imports) of the command line. The package itself holds only its version."""
     used = {(part(path), module) for path in CLI for module in imports(ast.parse(path.read_text()))}
-    pairs = {(room, module.split(".")[1]) for room, module in used if module.startswith("videoscene_cli.")}
-    return {(room, other) for room, other in pairs if room != other and not other.startswith("__")}
+    pairs = {(own, module.split(".")[1]) for own, module in used if module.startswith("videoscene_cli.")}
+    return {(own, other) for own, other in pairs if own != other and not other.startswith("__")}
 
 
-def test_a_room_of_the_command_line_imports_only_rooms_before_it() -> None:
-    level = {room: index for index, rooms in enumerate(ROOMS) for room in rooms}
-    assert not {(room, other) for room, other in arrows() if level[other] >= level[room]}
+def test_a_part_of_the_command_line_imports_only_parts_before_it() -> None:
+    level = {name: index for index, names in enumerate(CLI_LAYERS) for name in names}
+    assert not {(own, other) for own, other in arrows() if level[other] >= level[own]}
 
 
-def test_few_arrows_join_the_rooms_of_the_command_line() -> None:
+def test_few_arrows_join_the_parts_of_the_command_line() -> None:
     assert len(arrows()) <= MOST_ARROWS
 
 

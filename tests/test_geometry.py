@@ -24,7 +24,9 @@ def test_distances_to_a_long_path_are_those_to_each_of_its_cameras() -> None:
 
 
 def test_quaternions_and_rotations_are_inverse() -> None:
-    quats = torch.nn.functional.normalize(torch.randn(50, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64), dim=1)
+    quats = torch.nn.functional.normalize(
+        torch.randn(50, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64), dim=1
+    )
     again = quaternions(rotations(quats))
     torch.testing.assert_close(again * (again * quats).sum(1, keepdim=True).sign(), quats)
 
@@ -36,4 +38,6 @@ def test_the_product_of_quaternions_turns_by_the_second_and_then_by_the_first() 
 
 def test_covariances_have_the_squared_scales_along_the_turned_axes() -> None:
     quats = torch.tensor([[2**-0.5, 0.0, 0.0, 2**-0.5]])  # a quarter turn about z
-    torch.testing.assert_close(covariances(quats, torch.tensor([[1.0, 2.0, 3.0]])), torch.diag(torch.tensor([4.0, 1.0, 9.0]))[None])
+    torch.testing.assert_close(
+        covariances(quats, torch.tensor([[1.0, 2.0, 3.0]])), torch.diag(torch.tensor([4.0, 1.0, 9.0]))[None]
+    )

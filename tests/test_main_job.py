@@ -63,9 +63,16 @@ def test_every_road_makes_the_same_frames(
 
 
 @pytest.mark.parametrize("case", ["one place", "two places"])
-def test_a_pair_that_cannot_work_is_1_and_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str) -> None:
+def test_a_pair_that_cannot_work_is_1_and_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
     other = tmp_path / "other.png"
-    write_png(other, read_image(ROOM[0]) if case == "one place" else torch.rand(3, 256, 384, generator=torch.Generator().manual_seed(0)))
+    write_png(
+        other,
+        read_image(ROOM[0])
+        if case == "one place"
+        else torch.rand(3, 256, 384, generator=torch.Generator().manual_seed(0)),
+    )
     assert generate([ROOM[0], other], tmp_path / "out.mp4") == 1
     lines = capsys.readouterr().err.splitlines()
     assert [line[:6] for line in lines] == ["error:", "  why:", "  try:"]

@@ -14,7 +14,11 @@ def _wall(depth: float = 2.0, side: int = 24, extent: float = 0.6) -> Gaussians:
     g = len(means)
     colour = (torch.tensor([0.9, 0.5, 0.1]) - 0.5) / 0.28209479
     return Gaussians(
-        means, torch.full((g, 3), 0.04), torch.tensor([1.0, 0, 0, 0]).expand(g, 4), torch.full((g,), 0.95), colour.expand(g, 1, 3)
+        means,
+        torch.full((g, 3), 0.04),
+        torch.tensor([1.0, 0, 0, 0]).expand(g, 4),
+        torch.full((g,), 0.95),
+        colour.expand(g, 1, 3),
     )
 
 
@@ -31,7 +35,9 @@ def test_fill_keeps_what_is_drawn_and_fills_the_rest() -> None:
     image = alpha[:, None] * torch.tensor([0.2, 0.4, 0.6]).view(1, 3, 1, 1)
     filled = fill_holes(image, alpha)
     assert torch.equal(filled[..., :14], image[..., :14])
-    assert torch.allclose(filled[..., 14:], torch.tensor([0.2, 0.4, 0.6]).view(1, 3, 1, 1).expand(1, 3, 20, 14), atol=1e-3)
+    assert torch.allclose(
+        filled[..., 14:], torch.tensor([0.2, 0.4, 0.6]).view(1, 3, 1, 1).expand(1, 3, 20, 14), atol=1e-3
+    )
 
 
 def test_fill_of_nothing_is_black_and_finite() -> None:
@@ -43,12 +49,16 @@ def test_fill_divides_by_coverage() -> None:
     """Half-transparent paint of one colour comes out in that colour, not darker."""
     alpha = 0.2 + 0.7 * torch.rand(1, 16, 16, generator=Generator().manual_seed(0))
     image = alpha[:, None] * torch.tensor([0.3, 0.6, 0.9]).view(1, 3, 1, 1)
-    assert torch.allclose(fill_holes(image, alpha), torch.tensor([0.3, 0.6, 0.9]).view(1, 3, 1, 1).expand(1, 3, 16, 16), atol=0.02)
+    assert torch.allclose(
+        fill_holes(image, alpha), torch.tensor([0.3, 0.6, 0.9]).view(1, 3, 1, 1).expand(1, 3, 16, 16), atol=0.02
+    )
 
 
 def test_render_reports_progress_and_coverage() -> None:
     calls: list[tuple[int, int]] = []
-    clip = render(_wall(), _cameras([0.0] * 5 + [0.4] * 5), fps=12, progress=lambda done, total: calls.append((done, total)))
+    clip = render(
+        _wall(), _cameras([0.0] * 5 + [0.4] * 5), fps=12, progress=lambda done, total: calls.append((done, total))
+    )
     assert clip.frames.shape == (10, 3, 48, 64)
     assert clip.fps == 12
     assert calls[-1] == (10, 10)
@@ -57,7 +67,9 @@ def test_render_reports_progress_and_coverage() -> None:
     assert clip.coverage[0, 24, 32] > 0.95
     assert clip.coverage[0, 2, 2] < 0.05
     assert torch.allclose(clip.frames[0, :, 24, 32], torch.tensor([0.9, 0.5, 0.1]), atol=0.02)
-    assert torch.allclose(clip.frames[0, :, 2, 2], torch.tensor([0.9, 0.5, 0.1]), atol=0.1), "holes take the colour around them"
+    assert torch.allclose(clip.frames[0, :, 2, 2], torch.tensor([0.9, 0.5, 0.1]), atol=0.1), (
+        "holes take the colour around them"
+    )
 
     # the wall moves left by 60 px * 0.4 / 2 = 12 px when the camera moves right by 0.4
     def centre(coverage: torch.Tensor) -> float:

@@ -1,4 +1,4 @@
-"""Gaussians of two photographs are drawn apart and blended: the nearer photograph counts for more, what is alone is shown as it is."""
+"""Gaussians of two photographs are drawn apart and blended: the nearer photograph counts more, a lone one fully."""
 
 import math
 
@@ -27,7 +27,9 @@ def wall(colour: Tensor, photograph: int, depth: float = 2.0) -> Gaussians:
     means = torch.stack([x, y, torch.full_like(x, depth)], -1).reshape(-1, 3)
     g, index = len(means), torch.full((means.shape[0],), photograph, dtype=torch.uint8)
     sh = ((colour - 0.5) / 0.28209479177387814).expand(g, 1, 3)
-    return Gaussians(means, torch.full((g, 3), 0.05), torch.tensor([1.0, 0, 0, 0]).expand(g, 4), torch.full((g,), 0.98), sh, index)
+    return Gaussians(
+        means, torch.full((g, 3), 0.05), torch.tensor([1.0, 0, 0, 0]).expand(g, 4), torch.full((g,), 0.98), sh, index
+    )
 
 
 def both(a: Gaussians, b: Gaussians) -> Gaussians:
@@ -40,7 +42,11 @@ PHOTOGRAPHS = Views(torch.rand(2, 3, *SIZE, generator=Generator().manual_seed(0)
 def drawing(seed: int) -> Drawing:
     g = Generator().manual_seed(seed)
     alpha = torch.rand(2, 4, 5, generator=g) * (torch.rand(2, 4, 5, generator=g) < 0.8)
-    return Drawing(torch.rand(2, 3, 4, 5, generator=g) * alpha[:, None], alpha, (1 + torch.rand(2, 4, 5, generator=g)) * (alpha > 0))
+    return Drawing(
+        torch.rand(2, 3, 4, 5, generator=g) * alpha[:, None],
+        alpha,
+        (1 + torch.rand(2, 4, 5, generator=g)) * (alpha > 0),
+    )
 
 
 def test_nearness_is_that_of_the_camera_centres() -> None:
@@ -76,15 +82,22 @@ def test_blend_equals_the_loop_over_pixels() -> None:
             for x in range(5):
                 alphas = [float(layer.alpha[n, y, x]) for layer in layers]
                 depths = [float(layer.depth[n, y, x]) for layer in layers]
-                surfaces = [depth for depth, alpha in zip(depths, alphas, strict=True) if alpha > SURFACE_ALPHA] or [max(depths)]
+                surfaces = [depth for depth, alpha in zip(depths, alphas, strict=True) if alpha > SURFACE_ALPHA] or [
+                    max(depths)
+                ]
                 weights = [
-                    alpha * (float(near[n, k]) * math.exp(-((max(0.0, depth / max(min(surfaces), 1e-12) - 1) / BEHIND) ** 2)) + 1e-6)
+                    alpha
+                    * (
+                        float(near[n, k]) * math.exp(-((max(0.0, depth / max(min(surfaces), 1e-12) - 1) / BEHIND) ** 2))
+                        + 1e-6
+                    )
                     for k, (alpha, depth) in enumerate(zip(alphas, depths, strict=True))
                 ]
                 total = max(sum(weights), 1e-12)
                 alpha = 1 - (1 - alphas[0]) * (1 - alphas[1])
                 colour = sum(
-                    w / total * layer.image[n, :, y, x] / max(a, 1e-3) for w, layer, a in zip(weights, layers, alphas, strict=True)
+                    w / total * layer.image[n, :, y, x] / max(a, 1e-3)
+                    for w, layer, a in zip(weights, layers, alphas, strict=True)
                 )
                 assert torch.allclose(found.image[n, :, y, x], colour * alpha, atol=1e-5)
                 assert float(found.alpha[n, y, x]) == pytest.approx(alpha, abs=1e-6)

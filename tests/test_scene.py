@@ -9,7 +9,9 @@ def gaussians(count: int, bands: int = 1, seed: int = 0) -> Gaussians:
     generator = torch.Generator().manual_seed(seed)
     rows = {"means": 3, "scales": 3, "quats": 4}
     tensors = {name: torch.rand(count, width, generator=generator) for name, width in rows.items()}
-    return Gaussians(**tensors, opacities=torch.rand(count, generator=generator), sh=torch.rand(count, bands, 3, generator=generator))
+    return Gaussians(
+        **tensors, opacities=torch.rand(count, generator=generator), sh=torch.rand(count, bands, 3, generator=generator)
+    )
 
 
 def test_colours_become_harmonics_and_colours_again() -> None:

@@ -9,7 +9,10 @@ from stages.training import adamw, average_decay, learning_rate
 def test_matrices_alone_decay() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4))
     groups = adamw(network.parameters(), 1e-3, 0.1).param_groups
-    assert [(group["weight_decay"], len(group["params"]), group["lr"]) for group in groups] == [(0.1, 1, 1e-3), (0.0, 3, 1e-3)]
+    assert [(group["weight_decay"], len(group["params"]), group["lr"]) for group in groups] == [
+        (0.1, 1, 1e-3),
+        (0.0, 3, 1e-3),
+    ]
 
 
 def test_some_parameters_learn_at_a_share_of_the_rate() -> None:
@@ -21,7 +24,9 @@ def test_some_parameters_learn_at_a_share_of_the_rate() -> None:
     ]
 
 
-@pytest.mark.parametrize(("step", "cosine", "flat"), [(0, 0.25, 0.25), (3, 1, 1), (4, 1, 1), (52, 0.51, 1), (100, 0.02, 1), (200, 0.02, 1)])
+@pytest.mark.parametrize(
+    ("step", "cosine", "flat"), [(0, 0.25, 0.25), (3, 1, 1), (4, 1, 1), (52, 0.51, 1), (100, 0.02, 1), (200, 0.02, 1)]
+)
 def test_the_rate_warms_up_and_falls(step: int, cosine: float, flat: float) -> None:
     assert learning_rate(step, 100, 2.0, 4) == pytest.approx(2 * cosine)
     assert learning_rate(step, 100, 2.0, 4, cosine=False) == pytest.approx(2 * flat)

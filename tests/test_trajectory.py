@@ -48,10 +48,16 @@ def test_equals_the_released_interpolation(case: str, upstream: Path) -> None:
 
 def test_a_frame_of_the_released_interpolation() -> None:
     """The middle of upstream's `converging` case, for machines without its file."""
-    a = torch.tensor([[0.9887, -0.0115, -0.1493, -0.5], [0.0085, 0.9998, -0.0207, 0.02], [0.1495, 0.0192, 0.9886, 0.0], [0, 0, 0, 1]])
-    b = torch.tensor([[0.9687, 0.0161, 0.2476, 0.6], [-0.0235, 0.9994, 0.0272, -0.05], [-0.2471, -0.0322, 0.9685, 0.1], [0, 0, 0, 1]])
+    a = torch.tensor(
+        [[0.9887, -0.0115, -0.1493, -0.5], [0.0085, 0.9998, -0.0207, 0.02], [0.1495, 0.0192, 0.9886, 0.0], [0, 0, 0, 1]]
+    )
+    b = torch.tensor(
+        [[0.9687, 0.0161, 0.2476, 0.6], [-0.0235, 0.9994, 0.0272, -0.05], [-0.2471, -0.0322, 0.9685, 0.1], [0, 0, 0, 1]]
+    )
     path = interpolate(a, b, torch.eye(3), torch.eye(3), SIZE)
-    torch.testing.assert_close(path.c2w[24, :3, 3], torch.tensor([0.037049, -0.016710, 0.105191]), atol=1e-3, rtol=0)  # a, b to 4 digits
+    torch.testing.assert_close(
+        path.c2w[24, :3, 3], torch.tensor([0.037049, -0.016710, 0.105191]), atol=1e-3, rtol=0
+    )  # a, b to 4 digits
 
 
 def test_ends_are_the_inputs_and_intrinsics_are_linear() -> None:

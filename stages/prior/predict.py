@@ -1,8 +1,8 @@
-"""(1) Two views -> coarse Gaussians: the prior's network on one pair, over the depth range that the photographs bear out.
+"""(1) Two views -> coarse Gaussians: the prior's network on one pair, over the depth range that suits the photographs.
 
 The planes of a sweep are few: too long a range costs precision, and too short a range misses near things that only one
-photograph shows. Matches alone do not decide it, because they lie on what both photographs see. So the network runs with
-a few ranges, and the result is kept in which the Gaussians of each photograph best predict the other photograph.
+photograph shows. Matches alone do not decide it, because they lie on what both photographs see. So the network runs
+with a few ranges. The result is kept in which the Gaussians of each photograph best predict the other photograph.
 """
 
 from __future__ import annotations

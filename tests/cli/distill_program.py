@@ -10,7 +10,7 @@ from videoscene_cli import app
 
 
 def run(arguments: list[str], phase: str, place: str) -> None:
-    """Run a command line, killed as by `kill -9` in the third step of a phase, or while that phase's second checkpoint is written."""
+    """Run a command line that is killed as by `kill -9`, in the third step of a phase or as it saves a checkpoint."""
     step, save = training_loop.Trainer._step, checkpoints.write_json
 
     def dying_step(self: training_loop.Trainer) -> dict[str, float]:

@@ -36,7 +36,11 @@ def fake_prior() -> dict[str, Callable[..., Any]]:
         c2w = torch.eye(4).repeat(2, 1, 1)
         c2w[1, 0, 3] = 0.2
         K = torch.tensor([[w, 0, w / 2], [0, w, h / 2], [0, 0, 1.0]]).repeat(2, 1, 1)
-        return Result(views=Views(images, Cameras(c2w, K, (h, w))), near_far=torch.tensor([[1.0, 10.0]] * 2), facts={"cameras": "fake"})
+        return Result(
+            views=Views(images, Cameras(c2w, K, (h, w))),
+            near_far=torch.tensor([[1.0, 10.0]] * 2),
+            facts={"cameras": "fake"},
+        )
 
     def predict(views: Views, near_far: Any, network: Any) -> Result:
         hang("prior")

@@ -1,4 +1,4 @@
-"""What a run leaves, and what the next run makes of it: up to date, different, damaged, forced, planned."""
+"""What a run leaves, and what the next run makes of it: up to date, different, damaged, forced."""
 
 import hashlib
 import json
@@ -48,7 +48,10 @@ def test_a_scene_folder_is_laid_out_as_the_readme_says(scene: Path) -> None:
     expected = {
         "inputs/0.png",
         "inputs/1.png",
-        *(f"prior/{name}" for name in ("gaussians.ply", "transforms.json", "depth/0.png", "depth/1.png", "manifest.json")),
+        *(
+            f"prior/{name}"
+            for name in ("gaussians.ply", "transforms.json", "depth/0.png", "depth/1.png", "manifest.json")
+        ),
         *(f"{stage}/{name}" for stage in ("render", "generate") for name in clip),
     }
     assert {str(path.relative_to(scene)) for path in scene.rglob("*") if path.is_file()} == expected
@@ -67,7 +70,18 @@ def test_a_video_comes_with_its_gaussians_and_its_manifest(video: Path, tmp_path
 def test_a_manifest_says_how_the_result_was_made(scene: Path, video: Path, photos: Photos) -> None:
     for path in [*scene.glob("*/manifest.json"), video.with_name("out.mp4.json")]:
         manifest = manifest_of(path)
-        keys = {"schema", "command", "fingerprint", "created", "seed", "options", "inputs", "outputs", "weights", "seconds"}
+        keys = {
+            "schema",
+            "command",
+            "fingerprint",
+            "created",
+            "seed",
+            "options",
+            "inputs",
+            "outputs",
+            "weights",
+            "seconds",
+        }
         assert keys | {"peak_memory_bytes", "versions", "device"} <= set(manifest)
         for output in manifest["outputs"]:
             assert hashlib.sha256((path.parent / output["path"]).read_bytes()).hexdigest() == output["sha256"]
@@ -77,7 +91,9 @@ def test_a_manifest_says_how_the_result_was_made(scene: Path, video: Path, photo
     assert {"start", "cameras", "prior", "render", "generate", "write"} <= set(whole["seconds"])
     student = {"student": "small", "leap": "auto", "steps": 1}
     assert whole["options"] == {"size": 64, "seed": 0, "fps": 8.0, "path": "interp", "frames": 3, **student}
-    assert [entry["sha256"] for entry in whole["inputs"]] == [hashlib.sha256(path.read_bytes()).hexdigest() for path in photos]
+    assert [entry["sha256"] for entry in whole["inputs"]] == [
+        hashlib.sha256(path.read_bytes()).hexdigest() for path in photos
+    ]
     assert whole["weights"]["prior"]["sha256"] == hashlib.sha256(b"weights").hexdigest()
 
 
@@ -109,7 +125,9 @@ def test_an_up_to_date_run_hashes_each_file_once(
         assert not [name for name, count in Counter(map(str, hashed)).items() if count > 1]
 
 
-def test_a_copy_of_the_photographs_is_the_same_request(videoscene: Run, video: Path, photos: Photos, tmp_path: Path) -> None:
+def test_a_copy_of_the_photographs_is_the_same_request(
+    videoscene: Run, video: Path, photos: Photos, tmp_path: Path
+) -> None:
     copies = [Path(shutil.copy(path, tmp_path / f"copy-{path.name}")) for path in photos]
     assert "up to date" in videoscene("generate", *copies, "-o", video, *SHORT).err
 
@@ -138,13 +156,20 @@ def test_another_request_is_refused_with_the_difference_and_forced_with_force(
     assert "up to date" in videoscene(*command).err
 
 
-def test_other_photographs_and_other_weights_are_other_requests(videoscene: Run, video: Path, photos: Photos, tmp_path: Path) -> None:
+def test_other_photographs_and_other_weights_are_other_requests(
+    videoscene: Run, video: Path, photos: Photos, tmp_path: Path
+) -> None:
     assert "first was" in videoscene("generate", photos[1], photos[0], "-o", video, *SHORT).err
     (tmp_path / "new.safetensors").write_bytes(b"better weights")
-    assert "prior was" in videoscene("generate", *photos, "-o", video, *SHORT, "--weights", tmp_path / "new.safetensors").err
+    assert (
+        "prior was"
+        in videoscene("generate", *photos, "-o", video, *SHORT, "--weights", tmp_path / "new.safetensors").err
+    )
 
 
-def test_a_changed_or_foreign_result_is_not_touched_without_force(videoscene: Run, video: Path, photos: Photos, tmp_path: Path) -> None:
+def test_a_changed_or_foreign_result_is_not_touched_without_force(
+    videoscene: Run, video: Path, photos: Photos, tmp_path: Path
+) -> None:
     video.write_bytes(b"edited by hand")
     ended = videoscene("generate", *photos, "-o", video, *SHORT)
     assert ended.code == 2
@@ -174,7 +199,9 @@ def test_force_says_what_is_in_the_way_before_the_work(
     assert videoscene("generate", *photos, "-o", tmp_path / "fast.mp4", *SHORT, "--fps", 2000).code == 2
 
 
-def test_gaussians_of_someone_else_are_not_replaced_without_force(videoscene: Run, photos: Photos, tmp_path: Path) -> None:
+def test_gaussians_of_someone_else_are_not_replaced_without_force(
+    videoscene: Run, photos: Photos, tmp_path: Path
+) -> None:
     foreign = tmp_path / "holiday.ply"
     foreign.write_bytes(b"somebody's scene")
     ended = videoscene("generate", *photos, "-o", tmp_path / "holiday.mp4", *SHORT)
@@ -191,7 +218,9 @@ def test_a_result_that_was_removed_is_named(videoscene: Run, video: Path, photos
     assert "--force" in ended.err
 
 
-def test_a_render_of_an_earlier_prior_is_not_mixed_with_the_new_one(videoscene: Run, scene: Path, photos: Photos) -> None:
+def test_a_render_of_an_earlier_prior_is_not_mixed_with_the_new_one(
+    videoscene: Run, scene: Path, photos: Photos
+) -> None:
     assert videoscene("prior", *reversed(photos), "-o", scene, "--size", 64, "--force").code == 0
     for command in ("generate", "reconstruct", "evaluate"):
         ended = videoscene(command, scene)
@@ -232,7 +261,9 @@ def test_a_damaged_scene_is_not_rendered(videoscene: Run, scene: Path) -> None:
     assert "0.png has changed" in ended.err
 
 
-def test_a_prior_that_does_not_say_which_photograph_its_gaussians_come_from_is_not_rendered(videoscene: Run, scene: Path) -> None:
+def test_a_prior_that_does_not_say_which_photograph_its_gaussians_come_from_is_not_rendered(
+    videoscene: Run, scene: Path
+) -> None:
     """Such as one of an earlier version."""
     path, ply = scene / "prior" / "manifest.json", scene / "prior" / "gaussians.ply"
     manifest = manifest_of(path)
@@ -257,7 +288,9 @@ def test_render_into_a_new_scene_leaves_the_first_alone(videoscene: Run, scene: 
 
 
 @pytest.mark.parametrize("command", ["render", "generate", "reconstruct"])
-def test_the_stages_of_another_pair_are_not_replaced(videoscene: Run, scene: Path, photos: Photos, tmp_path: Path, command: str) -> None:
+def test_the_stages_of_another_pair_are_not_replaced(
+    videoscene: Run, scene: Path, photos: Photos, tmp_path: Path, command: str
+) -> None:
     other = tmp_path / "other"
     assert videoscene("prior", *reversed(photos), "-o", other, "--size", 64).code == 0
     before = snapshot(other)
@@ -272,7 +305,9 @@ def test_the_stages_of_another_pair_are_not_replaced(videoscene: Run, scene: Pat
     assert (other / "inputs" / "0.png").read_bytes() == (scene / "inputs" / "0.png").read_bytes()
 
 
-def test_another_prior_of_the_same_pair_is_not_replaced_either(videoscene: Run, scene: Path, photos: Photos, tmp_path: Path) -> None:
+def test_another_prior_of_the_same_pair_is_not_replaced_either(
+    videoscene: Run, scene: Path, photos: Photos, tmp_path: Path
+) -> None:
     other = tmp_path / "other"
     assert videoscene("prior", *photos, "-o", other, "--size", 64, "--seed", 1).code == 0
     ended = videoscene("render", scene, "--frames", 2, "-o", other)
@@ -299,7 +334,9 @@ def test_a_name_with_brackets_is_a_name(videoscene: Run, photos: Photos, tmp_pat
     assert videoscene("generate", *photos, "-o", video, *SHORT).code == 0
 
 
-def test_a_path_from_a_file_renders_its_cameras_at_the_scenes_size(videoscene: Run, scene: Path, tmp_path: Path) -> None:
+def test_a_path_from_a_file_renders_its_cameras_at_the_scenes_size(
+    videoscene: Run, scene: Path, tmp_path: Path
+) -> None:
     path = scene / "prior" / "transforms.json"
     assert videoscene("render", scene, "--path", path, "-o", tmp_path / "twice").code == 0
     made, _ = read_transforms(tmp_path / "twice" / "render" / "transforms.json")
@@ -307,27 +344,3 @@ def test_a_path_from_a_file_renders_its_cameras_at_the_scenes_size(videoscene: R
     assert (made.size, len(made)) == ((64, 96), 2)
     assert made.c2w.allclose(given.c2w, atol=1e-6)
     assert made.K.allclose(given.K, atol=1e-6)
-
-
-@pytest.mark.parametrize("target", ["new.mp4", "new"])
-def test_dry_run_prints_the_plan_and_does_nothing(videoscene: Run, photos: Photos, tmp_path: Path, target: str) -> None:
-    before = snapshot(tmp_path)
-    ended = videoscene("generate", *photos, "-o", tmp_path / target, *SHORT, "--dry-run")
-    assert (ended.code, ended.err) == (0, "")
-    for word in ("96x64", "frames 3", "path interp", "sha256", target, "to be made", "memory"):
-        assert word in ended.out
-    assert snapshot(tmp_path) == before
-    plan = json.loads(videoscene("generate", *photos, "-o", tmp_path / target, *SHORT, "--dry-run", "--json").out)
-    assert plan["sizes"] == {"first": "96x64", "second": "96x64", "used": "96x64"}
-
-
-def test_dry_run_knows_what_is_up_to_date(videoscene: Run, scene: Path, photos: Photos) -> None:
-    assert "up to date" in videoscene("prior", *photos, "-o", scene, "--size", 64, "--dry-run").out
-    assert "up to date" in videoscene("render", scene, "--frames", 3, "--dry-run").out
-    assert "up to date" in videoscene("generate", scene, "--dry-run").out
-
-
-def test_dry_run_does_not_touch_a_manifest(videoscene: Run, video: Path, photos: Photos) -> None:
-    before = video.with_name("out.mp4.json").stat().st_mtime_ns
-    assert "state: up to date" in videoscene("generate", *photos, "-o", video, *SHORT, "--dry-run").out
-    assert video.with_name("out.mp4.json").stat().st_mtime_ns == before

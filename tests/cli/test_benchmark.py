@@ -19,7 +19,9 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 ROOM = [EXAMPLES / "room_0.png", EXAMPLES / "room_1.png"]
 
 
-def test_every_stage_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_stage_is_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def here(function: Callable[..., Any], *arguments: Any) -> Any:
         return function(*arguments)
 
@@ -28,7 +30,9 @@ def test_every_stage_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     setup = Setup(Shared(out=str(tmp_path), device="cpu"))
     benchmark.benchmark(ROOM, tmp_path, setup, setup.session(), benchmark.Workload(size=64, frames=3, steps=2))
     found = json.loads((tmp_path / "benchmark.json").read_text())
-    assert list(found["stages"]) == ["cameras", "prior", "render", "write the video", "reconstruct"], "there is no student to time"
+    assert list(found["stages"]) == ["cameras", "prior", "render", "write the video", "reconstruct"], (
+        "there is no student to time"
+    )
     assert all(stage["warm"] > 0 and stage["cold"] > 0 for stage in found["stages"].values())
     assert found["total"]["warm"] == pytest.approx(sum(stage["warm"] for stage in found["stages"].values()), abs=0.01)
     assert found["total"]["peak_memory_bytes"] > 10 * 2**20

@@ -1,6 +1,5 @@
-"""videoscene distill: a run from clips to weights that generate takes; killed anywhere it ends with the same weights."""
+"""videoscene distill: from clips to weights that generate takes. A run that is killed ends with the same weights."""
 
-import functools
 import json
 import multiprocessing
 import shutil
@@ -16,12 +15,9 @@ from safetensors.torch import load_file, save_file
 from stages.distill import clips_of_recordings, clips_of_worlds
 from stages.files.clip_folder import read_clip
 from stages.files.file_hashes import FileHashes
-from stages.video.cogvideox_files import find_files, load_cogvideox
-from stages.video.cogvideox_network import Memory
 from tests.cli.conftest import Ended
 from tests.cli.distill_program import run as run_and_die
 from tests.distill.tiny import NETWORK, write_shards
-from tests.video.tiny import TRANSFORMER, VAE, save_student
 from videoscene_cli.results.manifest import read_manifest
 
 Run = Callable[..., Ended]
@@ -49,7 +45,10 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def command(material: tuple[Path, Path], out: Path, *more: object) -> list[str]:
-    return [str(word) for word in ("distill", "-o", out, "--config", material[0], "--clips", material[1], "--device", "cpu", *more)]
+    return [
+        str(word)
+        for word in ("distill", "-o", out, "--config", material[0], "--clips", material[1], "--device", "cpu", *more)
+    ]
 
 
 @pytest.fixture
@@ -59,7 +58,9 @@ def whole(material: tuple[Path, Path], videoscene: Run, tmp_path_factory: pytest
     if not out.exists():
         ended = videoscene(*command(material, out))
         assert ended.code == 0, ended.err
-        assert ended.out.splitlines() == [str(out / "weights" / name) for name in ("teacher", "regression", "student", "full")]
+        assert ended.out.splitlines() == [
+            str(out / "weights" / name) for name in ("teacher", "regression", "student", "full")
+        ]
     return out
 
 
@@ -82,14 +83,20 @@ def test_killed_in_every_phase_it_ends_with_the_same_weights(
         a, b = (load_file(run / "weights" / f"{name}.safetensors") for run in (whole, out))
         assert a.keys() == b.keys()
         assert all(torch.equal(a[key], b[key]) for key in a), name
-    steps = [(row["phase"], row["step"]) for row in map(json.loads, (out / "log.jsonl").read_text().splitlines()) if "loss" in row]
+    steps = [
+        (row["phase"], row["step"])
+        for row in map(json.loads, (out / "log.jsonl").read_text().splitlines())
+        if "loss" in row
+    ]
     assert steps == [(phase, 4) for phase in ("teacher", "regression", "student", "policy")]
     assert not list(out.rglob(".*partial*"))
     fingerprints = [read_manifest(run / "manifest.json", FileHashes())["fingerprint"] for run in (out, whole)]
     assert fingerprints[0] == fingerprints[1]
 
 
-def test_the_same_run_is_up_to_date_and_another_is_refused(whole: Path, material: tuple[Path, Path], videoscene: Run) -> None:
+def test_the_same_run_is_up_to_date_and_another_is_refused(
+    whole: Path, material: tuple[Path, Path], videoscene: Run
+) -> None:
     ended = videoscene(*command(material, whole, "--json"))
     assert ended.code == 0
     assert [json.loads(line)["up_to_date"] for line in ended.out.splitlines()] == [True] * 4
@@ -101,10 +108,19 @@ def test_the_same_run_is_up_to_date_and_another_is_refused(whole: Path, material
 
 @pytest.mark.parametrize(
     ("phase", "kept", "policy_keeps"),
-    [("student", {"teacher", "regression", "student"}, False), ("regression", {"teacher", "regression", "student", "full"}, True)],
+    [
+        ("student", {"teacher", "regression", "student"}, False),
+        ("regression", {"teacher", "regression", "student", "full"}, True),
+    ],
 )
 def test_force_starts_over_what_comes_of_a_phase_and_nothing_else(
-    whole: Path, material: tuple[Path, Path], videoscene: Run, tmp_path: Path, phase: str, kept: set[str], policy_keeps: bool
+    whole: Path,
+    material: tuple[Path, Path],
+    videoscene: Run,
+    tmp_path: Path,
+    phase: str,
+    kept: set[str],
+    policy_keeps: bool,
 ) -> None:
     """The policy is rewarded by the student it picks steps for."""
     out = tmp_path / "run"
@@ -117,12 +133,16 @@ def test_force_starts_over_what_comes_of_a_phase_and_nothing_else(
     assert [json.loads(line)["up_to_date"] for line in ended.out.splitlines()] == [True, True, True, policy_keeps]
 
 
-def test_force_keeps_what_it_cannot_train_again(whole: Path, material: tuple[Path, Path], videoscene: Run, tmp_path: Path) -> None:
+def test_force_keeps_what_it_cannot_train_again(
+    whole: Path, material: tuple[Path, Path], videoscene: Run, tmp_path: Path
+) -> None:
     """A mistyped folder of clips, or a phase before that is not finished, costs no weights."""
     out = tmp_path / "run"
     shutil.copytree(whole, out)
     before = sorted(path.relative_to(out) for path in out.rglob("*"))
-    ended = videoscene("distill", "-o", out, "--config", material[0], "--clips", tmp_path / "typo", "--device", "cpu", "--force")
+    ended = videoscene(
+        "distill", "-o", out, "--config", material[0], "--clips", tmp_path / "typo", "--device", "cpu", "--force"
+    )
     assert ended.code == 2
     assert "no training clips" in ended.err
     assert sorted(path.relative_to(out) for path in out.rglob("*")) == before
@@ -134,7 +154,14 @@ def test_force_keeps_what_it_cannot_train_again(whole: Path, material: tuple[Pat
 
 
 def test_a_run_is_laid_out_as_the_readme_says(whole: Path) -> None:
-    assert {path.name for path in whole.iterdir()} == {"config.yaml", "log.jsonl", "samples", "checkpoints", "weights", "manifest.json"}
+    assert {path.name for path in whole.iterdir()} == {
+        "config.yaml",
+        "log.jsonl",
+        "samples",
+        "checkpoints",
+        "weights",
+        "manifest.json",
+    }
     manifest = read_manifest(whole / "manifest.json", FileHashes())
     assert {output["path"] for output in manifest["outputs"]} >= {f"weights/{name}.safetensors" for name in WEIGHTS}
     full = read_manifest(whole / "weights" / "full" / "manifest.json", FileHashes())
@@ -142,7 +169,9 @@ def test_a_run_is_laid_out_as_the_readme_says(whole: Path) -> None:
     assert yaml.safe_load((whole / "config.yaml").read_text())["policy"]["grid"] == [99, 299]
 
 
-def test_clips_are_made_once(material: tuple[Path, Path], videoscene: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clips_are_made_once(
+    material: tuple[Path, Path], videoscene: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of worlds and of recordings, as the recipe asks; the makers themselves are tested in tests/distill."""
     made: list[str] = []
 
@@ -167,7 +196,9 @@ def test_clips_are_made_once(material: tuple[Path, Path], videoscene: Run, tmp_p
     assert len(made) == 3
     manifest = read_manifest(out / "weights" / "teacher" / "manifest.json", FileHashes())
     size = (material[1] / "00000.safetensors").stat().st_size
-    assert manifest["clips"] == {f"clips/{name}.safetensors": size for name in ("worlds/00000", "worlds/00001", "recorded/00000")}
+    assert manifest["clips"] == {
+        f"clips/{name}.safetensors": size for name in ("worlds/00000", "worlds/00001", "recorded/00000")
+    }
     assert read_manifest(out / "manifest.json", FileHashes())["device"] == manifest["device"] != "auto"
 
 
@@ -181,8 +212,13 @@ def test_the_manifest_lists_the_clips_that_were_trained_on(
     write_shards(more, shards=1)
     ended = videoscene(*command(material, out, "--clips", more))
     assert ended.code == 0, ended.err
-    told = {name: read_manifest(out / "weights" / name / "manifest.json", FileHashes())["clips"] for name in ("student", "full")}
-    assert told["full"] == told["student"] == {str(path.resolve()): path.stat().st_size for path in material[1].iterdir()}
+    told = {
+        name: read_manifest(out / "weights" / name / "manifest.json", FileHashes())["clips"]
+        for name in ("student", "full")
+    }
+    assert (
+        told["full"] == told["student"] == {str(path.resolve()): path.stat().st_size for path in material[1].iterdir()}
+    )
 
 
 def test_the_plan_writes_nothing(material: tuple[Path, Path], videoscene: Run, tmp_path: Path) -> None:
@@ -222,7 +258,9 @@ def test_unknown_keys_and_no_steps(material: tuple[Path, Path], videoscene: Run,
     assert "'stepps'" in ended.err
     assert "steps" in ended.err.splitlines()[2]
     recipe.write_text("teacher: {steps: 3}")
-    ended = videoscene("distill", "-o", tmp_path / "run", "--clips", material[1], "--config", recipe, "--phase", "student")
+    ended = videoscene(
+        "distill", "-o", tmp_path / "run", "--clips", material[1], "--config", recipe, "--phase", "student"
+    )
     assert ended.code == 2
     assert "phases with steps: teacher" in ended.err
 
@@ -243,7 +281,8 @@ def test_weights_to_start_from(whole: Path, material: tuple[Path, Path], videosc
 
 
 @pytest.mark.parametrize(
-    ("weights", "leap", "chosen"), [("full", [], "policy"), ("student", [], "weights"), ("full", ["--leap", 300], "given")]
+    ("weights", "leap", "chosen"),
+    [("full", [], "policy"), ("student", [], "weights"), ("full", ["--leap", 300], "given")],
 )
 def test_generate_takes_the_weights(
     whole: Path, videoscene: Run, photos: Photos, tmp_path: Path, weights: str, leap: list[object], chosen: str
@@ -265,8 +304,12 @@ def test_generate_takes_the_weights(
     assert torch.equal(read_clip(tmp_path / "again" / "generate").frames, made.frames), "the same seed, the same clip"
 
 
-@pytest.mark.parametrize(("damage", "told"), [("cut", "sha256"), ("other", "head.weight is (1,), not"), ("config", "network")])
-def test_generate_refuses_other_weights(whole: Path, videoscene: Run, photos: Photos, tmp_path: Path, damage: str, told: str) -> None:
+@pytest.mark.parametrize(
+    ("damage", "told"), [("cut", "sha256"), ("other", "head.weight is (1,), not"), ("config", "network")]
+)
+def test_generate_refuses_other_weights(
+    whole: Path, videoscene: Run, photos: Photos, tmp_path: Path, damage: str, told: str
+) -> None:
     folder = tmp_path / "weights"
     folder.mkdir()
     for path in (whole / "weights" / "student").iterdir():
@@ -284,32 +327,3 @@ def test_generate_refuses_other_weights(whole: Path, videoscene: Run, photos: Ph
     assert ended.code == 3
     assert told in ended.err
     assert not (tmp_path / "o.mp4").exists()
-
-
-def test_cogvideox_from_recipe_to_weights(videoscene: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thousandfold smaller: the weights lie beside links to the base, so that `generate` finds all it needs in one folder."""
-    tiny = functools.partial(load_cogvideox, transformer_config=TRANSFORMER, vae_config=VAE)
-    for module in ("stages.video.cogvideox_files", "stages.distill.starting_model"):
-        monkeypatch.setattr(f"{module}.load_cogvideox", tiny)
-    save_student(tmp_path / "base")
-    write_shards(tmp_path / "clips", (32, 48))
-    phase = {"steps": 1, "warmup": 0}
-    recipe = {
-        "model": "cogvideox-5b",
-        "base": str(tmp_path / "base"),
-        "data": {"frames": 9, "size": [32, 48]},
-        "teacher": {**phase, "cap": None},
-        "student": {**phase, "latent": 0.0, "picture": 0.0},
-        "policy": {**phase, "clips": 2, "held_out": 0.5, "grid": [99, 299], "width": 8},
-    }
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    ended = videoscene(*command((tmp_path / "recipe.yaml", tmp_path / "clips"), tmp_path / "run"))
-    assert ended.code == 0, ended.err
-    folder = tmp_path / "run" / "weights" / "full"
-    assert {path.name for path in folder.iterdir()} == {
-        *("model.safetensors", "policy.safetensors", "prompt_embeds.pt", "vae", "transformer", "manifest.json")
-    }
-    files = find_files(folder, tmp_path / "no cache")
-    _, keys = tiny(files, "cpu", Memory(torch.float32))
-    assert keys is not None
-    assert len(keys.matched) == len(load_file(folder / "model.safetensors"))

@@ -1,4 +1,4 @@
-"""videoscene distill for a prior: from a recipe to weights that --weights takes, with pairs of worlds or of recordings."""
+"""videoscene distill for a prior: from a recipe to weights that --weights takes, on pairs of worlds or recordings."""
 
 import json
 from collections.abc import Callable
@@ -78,14 +78,18 @@ def test_from_a_recipe_to_weights(videoscene: Run, made: list[int], tmp_path: Pa
     assert made == [0, 1], "the pairs are kept"
     # Another run goes on from these weights.
     start = write_recipe(tmp_path / "start.yaml", start=str(found.path), monocular={"steps": 0})
-    ended = videoscene("distill", "-o", tmp_path / "more", "--config", start, "--clips", run / "clips" / "pairs", "--device", "cpu")
+    ended = videoscene(
+        "distill", "-o", tmp_path / "more", "--config", start, "--clips", run / "clips" / "pairs", "--device", "cpu"
+    )
     assert ended.code == 0, ended.err
     before, after = load_file(found.path), load_file(tmp_path / "more" / "weights" / "prior" / "prior.safetensors")
     assert before.keys() == after.keys()
     assert max(float((before[name].float() - after[name].float()).abs().max()) for name in before) < 0.01
 
 
-def test_recordings_are_named_by_clips(videoscene: Run, made: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recordings_are_named_by_clips(
+    videoscene: Run, made: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[object] = []
 
     def write(folder: Path, recordings: object, seed: int, number: int, *_: object) -> None:
@@ -98,7 +102,9 @@ def test_recordings_are_named_by_clips(videoscene: Run, made: list[int], tmp_pat
     monkeypatch.setattr("videoscene_cli.training.pairs.RECORDED_SHARDS", 2)
     recipe = write_recipe(tmp_path / "recipe.yaml", monocular={"steps": 0})
     (tmp_path / "scenes").mkdir()
-    ended = videoscene("distill", "-o", tmp_path / "run", "--config", recipe, "--clips", tmp_path / "scenes", "--device", "cpu")
+    ended = videoscene(
+        "distill", "-o", tmp_path / "run", "--config", recipe, "--clips", tmp_path / "scenes", "--device", "cpu"
+    )
     assert ended.code == 0, ended.err
     assert asked == [[tmp_path / "scenes"]] * 2
     assert made == []
@@ -116,7 +122,9 @@ def test_recordings_are_named_by_clips(videoscene: Run, made: list[int], tmp_pat
         ({"data": {"pairs": 1, "furniture": "nothing.npz"}}, 2, "nothing.npz"),
     ],
 )
-def test_what_cannot_be_trained(videoscene: Run, tmp_path: Path, changes: dict[str, object], code: int, told: str) -> None:
+def test_what_cannot_be_trained(
+    videoscene: Run, tmp_path: Path, changes: dict[str, object], code: int, told: str
+) -> None:
     recipe = write_recipe(tmp_path / "recipe.yaml", **changes)
     ended = videoscene("distill", "-o", tmp_path / "run", "--config", recipe, "--device", "cpu")
     assert ended.code == code, ended.err

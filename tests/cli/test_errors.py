@@ -79,7 +79,9 @@ def test_bad_usage_is_2_and_says_what_is_right(videoscene: Run, arguments: list[
 
 
 @pytest.mark.parametrize("out", ["-", "x.mp4"])
-@pytest.mark.parametrize("command", [["prior", "a", "b"], ["render", "s"], ["reconstruct", "s"], ["evaluate", "s"], ["generate", "-"]])
+@pytest.mark.parametrize(
+    "command", [["prior", "a", "b"], ["render", "s"], ["reconstruct", "s"], ["evaluate", "s"], ["generate", "-"]]
+)
 def test_a_folder_is_not_called_like_a_video(
     videoscene: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], out: str
 ) -> None:
@@ -103,11 +105,15 @@ def test_an_unwritable_place_is_2_before_any_work(videoscene: Run, photos: Photo
 
 
 def test_missing_weights_are_3_and_list_the_known_names(videoscene: Run, photos: Photos, tmp_path: Path) -> None:
-    assert_three_lines(videoscene("prior", *photos, "-o", tmp_path / "s", "--weights", "huge"), 3, "huge", "known names")
+    assert_three_lines(
+        videoscene("prior", *photos, "-o", tmp_path / "s", "--weights", "huge"), 3, "huge", "known names"
+    )
 
 
 def test_a_missing_device_is_4(videoscene: Run, photos: Photos, tmp_path: Path) -> None:
-    assert_three_lines(videoscene("prior", *photos, "-o", tmp_path / "s", "--device", "cuda:99"), 4, "cuda:99", "--device cpu")
+    assert_three_lines(
+        videoscene("prior", *photos, "-o", tmp_path / "s", "--device", "cuda:99"), 4, "cuda:99", "--device cpu"
+    )
 
 
 @pytest.mark.parametrize(

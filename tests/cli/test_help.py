@@ -46,10 +46,13 @@ def test_no_command_is_bad_usage(videoscene: Run) -> None:
     assert videoscene().code == 2
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([command, "--help"] for command in COMMANDS)], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], *([command, "--help"] for command in COMMANDS)], ids=" ".join
+)
 def test_help_imports_no_heavy_package(arguments: list[str]) -> None:
     heavy = ("torch", "numpy", "gsplat", "diffusers", "pycolmap", "kornia", "PIL")
-    code = f"import sys\nfrom videoscene_cli.app import run\nrun({arguments})\nsys.exit(', '.join({{*{heavy}}} & {{*sys.modules}}) or 0)"
+    check = f"sys.exit(', '.join({{*{heavy}}} & {{*sys.modules}}) or 0)"
+    code = f"import sys\nfrom videoscene_cli.app import run\nrun({arguments})\n{check}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -1,4 +1,4 @@
-"""Runs that are killed: nothing half-made is left in sight, earlier results stay, and the same command then succeeds."""
+"""Runs that are killed leave nothing half-made, earlier results stay, and the same command then succeeds."""
 
 import os
 import signal
@@ -43,7 +43,9 @@ def test_a_killed_run_leaves_nothing_in_sight_and_the_next_succeeds(
     assert set(os.listdir(folder)) == {"out.mp4", "out.mp4.json", "out.ply"}
 
 
-def test_a_killed_chain_goes_on_where_it_stopped(program: Start, videoscene: Run, photos: Photos, tmp_path: Path) -> None:
+def test_a_killed_chain_goes_on_where_it_stopped(
+    program: Start, videoscene: Run, photos: Photos, tmp_path: Path
+) -> None:
     command = ("generate", *photos, "-o", tmp_path / "s", "--size", 64, "--frames", 2)
     start_and_stop(program, "video", signal.SIGKILL, *command)
     assert visible(tmp_path / "s") == {"inputs", "prior"}
@@ -53,7 +55,9 @@ def test_a_killed_chain_goes_on_where_it_stopped(program: Start, videoscene: Run
     assert (tmp_path / "s" / "prior" / "gaussians.ply").stat().st_mtime_ns == made
 
 
-def test_a_killed_replacement_keeps_the_earlier_result(program: Start, videoscene: Run, photos: Photos, tmp_path: Path) -> None:
+def test_a_killed_replacement_keeps_the_earlier_result(
+    program: Start, videoscene: Run, photos: Photos, tmp_path: Path
+) -> None:
     command = ("generate", *photos, "-o", tmp_path / "out.mp4", "--size", 64)
     assert videoscene(*command, "--frames", 2).code == 0
     start_and_stop(program, "video", signal.SIGKILL, *command, "--frames", 3, "--force")

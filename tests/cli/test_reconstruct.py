@@ -43,7 +43,16 @@ def test_it_leaves_a_scene_that_others_read(videoscene: Run, scene: Path) -> Non
     ended = videoscene("reconstruct", scene, *SMALL, *(f"--export={form}" for form in FORMATS))
     assert (ended.code, ended.out) == (0, f"{scene}\n"), ended.err
     made = scene / "reconstruct"
-    expected = {"gaussians.ply", "images", "transforms.json", "sparse", "video.mp4", "orbit.mp4", "depth.mp4", "manifest.json"}
+    expected = {
+        "gaussians.ply",
+        "images",
+        "transforms.json",
+        "sparse",
+        "video.mp4",
+        "orbit.mp4",
+        "depth.mp4",
+        "manifest.json",
+    }
     expected |= {"scene.splat", "scene.compressed.ply", "scene.html"}
     assert set(os.listdir(made)) == expected
     assert sorted(os.listdir(scene)) == ["generate", "inputs", "prior", "reconstruct", "render"]
@@ -92,7 +101,9 @@ def test_a_dry_run_does_nothing(videoscene: Run, scene: Path) -> None:
     assert manifest.stat().st_mtime_ns == before
 
 
-def test_a_killed_run_goes_on_to_the_very_same_gaussians(program: Start, videoscene: Run, scene: Path, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_to_the_very_same_gaussians(
+    program: Start, videoscene: Run, scene: Path, tmp_path: Path
+) -> None:
     command = ("reconstruct", scene, "--steps", 120, "--gaussians", 4000)
     process = program(*command)
     checkpoint = scene / ".reconstruct.checkpoint"
@@ -109,7 +120,10 @@ def test_a_killed_run_goes_on_to_the_very_same_gaussians(program: Start, videosc
     assert not checkpoint.exists()
     assert videoscene(*command, "-o", tmp_path / "whole").code == 0
     first, second = (read_ply(folder / "reconstruct" / "gaussians.ply") for folder in (scene, tmp_path / "whole"))
-    assert all(torch.equal(getattr(first, name), getattr(second, name)) for name in ("means", "scales", "quats", "opacities", "sh"))
+    assert all(
+        torch.equal(getattr(first, name), getattr(second, name))
+        for name in ("means", "scales", "quats", "opacities", "sh")
+    )
 
 
 def posed_folder(scene: Path, folder: Path) -> Path:
@@ -125,7 +139,9 @@ def flat_prior(monkeypatch: pytest.MonkeyPatch) -> None:
     import stages.reconstruct.initial_gaussians as initial
 
     def predict(views: Views, near_far: None, network: None) -> Any:
-        return fake_prior()["stages.pipeline.predict"](Views(views.images, views.cameras.to(torch.float32)), near_far, network)
+        return fake_prior()["stages.pipeline.predict"](
+            Views(views.images, views.cameras.to(torch.float32)), near_far, network
+        )
 
     monkeypatch.setattr(initial, "near_far_from_cameras", lambda images, cameras: None)
     monkeypatch.setattr(initial, "predict", predict)
@@ -140,7 +156,9 @@ def test_posed_photographs_of_others_are_reconstructed(
     assert len(read_transforms(folder / "reconstruct" / "transforms.json")[0]) == 5
     video = tmp_path / "walk.mp4"
     write_mp4(video, read_mp4(scene / "generate" / "video.mp4"), 8)
-    ended = videoscene("reconstruct", video, "--cameras", folder / "transforms.json", *SMALL, "--size", 64, "-o", tmp_path / "of-video")
+    ended = videoscene(
+        "reconstruct", video, "--cameras", folder / "transforms.json", *SMALL, "--size", 64, "-o", tmp_path / "of-video"
+    )
     assert ended.code == 0, ended.err
     fewer = tmp_path / "fewer.json"
     write_transforms(fewer, read_transforms(folder / "transforms.json")[0][:3], ["0", "1", "2"])
@@ -150,7 +168,9 @@ def test_posed_photographs_of_others_are_reconstructed(
     assert not (tmp_path / "wrong").exists()
 
 
-def test_photographs_without_cameras_are_reconstructed(videoscene: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_photographs_without_cameras_are_reconstructed(
+    videoscene: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from stages.files.images import write_png
     from tests.reconstruct.test_find_cameras import photographs
 
@@ -212,7 +232,9 @@ def test_damaged_scenes_are_refused(videoscene: Run, scene: Path) -> None:
     frame.rename(frame.with_name("gone.png"))
     refuse(videoscene, scene)
     frame.with_name("gone.png").rename(frame)
-    (scene / "prior" / "gaussians.ply").write_bytes(b"ply\nformat binary_little_endian 1.0\nelement vertex 9\nend_header\n")
+    (scene / "prior" / "gaussians.ply").write_bytes(
+        b"ply\nformat binary_little_endian 1.0\nelement vertex 9\nend_header\n"
+    )
     assert "has changed" in refuse(videoscene, scene)
     assert not (scene / "reconstruct").exists()
 

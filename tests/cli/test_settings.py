@@ -26,13 +26,24 @@ def plan(videoscene: Run, photos: Photos, tmp_path: Path) -> Callable[..., dict[
 def test_flag_over_config_over_default(plan: Callable[..., dict[str, dict[str, object]]], tmp_path: Path) -> None:
     config = tmp_path / "c.yaml"
     config.write_text("size: 96\nframes: 7\npath: orbit\n")
-    defaults = {"size": 256, "frames": 49, "path": "interp", "fps": 8.0, "seed": 0, "student": "small", "leap": "auto", "steps": 1}
+    defaults = {
+        "size": 256,
+        "frames": 49,
+        "path": "interp",
+        "fps": 8.0,
+        "seed": 0,
+        "student": "small",
+        "leap": "auto",
+        "steps": 1,
+    }
     assert plan()["options"] == defaults
     options = plan("--config", config, "--frames", 5)["options"]
     assert (options["size"], options["frames"], options["path"]) == (96, 5, "orbit")
 
 
-def test_environment_over_config(plan: Callable[..., dict[str, object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_over_config(
+    plan: Callable[..., dict[str, object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = tmp_path / "c.yaml"
     (tmp_path / "other.safetensors").write_bytes(b"other")
     config.write_text(f"weights: {tmp_path / 'other.safetensors'}\ndevice: cuda:99\n")

@@ -40,10 +40,16 @@ def test_json_lines_pipe_as_well(videoscene: Run, photos: Photos, tmp_path: Path
 
 def test_lists_of_pairs(videoscene: Run, photos: Photos, tmp_path: Path) -> None:
     a, b = photos
-    lines = f"{a}\t{b}\t{tmp_path / 'one'}\n\n{a}\t{b}\n" + json.dumps({"images": [str(b), str(a)], "out": str(tmp_path / "three.mp4")})
+    lines = f"{a}\t{b}\t{tmp_path / 'one'}\n\n{a}\t{b}\n" + json.dumps(
+        {"images": [str(b), str(a)], "out": str(tmp_path / "three.mp4")}
+    )
     ended = videoscene("generate", "-", "-o", tmp_path / "all", "--size", 64, "--frames", 2, stdin=lines)
     assert ended.code == 0, ended.err
-    assert ended.out.splitlines() == [str(tmp_path / "one"), str(tmp_path / "all" / "room"), str(tmp_path / "three.mp4")]
+    assert ended.out.splitlines() == [
+        str(tmp_path / "one"),
+        str(tmp_path / "all" / "room"),
+        str(tmp_path / "three.mp4"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -51,10 +57,16 @@ def test_lists_of_pairs(videoscene: Run, photos: Photos, tmp_path: Path) -> None
     [
         *("", "\n  \n", "a.png\n", "a.png\tb.png\n", "a\tb\tc\td\n", "a\t\tc\n"),
         *('{"images": ["a"], "out": "s"}', '{"images": 3}', '{"images": "ab", "out": "s"}', "{", '{"out": "s"}'),
-        *('{"images": ["a", "b", "c"], "out": "s"}', '{"images": ["a", "b"], "out": ""}', '{"images": ["a", "b"], "out": 0}'),
+        *(
+            '{"images": ["a", "b", "c"], "out": "s"}',
+            '{"images": ["a", "b"], "out": ""}',
+            '{"images": ["a", "b"], "out": 0}',
+        ),
     ],
 )
-def test_a_list_that_cannot_be_read_is_2_before_any_work(videoscene: Run, photos: Photos, tmp_path: Path, lines: str) -> None:
+def test_a_list_that_cannot_be_read_is_2_before_any_work(
+    videoscene: Run, photos: Photos, tmp_path: Path, lines: str
+) -> None:
     first = f"{photos[0]}\t{photos[1]}\t{tmp_path / 's'}\n" if lines.strip() else ""
     ended = videoscene("prior", "-", "--size", 64, stdin=first + lines)
     assert (ended.code, ended.out) == (2, "")
@@ -75,7 +87,11 @@ def test_two_results_in_one_place_are_refused(videoscene: Run, photos: Photos, t
 
 
 def test_one_failure_does_not_stop_the_rest(videoscene: Run, photos: Photos, tmp_path: Path) -> None:
-    pairs = [(tmp_path / "gone.png", photos[1], tmp_path / "s0"), (*photos, tmp_path / "s1"), (photos[0], tmp_path, tmp_path / "s2")]
+    pairs = [
+        (tmp_path / "gone.png", photos[1], tmp_path / "s0"),
+        (*photos, tmp_path / "s1"),
+        (photos[0], tmp_path, tmp_path / "s2"),
+    ]
     ended = videoscene("prior", "-", "--size", 64, stdin="".join("\t".join(map(str, pair)) + "\n" for pair in pairs))
     assert (ended.code, ended.out) == (1, f"{tmp_path / 's1'}\n")
     assert "gone.png" in ended.err
@@ -83,7 +99,9 @@ def test_one_failure_does_not_stop_the_rest(videoscene: Run, photos: Photos, tmp
     assert not (tmp_path / "s0").exists()
 
 
-def test_stdout_holds_results_alone(videoscene: Run, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stdout_holds_results_alone(
+    videoscene: Run, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     draw = stages.pipeline.render
 
     def noisy(*arguments: object) -> object:
@@ -136,7 +154,17 @@ def test_the_plan_of_a_stream_is_shown_on_a_terminal(photos: Photos) -> None:
 
 def test_progress_is_drawn_on_a_terminal_only(photos: Photos, tmp_path: Path) -> None:
     terminal, child = pty.openpty()
-    command = [sys.executable, "-m", "tests.cli.program", "prior", *map(str, photos), "-o", str(tmp_path / "s"), "--size", "64"]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.cli.program",
+        "prior",
+        *map(str, photos),
+        "-o",
+        str(tmp_path / "s"),
+        "--size",
+        "64",
+    ]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=child, env={**os.environ, "TERM": "xterm"})
     os.close(child)
     shown = os.read(terminal, 65536)

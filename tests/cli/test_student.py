@@ -17,7 +17,12 @@ Photos = tuple[Path, Path]
 
 @pytest.mark.parametrize(
     ("name", "missing"),
-    [("cogvideox-5b", "no such folder"), ("nowhere", "no such folder"), ("empty", "model.safetensors"), ("bare", "prompt_embeds")],
+    [
+        ("cogvideox-5b", "no such folder"),
+        ("nowhere", "no such folder"),
+        ("empty", "model.safetensors"),
+        ("bare", "prompt_embeds"),
+    ],
 )
 def test_missing_files_are_named(
     videoscene: Run, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, missing: str
@@ -34,7 +39,9 @@ def test_missing_files_are_named(
 
 
 @pytest.mark.parametrize("option", ["--leap", "--steps"])
-def test_without_a_student_its_options_are_refused(videoscene: Run, photos: Photos, tmp_path: Path, option: str) -> None:
+def test_without_a_student_its_options_are_refused(
+    videoscene: Run, photos: Photos, tmp_path: Path, option: str
+) -> None:
     ended = videoscene("generate", *photos, "-o", tmp_path / "out.mp4", "--student", "none", option, 4)
     assert ended.code == 2
     assert f"{option} does nothing without a student" in ended.err
@@ -51,9 +58,13 @@ def test_the_frames_of_a_path_from_a_file_are_counted_before_any_work(
     monkeypatch.setattr("stages.video.cogvideox_files.find_files", lambda folder, hub: SimpleNamespace(paths=list))
     monkeypatch.setattr("stages.pipeline.render", lambda *_: pytest.fail("work was done"))
     path = tmp_path / "path.json"
-    cameras = Cameras(torch.eye(4).repeat(3, 1, 1), torch.tensor([[9.0, 0, 8], [0, 9, 8], [0, 0, 1]]).repeat(3, 1, 1), (16, 16))
+    cameras = Cameras(
+        torch.eye(4).repeat(3, 1, 1), torch.tensor([[9.0, 0, 8], [0, 9, 8], [0, 0, 1]]).repeat(3, 1, 1), (16, 16)
+    )
     write_transforms(path, cameras, ["0", "1", "2"])
-    ended = videoscene("generate", *photos, "-o", tmp_path / "out.mp4", "--student", tmp_path, "--path", path, "--dry-run")
+    ended = videoscene(
+        "generate", *photos, "-o", tmp_path / "out.mp4", "--student", tmp_path, "--path", path, "--dry-run"
+    )
     assert ended.code == 2
     assert "it takes 49 frames, the clip has 3" in ended.err
     ended = videoscene("generate", *photos, "-o", tmp_path / "out.mp4", "--student", tmp_path, "--frames", 5)

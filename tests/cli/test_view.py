@@ -44,7 +44,9 @@ def folder(tmp_path: Path) -> Path:
     means = torch.tensor([[0.0, 0, 0], [0.1, 0, 0], [0, 0.2, 0]])
     quats = torch.tensor([[math.cos(math.pi / 4), 0, 0, math.sin(math.pi / 4)]]).expand(3, 4)  # a quarter turn around z
     scales = torch.tensor([[0.1, 0.2, 0.3]]).expand(3, 3)
-    write_ply(tmp_path / "gaussians.ply", Gaussians(means, scales, quats, torch.full((3,), 0.5), torch.zeros(3, 1, 3)), [])
+    write_ply(
+        tmp_path / "gaussians.ply", Gaussians(means, scales, quats, torch.full((3,), 0.5), torch.zeros(3, 1, 3)), []
+    )
     c2w = torch.eye(4).repeat(2, 1, 1)
     c2w[:, 2, 3], c2w[1, 0, 3] = -4, 1
     K = torch.tensor([[20.0, 0, 16], [0, 20, 8], [0, 0, 1]]).repeat(2, 1, 1)
@@ -52,7 +54,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_scene_and_its_cameras_are_shown(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_scene_and_its_cameras_are_shown(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     servers: list[Server] = []
     module = ModuleType("viser")
     module.ViserServer = lambda **options: servers.append(Server(**options)) or servers[-1]  # type: ignore[attr-defined]

@@ -19,7 +19,12 @@ def clip(seed: int = 0, frames: int = 9, size: tuple[int, int] = (32, 48)) -> Ex
     truth = torch.rand(frames, 3, *size, generator=g)
     warped, weight = torch.rand(frames, 2, 3, *size, generator=g), torch.rand(frames, 2, *size, generator=g)
     return Example(
-        torch.rand(truth.shape, generator=g), torch.rand(frames, *size, generator=g), truth, truth[[0, -1]].clone(), warped, weight
+        torch.rand(truth.shape, generator=g),
+        torch.rand(frames, *size, generator=g),
+        truth,
+        truth[[0, -1]].clone(),
+        warped,
+        weight,
     )
 
 
@@ -42,7 +47,9 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     for index in range(2):
         back = read(path, index)
         for field in fields(Example):
-            torch.testing.assert_close(getattr(back, field.name), getattr(clips[index], field.name), atol=0.5 / 255 + 1e-6, rtol=0)
+            torch.testing.assert_close(
+                getattr(back, field.name), getattr(clips[index], field.name), atol=0.5 / 255 + 1e-6, rtol=0
+            )
 
 
 def test_a_damaged_shard_is_refused(tmp_path: Path) -> None:
@@ -128,7 +135,9 @@ def test_a_range_holds_nearly_all_depths() -> None:
     assert bool((far > 9.8).all())
 
 
-def test_a_shard_is_a_function_of_its_number(tmp_path: Path, textures: Textures, network: MVSplat, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shard_is_a_function_of_its_number(
+    tmp_path: Path, textures: Textures, network: MVSplat, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("stages.distill.clips_of_worlds.SIZES", ((32, 48),))
     first = write_shard(tmp_path / "a", textures, network, 0, 7, clips=1)
     again = write_shard(tmp_path / "b", textures, network, 0, 7, clips=1)

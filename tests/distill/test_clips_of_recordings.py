@@ -71,7 +71,9 @@ def test_sources_are_found(tmp_path: Path) -> None:
     save_scene(tmp_path / "scenes" / "one")
     save_scene(tmp_path / "scenes" / "two")
     chunk = save_chunk(tmp_path / "000000.torch")
-    counts = [len(find_recordings(source)) for source in (tmp_path / "scenes", tmp_path / "scenes" / "one", chunk, tmp_path)]
+    counts = [
+        len(find_recordings(source)) for source in (tmp_path / "scenes", tmp_path / "scenes" / "one", chunk, tmp_path)
+    ]
     assert counts == [2, 1, 1, 1]
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no recordings"):
@@ -79,7 +81,10 @@ def test_sources_are_found(tmp_path: Path) -> None:
 
 
 def test_both_sources_tell_the_same(tmp_path: Path) -> None:
-    (folder,), (recording,) = find_recordings(save_scene(tmp_path / "scene")), find_recordings(save_chunk(tmp_path / "0.torch"))
+    (folder,), (recording,) = (
+        find_recordings(save_scene(tmp_path / "scene")),
+        find_recordings(save_chunk(tmp_path / "0.torch")),
+    )
     for index in (0, 4):
         assert float((folder.image(index) - recording.image(index)).abs().mean()) < 0.03  # JPEG
         ours, theirs = folder.cameras([index], SIZE), recording.cameras([index], SIZE)

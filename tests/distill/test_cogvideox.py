@@ -1,4 +1,4 @@
-"""cogvideox-5b through the same phases, a thousandfold smaller: attention alone is trained, and the weights lie over their base."""
+"""cogvideox-5b through the same phases, but tiny: only attention is trained, and the weights lie over their base."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +38,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def files(folder: Path, overlay: Path | None = None) -> StudentFiles:
-    return StudentFiles(folder / "vae", folder / "transformer", overlay or folder / "model.safetensors", folder / "prompt_embeds.pt")
+    return StudentFiles(
+        folder / "vae", folder / "transformer", overlay or folder / "model.safetensors", folder / "prompt_embeds.pt"
+    )
 
 
 def model(folder: Path, precision: torch.dtype | None = None) -> Model:
@@ -56,7 +58,9 @@ def test_the_phases(folder: Path, tmp_path: Path) -> None:
     frozen = fresh().network.state_dict()
     for phase in ("teacher", "student"):
         train_phase(setting(run, shards, CONFIG, fresh()), phase, lambda done, total: None)  # type: ignore[arg-type]
-    policy, report = train_policy(setting(run, shards, CONFIG, fresh()), lambda done, total: None, lambda done, total: None)
+    policy, report = train_policy(
+        setting(run, shards, CONFIG, fresh()), lambda done, total: None, lambda done, total: None
+    )
     assert policy["layers.0.weight"].shape == (8, 17, 3, 3)
     assert report["clips"] == 1
     weights = finished(setting(run, shards, CONFIG, fresh()), "student")
@@ -80,7 +84,9 @@ def test_attention_is_trained_in_float32_beside_a_base_of_half_the_size(folder: 
     own = dict(half.network.named_parameters())
     assert {own[name].dtype for name in half.trained} == {torch.float32}
     assert {value.dtype for name, value in own.items() if name not in half.trained} == {torch.bfloat16}
-    batch = sample_batch(half, write_shards(tmp_path / "clips", (32, 48)), generator(0), 1, 9, (32, 48), torch.device("cpu"))
+    batch = sample_batch(
+        half, write_shards(tmp_path / "clips", (32, 48)), generator(0), 1, 9, (32, 48), torch.device("cpu")
+    )
     for name in half.trained:
         own[name].requires_grad_(True)
     v = half(torch.cat([batch.z_render, batch.condition], 2), torch.tensor([459]))

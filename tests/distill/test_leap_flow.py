@@ -1,7 +1,7 @@
-"""On data whose every pixel is N(MEAN, STD^2), where the teacher, its trajectories and their ends are known in closed form.
+"""On data whose every pixel is N(MEAN, STD^2). There the teacher, its trajectories and their ends have closed forms.
 
-With abar the signal, x_t ~ N(sqrt(abar) MEAN, abar STD^2 + 1 - abar); the trajectory of the probability flow keeps the standardised
-value of x_t, and the best prediction of x0 is linear in x_t.
+With abar the signal, x_t ~ N(sqrt(abar) MEAN, abar STD^2 + 1 - abar). The trajectory of the probability flow keeps the
+standardised value of x_t, and the best prediction of x0 is linear in x_t.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.distill.leap_flow import HUBER_C, boundary_scalings, consistency, earlier, huber, leap, leap_flow_loss, solver_step
+from stages.distill.leap_flow import (
+    HUBER_C,
+    boundary_scalings,
+    consistency,
+    earlier,
+    huber,
+    leap,
+    leap_flow_loss,
+    solver_step,
+)
 from stages.video.one_step import Backbone
 from stages.video.schedule import ALPHAS_CUMPROD, v_from_x0
 
@@ -120,7 +129,12 @@ def test_the_perfect_student_has_the_least_loss(tensors: tuple[Tensor, Tensor, T
 
     best = loss(end)
     assert best < 0.003
-    others = [posterior_mean, lambda x, t: x, lambda x, t: MEAN + 1.05 * (end(x, t) - MEAN), lambda x, t: MEAN + 0.95 * (end(x, t) - MEAN)]
+    others = [
+        posterior_mean,
+        lambda x, t: x,
+        lambda x, t: MEAN + 1.05 * (end(x, t) - MEAN),
+        lambda x, t: MEAN + 0.95 * (end(x, t) - MEAN),
+    ]
     assert all(loss(predict) > 5 * best for predict in others)
 
 

@@ -17,7 +17,8 @@ from stages.distill.training_loop import Trainer
 from stages.errors import InputError, WeightsError
 from tests.distill.tiny import CONFIG, setting, write_shards
 
-# Means of four steps, seed 0. Not of the policy: its rewards differ so little here that the order of a sum shows in its loss.
+# Mean losses of four steps with seed 0. The policy has none: its rewards differ so little here that its loss depends on
+# the order of a sum.
 LOSSES = {"teacher": 6.4121, "regression": 0.43082, "student": 0.44778}
 
 
@@ -51,7 +52,9 @@ def test_golden_losses(trained: Path) -> None:
 
 def test_the_log_and_the_samples(trained: Path) -> None:
     told = [(row["phase"], row["step"]) for row in rows(trained)]
-    assert told == [(phase, step) for phase in ("teacher", "regression", "student") for step in (2, 4, 4)] + [("policy", 4)]
+    assert told == [(phase, step) for phase in ("teacher", "regression", "student") for step in (2, 4, 4)] + [
+        ("policy", 4)
+    ]
     looked = [row["held_out"] for row in rows(trained) if "held_out" in row]
     assert all(math.isfinite(value) for figures in looked for value in figures.values())  # type: ignore[attr-defined]
     assert len(list((trained / "samples").glob("*.png"))) == 6
@@ -73,7 +76,10 @@ def test_a_perceptual_distance_counts_and_is_logged(shards: list[Path], tmp_path
 
 
 def test_each_phase_moves_the_weights_that_the_one_before_left(trained: Path) -> None:
-    ends = {phase: load_file(checkpoints(trained, phase)[-1] / "state.safetensors") for phase in ("teacher", "student", "regression")}
+    ends = {
+        phase: load_file(checkpoints(trained, phase)[-1] / "state.safetensors")
+        for phase in ("teacher", "student", "regression")
+    }
     key = "average.head.weight"
     assert float(ends["teacher"][key].abs().max()) > 0, "an untrained head is zero"
     assert not torch.equal(ends["teacher"][key], ends["student"][key])
@@ -102,7 +108,9 @@ def test_a_set_that_grows_does_not_change_a_run(trained: Path, shards: list[Path
         Clips(setting(trained, shards[:1]), [str(path) for path in shards])
 
 
-def test_a_run_knows_its_shards_from_another_folder_and_after_a_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_knows_its_shards_from_another_folder_and_after_a_move(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A checkpoint and a table of rewards that name them, from another folder with paths of another kind."""
     away, inside = tmp_path / "away", tmp_path / "a" / "run" / "clips"
     write_shards(inside, shards=1)
@@ -140,7 +148,9 @@ def test_clips_that_are_looked_at_are_not_trained_on(trained: Path, shards: list
         ("facts", "no step or no identity"),
     ],
 )
-def test_a_damaged_checkpoint_is_refused(trained: Path, shards: list[Path], tmp_path: Path, damage: str, told: str) -> None:
+def test_a_damaged_checkpoint_is_refused(
+    trained: Path, shards: list[Path], tmp_path: Path, damage: str, told: str
+) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained, run)
     checkpoint = checkpoints(run, "teacher")[-1]
@@ -154,7 +164,9 @@ def test_a_damaged_checkpoint_is_refused(trained: Path, shards: list[Path], tmp_
         (checkpoint / "state.json").write_text("{}")
     else:
         del tensors["network.head.weight"]
-        new = {"reshaped": {"network.head.weight": torch.zeros(1)}, "missing": {}}.get(damage, {"network.tail": torch.zeros(1)})
+        new = {"reshaped": {"network.head.weight": torch.zeros(1)}, "missing": {}}.get(
+            damage, {"network.tail": torch.zeros(1)}
+        )
         whole = load_file(path) if damage == "unexpected" else tensors
         save_file(whole | new, path)
     with pytest.raises(WeightsError, match=told):
@@ -168,7 +180,9 @@ class Exploding:
         return pytest.fail, ("the pickle was run",)
 
 
-def test_a_step_whose_gradient_overflows_teaches_nothing(shards: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_whose_gradient_overflows_teaches_nothing(
+    shards: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = setting(tmp_path / "run", shards)
     start = {name: value.detach().clone() for name, value in before.model.weights.items()}
     monkeypatch.setattr(Trainer, "_save", lambda self: None)
@@ -178,6 +192,8 @@ def test_a_step_whose_gradient_overflows_teaches_nothing(shards: list[Path], tmp
     assert rows(before.run)[-1]["skipped"] == 1
 
 
-def overflowing(network: object, start: torch.Tensor, truth: torch.Tensor, condition: torch.Tensor, t: torch.Tensor, *_: object):  # type: ignore[no-untyped-def]
+def overflowing(
+    network: object, start: torch.Tensor, truth: torch.Tensor, condition: torch.Tensor, t: torch.Tensor, *_: object
+):  # type: ignore[no-untyped-def]
     v = network(torch.cat([start, condition], 2), t)  # type: ignore[operator]
     return (v / 0).sum(), start

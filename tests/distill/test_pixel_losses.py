@@ -15,7 +15,9 @@ def weights() -> dict[str, Tensor]:
     g = torch.Generator().manual_seed(0)
     tensors = {}
     for layer, (inside, outside) in enumerate(zip([3, *WIDTHS], WIDTHS, strict=False)):
-        tensors[f"VGG16_0.Conv_{layer}.kernel"] = torch.randn(outside, inside, 3, 3, generator=g) * (2 / (9 * inside)) ** 0.5
+        tensors[f"VGG16_0.Conv_{layer}.kernel"] = (
+            torch.randn(outside, inside, 3, 3, generator=g) * (2 / (9 * inside)) ** 0.5
+        )
         tensors[f"VGG16_0.Conv_{layer}.bias"] = torch.zeros(outside)
     for layer, width in enumerate(HEADS):
         tensors[f"NetLinLayer_{layer}.Conv_0.kernel"] = torch.rand(1, width, 1, 1, generator=g)

@@ -46,7 +46,9 @@ def test_a_clip_counts_by_its_own_spread_but_noise_is_not_blown_up() -> None:
 
 def test_entropy_keeps_it_exploring() -> None:
     even, sure = torch.zeros(1, 3), torch.tensor([[9.0, 0, 0]])
-    assert bandit_loss(even, torch.zeros(1, 3), torch.ones(1, 1), 0.1) < bandit_loss(sure, torch.zeros(1, 3), torch.ones(1, 1), 0.1)
+    assert bandit_loss(even, torch.zeros(1, 3), torch.ones(1, 1), 0.1) < bandit_loss(
+        sure, torch.zeros(1, 3), torch.ones(1, 1), 0.1
+    )
 
 
 def test_it_learns_what_the_coverage_says() -> None:
@@ -59,7 +61,9 @@ def test_it_learns_what_the_coverage_says() -> None:
         covered = torch.rand(16, generator=g)
         latent = torch.randn(16, 2, 2, 4, 4, generator=g)
         reward = torch.stack([covered, torch.full((16,), 0.4), 1 - covered], 1)
-        loss = bandit_loss(network(latent, covered.reshape(-1, 1, 1, 1).expand(-1, 5, 16, 16)), reward, spread(reward), 0.01)
+        loss = bandit_loss(
+            network(latent, covered.reshape(-1, 1, 1, 1).expand(-1, 5, 16, 16)), reward, spread(reward), 0.01
+        )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -104,7 +104,9 @@ def test_one_shard_in_twelve_shows_primitive_shapes(tmp_path: Path, monkeypatch:
     made: dict[int, tuple[str, tuple[int, int]]] = {}
     for kind, name in (("primitive", "write_shard"), ("furnished", "write_furnished_shard")):
 
-        def write(folder: Path, source: object, seed: int, number: int, scenes: int, size: tuple[int, int], kind: str = kind) -> None:
+        def write(
+            folder: Path, source: object, seed: int, number: int, scenes: int, size: tuple[int, int], kind: str = kind
+        ) -> None:
             made[number] = (kind, size)
 
         monkeypatch.setattr(prior_worlds, name, write)

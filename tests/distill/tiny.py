@@ -36,7 +36,9 @@ def write_shards(folder: Path, size: tuple[int, int] = (16, 48), frames: int = 9
             truth = torch.rand(frames, 3, *size, generator=g)
             seen = torch.rand(frames, 2, *size, generator=g)
             warped = 0.9 * truth[:, None].expand(-1, 2, -1, -1, -1)
-            clips.append(Example(0.8 * truth, torch.rand(frames, *size, generator=g), truth, truth[[0, -1]], warped, seen))
+            clips.append(
+                Example(0.8 * truth, torch.rand(frames, *size, generator=g), truth, truth[[0, -1]], warped, seen)
+            )
         write_clips(shard_path(folder, number), clips)
     return sorted(folder.glob("*.safetensors"))
 

@@ -67,7 +67,9 @@ def tiny_network(config: PriorConfig = TINY, seed: int = 0) -> MVSplat:
     return MVSplat(config)
 
 
-def prior_context(run: Path, shards: list[Path], config: Config = CONFIG, network: MVSplat | None = None) -> PriorContext:
+def prior_context(
+    run: Path, shards: list[Path], config: Config = CONFIG, network: MVSplat | None = None
+) -> PriorContext:
     run.mkdir(parents=True, exist_ok=True)
     network = network or tiny_network()
     start = {name: value.detach().clone() for name, value in network.named_parameters()}

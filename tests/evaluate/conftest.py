@@ -1,4 +1,4 @@
-"""A posed scene small enough for a test: a textured wall three units away, photographed by a camera that slides to the right."""
+"""A small posed scene: a textured wall three units away, photographed by a camera that slides to the right."""
 
 from __future__ import annotations
 

@@ -75,11 +75,15 @@ def test_a_set_with_itself(sets: tuple[Path, Path], run: Run, tmp_path: Path) ->
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["sets"]["fvd"] == pytest.approx(0, abs=1e-6)
 
 
-def test_clips_are_measured_once(sets: tuple[Path, Path], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clips_are_measured_once(
+    sets: tuple[Path, Path], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     command = ("--real", sets[0], "--fake", sets[1], "-o", tmp_path / "out")
     assert run(*command)[0] == 0
     read = []
-    monkeypatch.setattr("stages.evaluate.clip_sets.read_frames", lambda clip: read.append(clip.name) or read_frames(clip))
+    monkeypatch.setattr(
+        "stages.evaluate.clip_sets.read_frames", lambda clip: read.append(clip.name) or read_frames(clip)
+    )
     write_png(sets[1] / "clip1" / "frames" / "0000.png", torch.zeros(3, 48, 64))
     assert run(*command)[0] == 0
     assert read == ["clip1"], "only the one that changed"

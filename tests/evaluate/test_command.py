@@ -86,7 +86,9 @@ def test_prints_every_case_the_means_and_the_result(wall: Wall, run: Run, tmp_pa
     assert metrics["protocol"]["name"] == "two-view"
     assert metrics["failed"] == {}
     assert len(metrics["cases"]) == 8
-    figures = [case["mean"]["psnr"] for case in metrics["cases"] if case["method"] == "nearest" and case["kind"] == "wide"]
+    figures = [
+        case["mean"]["psnr"] for case in metrics["cases"] if case["method"] == "nearest" and case["kind"] == "wide"
+    ]
     assert metrics["summary"]["nearest"]["wide"]["mean"]["psnr"] == pytest.approx(sum(figures) / 2)
     assert (out / "manifest.json").exists()
 
@@ -169,7 +171,9 @@ def test_a_bad_scene_does_not_stop_the_rest(wall: Wall, run: Run, tmp_path: Path
 def test_a_killed_run_loses_and_repeats_nothing(wall: Wall, run: Run, tmp_path: Path) -> None:
     out = tmp_path / "report"
     command = ["--two-view", str(wall("a")), str(wall("b")), "--method", "crossfade", "-o", str(out)]
-    killed = subprocess.run([sys.executable, "-c", DIES, "evaluate", *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    killed = subprocess.run(
+        [sys.executable, "-c", DIES, "evaluate", *command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert killed.returncode == -signal.SIGKILL
     assert len(killed.stdout.splitlines()) == 2
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.json")}
@@ -209,11 +213,23 @@ def test_several_processes_agree_with_one(wall: Wall, run: Run, tmp_path: Path) 
 
 
 def test_a_worker_that_is_killed_costs_its_own_case_alone(wall: Wall, tmp_path: Path) -> None:
-    command = ["--two-view", str(wall("a")), str(wall("b")), "--method", "nearest", "-o", str(tmp_path / "report"), "--jobs", "2"]
+    command = [
+        "--two-view",
+        str(wall("a")),
+        str(wall("b")),
+        "--method",
+        "nearest",
+        "-o",
+        str(tmp_path / "report"),
+        "--jobs",
+        "2",
+    ]
     script = tmp_path / "killed.py"  # a file: workers import it again, and so are killed as well
     script.write_text(KILLS_A_WORKER)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    ended = subprocess.run([sys.executable, script, "evaluate", *command], env=environment, capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        [sys.executable, script, "evaluate", *command], env=environment, capture_output=True, text=True, check=False
+    )
     assert ended.returncode == 1, ended.stderr
     assert "its process was killed" in ended.stderr
     metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
@@ -235,7 +251,9 @@ def test_a_worker_that_is_killed_costs_its_own_case_alone(wall: Wall, tmp_path: 
         (("--report", "x", "scene"), 2, "scene does nothing for --report"),
     ],
 )
-def test_bad_usage(wall: Wall, run: Run, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], code: int, told: str) -> None:
+def test_bad_usage(
+    wall: Wall, run: Run, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], code: int, told: str
+) -> None:
     folder = wall("scene").parent
     monkeypatch.chdir(folder)
     ended = run(*arguments)

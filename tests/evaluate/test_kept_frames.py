@@ -17,9 +17,22 @@ from videoscene_cli import app
 def test_sheets_of_kept_frames(
     wall: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("stages.prior.pose.near_far_from_cameras", lambda images, cameras: torch.tensor([[1.5, 6.0]] * 2))
+    monkeypatch.setattr(
+        "stages.prior.pose.near_far_from_cameras", lambda images, cameras: torch.tensor([[1.5, 6.0]] * 2)
+    )
     out = tmp_path / "out"
-    command = ["evaluate", "--two-view", str(wall()), "--method", "plane-sweep", "--method", "crossfade", "--keep", "-o", str(out)]
+    command = [
+        "evaluate",
+        "--two-view",
+        str(wall()),
+        "--method",
+        "plane-sweep",
+        "--method",
+        "crossfade",
+        "--keep",
+        "-o",
+        str(out),
+    ]
     assert app.run(command) == 0
     depth = read_depth(out / "frames" / "plane-sweep" / "wall-0000-0004" / "depth" / "0001.png", 1)
     assert float(depth[depth > 0].median() / depth.max()) > 0.1

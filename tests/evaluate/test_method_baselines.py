@@ -23,7 +23,9 @@ def task(wall: Callable[..., Path]) -> Task:
 
 def test_crossfade_and_nearest(task: Task) -> None:
     first, second = task.context.images
-    torch.testing.assert_close(crossfade(task.context, task.cameras, task.times).frames[0], 0.75 * first + 0.25 * second)
+    torch.testing.assert_close(
+        crossfade(task.context, task.cameras, task.times).frames[0], 0.75 * first + 0.25 * second
+    )
     frames = nearest(task.context, task.cameras, task.times).frames
     assert torch.equal(frames[0], first)
     assert torch.equal(frames[1], second), "half way counts as the second"

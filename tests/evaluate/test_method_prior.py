@@ -36,7 +36,9 @@ def task(wall: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Task:
         pipeline,
         "predict",
         lambda views, near_far, network: Prediction(
-            to_gaussians(Views(views.images, views.cameras.to(torch.float32)), NEAR_FAR), torch.ones(2, *views.cameras.size), near_far
+            to_gaussians(Views(views.images, views.cameras.to(torch.float32)), NEAR_FAR),
+            torch.ones(2, *views.cameras.size),
+            near_far,
         ),
     )
     return load_task(read_cases(wall())[1])
@@ -48,7 +50,9 @@ def darker(clip: Clip, views: Views) -> Clip:
     h, w = clip.cameras.size
     K = clip.cameras.K.clone()
     K[:, 0, 2] -= 8
-    return Clip(clip.frames[..., 8 : w - 8] * 0.5, Cameras(clip.cameras.c2w, K, (h, w - 16)), clip.coverage[..., 8 : w - 8])
+    return Clip(
+        clip.frames[..., 8 : w - 8] * 0.5, Cameras(clip.cameras.c2w, K, (h, w - 16)), clip.coverage[..., 8 : w - 8]
+    )
 
 
 def test_the_students_frames_are_shown_at_the_targets(task: Task) -> None:
@@ -83,7 +87,11 @@ def test_a_student_that_keeps_the_size_is_taken_whole(task: Task) -> None:
 
 
 def test_the_command_asks_for_a_student_and_records_what_it_says(
-    wall: Callable[..., Path], task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    wall: Callable[..., Path],
+    task: Task,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     command = ["evaluate", "--two-view", str(wall("b")), "--method", "generate", "--json", "-o", str(tmp_path / "out")]
     assert app.run([*command, "--student", "none"]) == 2

@@ -1,4 +1,4 @@
-"""The methods of Table 4: optimising from two photographs works, and starting from a prior is worth more than starting from nothing."""
+"""The methods of Table 4: two photographs suffice to optimise a scene, and a prior is a better start than nothing."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +24,7 @@ QUICK = Settings(steps=60, views=2, gaussians=5000)
 
 @pytest.fixture
 def task(wall: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Task:
-    """Two photographs of the wall 12 pixels apart, three targets between; the prior is the plane sweep with colours off."""
+    """Two photographs of the wall, 12 pixels apart, and three targets between. The prior is a plane sweep in grey."""
 
     def predict(views: Views, near_far: Tensor, network: None) -> Prediction:
         g = to_gaussians(Views(views.images, views.cameras.to(torch.float32)), near_far)
@@ -55,7 +55,9 @@ def test_random_points_lie_in_their_photographs_and_depth_range(task: Task) -> N
 
 
 def test_a_scene_from_the_photographs_alone_shows_them(task: Task) -> None:
-    clip = photographs_only(Settings(steps=150, gaussians=5000), range_of)(task.context, task.context.cameras, torch.tensor([0.0, 1.0]))
+    clip = photographs_only(Settings(steps=150, gaussians=5000), range_of)(
+        task.context, task.context.cameras, torch.tensor([0.0, 1.0])
+    )
     start = render(random_points(task.context, NEAR_FAR, 0, 768), task.context.cameras.to(torch.float32))
     assert psnr(clip.frames, task.context.images).min() > psnr(start.frames, task.context.images).max() + 2
 

@@ -1,4 +1,4 @@
-"""Image-to-video models as methods: what they are asked, which of their frames are shown, what is said when they are not there."""
+"""Image-to-video models as methods: what they get, which frames are shown, and the message when they are missing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ class Pipeline:
     def __call__(self, picture: Any, **asked: Any) -> Any:
         self.asked, self.picture = asked, picture
         image = (
-            torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(picture.height, picture.width, 3).permute(2, 0, 1) / 255
+            torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
+            .view(picture.height, picture.width, 3)
+            .permute(2, 0, 1)
+            / 255
         )
         return SimpleNamespace(frames=torch.stack([image * (1 - k / 10) for k in range(asked["num_frames"])])[None])
 
@@ -35,7 +38,9 @@ def test_frames_at_the_targets_times(wall: Callable[..., Path], name: str) -> No
     made = make(task, image_to_video(generator(name, pipeline, 5, (96, 128), steps=4, seed=7)))
     assert made.frames.shape == (5, 3, 48, 64)
     brightness = made.frames.mean((1, 2, 3)) / task.context.images[0].mean()
-    assert brightness.tolist() == pytest.approx([1.0, 0.6, 0.9, 0.8, 0.7], abs=0.02), "first photograph, second, and the targets between"
+    assert brightness.tolist() == pytest.approx([1.0, 0.6, 0.9, 0.8, 0.7], abs=0.02), (
+        "first photograph, second, and the targets between"
+    )
     assert pipeline.picture.size == (128, 96)
     assert pipeline.asked["num_inference_steps"] == 4
     assert pipeline.asked["generator"].initial_seed() == 7
@@ -61,7 +66,9 @@ def test_models_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         load("svd", tmp_path, torch.device("cpu"), 4, 0)
 
 
-def test_a_tiny_stable_video_diffusion(wall: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tiny_stable_video_diffusion(
+    wall: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     transformers = pytest.importorskip("transformers")
     import diffusers
 
@@ -70,14 +77,25 @@ def test_a_tiny_stable_video_diffusion(wall: Callable[..., Path], tmp_path: Path
         block_out_channels=(32, 64), layers_per_block=1, sample_size=32, in_channels=8, out_channels=4, num_frames=3,
         num_attention_heads=(2, 4),
         down_block_types=("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"), cross_attention_dim=32,
-        up_block_types=("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"), projection_class_embeddings_input_dim=96,
+        up_block_types=("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"),
+        projection_class_embeddings_input_dim=96,
         addition_time_embed_dim=32,
     )  # fmt: skip
     vae = diffusers.AutoencoderKLTemporalDecoder(
-        block_out_channels=[32, 64], in_channels=3, out_channels=3, down_block_types=["DownEncoderBlock2D"] * 2, latent_channels=4
+        block_out_channels=[32, 64],
+        in_channels=3,
+        out_channels=3,
+        down_block_types=["DownEncoderBlock2D"] * 2,
+        latent_channels=4,
     )
     config = transformers.CLIPVisionConfig(
-        hidden_size=32, projection_dim=32, num_hidden_layers=2, num_attention_heads=4, image_size=224, intermediate_size=37, patch_size=56
+        hidden_size=32,
+        projection_dim=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        image_size=224,
+        intermediate_size=37,
+        patch_size=56,
     )
     pipeline = diffusers.StableVideoDiffusionPipeline(
         vae=vae, image_encoder=transformers.CLIPVisionModelWithProjection(config).eval(), unet=unet,

@@ -18,7 +18,16 @@ from videoscene_cli import app
 
 def summary(psnr: float) -> dict[str, Any]:
     mean = {"psnr": psnr, "ssim": 0.7, "lpips vgg": "n/a", "fvd": 100.0 + psnr, "kvd": "n/a"}
-    return {"all": {"cases": 2, "mean": mean, "clips": 2, "context psnr": {"mean": 30.0, "worst": 28.0}, "coverage": None, "seconds": 1.0}}
+    return {
+        "all": {
+            "cases": 2,
+            "mean": mean,
+            "clips": 2,
+            "context psnr": {"mean": 30.0, "worst": 28.0},
+            "coverage": None,
+            "seconds": 1.0,
+        }
+    }
 
 
 @pytest.fixture
@@ -53,7 +62,10 @@ def test_the_command_draws_them(metrics: dict[str, Any], tmp_path: Path, capsys:
     pytest.importorskip("matplotlib")
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
     assert app.run(["evaluate", "--report", str(tmp_path)]) == 0
-    assert capsys.readouterr().out.splitlines()[-2:] == [str(tmp_path / "plots" / "steps.png"), str(tmp_path / "plots" / "leaps.png")]
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        str(tmp_path / "plots" / "steps.png"),
+        str(tmp_path / "plots" / "leaps.png"),
+    ]
     picture = read_image(tmp_path / "plots" / "steps.png")
     assert picture.shape[2] > 3 * picture.shape[1], "three panels"
     assert float(picture.std()) > 0.05

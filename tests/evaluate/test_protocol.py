@@ -80,7 +80,9 @@ def test_disk_and_memory_agree(wall: Wall, tmp_path: Path) -> None:
     task = load_task(read_cases(wall())[1])
     frames = make(task, crossfade).frames[2:]
     write_clip(tmp_path / "kept", Clip(frames, task.cameras))
-    torch.testing.assert_close(psnr(read_clip(tmp_path / "kept").frames, task.truth), psnr(frames, task.truth), atol=1e-9, rtol=0)
+    torch.testing.assert_close(
+        psnr(read_clip(tmp_path / "kept").frames, task.truth), psnr(frames, task.truth), atol=1e-9, rtol=0
+    )
 
 
 def test_seen_and_invented_pixels_apart(wall: Wall) -> None:
@@ -103,7 +105,10 @@ def test_seen_and_invented_pixels_apart(wall: Wall) -> None:
 
 @pytest.mark.parametrize(
     ("spoil", "why"),
-    [(lambda clip: Clip(clip.frames[1:], clip.cameras[1:]), "it gave frames"), (lambda clip: Clip(clip.frames / 0, clip.cameras), "NaN")],
+    [
+        (lambda clip: Clip(clip.frames[1:], clip.cameras[1:]), "it gave frames"),
+        (lambda clip: Clip(clip.frames / 0, clip.cameras), "NaN"),
+    ],
 )
 def test_a_broken_method(wall: Wall, spoil: Callable[[Clip], Clip], why: str) -> None:
     with pytest.raises(RunError, match=why):
@@ -128,7 +133,11 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_means_are_over_cases() -> None:
     summary = summarise(
-        [record_of("wide", 10.0, [30.0, 20.0]), record_of("wide", 20.0, [26.0, 28.0]), record_of("medium", 6.0, [None, 20.0])]
+        [
+            record_of("wide", 10.0, [30.0, 20.0]),
+            record_of("wide", 20.0, [26.0, 28.0]),
+            record_of("medium", 6.0, [None, 20.0]),
+        ]
     )
     assert list(summary) == ["medium", "wide", "all"]
     assert summary["wide"]["mean"] == {"psnr": 15, "lpips": "n/a", "fvd": "n/a", "kvd": "n/a"}
@@ -139,7 +148,11 @@ def test_means_are_over_cases() -> None:
 
 
 def test_distances_of_sets_are_over_clips_that_are_long_enough() -> None:
-    records = [record_of("wide", 1.0, [], [3.0, 1.0]), record_of("wide", 1.0, [], [3.0, 3.0]), record_of("wide", 1.0, [])]
+    records = [
+        record_of("wide", 1.0, [], [3.0, 1.0]),
+        record_of("wide", 1.0, [], [3.0, 3.0]),
+        record_of("wide", 1.0, []),
+    ]
     wide = summarise(records)["wide"]
     assert wide["clips"] == 2
     assert wide["mean"]["fvd"] == pytest.approx(3**2 + 2**2 + 2), "squared mean, and the variance of the second logit"

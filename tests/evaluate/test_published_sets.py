@@ -40,7 +40,13 @@ def recording(key: str, frames: int = 9) -> dict[str, Any]:
     cameras = wall_cameras(frames)
     head = torch.tensor([60 / 64, 60 / 48, 0.5, 0.5, 0, 0]).repeat(frames, 1)
     rows = torch.cat([head, cameras.w2c[:, :3].flatten(1).float()], 1)
-    return {"key": key, "url": "", "timestamps": torch.arange(frames), "cameras": rows, "images": [png(image) for image in images]}
+    return {
+        "key": key,
+        "url": "",
+        "timestamps": torch.arange(frames),
+        "cameras": rows,
+        "images": [png(image) for image in images],
+    }
 
 
 @pytest.fixture
@@ -49,7 +55,9 @@ def chunks(tmp_path: Path) -> Path:
     folder.mkdir()
     torch.save([recording("a"), recording("b")], folder / "000000.torch")
     torch.save([recording("c")], folder / "000001.torch")
-    (folder / "index.json").write_text(json.dumps({"a": "000000.torch", "b": "000000.torch", "c": "000001.torch", "d": "000001.torch"}))
+    (folder / "index.json").write_text(
+        json.dumps({"a": "000000.torch", "b": "000000.torch", "c": "000001.torch", "d": "000001.torch"})
+    )
     return folder
 
 
@@ -72,7 +80,9 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
     return run
 
 
-def test_chunks_with_an_index(chunks: Path, index: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_with_an_index(
+    chunks: Path, index: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "out"
     assert run(chunks, index, "-o", out, "--dry-run")[1] == [f"to unpack: 2 scenes of {chunks}"]
     assert not out.exists()
@@ -106,7 +116,9 @@ def test_a_scene_that_changed_is_unpacked_again(tmp_path: Path) -> None:
         unpack_colmap(tmp_path / folder / "room", None, "colmap", out)
         means.append(float(load_task(read_cases(out)[0]).truth.mean()))
     assert means[1] == pytest.approx(1 - means[0], abs=0.01)
-    write_colmap(tmp_path / "b" / "room", Cameras(large.c2w, large.K * torch.tensor([[1.1], [1.1], [1]]), large.size), names)
+    write_colmap(
+        tmp_path / "b" / "room", Cameras(large.c2w, large.K * torch.tensor([[1.1], [1.1], [1]]), large.size), names
+    )
     before = load_task(read_cases(out)[0]).cameras.K[0, 0, 0]
     unpack_colmap(tmp_path / "b" / "room", None, "colmap", out)
     assert float(load_task(read_cases(out)[0]).cameras.K[0, 0, 0] / before) == pytest.approx(1.1, rel=0.01)

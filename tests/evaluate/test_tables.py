@@ -14,10 +14,21 @@ from tests.evaluate.records import record
 from videoscene_cli import app
 
 MEANS = {"psnr": 21.5, "ssim": 0.7, "lpips vgg": "n/a", "fvd": 321.5, "kvd": "n/a"}
-KIND = {"cases": 3, "mean": MEANS, "clips": 2, "context psnr": {"mean": None, "worst": 30.0}, "coverage": None, "seconds": 1.25}
+KIND = {
+    "cases": 3,
+    "mean": MEANS,
+    "clips": 2,
+    "context psnr": {"mean": None, "worst": 30.0},
+    "coverage": None,
+    "seconds": 1.25,
+}
 CASES = [record(method="generate", student={"name": "small", "t": 459, "steps": 4}).figures(), record().figures()]
 BOTH = {"medium": KIND, "all": KIND}
-METRICS = {"protocol": {"name": "two-view"}, "summary": {"render": BOTH, "generate": BOTH, "photographs": BOTH}, "cases": CASES}
+METRICS = {
+    "protocol": {"name": "two-view"},
+    "summary": {"render": BOTH, "generate": BOTH, "photographs": BOTH},
+    "cases": CASES,
+}
 
 
 def table(name: str) -> Table:
@@ -32,7 +43,18 @@ def test_every_table_is_rectangular() -> None:
 
 
 def test_ours_and_quoted_figures() -> None:
-    assert table("results").rows[0] == ["render", "medium", "3", "21.50", "0.700", "n/a", "321.50", "n/a", "inf", "30.00"]
+    assert table("results").rows[0] == [
+        "render",
+        "medium",
+        "3",
+        "21.50",
+        "0.700",
+        "n/a",
+        "321.50",
+        "n/a",
+        "inf",
+        "30.00",
+    ]
     rows = {tuple(row[:3]): row[3:] for row in table("table1").rows}
     assert rows["VideoScene", "quoted", "1"] == ["103.42", "0.5416", "0.9259", "0.9461"]
     assert rows["render", "ours", "n/a"] == ["321.50", "n/a", "n/a", "n/a"]
@@ -42,7 +64,10 @@ def test_ours_and_quoted_figures() -> None:
     assert ["render", "ours", "1.25", "one case"] in table("table6").rows
     assert "aesthetic quality needs CLIP ViT-L/14" in table("table1").title
     assert rows["generate", "ours", "4"] == rows["render", "ours", "n/a"]
-    assert [row[:3] for row in table("table3").rows if row[1] == "ours"] == [["base render", "ours", "321.50"], ["full", "ours", "321.50"]]
+    assert [row[:3] for row in table("table3").rows if row[1] == "ours"] == [
+        ["base render", "ours", "321.50"],
+        ["full", "ours", "321.50"],
+    ]
 
 
 def test_reports_side_by_side() -> None:
@@ -58,7 +83,10 @@ def test_the_command_sets_reports_side_by_side(tmp_path: Path, capsys: pytest.Ca
         (tmp_path / name).mkdir()
         (tmp_path / name / "metrics.json").write_text(json.dumps(METRICS))
     assert app.run(["evaluate", "--report", str(tmp_path)]) == 0
-    assert capsys.readouterr().out.splitlines() == [str(tmp_path / "comparison.md"), str(tmp_path / "tables" / "comparison.csv")]
+    assert capsys.readouterr().out.splitlines() == [
+        str(tmp_path / "comparison.md"),
+        str(tmp_path / "tables" / "comparison.csv"),
+    ]
     assert "| without-ddpnet | generate | 4 |" in (tmp_path / "comparison.md").read_text()
     (tmp_path / "full" / "metrics.json").write_text('{"protocol": {"name": "clips"}}')
     assert app.run(["evaluate", "--report", str(tmp_path)]) == 2

@@ -50,7 +50,9 @@ def about_y(pose: Tensor, degrees: float) -> Tensor:
 
 def test_alignment_undoes_a_similarity() -> None:
     poses = torch.stack([about_y(pose, 7.0 * index) for index, pose in enumerate(wall_cameras(5).c2w)])
-    torch.testing.assert_close(align(poses[[0, 4]], turned(poses)[[0, 4]], poses, torch.linspace(0, 1, 5)), turned(poses))
+    torch.testing.assert_close(
+        align(poses[[0, 4]], turned(poses)[[0, 4]], poses, torch.linspace(0, 1, 5)), turned(poses)
+    )
 
 
 def test_alignment_meets_both_ends_and_blends_between() -> None:
@@ -66,7 +68,10 @@ def test_alignment_meets_both_ends_and_blends_between() -> None:
 
 def test_pose_errors() -> None:
     true = wall_cameras(2).c2w
-    assert pose_error(true, turned(true)) == {"rotation error": pytest.approx(0, abs=1e-5), "translation error": pytest.approx(0, abs=1e-5)}
+    assert pose_error(true, turned(true)) == {
+        "rotation error": pytest.approx(0, abs=1e-5),
+        "translation error": pytest.approx(0, abs=1e-5),
+    }
     aside = true.clone()
     aside[1, 2, 3] = aside[1, 0, 3]
     assert pose_error(true, aside)["translation error"] == pytest.approx(45)
@@ -76,7 +81,9 @@ def test_a_task_without_cameras(wall: Wall, monkeypatch: pytest.MonkeyPatch) -> 
     task = load_task(read_cases(wall())[1])
     pair = turned(task.context.cameras.c2w)
     monkeypatch.setattr(
-        unposed, "estimate_cameras", lambda images: Found(pair, task.context.cameras.K * torch.tensor([[1.1], [1.1], [1.0]]))
+        unposed,
+        "estimate_cameras",
+        lambda images: Found(pair, task.context.cameras.K * torch.tensor([[1.1], [1.1], [1.0]])),
     )
     other, facts = unpose(task)
     torch.testing.assert_close(other.cameras.c2w, turned(task.cameras.c2w))
@@ -85,7 +92,9 @@ def test_a_task_without_cameras(wall: Wall, monkeypatch: pytest.MonkeyPatch) -> 
     assert facts["focal ratio"] == pytest.approx(1.1)
 
 
-def test_the_command(wall: Wall, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(
+    wall: Wall, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     scene, cameras, calls = wall(), wall_cameras(5), []
 
     def estimate(images: list[Tensor]) -> Found:
@@ -99,11 +108,23 @@ def test_the_command(wall: Wall, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(
         "stages.prior.pose.near_far_from_cameras",
         lambda images, given: (
-            near_far * float((given.c2w[1] - given.c2w[0])[:3, 3].norm() / (cameras.c2w[4] - cameras.c2w[0])[:3, 3].norm())
+            near_far
+            * float((given.c2w[1] - given.c2w[0])[:3, 3].norm() / (cameras.c2w[4] - cameras.c2w[0])[:3, 3].norm())
         ),
     )
     out = tmp_path / "out"
-    command = ["evaluate", "--two-view", str(scene), "--method", "crossfade", "--method", "plane-sweep", "--unposed", "-o", str(out)]
+    command = [
+        "evaluate",
+        "--two-view",
+        str(scene),
+        "--method",
+        "crossfade",
+        "--method",
+        "plane-sweep",
+        "--unposed",
+        "-o",
+        str(out),
+    ]
     assert app.run([*command[:4], "crossfade", "--unposed", "-o", str(out)]) == 2
     assert "add a --method that uses cameras" in capsys.readouterr().err
     assert app.run(command) == 0

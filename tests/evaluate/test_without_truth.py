@@ -1,4 +1,4 @@
-"""Scenes without a truth: figures on a wall whose depth, motion and matches are known, and the files that the command makes of them."""
+"""Scenes without a truth: figures of a wall whose depth, motion and matches are known, and the files of the command."""
 
 from __future__ import annotations
 
@@ -134,7 +134,9 @@ def finished(tmp_path: Path, clip: Clip, views: Views) -> Path:
 
 
 @pytest.fixture
-def evaluate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, list[str], str]]:
+def evaluate(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, list[str], str]]:
     from stages.prior import matching
 
     monkeypatch.setattr(matching, "load_matcher", lambda: true_matches)
@@ -152,7 +154,11 @@ def test_the_command(finished: Path, evaluate: Callable[..., tuple[int, list[str
     assert code == 0, err
     assert lines[0].split()[:2] == ["scene", "render"]
     assert lines[1] == str(finished / "evaluate" / "metrics.json")
-    assert {path.name for path in (finished / "evaluate").iterdir()} == {"metrics.json", "manifest.json", "matches-render.png"}
+    assert {path.name for path in (finished / "evaluate").iterdir()} == {
+        "metrics.json",
+        "manifest.json",
+        "matches-render.png",
+    }
     document = json.loads((finished / "evaluate" / "metrics.json").read_text())
     assert set(document) == {"protocol", "scene", "frames"}
     assert document["scene"]["render"]["verified"] == 1
@@ -166,13 +172,19 @@ def test_the_command(finished: Path, evaluate: Callable[..., tuple[int, list[str
     assert (finished / "evaluate" / "manifest.json").stat().st_mtime_ns == touched
 
 
-def test_the_report_follows_the_scene(finished: Path, clip: Clip, evaluate: Callable[..., tuple[int, list[str], str]]) -> None:
+def test_the_report_follows_the_scene(
+    finished: Path, clip: Clip, evaluate: Callable[..., tuple[int, list[str], str]]
+) -> None:
     from stages.files.clip_folder import write_clip
 
     assert evaluate(finished)[0] == 0
     write_clip(finished / "generate", clip)
     made = json.loads((finished / "render" / "manifest.json").read_text())["fingerprint"]
-    files = {str(path.relative_to(finished / "generate")): path for path in (finished / "generate").rglob("*") if path.is_file()}
+    files = {
+        str(path.relative_to(finished / "generate")): path
+        for path in (finished / "generate").rglob("*")
+        if path.is_file()
+    }
     request = Request("generate", {"render": made}, {})
     Record().write_manifest(finished / "generate" / "manifest.json", request, files)
     code, lines, err = evaluate(finished)
@@ -180,7 +192,9 @@ def test_the_report_follows_the_scene(finished: Path, clip: Clip, evaluate: Call
     assert [line.split()[1] for line in lines[:2]] == ["render", "generate"]
 
 
-def test_a_scene_that_is_not_finished(finished: Path, evaluate: Callable[..., tuple[int, list[str], str]], tmp_path: Path) -> None:
+def test_a_scene_that_is_not_finished(
+    finished: Path, evaluate: Callable[..., tuple[int, list[str], str]], tmp_path: Path
+) -> None:
     code, lines, err = evaluate(tmp_path / "nothing", finished, "-o", tmp_path / "out")
     assert code == 1
     assert "neither a finished render nor a finished generate" in err

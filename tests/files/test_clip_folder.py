@@ -13,7 +13,9 @@ from stages.scene import Cameras, Clip, Views
 
 
 @pytest.mark.parametrize("with_coverage", [True, False])
-def test_clip_round_trip_is_exact(tmp_path: Path, shared_cameras: Cameras, levels: torch.Tensor, with_coverage: bool) -> None:
+def test_clip_round_trip_is_exact(
+    tmp_path: Path, shared_cameras: Cameras, levels: torch.Tensor, with_coverage: bool
+) -> None:
     clip = Clip(levels, shared_cameras, levels[:, 0] if with_coverage else None, 12.5)
     write_clip(tmp_path / "render", clip)
     again = read_clip(tmp_path / "render")
@@ -49,7 +51,9 @@ def test_layout_on_disk(tmp_path: Path, shared_cameras: Cameras, levels: torch.T
     assert read_mp4(tmp_path / "video.mp4").shape == (5, 3, 48, 64)
 
 
-def test_does_not_mix_with_frames_of_an_earlier_run(tmp_path: Path, shared_cameras: Cameras, levels: torch.Tensor) -> None:
+def test_does_not_mix_with_frames_of_an_earlier_run(
+    tmp_path: Path, shared_cameras: Cameras, levels: torch.Tensor
+) -> None:
     write_clip(tmp_path, Clip(levels, shared_cameras))
     with pytest.raises(InputError, match="File exists"):
         write_clip(tmp_path, Clip(levels[:2], shared_cameras[:2]))

@@ -55,7 +55,7 @@ def test_shared_intrinsics_are_one_camera(tmp_path: Path, shared_cameras: Camera
 
 
 def test_real_cameras_survive(tmp_path: Path, posed_scenes: list[Path]) -> None:
-    """The centre and intrinsics to 1e-6; the rotation too where the file's own is orthonormal, which a quaternion always is."""
+    """Centre and intrinsics agree to 1e-6, and so does the rotation, unless the file's own is not orthonormal."""
     for path in posed_scenes[:8]:
         cameras, names = read_transforms(path)
         write_colmap(tmp_path, cameras, names)
@@ -77,7 +77,9 @@ def test_reads_a_model_with_observations(tmp_path: Path) -> None:
     cameras, names = read_colmap(tmp_path)
     assert len(cameras) == 4
     for index, name in enumerate(names):
-        assert np.allclose(model.find_image_with_name(name).cam_from_world().matrix(), cameras.w2c[index, :3].numpy(), atol=1e-9)
+        assert np.allclose(
+            model.find_image_with_name(name).cam_from_world().matrix(), cameras.w2c[index, :3].numpy(), atol=1e-9
+        )
 
 
 @pytest.mark.parametrize("name", ["cameras", "images"])
@@ -89,7 +91,13 @@ def test_refuses_damaged_models(tmp_path: Path, cameras: Cameras, name: str, dam
     data = path.read_bytes()
     path.unlink()
     junk = np.random.default_rng(0).integers(0, 256, len(data), dtype=np.uint8).tobytes()
-    changed = {"empty": b"", "half": data[: len(data) // 2], "short": data[:-1], "huge": struct.pack("<Q", 2**63) + data[8:], "junk": junk}
+    changed = {
+        "empty": b"",
+        "half": data[: len(data) // 2],
+        "short": data[:-1],
+        "huge": struct.pack("<Q", 2**63) + data[8:],
+        "junk": junk,
+    }
     if damage != "missing":
         path.write_bytes(changed[damage])
     with pytest.raises(InputError, match="cannot read"):
@@ -97,10 +105,18 @@ def test_refuses_damaged_models(tmp_path: Path, cameras: Cameras, name: str, dam
 
 
 def test_refuses_other_models(tmp_path: Path) -> None:
-    def model(kind: int, parameters: list[float], quaternion: tuple[float, ...] = (1, 0, 0, 0), camera: int = 1, size: int = 64) -> Path:
+    def model(
+        kind: int,
+        parameters: list[float],
+        quaternion: tuple[float, ...] = (1, 0, 0, 0),
+        camera: int = 1,
+        size: int = 64,
+    ) -> Path:
         cameras = struct.pack("<QIiQQ", 1, 1, kind, size, 48) + struct.pack(f"<{len(parameters)}d", *parameters)
         (tmp_path / "cameras.bin").write_bytes(cameras)
-        (tmp_path / "images.bin").write_bytes(struct.pack("<QI7dI", 1, 1, *quaternion, 0, 0, 0, camera) + b"a.png\0" + struct.pack("<Q", 0))
+        (tmp_path / "images.bin").write_bytes(
+            struct.pack("<QI7dI", 1, 1, *quaternion, 0, 0, 0, camera) + b"a.png\0" + struct.pack("<Q", 0)
+        )
         (tmp_path / "points3D.bin").write_bytes(struct.pack("<Q", 0))
         return tmp_path
 
@@ -134,8 +150,12 @@ def test_refuses_to_write_nonsense(tmp_path: Path, cameras: Cameras) -> None:
 
 
 @pytest.mark.parametrize("observations", [0, 7])
-def test_a_disk_that_fills_up_is_noticed(tmp_path: Path, cameras: Cameras, monkeypatch: pytest.MonkeyPatch, observations: int) -> None:
-    rows = torch.tensor([[index % 4, index % 5, 3.0, 4.0] for index in range(observations)], dtype=torch.float64).reshape(-1, 4)
+def test_a_disk_that_fills_up_is_noticed(
+    tmp_path: Path, cameras: Cameras, monkeypatch: pytest.MonkeyPatch, observations: int
+) -> None:
+    rows = torch.tensor(
+        [[index % 4, index % 5, 3.0, 4.0] for index in range(observations)], dtype=torch.float64
+    ).reshape(-1, 4)
     write_colmap(tmp_path, cameras, NAMES, torch.randn(4, 3), None, rows)  # a whole one is none
     write = pycolmap.Reconstruction.write_binary
 

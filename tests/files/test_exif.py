@@ -23,7 +23,9 @@ def test_35_mm_equivalent(tmp_path: Path) -> None:
 
 def test_phone_focal_length(tmp_path: Path) -> None:
     """4.2 mm on 1.4 um pixels is 3000 px; the phone calls it 26 mm, which rounds to within 2 %."""
-    assert read_focal(photograph(tmp_path / "a.jpg", (4032, 3024), FocalLengthIn35mmFilm=26)) == pytest.approx(3000, rel=0.02)
+    assert read_focal(photograph(tmp_path / "a.jpg", (4032, 3024), FocalLengthIn35mmFilm=26)) == pytest.approx(
+        3000, rel=0.02
+    )
 
 
 @pytest.mark.parametrize(("resolution", "unit"), [(2540.0, 2), (1000.0, 3), (100.0, 4)])
@@ -58,7 +60,12 @@ def test_absent_or_absurd_is_none(tmp_path: Path, tags: dict[str, object]) -> No
 
 
 def test_absurd_film_tag_gives_way_to_the_focal_plane(tmp_path: Path) -> None:
-    tags = {"FocalLengthIn35mmFilm": 1, "FocalLength": 5.0, "FocalPlaneXResolution": 1000.0, "FocalPlaneResolutionUnit": 3}
+    tags = {
+        "FocalLengthIn35mmFilm": 1,
+        "FocalLength": 5.0,
+        "FocalPlaneXResolution": 1000.0,
+        "FocalPlaneResolutionUnit": 3,
+    }
     assert read_focal(photograph(tmp_path / "a.jpg", **tags)) == pytest.approx(500)
 
 

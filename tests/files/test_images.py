@@ -14,7 +14,12 @@ from stages.files.images import fit, fit_image, read_gray, read_image, write_gra
 from stages.geometry import project
 
 QUADRANTS = np.zeros((40, 60, 3), np.uint8)  # red, green, blue, white: any turn or mirror moves them
-QUADRANTS[:20, :30], QUADRANTS[:20, 30:], QUADRANTS[20:, :30], QUADRANTS[20:, 30:] = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+QUADRANTS[:20, :30], QUADRANTS[:20, 30:], QUADRANTS[20:, :30], QUADRANTS[20:, 30:] = (
+    (255, 0, 0),
+    (0, 255, 0),
+    (0, 0, 255),
+    (255, 255, 255),
+)
 
 
 def png(path: Path, width: int, height: int, bits: int, color: int, rows: bytes) -> Path:
@@ -24,7 +29,9 @@ def png(path: Path, width: int, height: int, bits: int, color: int, rows: bytes)
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     header = struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    )
     return path
 
 
@@ -66,7 +73,11 @@ def test_exif_rotation(tmp_path: Path, orientation: int, back: list[int]) -> Non
 def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     """Black and white survive every mode exactly."""
     black_white = np.kron(np.array([[0, 255], [255, 0]]), np.ones((20, 20))).astype(np.uint8)
-    image = Image.fromarray(black_white.astype(np.uint16) * 257) if mode == "I;16" else Image.fromarray(black_white).convert(mode)
+    image = (
+        Image.fromarray(black_white.astype(np.uint16) * 257)
+        if mode == "I;16"
+        else Image.fromarray(black_white).convert(mode)
+    )
     path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
     image.save(path)
     assert torch.equal(read_image(path), torch.from_numpy(black_white).expand(3, -1, -1) / 255.0)
@@ -89,7 +100,9 @@ def test_16_bit_grey_keeps_its_bits(tmp_path: Path) -> None:
     Image.fromarray(grey).save(tmp_path / "a.png")
     (tmp_path / "a.pgm").write_bytes(b"P5\n64 32\n65535\n" + grey.astype(">u2").tobytes())
     for name in ("a.png", "a.pgm"):
-        assert torch.allclose(read_image(tmp_path / name), torch.from_numpy(grey / 65535.0).float().expand(3, -1, -1), atol=1e-6)
+        assert torch.allclose(
+            read_image(tmp_path / name), torch.from_numpy(grey / 65535.0).float().expand(3, -1, -1), atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("color", [2, 6])
@@ -112,7 +125,9 @@ def test_jpeg_is_read(tmp_path: Path) -> None:
 def test_other_formats_are_read(tmp_path: Path, suffix: str) -> None:
     options: dict[str, bool] = {"lossless": True} if suffix == "webp" else {}
     Image.fromarray(QUADRANTS).save(tmp_path / f"a.{suffix}", **options)
-    assert (read_image(tmp_path / f"a.{suffix}") - torch.from_numpy(QUADRANTS).permute(2, 0, 1) / 255.0).abs().mean() < 0.02
+    assert (
+        read_image(tmp_path / f"a.{suffix}") - torch.from_numpy(QUADRANTS).permute(2, 0, 1) / 255.0
+    ).abs().mean() < 0.02
 
 
 def refused(path: Path) -> InputError:
@@ -177,7 +192,8 @@ def test_refuses_images_without_a_white_level(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "short", "expected"), [((480, 720), 256, (256, 384)), ((756, 1008), 256, (256, 336)), ((40, 50), 64, (64, 80))]
+    ("size", "short", "expected"),
+    [((480, 720), 256, (256, 384)), ((756, 1008), 256, (256, 336)), ((40, 50), 64, (64, 80))],
 )
 def test_fit_sizes(size: tuple[int, int], short: int, expected: tuple[int, int]) -> None:
     assert fit_image(torch.rand(3, *size), short).shape == (3, *expected)

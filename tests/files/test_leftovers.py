@@ -62,7 +62,7 @@ with publish(out) as partial:
 
 @pytest.mark.parametrize("moment", ["body", "flush", "replace", "moved aside", "before cleaning", "after exchange"])
 def test_killed_at_any_moment_then_recovered(tmp_path: Path, moment: str) -> None:
-    """The earlier or the new result is there, at the latest after the next publish begins; in the end nothing else is."""
+    """There is an earlier or a new result, at the latest when the next publish begins, and in the end nothing else."""
     out = tmp_path / "out"
     publish_folder(out, manifest="old")
     assert run(KILLED, Path(moment), out).returncode == -signal.SIGKILL
@@ -78,7 +78,7 @@ def test_killed_at_any_moment_then_recovered(tmp_path: Path, moment: str) -> Non
 
 
 def test_leaves_the_work_of_running_processes_alone(tmp_path: Path) -> None:
-    """A running process (our parent) and a name that only looks alike keep theirs; a dead one and an older namesake of ours do not."""
+    """A running process keeps its files, and so does a name that only looks alike. Those of a dead process go."""
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     names = {

@@ -42,7 +42,11 @@ def test_a_standard_library_reads_the_3dgs_layout(tmp_path: Path, gaussians: Gau
     def columns(prefix: str, count: int) -> torch.Tensor:
         return torch.from_numpy(np.stack([np.asarray(vertex[f"{prefix}{i}"]) for i in range(count)], 1))
 
-    rest = columns("f_rest_", 3 * (bands - 1)).reshape(100, 3, bands - 1).transpose(1, 2) if bands > 1 else torch.zeros(100, 0, 3)
+    rest = (
+        columns("f_rest_", 3 * (bands - 1)).reshape(100, 3, bands - 1).transpose(1, 2)
+        if bands > 1
+        else torch.zeros(100, 0, 3)
+    )
     same(
         Gaussians(
             torch.from_numpy(np.stack([vertex[axis] for axis in "xyz"], 1)),
@@ -93,7 +97,11 @@ def test_counts_of_photographs_that_do_not_fit_are_refused(tmp_path: Path, gauss
 def test_limits_stay_finite(tmp_path: Path) -> None:
     opacities = torch.tensor([0.0, 1.0, 0.5])
     scales = torch.tensor([0.0, 1e-30, 1e30])[:, None].expand(3, 3)
-    write_ply(tmp_path / "g.ply", Gaussians(torch.zeros(3, 3), scales, torch.ones(3, 4) * 9, opacities, torch.zeros(3, 1, 3)), [])
+    write_ply(
+        tmp_path / "g.ply",
+        Gaussians(torch.zeros(3, 3), scales, torch.ones(3, 4) * 9, opacities, torch.zeros(3, 1, 3)),
+        [],
+    )
     again = read_ply(tmp_path / "g.ply")
     assert torch.allclose(again.opacities, opacities, atol=1e-9)
     assert again.opacities[1] == 1
@@ -111,7 +119,12 @@ def test_limits_stay_finite(tmp_path: Path) -> None:
     ],
 )
 def test_refuses_to_write_nonsense(tmp_path: Path, change: dict[str, torch.Tensor], why: str) -> None:
-    fields = {"means": torch.zeros(2, 3), "scales": torch.ones(2, 3), "quats": torch.ones(2, 4), "opacities": torch.ones(2)}
+    fields = {
+        "means": torch.zeros(2, 3),
+        "scales": torch.ones(2, 3),
+        "quats": torch.ones(2, 4),
+        "opacities": torch.ones(2),
+    }
     with pytest.raises(InputError, match=why):
         write_ply(tmp_path / "g.ply", Gaussians(**(fields | change), sh=torch.zeros(2, 1, 3)), [])
     assert not list(tmp_path.iterdir())
@@ -134,7 +147,9 @@ def test_reads_other_orders_types_and_extras(tmp_path: Path, gaussians: Gaussian
     for name in names:
         table[name] = vertex[name]
     camera = np.zeros(2, dtype=[("f", "f4")])
-    PlyData([PlyElement.describe(table, "vertex"), PlyElement.describe(camera, "camera")], byte_order="<").write(tmp_path / "other.ply")
+    PlyData([PlyElement.describe(table, "vertex"), PlyElement.describe(camera, "camera")], byte_order="<").write(
+        tmp_path / "other.ply"
+    )
     same(read_ply(tmp_path / "other.ply"), read_ply(tmp_path / "g.ply"))
 
 
@@ -143,8 +158,19 @@ NAMES = property_names(0)
 
 def ply(path: Path, header: str | None = None, rows: bytes | None = None, **change: str) -> Path:
     """A PLY of two Gaussians at 0, with parts of its header replaced."""
-    parts = {"format": "format binary_little_endian 1.0", "element": "element vertex 2", "names": " ".join(NAMES)} | change
-    lines = ["ply", parts["format"], parts["element"], *(f"property float {name}" for name in parts["names"].split()), "end_header", ""]
+    parts = {
+        "format": "format binary_little_endian 1.0",
+        "element": "element vertex 2",
+        "names": " ".join(NAMES),
+    } | change
+    lines = [
+        "ply",
+        parts["format"],
+        parts["element"],
+        *(f"property float {name}" for name in parts["names"].split()),
+        "end_header",
+        "",
+    ]
     table = np.ones((2, len(NAMES)), "<f4").tobytes()
     path.write_bytes(("\n".join(lines) if header is None else header).encode() + (table if rows is None else rows))
     return path
@@ -195,7 +221,8 @@ def test_refuses_hostile_headers(tmp_path: Path, change: dict[str, str], why: st
         "ply\nformat binary_little_endian 1.0\nelement vertex 2\nproperty object x\nend_header\n",
         "ply\nformat binary_little_endian 1.0\nelement vertex 9999999999\nproperty\x1clist uchar int x\nend_header\n",
         "ply\nformat binary_little_endian 1.0\nelement vertex 2\nelement vertex 2\nproperty float x\nend_header\n",
-        "ply\nformat ascii 1.0\ncomment\rformat binary_little_endian 1.0\nelement vertex 2\nproperty float x\nend_header\n",
+        "ply\nformat ascii 1.0\ncomment\rformat binary_little_endian 1.0\n"
+        "element vertex 2\nproperty float x\nend_header\n",
         "ply\nformat binary_little_endian 1.0\n" + "comment padding\n" * 9000 + "element vertex 2\nend_header\n",
     ],
 )

@@ -125,7 +125,9 @@ def test_refuses_places_that_cannot_be_written_before_any_work(tmp_path: Path) -
 
 
 def test_refuses_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)  # root, as in containers, may write anywhere
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: Path(path) != tmp_path
+    )  # root, as in containers, may write anywhere
     with pytest.raises(InputError, match="not writable"):
         check_writable(tmp_path / "new" / "out")
 

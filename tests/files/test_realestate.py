@@ -47,7 +47,9 @@ def test_a_chunk(tmp_path: Path) -> None:
     assert float(second.image(2).mean()) == pytest.approx(80 / 255, abs=0.01)
     cameras = second.cameras([4, 0], SIZE)
     assert cameras.c2w[:, 0, 3].tolist() == pytest.approx([0.4, 0.0])
-    torch.testing.assert_close(cameras.K[0], torch.tensor([[32, 0, 32], [0, 32.4, 18], [0, 0, 1]]).double(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        cameras.K[0], torch.tensor([[32, 0, 32], [0, 32.4, 18], [0, 0, 1]]).double(), rtol=0, atol=1e-5
+    )
 
 
 def test_the_index(tmp_path: Path) -> None:

@@ -16,7 +16,16 @@ POSE = [[1, 0, 0, 1], [0, 1, 0, 2], [0, 0, 1, 3], [0, 0, 0, 1]]
 
 def written(path: Path, frame: dict[str, Any] | None = None, **top: Any) -> Path:
     """A transforms.json of one frame with keys added, changed, or (None) removed."""
-    document = {"camera_model": "OPENCV", "w": 64, "h": 48, "fl_x": 50.0, "fl_y": 51.0, "cx": 31.0, "cy": 23.0, "k1": 0.0}
+    document = {
+        "camera_model": "OPENCV",
+        "w": 64,
+        "h": 48,
+        "fl_x": 50.0,
+        "fl_y": 51.0,
+        "cx": 31.0,
+        "cy": 23.0,
+        "k1": 0.0,
+    }
     document["frames"] = [{"file_path": "a.png", "transform_matrix": POSE} | (frame or {})]
     path.write_text(json.dumps({key: value for key, value in (document | top).items() if value is not None}))
     return path
@@ -79,7 +88,9 @@ def test_optional_keys(tmp_path: Path) -> None:
     assert intrinsics(fl_y=None) == [50, 50, 31, 23]
     assert intrinsics(cx=None, cy=None, camera_model=None) == [50, 51, 32, 24]
     assert intrinsics(fl_x=None, fl_y=None, camera_angle_x=math.pi / 2) == pytest.approx([32, 32, 31, 23])
-    assert intrinsics(fl_x=None, fl_y=None, camera_angle_x=math.pi / 2, camera_angle_y=math.pi / 2) == pytest.approx([32, 24, 31, 23])
+    assert intrinsics(fl_x=None, fl_y=None, camera_angle_x=math.pi / 2, camera_angle_y=math.pi / 2) == pytest.approx(
+        [32, 24, 31, 23]
+    )
     assert intrinsics(frame={"fl_x": 70.0, "cy": 20.0}) == [70, 51, 31, 20]
     assert read_transforms(written(tmp_path / "t.json", {"transform_matrix": POSE[:3]}))[0].c2w[0, 2, 3] == 3
 
@@ -141,4 +152,6 @@ def test_refuses_skew_which_the_format_cannot_state(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="skew"):
         write_transforms(tmp_path / "t.json", Cameras(torch.eye(4)[None], K, (48, 64)), ["a.png"])
     with pytest.raises(ValueError, match="2 paths for 1"):
-        write_transforms(tmp_path / "t.json", Cameras(torch.eye(4)[None], torch.eye(3)[None], (48, 64)), ["a.png", "b.png"])
+        write_transforms(
+            tmp_path / "t.json", Cameras(torch.eye(4)[None], torch.eye(3)[None], (48, 64)), ["a.png", "b.png"]
+        )

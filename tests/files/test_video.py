@@ -20,7 +20,9 @@ def moving() -> torch.Tensor:
 
 def described(path: Path) -> str:
     """What ffmpeg says about a file."""
-    return subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(path)], capture_output=True, text=True, check=False).stderr
+    return subprocess.run(
+        [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(path)], capture_output=True, text=True, check=False
+    ).stderr
 
 
 def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -51,7 +53,17 @@ def test_frames_stay_in_order_and_every_one_is_kept(tmp_path: Path) -> None:
 
 def test_frames_of_a_variable_rate_are_read_once_each(tmp_path: Path, moving: torch.Tensor) -> None:
     write_mp4(tmp_path / "even.mp4", moving, 8.0)
-    uneven = ["-vf", "setpts='N*N/40/TB'", "-fps_mode", "vfr", "-c:v", "libx264", "-crf", "10", str(tmp_path / "uneven.mp4")]
+    uneven = [
+        "-vf",
+        "setpts='N*N/40/TB'",
+        "-fps_mode",
+        "vfr",
+        "-c:v",
+        "libx264",
+        "-crf",
+        "10",
+        str(tmp_path / "uneven.mp4"),
+    ]
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-i", str(tmp_path / "even.mp4"), *uneven]
     subprocess.run(command, check=True)
     frames = read_mp4(tmp_path / "uneven.mp4")
@@ -60,7 +72,9 @@ def test_frames_of_a_variable_rate_are_read_once_each(tmp_path: Path, moving: to
 
 
 @pytest.mark.parametrize("fragmented", [False, True])
-def test_the_index_is_in_front_so_that_playback_needs_no_seeking(tmp_path: Path, moving: torch.Tensor, fragmented: bool) -> None:
+def test_the_index_is_in_front_so_that_playback_needs_no_seeking(
+    tmp_path: Path, moving: torch.Tensor, fragmented: bool
+) -> None:
     write_mp4(tmp_path / "a.mp4", moving, 8.0, fragmented)
     data = (tmp_path / "a.mp4").read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")

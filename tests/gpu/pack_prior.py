@@ -1,6 +1,6 @@
 """Collects all that tests/gpu/train_prior.py needs in .gpu/prior, at most 40 MiB, to be sent to a machine with a GPU.
 
-    python -m tests.gpu.pack_prior --furniture PACK.npz --textures FOLDER --start prior.safetensors [--start more.safetensors]
+    python -m tests.gpu.pack_prior --furniture PACK.npz --textures FOLDER --start prior.safetensors [--start MORE]
 
 code.tar.xz       stages without weights, and tests/gpu/train_prior.py
 furniture.npz     a furniture pack; textures.tar.xz: images of surfaces, with their MANIFEST.tsv

@@ -2,11 +2,11 @@
 
 .gpu/prior is what tests/gpu/pack_prior.py made; where only this folder was sent, unpack code.tar.xz and run there.
 Processes on the other cores make worlds all the while. First the time of a step is measured. Then the monocular branch
-is trained for a part of SECONDS, and the whole prior for the rest, in as many steps as fit. When memory runs out, or the
-renderer fails, the prior is trained again with smaller batches or without pictures, for what is left of the time.
+is trained for a part of SECONDS, and the whole prior for the rest, in as many steps as fit. When memory runs out, or
+the renderer fails, the prior is trained again with smaller batches or without pictures, for the time that is left.
 
-OUT: PHASE-0.safetensors, PHASE-1.safetensors, ...: averaged weights as float16, at most 16 MiB per file, renewed several
-times while a phase goes on; and manifest.json: recipe, steps, seconds and machine. To go on in another piece:
+OUT gets averaged weights as float16, PHASE-0.safetensors and so on, at most 16 MiB per file, which are written anew
+several times in a phase, and manifest.json with recipe, steps, seconds and machine. To go on in another piece:
 --start OUT/prior-0.safetensors --start OUT/prior-1.safetensors --monocular 0 --seed 1. --dry: tiny, on the CPU.
 """
 
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 PACKED = Path(__file__).resolve().parents[2] / ".gpu" / "prior"
 SIZES = ((256, 448),) * 4 + ((256, 384),) * 3 + ((256, 256), (384, 256), (256, 336))
-# What is tried in this order, when memory runs out or the renderer fails: the batch of the monocular phase, and the batch
-# and the pictured scenes of the prior.
+# What is tried in this order, when memory runs out or the renderer fails: the batch of the monocular phase, and the
+# batch of the prior with its number of scenes that are rendered.
 MONOCULAR_BATCHES = (24, 12, 6)
 LADDER = ((16, 4), (8, 4), (16, 0), (4, 0))
 WARM, MEASURED = 4, 12  # steps before the measurement, and in it
@@ -141,7 +141,9 @@ class Piece:
             return
         state = load_file(checkpoint / "state.safetensors")
         own = {key[8:]: value for key, value in state.items() if key.startswith("average.")}
-        weights = {name: value.detach().half().cpu() for name, value in (first_weights(self.context, phase) | own).items()}
+        weights = {
+            name: value.detach().half().cpu() for name, value in (first_weights(self.context, phase) | own).items()
+        }
         files = write_parts(self.out, phase, weights)
         self.manifest[phase] |= {"files": files, "exported_step": int(checkpoint.name[5:])}
         (self.out / "manifest.json").write_text(json.dumps(self.manifest, indent=1) + "\n")
@@ -241,7 +243,18 @@ def run(
         card = torch.cuda.get_device_name() if device == "cuda" else platform.processor()
         manifest = {"start": told, "seed": seed, "seconds": seconds, "device": card, "torch": torch.__version__}
         context = PriorContext(
-            *(config, network, weights, Path(name), shards, seed, " ".join(told), None, torch.device(device), Workers()),
+            *(
+                config,
+                network,
+                weights,
+                Path(name),
+                shards,
+                seed,
+                " ".join(told),
+                None,
+                torch.device(device),
+                Workers(),
+            ),
             makers.check,
         )
         piece = Piece(context, makers, out, ends, most, manifest)
@@ -252,7 +265,7 @@ def run(
 
 
 def unpack(packed: Path) -> Path:
-    """Unpack what was sent into a folder beside it, once, and let Python find the packages in it. Returns the folder."""
+    """Unpack what was sent into a folder beside it, once, and let Python import from there. Returns the folder."""
     folder = packed / "unpacked"
     for name in ("textures", "site"):
         archive = packed / f"{name}.tar.xz"
@@ -293,9 +306,7 @@ def dry(out: Path) -> dict[str, Any]:
     ):
         random_shards(Path(name) / "worlds-0", 6)
         config = recipe_of(Path(name), 1)
-        return run(
-            600, out, Path(name), [], 0.3, 0, replace(config, data=replace(config.data, pairs=6)), "cpu", most=3
-        )
+        return run(600, out, Path(name), [], 0.3, 0, replace(config, data=replace(config.data, pairs=6)), "cpu", most=3)
 
 
 def main() -> int:

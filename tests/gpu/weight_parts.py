@@ -12,7 +12,7 @@ HEADER = 2**17  # bytes of it that are kept for the header
 
 
 def write_parts(out: Path, name: str, weights: dict[str, Tensor], largest: int = LARGEST) -> list[str]:
-    """Write weights as files NAME-0.safetensors, NAME-1.safetensors, ... of at most `largest` bytes. Returns their names."""
+    """Write weights as files NAME-0.safetensors and so on, of at most `largest` bytes each. Returns their names."""
     parts: list[dict[str, Tensor]] = [{}]
     room = budget = largest - HEADER
     for key, value in weights.items():

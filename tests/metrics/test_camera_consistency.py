@@ -25,7 +25,9 @@ def cameras() -> Cameras:
 @pytest.fixture
 def points() -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
-    return torch.rand(50, 3, generator=generator, dtype=torch.float64) * torch.tensor([2.0, 2.0, 4.0]) + torch.tensor([-1.0, -1.0, 3.0])
+    return torch.rand(50, 3, generator=generator, dtype=torch.float64) * torch.tensor([2.0, 2.0, 4.0]) + torch.tensor(
+        [-1.0, -1.0, 3.0]
+    )
 
 
 def sideways() -> Cameras:
@@ -55,7 +57,9 @@ def test_triangulated_depth(cameras: Cameras, points: torch.Tensor) -> None:
 
 def test_depth_of_rays_that_part() -> None:
     """A camera that moves along x sees near things move to the left; what moves to the right would be behind it."""
-    depth = triangulated_depth(torch.tensor([[50.0, 50.0], [50.0, 50.0]]), torch.tensor([[40.0, 50.0], [60.0, 50.0]]), sideways())
+    depth = triangulated_depth(
+        torch.tensor([[50.0, 50.0], [50.0, 50.0]]), torch.tensor([[40.0, 50.0], [60.0, 50.0]]), sideways()
+    )
     torch.testing.assert_close(depth, torch.tensor([10.0, -10.0], dtype=torch.float64))
 
 

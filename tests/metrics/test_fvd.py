@@ -1,4 +1,4 @@
-"""Distances of sets against closed forms, and I3D against the JAX port whose weights it uses (values computed once, offline)."""
+"""Distances of sets against closed forms, and I3D against values of the JAX port whose weights it uses."""
 
 from __future__ import annotations
 
@@ -65,21 +65,27 @@ def test_frechet_distance_of_a_shift_and_a_scale() -> None:
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
     assert frechet_distance(a, a + 3) == pytest.approx(8 * 9, rel=1e-6)
     variances = a.double().var(0).sum()
-    assert frechet_distance(a, 2 * a - a.mean(0)) == pytest.approx(float(variances), rel=1e-6), "(2 - 1)^2 of each variance"
+    assert frechet_distance(a, 2 * a - a.mean(0)) == pytest.approx(float(variances), rel=1e-6), (
+        "(2 - 1)^2 of each variance"
+    )
 
 
 def test_frechet_distance_with_fewer_clips_than_logits() -> None:
     a, b = gaussians(20, 400, 1), gaussians(30, 400, 2)
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
     assert frechet_distance(a, b) == pytest.approx(frechet_distance(b, a), rel=1e-9)
-    assert frechet_distance(a, b) > 100, "small sets of one distribution are far apart: the bias that the protocol states"
+    assert frechet_distance(a, b) > 100, (
+        "small sets of one distribution are far apart: the bias that the protocol states"
+    )
 
 
 def test_frechet_distance_against_the_matrix_square_root() -> None:
     linalg = pytest.importorskip("scipy.linalg")
     a, b = gaussians(200, 6, 3).double(), gaussians(200, 6, 4).double() @ gaussians(6, 6, 5).double()
     root = linalg.sqrtm(torch.cov(a.T).numpy() @ torch.cov(b.T).numpy()).real
-    expected = (a.mean(0) - b.mean(0)).square().sum() + torch.cov(a.T).trace() + torch.cov(b.T).trace() - 2 * root.trace()
+    expected = (
+        (a.mean(0) - b.mean(0)).square().sum() + torch.cov(a.T).trace() + torch.cov(b.T).trace() - 2 * root.trace()
+    )
     assert frechet_distance(a, b) == pytest.approx(float(expected), rel=1e-9)
 
 

@@ -11,7 +11,8 @@ from stages.errors import InputError
 from stages.metrics.image import as_stored, psnr, ssim
 from tests.metrics.conftest import Pair
 
-# structural_similarity(win_size=11, gaussian_weights=True, channel_axis=0, data_range=1.0), peak_signal_noise_ratio(data_range=1.0)
+# structural_similarity(win_size=11, gaussian_weights=True, channel_axis=0, data_range=1.0) and
+# peak_signal_noise_ratio(data_range=1.0)
 SCIKIT_IMAGE = [
     (0, (3, 32, 40), 0.1, 30.83645311231591, 0.9948836829893898),
     (1, (3, 11, 11), 0.3, 21.775792006420343, 0.9678498806218429),

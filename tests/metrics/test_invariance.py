@@ -42,7 +42,9 @@ def figures(instruments: Instruments, candidates: Tensor, truth: Tensor) -> Tens
 
 
 @pytest.mark.usefixtures("_threads")
-def test_frames_measure_the_same_in_any_batch_with_any_threads_and_from_png(networks: Path, frames: Tensor, tmp_path: Path) -> None:
+def test_frames_measure_the_same_in_any_batch_with_any_threads_and_from_png(
+    networks: Path, frames: Tensor, tmp_path: Path
+) -> None:
     instruments = open_instruments(networks)
     truth, made = frames[0], frames[1:]
     torch.set_num_threads(1)
@@ -83,7 +85,9 @@ def shuffled(clip: Tensor, count: int) -> Tensor:
     return clip[order]
 
 
-@pytest.mark.parametrize(("damage", "levels"), [(blurred, (4, 8, 16)), (noisy, (0.05, 0.15, 0.3)), (shuffled, (4, MIN_FRAMES))])
+@pytest.mark.parametrize(
+    ("damage", "levels"), [(blurred, (4, 8, 16)), (noisy, (0.05, 0.15, 0.3)), (shuffled, (4, MIN_FRAMES))]
+)
 def test_fvd_grows_with_damage(networks: Path, data: Path, damage, levels: tuple[float, ...]) -> None:  # type: ignore[no-untyped-def]
     network, clips = I3D(load("i3d", networks)), []
     for scene in ("vs_Playground", "vs_counter", "vs_santorini"):
@@ -93,6 +97,8 @@ def test_fvd_grows_with_damage(networks: Path, data: Path, damage, levels: tuple
     assert frechet_distance(true, true) == pytest.approx(0, abs=1e-3)
     distances = [0.0]
     for level in levels:
-        distances.append(frechet_distance(torch.stack([clip_features(network, damage(clip, level)) for clip in clips]), true))
+        distances.append(
+            frechet_distance(torch.stack([clip_features(network, damage(clip, level)) for clip in clips]), true)
+        )
     assert distances == sorted(distances)
     assert min(after - before for before, after in pairwise(distances)) > 1

@@ -22,14 +22,20 @@ OFFICIAL = {
 def random_weights(network: str) -> dict[str, torch.Tensor]:
     """Weights of the right shapes, for what does not depend on values."""
     generator = torch.Generator().manual_seed(0)
-    sizes = {"vgg": [64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512], "alex": [64, 192, 384, 256, 256]}[network]
+    sizes = {"vgg": [64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512], "alex": [64, 192, 384, 256, 256]}[
+        network
+    ]
     windows = {"vgg": [3] * 13, "alex": [11, 5, 3, 3, 3]}[network]
     prefix, heads = {"vgg": ("VGG16_0", [64, 128, 256, 512, 512]), "alex": ("AlexNet_0", sizes)}[network]
     weights = {}
     for i, (before, after, k) in enumerate(zip([3, *sizes], sizes, windows, strict=False)):
-        weights[f"{prefix}.Conv_{i}.kernel"] = torch.randn(after, before, k, k, generator=generator) / (before * k * k) ** 0.5
+        weights[f"{prefix}.Conv_{i}.kernel"] = (
+            torch.randn(after, before, k, k, generator=generator) / (before * k * k) ** 0.5
+        )
         weights[f"{prefix}.Conv_{i}.bias"] = torch.zeros(after)
-    return weights | {f"NetLinLayer_{i}.Conv_0.kernel": torch.rand(1, size, 1, 1, generator=generator) for i, size in enumerate(heads)}
+    return weights | {
+        f"NetLinLayer_{i}.Conv_0.kernel": torch.rand(1, size, 1, 1, generator=generator) for i, size in enumerate(heads)
+    }
 
 
 @pytest.mark.parametrize("network", ["vgg", "alex"])
@@ -48,7 +54,9 @@ def test_candidates_count_alone(network: str) -> None:
     together = lpips(images[:3], images[3])
     assert together.dtype == torch.float64
     assert (together > 1e-3).all()
-    torch.testing.assert_close(together, torch.cat([lpips(image[None], images[3]) for image in images[:3]]), atol=1e-7, rtol=0)
+    torch.testing.assert_close(
+        together, torch.cat([lpips(image[None], images[3]) for image in images[:3]]), atol=1e-7, rtol=0
+    )
     assert lpips(images[3:], images[3]).item() == 0
 
 

@@ -17,7 +17,9 @@ from stages.errors import WeightsError
 from stages.files.documents import sha256_file
 from stages.metrics.network_files import Archive, Network, content_hash, convert, load, read_arrays
 
-TREE = {"Net_0": {"Conv_0": {"kernel": np.arange(54, dtype=np.float32).reshape(3, 3, 3, 2), "bias": np.ones(2, np.float32)}}}
+TREE = {
+    "Net_0": {"Conv_0": {"kernel": np.arange(54, dtype=np.float32).reshape(3, 3, 3, 2), "bias": np.ones(2, np.float32)}}
+}
 
 
 def archive_of(folder: Path, tree: object) -> Network:
@@ -58,7 +60,9 @@ class Evil:
         return os.mkdir, ("evil",)
 
 
-@pytest.mark.parametrize("tree", [Evil(), {"a": Evil()}, {"a": np.array([Evil()])}, {"a": {1, 2}}, {"a": np.float64(1)}])
+@pytest.mark.parametrize(
+    "tree", [Evil(), {"a": Evil()}, {"a": np.array([Evil()])}, {"a": {1, 2}}, {"a": np.float64(1)}]
+)
 def test_pickles_of_anything_but_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tree: object) -> None:
     monkeypatch.chdir(tmp_path)
     network = archive_of(tmp_path, tree)

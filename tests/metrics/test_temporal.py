@@ -17,7 +17,9 @@ def texture(height: int, width: int) -> Tensor:
     """A smooth random picture [3, h, w] with detail at several sizes."""
     generator = torch.Generator().manual_seed(0)
     layers = [
-        F.interpolate(torch.rand(1, 3, height // k, width // k, generator=generator), (height, width), mode="bicubic")[0]
+        F.interpolate(torch.rand(1, 3, height // k, width // k, generator=generator), (height, width), mode="bicubic")[
+            0
+        ]
         for k in (4, 8, 16)
     ]
     return (sum(layers) / 3).clamp(0, 1)

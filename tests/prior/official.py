@@ -9,7 +9,10 @@ from stages.prior.network import MVSplat
 
 
 def official_network() -> MVSplat:
-    """RE10K with norm weights 1 + 0.1 n, other vectors 0.02 n, and the rest 0.7 n / sqrt(inputs), n normal with seed crc32(name)."""
+    """RE10K with weights from a normal n with seed crc32(name).
+
+    Weights of norms are 1 + 0.1 n, other vectors 0.02 n, and all else is 0.7 n / sqrt(inputs).
+    """
     network = MVSplat(RE10K).eval()
     with torch.no_grad():
         for name, parameter in network.named_parameters():

@@ -1,4 +1,4 @@
-"""The plane sweep written as loops over planes and pixels, one number at a time: slow, and plain enough to be checked by eye.
+"""The plane sweep as loops over planes and pixels, one number at a time: slow, and easy to check by eye.
 
 Scalars are torch tensors, so that autograd gives the gradients as well.
 """
@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 
-def land(pixel: Tensor, depth: Tensor, K: Tensor, c2w: Tensor, source_K: Tensor, source_c2w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def land(
+    pixel: Tensor, depth: Tensor, K: Tensor, c2w: Tensor, source_K: Tensor, source_c2w: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Pixel (2 numbers) of one view at a depth (camera z) -> x, y in the source view, px, and z there."""
     ray = torch.linalg.inv(K) @ torch.stack([pixel[0], pixel[1], torch.ones_like(pixel[0])])
     world = c2w[:3, :3] @ (ray * depth) + c2w[:3, 3]
@@ -30,12 +32,20 @@ def bilinear(image: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 def correlation(
-    reference: Tensor, source: Tensor, K: Tensor, c2w: Tensor, source_K: Tensor, source_c2w: Tensor, depths: list[float], convention: str
+    reference: Tensor,
+    source: Tensor,
+    K: Tensor,
+    c2w: Tensor,
+    source_K: Tensor,
+    source_c2w: Tensor,
+    depths: list[float],
+    convention: str,
 ) -> Tensor:
     """Correlation of one view's features with another's, [C, h, w] twice -> [D, h, w].
 
     convention "z": pixel centres at + 0.5, both intrinsics, nothing behind the source or outside it.
-    convention "ray" (upstream's): whole coordinates, the reference's intrinsics for both, a depth behind the source taken as 1e-3.
+    convention "ray" (upstream's): whole coordinates, the reference's intrinsics for both; a depth behind the source
+    counts as 1e-3.
     """
     c, h, w = reference.shape
     half = 0.5 if convention == "z" else 0.0

@@ -25,7 +25,11 @@ def scene(shift: float = 0.0) -> tuple[Gaussians, Tensor, Views]:
     g = len(points)
     colours = images.permute(0, 2, 3, 1).reshape(g, 1, 3)
     gaussians = Gaussians(
-        points, torch.full((g, 3), 0.02), torch.tensor([1.0, 0, 0, 0]).expand(g, 4), torch.full((g,), 0.9), (colours - 0.5) / C0,
+        points,
+        torch.full((g, 3), 0.02),
+        torch.tensor([1.0, 0, 0, 0]).expand(g, 4),
+        torch.full((g,), 0.9),
+        (colours - 0.5) / C0,
         torch.arange(2, dtype=torch.uint8).repeat_interleave(g // 2),
     )  # fmt: skip
     return gaussians, depth, Views(images, Cameras(c2w, K, SIZE))
@@ -58,4 +62,6 @@ def test_what_is_behind_or_of_the_same_colour_or_out_of_sight_stays() -> None:
     gaussians, depth, views = scene()
     assert bool(visible_as_claimed(moved(gaussians, MIDDLE, 3.0, 0.9), depth, views).all()), "hidden behind the wall"
     assert bool(visible_as_claimed(moved(gaussians, MIDDLE, 1.5, 0.42), depth, views).all()), "no contradiction"
-    assert bool(visible_as_claimed(moved(gaussians, 12 * SIZE[1], 0.3, 0.9), depth, views).all()), "beside the other photograph"
+    assert bool(visible_as_claimed(moved(gaussians, 12 * SIZE[1], 0.3, 0.9), depth, views).all()), (
+        "beside the other photograph"
+    )

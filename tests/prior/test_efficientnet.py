@@ -4,7 +4,15 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from stages.prior.efficientnet import EPSILON, MEAN, SCALE, EfficientNetLite, EncoderConfig, SameConv2d, fold_batch_norms
+from stages.prior.efficientnet import (
+    EPSILON,
+    MEAN,
+    SCALE,
+    EfficientNetLite,
+    EncoderConfig,
+    SameConv2d,
+    fold_batch_norms,
+)
 
 LITE0, LITE2 = EncoderConfig(1.0, 1.0), EncoderConfig(1.1, 1.2)
 

@@ -23,7 +23,9 @@ def cameras(shift: float = 0.3) -> Cameras:
 def scene(depth: Tensor, views: Cameras) -> Gaussians:
     means = unproject(depth, views.K, views.c2w).reshape(-1, 3)
     g = len(means)
-    return Gaussians(means, torch.full((g, 3), 0.02), torch.tensor([1.0, 0, 0, 0]).expand(g, 4), torch.ones(g), torch.zeros(g, 1, 3))
+    return Gaussians(
+        means, torch.full((g, 3), 0.02), torch.tensor([1.0, 0, 0, 0]).expand(g, 4), torch.ones(g), torch.zeros(g, 1, 3)
+    )
 
 
 def wall(views: Cameras) -> Tensor:

@@ -38,14 +38,20 @@ def run(network: MVSplat, golden: dict[str, Tensor], dtype: torch.dtype) -> Run:
     """Output, Gaussians in upstream's basis, and the features of both backbones."""
     seen: dict[str, Any] = {}
     handles = []
-    watched = {"cnn_features": network.backbone.backbone, "trans_features": network.backbone.transformer, "gaussians": network.adapter}
+    watched = {
+        "cnn_features": network.backbone.backbone,
+        "trans_features": network.backbone.transformer,
+        "gaussians": network.adapter,
+    }
     for name, module in watched.items():
         handles.append(module.register_forward_hook(lambda _m, _i, output, name=name: seen.__setitem__(name, output)))
     given = {key: golden[f"in.{key}"].to(dtype) for key in ("image", "extrinsics", "intrinsics", "near", "far")}
     h, w = given["image"].shape[-2:]
     K = given["intrinsics"] * given["intrinsics"].new_tensor([[w], [h], [1]])
     with torch.no_grad():
-        output = network.to(dtype)(given["image"], given["extrinsics"], K, torch.stack([given["near"], given["far"]], -1))
+        output = network.to(dtype)(
+            given["image"], given["extrinsics"], K, torch.stack([given["near"], given["far"]], -1)
+        )
     network.float()
     for handle in handles:
         handle.remove()
@@ -54,7 +60,13 @@ def run(network: MVSplat, golden: dict[str, Tensor], dtype: torch.dtype) -> Run:
 
 def covariances(gaussians: WorldGaussians) -> Tensor:
     w, x, y, z = gaussians.quats.unbind(-1)
-    rows = [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w), 2 * (x * y + z * w), 1 - 2 * (x * x + z * z)]
+    rows = [
+        1 - 2 * (y * y + z * z),
+        2 * (x * y - z * w),
+        2 * (x * z + y * w),
+        2 * (x * y + z * w),
+        1 - 2 * (x * x + z * z),
+    ]
     rows += [2 * (y * z - x * w), 2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)]
     axes = torch.stack(rows, -1).unflatten(-1, (3, 3)) * gaussians.scales[..., None, :]
     return axes @ axes.mT

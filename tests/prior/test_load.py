@@ -1,4 +1,4 @@
-"""Loading weights: what fits is loaded exactly, what does not is refused with the key that differs, and nothing in a file is run."""
+"""Loading weights: what fits is loaded exactly, else the key that differs is named, and nothing in a file is run."""
 
 import pickle
 from collections.abc import Callable
@@ -59,7 +59,10 @@ Change = Callable[[dict[str, Tensor]], object]
 CHANGES: dict[str, tuple[Change, str]] = {
     "missing": (lambda t: t.pop("backbone.backbone.conv2.bias"), "backbone.backbone.conv2.bias is missing"),
     "unexpected": (lambda t: t.update(extra=torch.zeros(1)), "extra is unexpected"),
-    "reshaped": (lambda t: t.update({"depth_predictor.proj_feature.bias": torch.zeros(5)}), "proj_feature.bias is (5,), not (16,)"),
+    "reshaped": (
+        lambda t: t.update({"depth_predictor.proj_feature.bias": torch.zeros(5)}),
+        "proj_feature.bias is (5,), not (16,)",
+    ),
     "not finite": (lambda t: t["depth_predictor.proj_feature.bias"].fill_(float("nan")), "proj_feature.bias holds NaN"),
 }
 

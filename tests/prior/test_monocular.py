@@ -1,4 +1,4 @@
-"""The monocular branch: its depth is fitted to matches in spite of wrong ones, and votes where it says the surface is."""
+"""The monocular branch: its depth is fitted to matches although some are wrong, and it votes for the surface."""
 
 import pytest
 import torch

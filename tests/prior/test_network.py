@@ -1,4 +1,4 @@
-"""The small network: shapes, symmetries that its geometry must have, gradients, and what it sees before any training."""
+"""The small network: shapes, symmetries that its geometry must have, gradients, and its output before any training."""
 
 from dataclasses import Field, fields, replace
 from typing import Any
@@ -47,7 +47,11 @@ Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
 def inputs(h: int = 32, w: int = 48, b: int = 1, v: int = 2, seed: int = 0) -> Inputs:
     torch.manual_seed(seed)
     images = F.interpolate(torch.rand(b * v, 3, h // 4, w // 4), (h, w), mode="bicubic").clamp(0, 1).view(b, v, 3, h, w)
-    c2w = torch.stack([pose(0.05 * i, 0.03 * i, (0.25 * i, 0.05 * i, 0.02 * i)) for i in range(b * v)]).float().view(b, v, 4, 4)
+    c2w = (
+        torch.stack([pose(0.05 * i, 0.03 * i, (0.25 * i, 0.05 * i, 0.02 * i)) for i in range(b * v)])
+        .float()
+        .view(b, v, 4, 4)
+    )
     K = torch.tensor([[0.9 * w, 0, 0.5 * w], [0, 0.9 * w, 0.5 * h], [0, 0, 1]]).repeat(b, v, 1, 1)
     K[:, 1, 0, 0] *= 1.1
     return images, c2w, K, torch.tensor([1.0, 10.0]).repeat(b, v, 1)
@@ -150,7 +154,15 @@ def test_a_larger_unit_of_length_changes_only_lengths(shaken: MVSplat) -> None:
     large = c2w.clone()
     large[..., :3, 3] *= 20
     metres, steps = predict(shaken, (images, c2w, K, near_far)), predict(shaken, (images, large, K, near_far * 20))
-    for name, factor in (("depth", 20), ("means", 20), ("scales", 20), ("opacities", 1), ("quats", 1), ("sh", 1), ("depth_logits", 1)):
+    for name, factor in (
+        ("depth", 20),
+        ("means", 20),
+        ("scales", 20),
+        ("opacities", 1),
+        ("quats", 1),
+        ("sh", 1),
+        ("depth_logits", 1),
+    ):
         torch.testing.assert_close(getattr(steps, name), getattr(metres, name) * factor, rtol=1e-3, atol=1e-3 * factor)
 
 
@@ -174,10 +186,12 @@ def test_gradients_reach_every_parameter_and_the_inputs(shaken: MVSplat) -> None
 
 
 def test_training_starts_in_every_part(network: MVSplat) -> None:
-    """The last layers start at zero and stop the gradient of the others for one step; the step must not be zero everywhere."""
+    """The last layers start at zero and block the others' gradient for one step, but not every step may be zero."""
     network.zero_grad()
     output = network(*inputs(32, 32))
-    (output.means.square().mean() + output.opacities.mean() + output.sh.square().mean() + output.scales.mean()).backward()
+    (
+        output.means.square().mean() + output.opacities.mean() + output.sh.square().mean() + output.scales.mean()
+    ).backward()
     heads = network.depth_predictor
     for layer in (heads.depth_head_lowres[-1], heads.to_disparity[-1], heads.to_gaussians[-1]):
         assert layer.weight.grad.abs().max() > 0
@@ -187,7 +201,10 @@ def test_training_starts_in_every_part(network: MVSplat) -> None:
 def textured_plane(h: int, w: int, c2w: Tensor, K: Tensor, slope: float) -> tuple[Tensor, Tensor]:
     """Images [V, 3, h, w] and depths [V, h, w] of the plane z = 3 + slope * x, painted with two sizes of blots."""
     torch.manual_seed(4)
-    paint = sum(F.interpolate(torch.rand(1, 3, n, n), (600, 600), mode="bicubic") * share for n, share in ((150, 0.6), (20, 0.4)))
+    paint = sum(
+        F.interpolate(torch.rand(1, 3, n, n), (600, 600), mode="bicubic") * share
+        for n, share in ((150, 0.6), (20, 0.4))
+    )
     images, depths = [], []
     for camera, intrinsics in zip(c2w, K, strict=True):
         direction = rays(intrinsics, (h, w)) @ camera[:3, :3].mT
@@ -213,7 +230,9 @@ def test_an_untrained_network_is_a_plane_sweep(network: MVSplat, slope: float) -
         errors.append((1 / output.depth[0, view][seen] - truth).abs() / truth)
         guesses.append((truth.median() - truth).abs() / truth)
     assert torch.cat(errors).mean() < 0.02
-    assert torch.cat(errors).mean() < torch.cat(guesses).mean()  # the best constant of each view, which only the truth knows
+    assert (
+        torch.cat(errors).mean() < torch.cat(guesses).mean()
+    )  # the best constant of each view, which only the truth knows
 
 
 @pytest.mark.parametrize(
@@ -240,10 +259,18 @@ def test_bad_input_is_refused(network: MVSplat, index: int, change: object, word
 
 
 def test_quaternions_of_rotations() -> None:
-    turns = torch.stack([pose(a, b, (0, 0, 0))[:3, :3] for a in (0.0, 1.5, 3.14159265, -2.0) for b in (0.0, 0.7, 3.14159265)])
+    turns = torch.stack(
+        [pose(a, b, (0, 0, 0))[:3, :3] for a in (0.0, 1.5, 3.14159265, -2.0) for b in (0.0, 0.7, 3.14159265)]
+    )
     turns = torch.cat([turns, turns @ torch.diag(torch.tensor([-1.0, -1.0, 1.0]).double())])
     w, x, y, z = quaternions(turns).unbind(-1)
-    rows = [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w), 2 * (x * y + z * w), 1 - 2 * (x * x + z * z)]
+    rows = [
+        1 - 2 * (y * y + z * z),
+        2 * (x * y - z * w),
+        2 * (x * z + y * w),
+        2 * (x * y + z * w),
+        1 - 2 * (x * x + z * z),
+    ]
     rows += [2 * (y * z - x * w), 2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)]
     torch.testing.assert_close(torch.stack(rows, -1).unflatten(-1, (3, 3)), turns, rtol=0, atol=1e-9)
 
@@ -251,12 +278,14 @@ def test_quaternions_of_rotations() -> None:
 def test_options_work_alone() -> None:
     """Each of our changes to upstream can be taken by itself."""
     lean = replace(
-        RE10K, cnn_channels=(8, 8, 8), feature_channels=16, feed_forward_channels=16, transformer_blocks=1, depth_candidates=8,
-        cost_channels=32, depth_head_channels=8, upsampled_channels=8, guide_channels=8, disparity_channels=8, gaussian_channels=8,
+        RE10K, cnn_channels=(8, 8, 8), feature_channels=16, feed_forward_channels=16, transformer_blocks=1,
+        depth_candidates=8, cost_channels=32, depth_head_channels=8, upsampled_channels=8, guide_channels=8,
+        disparity_channels=8, gaussian_channels=8,
     )  # fmt: skip
     options = [
-        {}, {"depth_convention": "z"}, {"patch_radius": 1}, {"unit_features": True}, {"peak_radius": 2}, {"guided_upsampling": True},
-        {"relative_disparity": True}, {"pixel_colour": True}, {"refine_stride": 2, "refine_levels": 4}, {"sh_degree": 1},
+        {}, {"depth_convention": "z"}, {"patch_radius": 1}, {"unit_features": True}, {"peak_radius": 2},
+        {"guided_upsampling": True}, {"relative_disparity": True}, {"pixel_colour": True},
+        {"refine_stride": 2, "refine_levels": 4}, {"sh_degree": 1},
     ]  # fmt: skip
     for option in options:
         output = predict(MVSplat(replace(lean, **option)), inputs(16, 32))  # type: ignore[arg-type]

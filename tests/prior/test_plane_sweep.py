@@ -93,7 +93,9 @@ def test_candidates_are_uniform_in_inverse_depth_from_far_to_near() -> None:
 
 def test_a_point_on_a_plane_lands_where_projection_says() -> None:
     first, second = POSES["sideways"]
-    positions, inside = sweep(K_A[None], first[None], K_B[None], second[None], torch.tensor([[1 / 3.0]]).double(), SIZE, "z")
+    positions, inside = sweep(
+        K_A[None], first[None], K_B[None], second[None], torch.tensor([[1 / 3.0]]).double(), SIZE, "z"
+    )
     pixel = torch.tensor([4.5, 1.5], dtype=torch.float64)
     x, y, _ = slow_sweep.land(pixel, torch.tensor(3.0).double(), K_A, first, K_B, second)
     assert positions.view(*SIZE, 2)[1, 4].tolist() == pytest.approx([x.item() - 0.5, y.item() - 0.5])
@@ -110,12 +112,16 @@ def test_patch_similarity_equals_windows_cut_out_by_hand() -> None:
     grey = torch.tensor(GREY, dtype=torch.float64)
     for plane in range(2):
         at = positions[plane].view(h, w, 2)
-        warped = torch.stack([torch.stack([slow_sweep.clamped(b, *at[r, c]) for c in range(w)], 1) for r in range(h)], 1)
+        warped = torch.stack(
+            [torch.stack([slow_sweep.clamped(b, *at[r, c]) for c in range(w)], 1) for r in range(h)], 1
+        )
         for row in range(h // 2):
             for column in range(w // 2):
                 rows, columns = slice(max(0, 2 * row - 2), 2 * row + 4), slice(max(0, 2 * column - 2), 2 * column + 4)
                 one, two = (torch.einsum("c,chw->hw", grey, x[:, rows, columns]).flatten() for x in (a, warped))
-                assert zncc[0, plane, row, column].item() == pytest.approx(slow_sweep.zncc(one, two, FLAT).item(), abs=1e-9)
+                assert zncc[0, plane, row, column].item() == pytest.approx(
+                    slow_sweep.zncc(one, two, FLAT).item(), abs=1e-9
+                )
                 cell = slice(2 * row, 2 * row + 2), slice(2 * column, 2 * column + 2)
                 difference = a[:, *cell].mean((1, 2)) - warped[:, *cell].mean((1, 2))
                 assert colour[0, plane, row, column].item() == pytest.approx(-difference.abs().mean().item(), abs=1e-9)

@@ -1,4 +1,4 @@
-"""Cameras of an unposed pair: the demo pair has true ones; a turn on the spot and pictures of nothing in common are refused."""
+"""Cameras of an unposed pair: the demo pair has true ones; pairs without baseline or overlap are refused."""
 
 from pathlib import Path
 
@@ -39,13 +39,15 @@ def _degrees(cosine: Tensor) -> float:
 
 
 def _errors(found: Tensor, true: Tensor) -> tuple[float, float]:
-    """Angles between the relative rotations and between the directions of translation, degrees. found, true: c2w [2, 4, 4]."""
+    """Angles in degrees between rotations and between directions of translation. found, true: c2w [2, 4, 4]."""
     a, b = (torch.linalg.inv(c2w[0].double()) @ c2w[1].double() for c2w in (found, true))
     rotation = _degrees(((a[:3, :3].T @ b[:3, :3]).trace() - 1) / 2)
     return rotation, _degrees(F.cosine_similarity(a[:3, 3], b[:3, 3], dim=0))
 
 
-def test_the_demo_pair_is_solved_with_and_without_its_focal_length(photos: tuple[Tensor, Tensor], truth: Cameras) -> None:
+def test_the_demo_pair_is_solved_with_and_without_its_focal_length(
+    photos: tuple[Tensor, Tensor], truth: Cameras
+) -> None:
     for K in (truth.K, None):
         found = estimate_cameras(photos, K=K)
         rotation, translation = _errors(found.c2w, truth.c2w)
@@ -97,6 +99,8 @@ def test_a_single_wall_is_solved(photos: tuple[Tensor, Tensor], shift: tuple[flo
     seen = points @ K.T
     grid = seen[..., :2] / seen[..., 2:] / torch.tensor([SIZE[1], SIZE[0]]) * 2 - 1
     moved = F.grid_sample(photos[0][None], grid[None], align_corners=False, padding_mode="border")[0]
-    rotation, translation = _errors(estimate_cameras((photos[0], moved), K=torch.stack([K, K])).c2w, torch.stack([torch.eye(4), c2w]))
+    rotation, translation = _errors(
+        estimate_cameras((photos[0], moved), K=torch.stack([K, K])).c2w, torch.stack([torch.eye(4), c2w])
+    )
     assert rotation < 2
     assert translation < 10

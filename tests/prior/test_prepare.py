@@ -143,7 +143,7 @@ def test_predict_takes_any_size() -> None:
 
 
 def test_the_range_that_the_photographs_bear_out_is_swept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wall at depth 2: a stand-in network that puts everything at the near plane is right for one of the ranges only."""
+    """A wall at depth 2, and a stand-in network that puts everything at the near plane: it suits one range only."""
     size, depth = (32, 48), 2.0
     K = torch.tensor([[50.0, 0, 24], [0, 50, 16], [0, 0, 1]]).expand(2, 3, 3)
     c2w = torch.eye(4).repeat(2, 1, 1)
@@ -157,7 +157,11 @@ def test_the_range_that_the_photographs_bear_out_is_swept(monkeypatch: pytest.Mo
         colours = views.images.permute(0, 2, 3, 1).reshape(-1, 1, 3)
         g = len(points)
         gaussians = Gaussians(
-            points, torch.full((g, 3), 0.02), torch.tensor([1.0, 0, 0, 0]).expand(g, 4), torch.full((g,), 0.95), (colours - 0.5) / C0,
+            points,
+            torch.full((g, 3), 0.02),
+            torch.tensor([1.0, 0, 0, 0]).expand(g, 4),
+            torch.full((g,), 0.95),
+            (colours - 0.5) / C0,
             torch.arange(2, dtype=torch.uint8).repeat_interleave(g // 2),
         )  # fmt: skip
         return Prediction(gaussians, z[:, None, None].expand(2, *size), near_far)

@@ -43,7 +43,12 @@ def upstream_basis(d: Tensor) -> Tensor:
     )
     terms = [torch.full_like(x, 0.28209479177387814), -c1 * x, c1 * y, -c1 * z]
     terms += [c2[0] * z * x, c2[1] * x * y, c2[2] * (2 * yy - zz - xx), c2[3] * z * y, c2[4] * (zz - xx)]
-    terms += [c3[0] * x * (3 * zz - xx), c3[1] * z * x * y, c3[2] * x * (4 * yy - zz - xx), c3[3] * y * (2 * yy - 3 * zz - 3 * xx)]
+    terms += [
+        c3[0] * x * (3 * zz - xx),
+        c3[1] * z * x * y,
+        c3[2] * x * (4 * yy - zz - xx),
+        c3[3] * y * (2 * yy - 3 * zz - 3 * xx),
+    ]
     terms += [c3[4] * z * (4 * yy - zz - xx), c3[5] * y * (zz - xx), c3[6] * z * (zz - 3 * xx)]
     return torch.stack(terms, -1)
 

@@ -27,7 +27,9 @@ def cameras(count: int) -> Cameras:
 def photographs(count: int) -> torch.Tensor:
     """A bumpy wall three units away with detail at every size."""
     g = torch.Generator().manual_seed(0)
-    octaves = [F.interpolate(torch.rand(1, 3, 2**k, 2**k, generator=g), (1024, 1024), mode="bicubic") for k in range(3, 9)]
+    octaves = [
+        F.interpolate(torch.rand(1, 3, 2**k, 2**k, generator=g), (1024, 1024), mode="bicubic") for k in range(3, 9)
+    ]
     texture = sum(octaves) / len(octaves)
     path = cameras(count)
     centre = path.c2w[:, None, None, :3, 3]

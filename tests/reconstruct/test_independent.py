@@ -1,4 +1,4 @@
-"""The exported PLY, read and drawn by others (plyfile, and gsplat's own torch functions), is the picture that we draw."""
+"""The exported PLY, read by plyfile and drawn by gsplat's torch functions, is the picture that we draw."""
 
 from pathlib import Path
 
@@ -41,7 +41,9 @@ def drawn_by_others(path: Path, cameras: Cameras, degree: int) -> Tensor:
     height, width = SIZE
     covariance = gsplat._quat_scale_to_covar_preci(quats, scales, True, False)[0]
     views = cameras.w2c.float()
-    radii, means2d, depths, conics, _ = gsplat._fully_fused_projection(means, covariance, views, cameras.K, width, height)
+    radii, means2d, depths, conics, _ = gsplat._fully_fused_projection(
+        means, covariance, views, cameras.K, width, height
+    )
     colours = (gsplat._spherical_harmonics(degree, means - cameras.c2w[0, :3, 3], sh) + 0.5).clamp_min(0)
     y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     image, left = torch.zeros(3, height, width), torch.ones(height, width)

@@ -26,7 +26,9 @@ def _pairs(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def predict(pair: Views, near_far: torch.Tensor, network: object) -> Prediction:
         where, quat = pair.cameras.c2w[:1, :3, 3].float(), torch.tensor([[1.0, 0, 0, 0]])
-        scene = Gaussians(where, torch.ones(1, 3), quat, torch.ones(1), torch.zeros(1, 1, 3), torch.zeros(1, dtype=torch.uint8))
+        scene = Gaussians(
+            where, torch.ones(1, 3), quat, torch.ones(1), torch.zeros(1, 1, 3), torch.zeros(1, dtype=torch.uint8)
+        )
         return Prediction(scene, torch.ones(2, *SIZE), near_far)
 
     monkeypatch.setattr(initial_gaussians, "predict", predict)

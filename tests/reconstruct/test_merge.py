@@ -70,7 +70,9 @@ def test_a_merged_gaussian_has_the_mean_and_covariance_of_its_parts() -> None:
     merged, _ = thin(pair, cameras(0.0), 1)
     assert len(merged) == 1
     assert torch.allclose(merged.means[0], torch.tensor([0.003, 0.001, 2.0]), atol=1e-6)
-    assert torch.allclose(merged.scales[0].sort().values, torch.tensor([(0.01**2 + 0.001**2) ** 0.5, 0.02, 0.03]), atol=1e-6)
+    assert torch.allclose(
+        merged.scales[0].sort().values, torch.tensor([(0.01**2 + 0.001**2) ** 0.5, 0.02, 0.03]), atol=1e-6
+    )
     assert 0.38 < float(merged.opacities[0]) <= 0.4
 
 

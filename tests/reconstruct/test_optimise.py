@@ -33,14 +33,26 @@ def truth() -> Gaussians:
     patches = torch.rand(1, 3, 9, 11, generator=g)
     colour = torch.nn.functional.interpolate(patches, (36, 44), mode="bicubic")[0].flatten(1).T.clamp(0, 1)
     sh = ((colour - 0.5) / 0.28209479)[:, None]
-    return Gaussians(means, torch.full((count, 3), 0.035), torch.tensor([1.0, 0, 0, 0]).repeat(count, 1), torch.full((count,), 0.9), sh)
+    return Gaussians(
+        means,
+        torch.full((count, 3), 0.035),
+        torch.tensor([1.0, 0, 0, 0]).repeat(count, 1),
+        torch.full((count,), 0.9),
+        sh,
+    )
 
 
 @pytest.fixture(scope="module")
 def perturbed(truth: Gaussians) -> Gaussians:
     g = torch.Generator().manual_seed(1)
     noise = lambda like, by: like + by * torch.randn(like.shape, generator=g)  # noqa: E731
-    return Gaussians(noise(truth.means, 0.02), truth.scales * 1.3, noise(truth.quats, 0.1), truth.opacities * 0.7, noise(truth.sh, 0.4))
+    return Gaussians(
+        noise(truth.means, 0.02),
+        truth.scales * 1.3,
+        noise(truth.quats, 0.1),
+        truth.opacities * 0.7,
+        noise(truth.sh, 0.4),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -134,14 +146,18 @@ def test_refined_poses_undo_a_shift(truth: Gaussians, targets: Targets) -> None:
     shifted = Targets(targets.images, Cameras(c2w, targets.cameras.K, SIZE), targets.weight, 2)
     result = reconstruct(truth, shifted, Settings(steps=80, gaussians=3000, refine_poses=True))
     assert torch.equal(result.cameras.c2w[:2], c2w[:2])
-    point = torch.tensor([0.0, 0, 2, 1], dtype=torch.float64)  # a turn can undo a shift: what counts is where the wall appears
+    point = torch.tensor(
+        [0.0, 0, 2, 1], dtype=torch.float64
+    )  # a turn can undo a shift: what counts is where the wall appears
     seen, before, after = (torch.linalg.inv(c[2:]) @ point for c in (targets.cameras.c2w, c2w, result.cameras.c2w))
     assert (after - seen)[:, 1].abs().mean() < 0.4 * (before - seen)[:, 1].abs().mean()
 
 
 def test_the_unit_of_the_scene_does_not_matter(perturbed: Gaussians, targets: Targets) -> None:
     unit = 1e-3
-    small = Gaussians(perturbed.means * unit, perturbed.scales * unit, perturbed.quats, perturbed.opacities, perturbed.sh)
+    small = Gaussians(
+        perturbed.means * unit, perturbed.scales * unit, perturbed.quats, perturbed.opacities, perturbed.sh
+    )
     c2w = targets.cameras.c2w.clone()
     c2w[:, :3, 3] *= unit
     near = Targets(targets.images, Cameras(c2w, targets.cameras.K, SIZE), targets.weight, 2)

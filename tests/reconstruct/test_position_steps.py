@@ -24,7 +24,14 @@ def seen(cameras: Cameras) -> torch.Tensor:
 
 def scene(means: torch.Tensor, photograph: torch.Tensor | None = None) -> Gaussians:
     g = len(means)
-    return Gaussians(means, torch.ones(g, 3), torch.tensor([1.0, 0, 0, 0]).expand(g, 4), torch.ones(g), torch.zeros(g, 1, 3), photograph)
+    return Gaussians(
+        means,
+        torch.ones(g, 3),
+        torch.tensor([1.0, 0, 0, 0]).expand(g, 4),
+        torch.ones(g),
+        torch.zeros(g, 1, 3),
+        photograph,
+    )
 
 
 def known(means: torch.Tensor) -> Gaussians:
@@ -42,7 +49,9 @@ def test_a_gaussian_was_seen_from_its_photograph_or_else_the_nearest_camera() ->
     assert torch.equal(origins(scene(means), cameras), cameras.c2w[nearest, :3, 3])
     assert not torch.equal(nearest, of.long())
     three = Cameras(cameras.c2w[[0, 1, 1]], cameras.K[[0, 1, 1]], SIZE)
-    assert torch.equal(origins(scene(means, of), three), cameras.c2w[nearest, :3, 3]), "of a pair among them, which is not known"
+    assert torch.equal(origins(scene(means, of), three), cameras.c2w[nearest, :3, 3]), (
+        "of a pair among them, which is not known"
+    )
 
 
 @pytest.mark.parametrize("unit", [1.0, 1e-3])

@@ -32,7 +32,9 @@ def test_matched_points_reproject_within_a_pixel(tmp_path: Path) -> None:
     assert sorted(errors)[len(errors) // 2] < 0.5
     assert max(errors) < 2
     assert model.compute_mean_reprojection_error() < 0.6
-    colour = torch.stack([views.images[0][:, int(y), int(x)] for _, view, x, y in tracks.observations.tolist() if view == 0])
+    colour = torch.stack(
+        [views.images[0][:, int(y), int(x)] for _, view, x, y in tracks.observations.tolist() if view == 0]
+    )
     assert torch.equal(tracks.colors[: len(colour)], colour)
 
 

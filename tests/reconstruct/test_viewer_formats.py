@@ -17,7 +17,9 @@ def scene(count: int) -> Gaussians:
     g = torch.Generator().manual_seed(0)
     quats = torch.nn.functional.normalize(torch.randn(count, 4, generator=g), dim=-1)
     means, scales, sh = (torch.rand(count, *shape, generator=g) for shape in ((3,), (3,), (1, 3)))
-    return Gaussians(means * 4 - 2, 0.01 + 0.1 * scales, quats, torch.rand(count, generator=g).clamp(0.05, 0.95), sh - 0.5)
+    return Gaussians(
+        means * 4 - 2, 0.01 + 0.1 * scales, quats, torch.rand(count, generator=g).clamp(0.05, 0.95), sh - 0.5
+    )
 
 
 def by_x(means: np.ndarray) -> np.ndarray:

@@ -13,7 +13,9 @@ from stages.reconstruct.web_page import write_page
 from stages.scene import Cameras, Gaussians
 from stages.splat import draw
 
-BROWSER = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+BROWSER = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
 SIZE = (400, 520)
 FLAGS = [
     "--headless",
@@ -40,7 +42,9 @@ def scene(unit: float) -> Gaussians:
     means = (torch.rand(count, 3, generator=g) - 0.5) * torch.tensor([6.0, 5.0, 8.0]) + torch.tensor([0.0, 0, 3])
     scales = 0.02 + 0.2 * torch.rand(count, 3, generator=g) ** 3
     sh = (torch.rand(count, 1, 3, generator=g) - 0.5) / 0.28
-    return Gaussians(means * unit, scales * unit, torch.randn(count, 4, generator=g), torch.rand(count, generator=g), sh)
+    return Gaussians(
+        means * unit, scales * unit, torch.randn(count, 4, generator=g), torch.rand(count, generator=g), sh
+    )
 
 
 def cameras(unit: float) -> Cameras:
@@ -59,7 +63,9 @@ def test_a_browser_shows_our_picture(number: int, unit: float, tmp_path: Path) -
     page, picture = tmp_path / "scene.html", tmp_path / "screen.png"
     write_page(page, scene(unit), cameras(unit))
     command = [str(BROWSER), *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={SIZE[1]},{SIZE[0]}"]
-    subprocess.run([*command, f"--screenshot={picture}", f"file://{page}#{number}"], check=True, capture_output=True, timeout=120)
+    subprocess.run(
+        [*command, f"--screenshot={picture}", f"file://{page}#{number}"], check=True, capture_output=True, timeout=120
+    )
     shown = read_image(picture)
     assert shown.shape == (3, *SIZE)
     wanted = draw(scene(unit), cameras(unit)[[number]], near=0.03 * unit).image.clamp(0, 1)

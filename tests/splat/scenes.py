@@ -12,9 +12,15 @@ from torch import Tensor
 
 from stages.splat import reference
 
-# Smallest and largest standard deviation, scene units (a needle's other two axes are a hundredth of it); the scene is about 3 units
-# away and 44 pixels wide.
-SCALES = {"wide": (0.02, 0.5), "needle": (0.1, 1.5), "tiny": (0.001, 0.02), "huge": (0.5, 4.0), "transparent": (0.02, 0.5)}
+# Smallest and largest standard deviation, scene units. A needle's other two axes are a hundredth of it. The scene is
+# about 3 units away and 44 pixels wide.
+SCALES = {
+    "wide": (0.02, 0.5),
+    "needle": (0.1, 1.5),
+    "tiny": (0.001, 0.02),
+    "huge": (0.5, 4.0),
+    "transparent": (0.02, 0.5),
+}
 # Pixels closer than this to a decision (alpha = 1/255, T = 1e-4) are not compared.
 MARGIN = 1e-4
 
@@ -57,7 +63,7 @@ def look_at(eye: Tensor, target: Tensor) -> Tensor:
 
 
 def _distinct(means: Tensor, viewmats: Tensor) -> Tensor:
-    """Gaussians whose depth differs enough from every nearer one's, in all cameras, that float32 cannot change their order."""
+    """Gaussians whose depths differ enough, in all cameras, that float32 cannot change their order."""
     keep = torch.ones(len(means), dtype=torch.bool)
     for view in viewmats:
         depth, order = torch.sort(means @ view[2, :3] + view[2, 3])
@@ -110,7 +116,9 @@ class Truth:
     gradients: dict[str, Tensor]
 
 
-def _gradients(leaves: dict[str, Tensor], image: Tensor, alpha: Tensor, v_image: Tensor, v_alpha: Tensor) -> dict[str, Tensor]:
+def _gradients(
+    leaves: dict[str, Tensor], image: Tensor, alpha: Tensor, v_image: Tensor, v_alpha: Tensor
+) -> dict[str, Tensor]:
     ((image * v_image.to(image.dtype)).sum() + (alpha * v_alpha.to(alpha.dtype)).sum()).backward()
     return {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
 
@@ -131,8 +139,8 @@ def truth_of(scene: Scene) -> Truth:
 def errors(render: Callable[..., Any], scene: Scene, dtype: torch.dtype = torch.float32) -> dict[str, float]:
     """Largest errors of `render` against the reference.
 
-    Image and alpha: absolute, but for images beyond [0, 1] relative to their range. The gradient of each leaf: relative to its largest
-    entry or its norm, whichever is worse.
+    Errors of image and alpha are absolute, but relative to the range of an image beyond [0, 1]. Those of the gradient
+    of each leaf are relative to its largest entry or to its norm, whichever is worse.
     """
     truth = truth_of(scene)
     assert truth.compared.double().mean() > 0.9, "the scene leaves too few pixels to compare"

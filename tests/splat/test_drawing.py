@@ -50,7 +50,9 @@ def test_a_path_equals_its_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     path = draw(gaussians, cameras, near=0.01)
     for i in range(3):
         frame = draw(gaussians, cameras[i : i + 1], near=0.01)
-        for whole, part in zip((path.image, path.alpha, path.depth), (frame.image, frame.alpha, frame.depth), strict=True):
+        for whole, part in zip(
+            (path.image, path.alpha, path.depth), (frame.image, frame.alpha, frame.depth), strict=True
+        ):
             torch.testing.assert_close(whole[i], part[0], atol=1e-5, rtol=1e-5)
 
 
@@ -63,7 +65,9 @@ def test_a_place_looks_the_same_in_any_unit_of_length() -> None:
     gaussians, cameras = objects(2)
     c2w = cameras.c2w.clone()
     c2w[:, :3, 3] *= 1024
-    large = Gaussians(gaussians.means * 1024, gaussians.scales * 1024, gaussians.quats, gaussians.opacities, gaussians.sh)
+    large = Gaussians(
+        gaussians.means * 1024, gaussians.scales * 1024, gaussians.quats, gaussians.opacities, gaussians.sh
+    )
     near = near_plane(gaussians.means, cameras)
     assert near_plane(large.means, Cameras(c2w, cameras.K, cameras.size)) == pytest.approx(1024 * near)
     drawn = draw(large, Cameras(c2w, cameras.K, cameras.size))

@@ -43,7 +43,9 @@ def test_gradcheck(render: Callable[..., Any], implementation: ModuleType) -> No
 
     # The fallback, a hundred times slower on so few pixels, gets the check by random projections.
     fast = implementation is fallback
-    assert torch.autograd.gradcheck(image_and_alpha, (upper, *leaves.values()), eps=1e-6, atol=1e-5, rtol=1e-3, fast_mode=fast)
+    assert torch.autograd.gradcheck(
+        image_and_alpha, (upper, *leaves.values()), eps=1e-6, atol=1e-5, rtol=1e-3, fast_mode=fast
+    )
 
 
 def test_harmonics_gradcheck(implementation: ModuleType) -> None:
@@ -73,7 +75,9 @@ def threads() -> Any:
 
 
 @pytest.mark.parametrize("kind", ["wide", "tiny"])
-def test_bitwise_equal_for_any_number_of_threads(monkeypatch: pytest.MonkeyPatch, threads: Callable[[int], None], kind: str) -> None:
+def test_bitwise_equal_for_any_number_of_threads(
+    monkeypatch: pytest.MonkeyPatch, threads: Callable[[int], None], kind: str
+) -> None:
     monkeypatch.setattr(cpu, "MIN_PARALLEL", 0)
     scene = random_scene(kind, count=8000, cameras=3)
     threads(1)
@@ -127,7 +131,9 @@ def test_a_fit_converges() -> None:
     K = torch.tensor([[[64.0, 0.0, 32.0], [0.0, 64.0, 32.0], [0.0, 0.0, 1.0]]])
     camera = {"viewmats": torch.eye(4)[None], "Ks": K, "width": size, "height": size}
     target = rasterization(**truth, **camera)[0][..., :3]
-    guess = {name: (t + 0.1 * t.std() * torch.randn(t.shape, generator=g)).requires_grad_() for name, t in truth.items()}
+    guess = {
+        name: (t + 0.1 * t.std() * torch.randn(t.shape, generator=g)).requires_grad_() for name, t in truth.items()
+    }
     guess["sh"] = torch.zeros(n, 1, 3, requires_grad=True)
     optimiser = torch.optim.Adam([{"params": [t], "lr": 0.06 if name == "sh" else 0.002} for name, t in guess.items()])
 

@@ -22,7 +22,7 @@ def in_front(scene: Scene, depth: float = 0.3) -> Scene:
 
 
 def conics(factors: torch.Tensor) -> torch.Tensor:
-    """Entries xx, xy, yy of the inverse 2D covariances [C, N, 3], gsplat's form of the factors that cpu.project returns."""
+    """Entries xx, xy, yy of the inverse 2D covariances [C, N, 3] in gsplat's form, from what cpu.project returns."""
     root_x, shear, root_y = factors.unbind(-1)
     xx = root_x * root_x
     return torch.stack([xx, -xx * shear, xx * shear * shear + root_y * root_y], -1)
@@ -41,7 +41,9 @@ def test_projection(kind: str) -> None:
     seen = (radii > 0).all(-1)
     assert seen.sum() > 500
     both = ((radii > 0) & (theirs[0] > 0)).all(-1)
-    assert (radii - theirs[0])[both].abs().max() <= 1  # theirs takes 3.33 standard deviations, ours what opacity 1 needs
+    assert (radii - theirs[0])[
+        both
+    ].abs().max() <= 1  # theirs takes 3.33 standard deviations, ours what opacity 1 needs
 
     values = (means2d, depths, conics(factors))
     g = torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""Values within 1e-4 and gradients within 1e-3 of the float64 reference, on thousands of Gaussians made to be difficult."""
+"""Values within 1e-4 and gradients within 1e-3 of the float64 reference, on thousands of difficult Gaussians."""
 
 from collections.abc import Callable
 from typing import Any
@@ -39,11 +39,13 @@ def test_float64_is_exact(render: Callable[..., Any]) -> None:
 
 
 def test_reference_harmonics_are_orthonormal() -> None:
-    """The reference's own check: integrals of products over the sphere (Gauss-Legendre by uniform angles, exact for these degrees)."""
+    """The reference's own check, by integrals over the sphere (Gauss-Legendre and uniform angles are exact here)."""
     nodes, weights = (torch.from_numpy(x) for x in np.polynomial.legendre.leggauss(8))
     angle = torch.arange(16, dtype=torch.float64) * (2 * torch.pi / 16)
     ring = (1 - nodes**2).sqrt()
-    directions = torch.stack([ring[:, None] * angle.cos(), ring[:, None] * angle.sin(), nodes[:, None].expand(-1, 16)], -1)
+    directions = torch.stack(
+        [ring[:, None] * angle.cos(), ring[:, None] * angle.sin(), nodes[:, None].expand(-1, 16)], -1
+    )
     basis = reference.spherical_harmonics(4, directions.reshape(-1, 3))
     measure = (weights[:, None] * (2 * torch.pi / 16)).expand(-1, 16).reshape(-1)
     gram = torch.einsum("p,pi,pj->ij", measure, basis, basis)

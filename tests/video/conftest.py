@@ -21,7 +21,9 @@ def student_files(saved: Path, tmp_path: Path) -> StudentFiles:
     """A student's folder that a test may spoil."""
     folder = tmp_path / "student"
     shutil.copytree(saved, folder)
-    return StudentFiles(folder / "vae", folder / "transformer", folder / "model.safetensors", folder / "prompt_embeds.pt")
+    return StudentFiles(
+        folder / "vae", folder / "transformer", folder / "model.safetensors", folder / "prompt_embeds.pt"
+    )
 
 
 @pytest.fixture(scope="session")

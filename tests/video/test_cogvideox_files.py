@@ -162,12 +162,20 @@ def test_a_partial_overlay_without_a_base(student_files: StudentFiles) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"transformer_blocks__0__attn1__to_q__weight": torch.zeros(64, 65)}, r"attn1\.to_q\.weight is \(64, 65\), not \(64, 64\)"),
-        ({"transformer_blocks__7__attn1__to_q__weight": torch.zeros(64, 64)}, r"transformer_blocks\.7\.attn1\.to_q\.weight is unexpected"),
+        (
+            {"transformer_blocks__0__attn1__to_q__weight": torch.zeros(64, 65)},
+            r"attn1\.to_q\.weight is \(64, 65\), not \(64, 64\)",
+        ),
+        (
+            {"transformer_blocks__7__attn1__to_q__weight": torch.zeros(64, 64)},
+            r"transformer_blocks\.7\.attn1\.to_q\.weight is unexpected",
+        ),
         ({"norm_final__bias": torch.zeros(64, dtype=torch.int64)}, r"norm_final\.bias is \(64,\) of int64"),
     ],
 )
-def test_an_overlay_of_another_network(student_files: StudentFiles, changes: dict[str, torch.Tensor], words: str) -> None:
+def test_an_overlay_of_another_network(
+    student_files: StudentFiles, changes: dict[str, torch.Tensor], words: str
+) -> None:
     assert student_files.overlay is not None
     change(student_files.overlay, **changes)
     with pytest.raises(WeightsError, match=words):

@@ -22,7 +22,9 @@ def test_rotary_table() -> None:
     assert cos.shape == sin.shape == (17550, 64)
     assert abs(float(cos.double().sum()) - 721837.8514) < 0.05
     assert abs(float(sin.double().sum()) - 181623.8474) < 0.05
-    torch.testing.assert_close(cos[1000, 16:20], torch.tensor([-0.99996, -0.99996, -0.706173, -0.706173]), rtol=0, atol=2e-5)
+    torch.testing.assert_close(
+        cos[1000, 16:20], torch.tensor([-0.99996, -0.99996, -0.706173, -0.706173]), rtol=0, atol=2e-5
+    )
 
 
 def test_sizes(model: CogVideoX) -> None:
@@ -55,7 +57,9 @@ def test_memory_options_do_not_change_the_result_beyond_rounding() -> None:
 
     def run(memory: Memory) -> tuple[torch.Tensor, torch.Tensor]:
         torch.manual_seed(0)
-        transformer, vae = (build(part, config, "cpu").to(memory.dtype) for part, config in (("transformer", TRANSFORMER), ("vae", VAE)))
+        transformer, vae = (
+            build(part, config, "cpu").to(memory.dtype) for part, config in (("transformer", TRANSFORMER), ("vae", VAE))
+        )
         model = CogVideoX(transformer, vae, torch.ones(1, 4, 8), "cpu", memory)
         v = model(x.to(memory.dtype), t)
         return v, model.decode(v)

@@ -7,12 +7,7 @@ from stages.errors import InputError, RunError
 from stages.scene import Clip, Views
 from stages.video import cogvideox_student
 from stages.video.cogvideox_network import CogVideoX
-from stages.video.cogvideox_student import (
-    StepSettings,
-    largest_crop,
-    require_frames,
-    student,
-)
+from stages.video.cogvideox_student import StepSettings, largest_crop, require_frames, student
 from tests.video.tiny import scene
 
 SETTINGS = StepSettings(t=549, seed=7)
@@ -45,7 +40,9 @@ def test_the_seed_decides_every_bit(model: CogVideoX) -> None:
 
 def test_the_leap_step_and_the_number_of_steps_matter(model: CogVideoX) -> None:
     clip, views = scene(size=(32, 48))
-    first, *others = (student(model, replace(SETTINGS, **change))(clip, views).frames for change in ({}, {"t": 459}, {"steps": 2}))
+    first, *others = (
+        student(model, replace(SETTINGS, **change))(clip, views).frames for change in ({}, {"t": 459}, {"steps": 2})
+    )
     assert all(float((first - other).abs().max()) > 1e-4 for other in others)
 
 

@@ -19,22 +19,35 @@ T = torch.tensor([0, 459, 998, 999])
 @pytest.fixture
 def pair() -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(4, 2, 3, generator=generator, dtype=torch.float64), torch.randn(4, 2, 3, generator=generator, dtype=torch.float64)
+    return torch.randn(4, 2, 3, generator=generator, dtype=torch.float64), torch.randn(
+        4, 2, 3, generator=generator, dtype=torch.float64
+    )
 
 
 def diffusers_scheduler():
     from diffusers import CogVideoXDDIMScheduler
 
     return CogVideoXDDIMScheduler(
-        prediction_type="v_prediction", rescale_betas_zero_snr=True, snr_shift_scale=1.0, timestep_spacing="trailing", clip_sample=False
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        snr_shift_scale=1.0,
+        timestep_spacing="trailing",
+        clip_sample=False,
     )
 
 
 @pytest.mark.parametrize(
     ("t", "abar", "tolerance"),
-    [(0, 0.99915, 1e-9), (199, 0.7387001, 5e-8), (459, 0.2989934702, 5e-11), (549, 0.1802109555, 5e-11), (799, 0.0178832, 5e-8),
-     (998, 1.968e-7, 5e-11), (999, 0.0, 0.0)],
-)  # fmt: skip
+    [
+        (0, 0.99915, 1e-9),
+        (199, 0.7387001, 5e-8),
+        (459, 0.2989934702, 5e-11),
+        (549, 0.1802109555, 5e-11),
+        (799, 0.0178832, 5e-8),
+        (998, 1.968e-7, 5e-11),
+        (999, 0.0, 0.0),
+    ],
+)
 def test_published_values(t: int, abar: float, tolerance: float) -> None:
     assert abs(float(ALPHAS_CUMPROD[t]) - abar) <= tolerance
 
@@ -51,7 +64,9 @@ def test_the_step_is_that_of_diffusers(pair: tuple[torch.Tensor, torch.Tensor]) 
     reference.set_timesteps(50)
     for t, s in ((999, 979), (459, 439), (19, CLEAN)):
         expected = reference.step(v, t, x_t).prev_sample
-        torch.testing.assert_close(ddim_step(x_t, v, torch.full((4,), t), torch.full((4,), s)), expected, rtol=0, atol=1e-12)
+        torch.testing.assert_close(
+            ddim_step(x_t, v, torch.full((4,), t), torch.full((4,), s)), expected, rtol=0, atol=1e-12
+        )
 
 
 def test_parameterisations_agree_at_every_level(pair: tuple[torch.Tensor, torch.Tensor]) -> None:

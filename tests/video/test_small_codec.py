@@ -1,4 +1,4 @@
-"""The codec. Latents reach 200, where float32 numbers are 1.5e-5 apart, and the order of a sum depends on the clip's length."""
+"""The codec. Latents reach 200, where float32 numbers are 1.5e-5 apart and sums depend on the clip's length."""
 
 import pytest
 import torch
@@ -40,7 +40,9 @@ def test_the_first_latent_frame_is_the_first_frame_alone() -> None:
 
 
 def test_grey_is_the_middle_of_the_latent() -> None:
-    torch.testing.assert_close(encode(torch.full((1, 5, 3, 8, 8), 0.5)), torch.zeros(1, 2, CHANNELS, 2, 2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        encode(torch.full((1, 5, 3, 8, 8), 0.5)), torch.zeros(1, 2, CHANNELS, 2, 2), atol=1e-5, rtol=0
+    )
 
 
 def test_folding_can_be_undone() -> None:

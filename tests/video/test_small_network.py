@@ -18,7 +18,11 @@ def example(frames: int = 9, size: tuple[int, int] = (16, 32)) -> tuple[Tensor, 
     render, photographs = torch.rand(1, frames, 3, *size, generator=g), torch.rand(1, 2, 3, *size, generator=g)
     warped, weight = torch.rand(1, frames, 2, 3, *size, generator=g), torch.rand(1, frames, 2, *size, generator=g)
     latent, coverage = encode(render), torch.rand(1, frames, *size, generator=g)
-    return latent, condition(latent, coverage, photographs, Warped(warped, weight)), torch.randn(latent.shape, generator=g)
+    return (
+        latent,
+        condition(latent, coverage, photographs, Warped(warped, weight)),
+        torch.randn(latent.shape, generator=g),
+    )
 
 
 def blend_of(known: Tensor) -> Tensor:
@@ -67,7 +71,11 @@ def test_shapes_of_any_size(frames: int, size: tuple[int, int]) -> None:
 
 def test_the_condition_holds_what_it_says() -> None:
     g = torch.Generator().manual_seed(0)
-    render, photographs, coverage = torch.rand(1, 9, 3, 8, 8, generator=g), torch.rand(1, 2, 3, 8, 8, generator=g), torch.ones(1, 9, 8, 8)
+    render, photographs, coverage = (
+        torch.rand(1, 9, 3, 8, 8, generator=g),
+        torch.rand(1, 2, 3, 8, 8, generator=g),
+        torch.ones(1, 9, 8, 8),
+    )
     latent = encode(render)
     warped, weight = torch.rand(1, 9, 2, 3, 8, 8, generator=g), torch.rand(1, 9, 2, 8, 8, generator=g)
     weight[:, :, 1] = 0
@@ -90,7 +98,12 @@ def test_both_photographs_reach_every_frame(end: int) -> None:
     latent, network = encode(render), trained()
 
     def v(images: Tensor) -> Tensor:
-        known = condition(latent, torch.ones(1, 17, 16, 32), images, Warped(torch.rand(1, 17, 2, 3, 16, 32), torch.zeros(1, 17, 2, 16, 32)))
+        known = condition(
+            latent,
+            torch.ones(1, 17, 16, 32),
+            images,
+            Warped(torch.rand(1, 17, 2, 3, 16, 32), torch.zeros(1, 17, 2, 16, 32)),
+        )
         return network(torch.cat([torch.zeros_like(latent), known], 2), torch.tensor([459]))
 
     changed = photographs.clone()

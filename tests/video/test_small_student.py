@@ -32,8 +32,12 @@ def trained() -> SmallVideo:
     return network
 
 
-@pytest.mark.parametrize(("frames", "size", "steps"), [(9, (32, 32), 1), (11, (30, 46), 1), (6, (17, 33), 3), (1, (16, 16), 1)])
-def test_an_untrained_student_returns_the_render_where_no_photograph_shows_it(frames: int, size: tuple[int, int], steps: int) -> None:
+@pytest.mark.parametrize(
+    ("frames", "size", "steps"), [(9, (32, 32), 1), (11, (30, 46), 1), (6, (17, 33), 3), (1, (16, 16), 1)]
+)
+def test_an_untrained_student_returns_the_render_where_no_photograph_shows_it(
+    frames: int, size: tuple[int, int], steps: int
+) -> None:
     clip, views = scene(frames, size)
     assert views.depth is not None
     views = replace(views, depth=views.depth / 2)

@@ -1,4 +1,4 @@
-"""The one step against tensors that the released code gave with tiny weights at full size (videoscene/pipeline.py, video_gen)."""
+"""The one step against tensors that the released code gave with tiny weights (videoscene/pipeline.py, video_gen)."""
 
 import json
 from pathlib import Path
@@ -50,8 +50,10 @@ def test_the_video_is_encoded_as_upstream_encodes_it(model: CogVideoX, golden: d
 
 
 @torch.no_grad()
-def test_the_step_from_the_seed_on(model: CogVideoX, golden: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both photographs, their noise, the condition, the noise of the diffusion, v and x0; the stored latents stand for the video's."""
+def test_the_step_from_the_seed_on(
+    model: CogVideoX, golden: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The photographs, their noise, the condition, the diffusion's noise, v, x0, and stored latents of the video."""
     seen: dict[str, torch.Tensor] = {}
     encode, one_step = model.encode, cogvideox_student.one_step
 

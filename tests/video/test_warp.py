@@ -51,7 +51,7 @@ def test_the_nearer_photograph_counts_more() -> None:
 
 
 def test_every_pixel_is_looked_up_where_it_projects_to() -> None:
-    """The slow way: pixel by pixel, the nearest pixel of the photograph, on a photograph that is flat around each of them."""
+    """The slow way, pixel by pixel: the photograph's nearest pixel. The photograph is flat around each of them."""
     views, path = photographs(), cameras(0.3)
     steps = torch.arange(SIZE[1] // 4).repeat_interleave(4).float() / 8
     views = Views(steps.expand(2, 3, *SIZE), views.cameras, views.depth)

@@ -32,7 +32,7 @@ FULL = Memory(torch.float32)
 
 
 def save_student(folder: Path) -> None:
-    """A student's folder with everything in it: a base, and a complete transformer with the attention of another seed."""
+    """A student's whole folder: a base, and a complete transformer whose attention is of another seed."""
     torch.manual_seed(0)
     folder.mkdir(parents=True)
     for part, config in (("transformer", TRANSFORMER), ("vae", VAE)):
@@ -51,7 +51,9 @@ def scene(frames: int = 9, size: tuple[int, int] = (64, 64)) -> tuple[Clip, View
     generator = torch.Generator().manual_seed(1)
     clip = torch.rand(frames, 3, *size, generator=generator)
     coverage = torch.rand(frames, *size, generator=generator)
-    return Clip(clip, cameras(frames, size), coverage, 12.0), Views(torch.rand(2, 3, *size, generator=generator), cameras(2, size))
+    return Clip(clip, cameras(frames, size), coverage, 12.0), Views(
+        torch.rand(2, 3, *size, generator=generator), cameras(2, size)
+    )
 
 
 def velocity(x0: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:

@@ -72,7 +72,9 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with zipfile.ZipFile(folder / "test.sh3f", "w") as archive:
         archive.writestr("m/box.obj", box_with_glass())
         archive.writestr("m/ball.obj", ball(40))
-        archive.writestr("m/box.mtl", "newmtl wood\nKd 0.5 0.5 0.5\nmap_Kd Wood.png\nnewmtl glass\nd 0.2\nnewmtl red\nKd 1 0 0\n")
+        archive.writestr(
+            "m/box.mtl", "newmtl wood\nKd 0.5 0.5 0.5\nmap_Kd Wood.png\nnewmtl glass\nd 0.2\nnewmtl red\nKd 1 0 0\n"
+        )
         archive.writestr("m/wood.png", picture.getvalue())
         entries = [
             *((name, "box", size) for name, size in ROLES.items()),
@@ -80,12 +82,15 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ("Swimming pool", "box", (9, 9, 9)),
         ]
         lines = [
-            f"name#{k}={name}\ncategory#{k}=Living room\nmodel#{k}=/m/{file}.obj\nwidth#{k}={w}\ndepth#{k}={d}\nheight#{k}={h}\n"
+            f"name#{k}={name}\ncategory#{k}=Living room\nmodel#{k}=/m/{file}.obj\n"
+            f"width#{k}={w}\ndepth#{k}={d}\nheight#{k}={h}\n"
             for k, (name, file, (w, d, h)) in enumerate(entries, 1)
         ]
         archive.writestr("PluginFurnitureCatalog.properties", "\n".join(lines))
     out = folder / "pack.npz"
-    assert make_pack(folder, out, triangles=400, side=32, most=100, log=pytest.fail) == len(ROLES) + 1, "no world needs a swimming pool"
+    assert make_pack(folder, out, triangles=400, side=32, most=100, log=pytest.fail) == len(ROLES) + 1, (
+        "no world needs a swimming pool"
+    )
     return out
 
 
@@ -105,7 +110,9 @@ def test_a_pack_holds_the_models_in_metres(pack: Path) -> None:
     for name, (w, d, h) in ROLES.items():
         points = shapes[name].triangles.reshape(-1, 3)
         expected = np.array([[-w / 200, -d / 200, 0], [w / 200, d / 200, h / 100]])
-        assert np.abs(np.stack([points.min(0), points.max(0)]) - expected).max() < 1e-3, "the glass is gone and does not count"
+        assert np.abs(np.stack([points.min(0), points.max(0)]) - expected).max() < 1e-3, (
+            "the glass is gone and does not count"
+        )
     assert len(shapes["Table"].triangles) == 12
 
 
@@ -214,7 +221,9 @@ def test_normals_point_out_of_shapes() -> None:
     surfaces = mesh.finish()
     outwards = surfaces.triangles - np.array([1, 2, 3], np.float32)
     assert ((outwards * surfaces.normals).sum(-1) > -1e-6).all()
-    winding = np.cross(surfaces.triangles[:, 1] - surfaces.triangles[:, 0], surfaces.triangles[:, 2] - surfaces.triangles[:, 0])
+    winding = np.cross(
+        surfaces.triangles[:, 1] - surfaces.triangles[:, 0], surfaces.triangles[:, 2] - surfaces.triangles[:, 0]
+    )
     assert ((winding * outwards.mean(1)).sum(-1) > 0).all()
 
 

@@ -19,7 +19,9 @@ def _primitive(kind: int, generator: Generator) -> Primitives:
     q, _ = torch.linalg.qr(torch.randn(1, 3, 3, generator=generator))
     q = q * torch.linalg.det(q)[:, None, None].sign()
     half = 0.3 + torch.rand(1, 3, generator=generator)
-    return Primitives(kind, q, torch.randn(1, 3, generator=generator), half, torch.arange(6)[None], torch.ones(1), torch.ones(1, 3))
+    return Primitives(
+        kind, q, torch.randn(1, 3, generator=generator), half, torch.arange(6)[None], torch.ones(1), torch.ones(1, 3)
+    )
 
 
 def _outside(kind: int, p: Tensor) -> Tensor:
@@ -40,7 +42,9 @@ def test_hits_agree_with_marching(kind: int) -> None:
     direction = shape.centre[0] + 0.8 * torch.randn(300, 3, generator=g) - origin
     distance, index = intersect(shape, origin, direction)
     t = torch.linspace(0, 3, 6001)
-    inside = _outside(kind, shape.local((origin + direction[:, None] * t[:, None]).reshape(-1, 3))[0]).reshape(300, -1) <= 0
+    inside = (
+        _outside(kind, shape.local((origin + direction[:, None] * t[:, None]).reshape(-1, 3))[0]).reshape(300, -1) <= 0
+    )
     first = torch.where(inside.any(1), t[inside.float().argmax(1)], FAR)
     clear = (inside.sum(1) == 0) | (inside.sum(1) > 4)  # grazing rays may slip between two steps
     hit = distance < 3

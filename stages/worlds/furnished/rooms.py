@@ -29,7 +29,9 @@ KINDS = {
     "living": Furnishing(
         {"sofa": 1.4, "cabinet": 1.6, "armchair": 0.6, "plant": 0.8, "floor lamp": 0.5, "other": 0.6}, {"armchair": 0.5}
     ),
-    "bedroom": Furnishing({"bed": 1.3, "cabinet": 1.8, "desk": 0.5, "seat": 0.4, "plant": 0.4, "other": 0.4}, {"seat": 0.3}),
+    "bedroom": Furnishing(
+        {"bed": 1.3, "cabinet": 1.8, "desk": 0.5, "seat": 0.4, "plant": 0.4, "other": 0.4}, {"seat": 0.3}
+    ),
     "dining": Furnishing({"cabinet": 1.6, "plant": 0.7, "seat": 0.5, "other": 0.3}, {"table": 1.3}),
     "kitchen": Furnishing({"cabinet": 0.4, "other": 0.3, "plant": 0.2}, {"table": 0.8}),
     "office": Furnishing(
