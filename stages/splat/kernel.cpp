@@ -14,7 +14,7 @@
 //   sigma = (root_x^2 t^2 + root_y^2 d_y^2) / 2
 //   shear = cov_xy / cov_yy,  root_y = cov_yy^-1/2,  root_x = (cov_yy / det cov)^1/2
 //
-// In float32 the entries of Q of a needle cancel to nothing along the needle. The factor and gradients by it stay exact.
+// In float32 the entries of Q of a needle cancel to nothing along the needle. The factor and its gradients stay exact.
 //
 // No step depends on tiles, so any tile size and any exact culling gives the same image.
 //
@@ -22,9 +22,9 @@
 // SIMD vector. A tile walks its Gaussians front to back and touches only blocks inside the exact extent of
 // {alpha >= 1/255}.
 //
-// How it is deterministic: every output is a sum in an order that does not depend on the number of threads. The backward
-// of the compositing writes one slot for each (Gaussian, tile), and a second pass adds the slots of a Gaussian. There
-// are no atomic additions.
+// How it is deterministic: every output is a sum in an order that does not depend on the number of threads. The
+// backward of the compositing writes one slot for each (Gaussian, tile), and a second pass adds the slots of a
+// Gaussian. There are no atomic additions.
 //
 // Arrays are dense and row-major. C: cameras, N: Gaussians, K: harmonics, H x W: image. `real` is float; tests compile
 // it as double. Culled Gaussians have radii 0 and contribute neither values nor gradients, whatever NaN they hold. The

@@ -37,8 +37,8 @@ int main() {
   Array means2d(2 * c * n), depths(c * n), factors(3 * c * n), colours(3 * c * n), drawn(4 * c * n);
   Array image(4 * pixels), alpha(pixels);
   Plan *plan = nullptr;
-  int failed = splat_project_forward(c, n, means, quats, scales, opacities, views, intrinsics, width, height, near, radii,
-                                     means2d, depths, factors, threads);
+  int failed = splat_project_forward(c, n, means, quats, scales, opacities, views, intrinsics, width, height, near,
+                                     radii, means2d, depths, factors, threads);
   failed |= splat_harmonics_forward(c, n, degree, means, centres, sh, radii, colours, threads);
   for (int64_t i = 0; i < c * n; i++) {  // a Gaussian's channels are red, green, blue and its depth
     for (int j = 0; j < 3; j++) drawn[4 * i + j] = colours[3 * i + j];
@@ -50,16 +50,16 @@ int main() {
   Array v_alpha(pixels, 1), v_means2d(2 * c * n), v_depths(c * n), v_factors(3 * c * n), v_colours(3 * c * n);
   Array v_drawn(4 * c * n), v_opacities(c * n), v_means(3 * n), v_quats(4 * n), v_scales(3 * n), v_sh(3 * k * n);
   Array v_views(16 * c), v_centres(3 * c);
-  failed |= splat_composite_backward(plan, factors, opacities, drawn, image, alpha, image, v_alpha, v_means2d, v_factors,
-                                     v_drawn, v_opacities, slot_bytes, threads);
+  failed |= splat_composite_backward(plan, factors, opacities, drawn, image, alpha, image, v_alpha, v_means2d,
+                                     v_factors, v_drawn, v_opacities, slot_bytes, threads);
   for (int64_t i = 0; i < c * n; i++) {
     for (int j = 0; j < 3; j++) v_colours[3 * i + j] = v_drawn[4 * i + j];
     v_depths[i] = v_drawn[4 * i + 3];
   }
-  failed |= splat_harmonics_backward(c, n, degree, means, centres, sh, radii, colours, v_colours, v_sh, v_means, v_centres,
-                                     threads);
-  failed |= splat_project_backward(c, n, means, quats, scales, views, intrinsics, width, height, radii, v_means2d, v_depths,
-                                   v_factors, v_means, v_quats, v_scales, v_views, threads);
+  failed |= splat_harmonics_backward(c, n, degree, means, centres, sh, radii, colours, v_colours, v_sh, v_means,
+                                     v_centres, threads);
+  failed |= splat_project_backward(c, n, means, quats, scales, views, intrinsics, width, height, radii, v_means2d,
+                                   v_depths, v_factors, v_means, v_quats, v_scales, v_views, threads);
   splat_plan_free(plan);
 
   for (auto *array : {&image, &alpha, &v_means, &v_quats, &v_scales, &v_opacities, &v_sh, &v_views, &v_centres}) {
