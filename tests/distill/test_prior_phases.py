@@ -59,7 +59,6 @@ def test_each_phase_trains_its_own_part_from_the_weights_before(trained: PriorCo
     assert not torch.equal(branch[stem], trained.start[stem])
 
 
-
 def test_the_encoder_learns_at_a_share_of_the_rate(shards: list[Path], tmp_path: Path) -> None:
     config = replace(CONFIG, monocular=replace(CONFIG.monocular, encoder=0.0))
     context = prior_context(tmp_path / "run", shards, config)

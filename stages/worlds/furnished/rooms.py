@@ -59,12 +59,10 @@ def make_room(palette: Palette) -> tuple[list[Light], Floats, Floats, list[Plan]
     if kind == "bath":
         x, y = palette.uniform(1.9, 3.2), palette.uniform(2.2, 4.0)
     height = palette.uniform(2.3, 2.9) if palette.chance(0.8) else palette.uniform(2.9, 3.8)
-    plan = Plan(0.0, 0.0, x, y, height)
-    plans = [plan]
-    lights: list[Light] = []
+    plans, lights = [Plan(0.0, 0.0, x, y, height)], list[Light]()
     thickness = palette.uniform(0.1, 0.3)
     if palette.chance(0.45):
-        plans.append(_room_behind(palette, plan, thickness))
+        plans.append(_room_behind(palette, plans[0], thickness))
     for k, room in enumerate(plans):
         lights += _openings(palette, room, thickness, 2 if k == 0 else 1)
         _cover(palette, room, thickness)
