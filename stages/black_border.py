@@ -1,7 +1,8 @@
-"""The black border that undistortion and letterboxing leave around photographs.
+"""The black border of a photograph: letterboxes, and what undistortion and rotation leave at the edges.
 
-It is part of the image, not of the scene, and stays the same in every frame. Taken for part of the scene, it would
-become a dark rectangle that floats in space.
+It is part of the image, not of the scene. Taken for part of the scene, it would become dark threads and wedges that
+float in space. A border that both photographs share stays the same in every frame; one that only one photograph has is
+left out of the scene.
 """
 
 from __future__ import annotations
@@ -14,39 +15,96 @@ from torch import Tensor
 
 from stages.scene import Clip
 
-BRIGHTEST = 0.06  # a pixel is black if all its channels, in [0, 1], are below this; JPEG does not keep them at 0
+# A pixel is black if all its channels, in [0, 1], are below this. JPEG does not keep them at 0, but a lower bound keeps a
+# border apart from dark places beside it. So the first bound that finds a border counts.
+BRIGHTEST = (0.004, 0.015, 0.03, 0.06)
+UNIFORM = 0.008  # a border's brightness has at most this standard deviation; dark places in a photograph have more
 LARGEST = 0.6  # black pixels on a larger share of the image than this mean a dark photograph, not a border
-WHOLE_SIDE = 0.98  # a border runs along a side of the image if at least this share of the side's pixels is black
+TOUCHED = 0.02  # a border of any shape touches at least this share of each of the four sides
+SHARP = 0.6  # at least this share of the pixels beside a border is brighter than CLEAR
+CLEAR = 0.12
+STRAIGHT = 0.7  # a bar has the same depth in at least this share of its rows or columns; a date may be written on it
+MIXED = 2  # pixels beside a border, px, that are mixed with it
 
 
 def black_border(images: Tensor) -> Tensor:
-    """The black border that all images share, [h, w], boolean: the black pixels connected to the edge of the image.
+    """The black border of each image, [N, h, w], boolean. images: [N, 3, h, w] in [0, 1].
 
-    images: [N, 3, h, w] in [0, 1].
-    The border must run along two opposite sides, so that a night sky is not taken for one. Otherwise all is False.
+    It consists of black pixels that are connected to the edge, and of whole black bars with what is written on them.
+    It is evenly black and has sharp sides, and unless it is a bar it touches all four sides, so that a night sky is not
+    taken for one. Otherwise all is False.
     """
-    black = (images.amax(1) < BRIGHTEST).all(0)
-    runs = [float(side.float().mean()) >= WHOLE_SIDE for side in (black[0], black[-1], black[:, 0], black[:, -1])]
-    border = torch.zeros_like(black)
-    if not ((runs[0] and runs[1]) or (runs[2] and runs[3])):
-        return border
-    # Flood fill: start at the edge, then add black neighbours until none is left.
-    border[[0, -1]], border[:, [0, -1]] = black[[0, -1]], black[:, [0, -1]]
-    count = 0
-    while int(border.sum()) > count:
-        count = int(border.sum())
-        border = (F.max_pool2d(border[None].float(), 3, 1, 1)[0] > 0) & black
-    return border if float(border.float().mean()) < LARGEST else torch.zeros_like(border)
+    return torch.stack([_border_of(image) for image in images])
+
+
+def scene_pixels(images: Tensor) -> Tensor:
+    """The pixels of each image that show the scene alone: neither its border nor mixed with it. [N, h, w], boolean."""
+    border = black_border(images).float()
+    return F.max_pool2d(border, 2 * MIXED + 1, 1, MIXED) == 0
 
 
 def keep_border(clip: Clip, images: Tensor) -> Clip:
-    """The clip with the black border of the photographs `images` [2, 3, h, w] laid over every frame.
+    """The clip with the black border that the photographs `images` [2, 3, h, w] share laid over every frame.
 
     Without a shared border, or where the clip has another size than the photographs, the clip is returned as it is.
     """
     if clip.frames.shape[-2:] != images.shape[-2:]:
         return clip
-    border = black_border(images).to(clip.frames.device)
+    border = black_border(images).all(0).to(clip.frames.device)
     if not bool(border.any()):
         return clip
     return replace(clip, frames=torch.where(border, images.mean(0).to(clip.frames), clip.frames))
+
+
+def _border_of(image: Tensor) -> Tensor:
+    """The black border of one image [3, h, w], [h, w], boolean."""
+    brightness = image.amax(0)
+    found = (_border_below(brightness, bound) for bound in BRIGHTEST)
+    return next((border for border in found if bool(border.any())), torch.zeros_like(brightness, dtype=torch.bool))
+
+
+def _border_below(brightness: Tensor, bound: float) -> Tensor:
+    """The border of pixels whose brightness [h, w] is below `bound`."""
+    black = brightness < bound
+    none, bars = torch.zeros_like(black), _bars(black)
+    border = _connected_to_the_edge(black) | bars
+    share = float(border.float().mean())
+    sides = [float(side.float().mean()) for side in (border[0], border[-1], border[:, 0], border[:, -1])]
+    if not 0 < share < LARGEST or not (bars.any() or min(sides) >= TOUCHED):
+        return none
+    inner = border & black & ~_grown(~border, MIXED)  # JPEG has rings beside the scene
+    evenly = brightness[inner if bool(inner.any()) else border & black]
+    beside = _grown(border, MIXED + 1) & ~_grown(border, MIXED)
+    sharp = (brightness[beside] > CLEAR).float().mean()
+    return border if float(evenly.std(correction=0)) <= UNIFORM and float(sharp) >= SHARP else none
+
+
+def _connected_to_the_edge(black: Tensor) -> Tensor:
+    """Flood fill: the black pixels at the edge, and black neighbours until none is left."""
+    border = torch.zeros_like(black)
+    border[[0, -1]], border[:, [0, -1]] = black[[0, -1]], black[:, [0, -1]]
+    count = 0
+    while int(border.sum()) > count:
+        count = int(border.sum())
+        border = _grown(border, 1) & black
+    return border
+
+
+def _bars(black: Tensor) -> Tensor:
+    """Whole bars along the four sides, with what is written on them."""
+    bars = torch.zeros_like(black)
+    for turns in range(4):
+        turned = torch.rot90(black, turns)
+        depths = turned.int().cumprod(0).sum(0)  # of the black pixels in each column, from the edge
+        depth = int(depths.median())
+        along = (depths > 0) & ((depths - depth).abs() <= 1)
+        if 0 < depth < len(turned) and float(along.float().mean()) >= STRAIGHT:
+            bar = torch.zeros_like(turned)
+            bar[:depth] = True
+            bars |= torch.rot90(bar, -turns)
+    return bars
+
+
+def _grown(mask: Tensor, radius: int) -> Tensor:
+    """A mask [h, w] and the pixels up to `radius` px away."""
+    return F.max_pool2d(mask[None].float(), 2 * radius + 1, 1, radius)[0] > 0

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from stages.exposure import Exposure
 from stages.files.clip_folder import clip_as_in_folder, views_as_in_folder
 from stages.files.images import as_in_png
 from stages.files.ply import as_in_ply
@@ -76,12 +77,14 @@ def render_path(
     path: Cameras,
     fps: float = 8.0,
     progress: Callable[[int, int], None] | None = None,
+    exposure: Exposure | None = None,
 ) -> Clip:
     """Render the Gaussians of two photographs from every camera of a path, on their device. The clip is on the CPU.
 
     progress(done, total) is called as frames are finished.
+    exposure: difference in exposure of the photographs, see `estimate_exposure`, which None calls.
     """
-    return clip_as_in_folder(render(gaussians, path.to(gaussians.means), fps, progress, views))
+    return clip_as_in_folder(render(gaussians, path.to(gaussians.means), fps, progress, views, exposure))
 
 
 def repair_clip(clip: Clip, views: Views, student: Student | None) -> Clip:

@@ -1,10 +1,12 @@
 """A black border belongs to the image: it is found where it is one, stays in the frames, and leaves the scene."""
 
+import math
+
 import pytest
 import torch
 from torch import Generator, Tensor
 
-from stages.black_border import black_border, keep_border
+from stages.black_border import black_border, keep_border, scene_pixels
 from stages.scene import Cameras, Clip
 
 
@@ -14,29 +16,64 @@ def photographs(top: int = 0, side: int = 0) -> Tensor:
     if top:
         images[:, :, :top], images[:, :, -top:] = 0.02, 0.02
     if side:
-        images[:, :, :, :side], images[:, :, :, -side:] = 0.0, 0.0
+        images[:, :, :, :side], images[:, :, :, -side:] = 0.02, 0.02
     return images
 
 
 @pytest.mark.parametrize(("top", "side"), [(3, 0), (0, 4), (2, 2)])
 def test_a_letterbox_is_found_to_the_pixel(top: int, side: int) -> None:
-    border = black_border(photographs(top, side))
     expected = torch.ones(24, 32, dtype=torch.bool)
     expected[top : 24 - top, side : 32 - side] = False
-    assert torch.equal(border, expected)
+    for border in black_border(photographs(top, side)):
+        assert torch.equal(border, expected)
+
+
+def test_a_photograph_turned_on_black_has_wedges_and_one_cut_to_a_circle_has_corners() -> None:
+    y, x = torch.meshgrid(torch.arange(96) - 47.5, torch.arange(128) - 63.5, indexing="ij")
+    bright = 0.3 + 0.7 * torch.rand(3, 96, 128, generator=Generator().manual_seed(1))
+    angle = torch.tensor(math.radians(3))
+    across, down = x * angle.cos() + y * angle.sin(), y * angle.cos() - x * angle.sin()
+    for inside in ((across.abs() < 62) & (down.abs() < 46), (x / 64) ** 2 + (y / 48) ** 2 < 1.1):
+        border = black_border(torch.where(inside, bright, 0.01)[None])[0]
+        assert torch.equal(border, ~inside)
+
+
+def test_a_bar_with_a_date_on_it_is_found_whole() -> None:
+    image = photographs()[:1]
+    image[:, :, -6:] = 0.01
+    image[:, :, -4:-2, 20:26] = 0.9
+    border = black_border(image)[0]
+    assert border[-6:].all()
+    assert not border[:-6].any()
+
+
+def test_each_photograph_has_its_own_border() -> None:
+    moved = photographs(top=3)
+    moved[1, :, :3] = 0.5
+    moved[1, :, -3:] = 0.5
+    first, second = black_border(moved)
+    assert first[:3].all()
+    assert not second.any()
+    usable = scene_pixels(moved)
+    assert usable[1].all()
+    assert not usable[0, :5].any()
+    assert usable[0, 5:-5].all()
 
 
 def test_what_is_dark_in_the_place_is_none() -> None:
     night = photographs()
-    night[:, :, :10] = 0.01  # a sky: along one side only
+    for column in range(32):
+        night[:, :, : 5 + (7 * column) % 11, column] = 0.01  # a sky above roofs: along one side only
     assert not black_border(night).any()
     inside = photographs()
     inside[:, :, 8:16, 8:16] = 0
     assert not black_border(inside).any()
-    moved = photographs(top=3)
-    moved[1, :, :3] = 0.5  # black in one photograph only
-    assert not black_border(moved).any()
-    assert not black_border(photographs(top=3))[3:-3].any()
+    uneven = photographs(top=3)
+    uneven[:, :, :3] = uneven[:, :, -3:] = 0.05 * torch.rand(2, 3, 3, 32, generator=Generator().manual_seed(2))
+    assert not black_border(uneven).any(), "shadows"
+    ramp = 0.3 * torch.linspace(0, 1, 60)[:, None].expand(2, 3, 60, 32) ** 2
+    assert not black_border(torch.cat([ramp, ramp.flip(2)], 2)).any(), "a light that fades"
+    assert not black_border(photographs(top=3))[:, 3:-3].any()
     assert not black_border(torch.zeros(2, 3, 24, 32)).any()
 
 

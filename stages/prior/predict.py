@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.black_border import black_border
+from stages.black_border import scene_pixels
+from stages.exposure import estimate_exposure
 from stages.prior.carve import visible_as_claimed
 from stages.prior.fuse import fuse
 from stages.prior.network import MULTIPLE, ImageFeatures, MVSplat
@@ -22,7 +23,6 @@ from stages.splat import draw, near_plane
 
 # Outermost pixels, px, that get no Gaussians. They are often dark or mixed, and would be a seam in the scene.
 BORDER = 1
-BLACK_BORDER = 2  # pixels beside a black border, px, that get no Gaussians because they are mixed with it
 # Factors on the near and on the far depth of the matches, one pair for each range that is tried; the first wins a tie.
 RANGES = ((1.0, 1.0), (0.6, 1.0), (0.35, 1.0), (1.0, 0.5))
 LEAST_SPAN = 1.5  # smallest ratio of far to near
@@ -48,14 +48,21 @@ def predict(views: Views, near_far: Tensor, network: MVSplat) -> Prediction:
     near_far: [2, 2], camera z range of each view, from matches.  network: see `load_prior`.
     """
     near, far = near_far.unbind(1)
-    with torch.no_grad():
-        features = network.backbone(_extended(views, network))  # the same for every range
-    predictions = []
+    ranges = []
     for near_factor, far_factor in RANGES:
         nearest = near * near_factor
-        swept = torch.stack([nearest, (far * far_factor).maximum(LEAST_SPAN * nearest)], 1)
-        predictions.append(predict_in_range(views, swept, network, features))
-    return carve(min(predictions, key=lambda prediction: disagreement(prediction, views)), views)
+        ranges.append(torch.stack([nearest, (far * far_factor).maximum(LEAST_SPAN * nearest)], 1))
+    features = _features(views, network)  # the same for every range
+    predictions = [predict_in_range(views, ranges[0], network, features)]
+    # Photographs of different exposure are hard to match. If they turn out to be, start again from equal ones.
+    exposure = estimate_exposure(predictions[0].gaussians, replace(views, depth=predictions[0].depth))
+    if exposure.noticeable:
+        views = replace(views, images=exposure.half_way(views.images))
+        features = _features(views, network)
+        predictions = [predict_in_range(views, ranges[0], network, features)]
+    predictions += [predict_in_range(views, swept, network, features) for swept in ranges[1:]]
+    best = carve(min(predictions, key=lambda prediction: disagreement(prediction, views)), views)
+    return replace(best, gaussians=exposure.own_colours(best.gaussians)) if exposure.noticeable else best
 
 
 def carve(prediction: Prediction, views: Views) -> Prediction:
@@ -83,10 +90,15 @@ def predict_in_range(
     scene = replace(scene, photograph=photograph)
     keep = torch.zeros(images.shape[1], *images.shape[-2:], dtype=torch.bool, device=images.device)
     keep[:, BORDER : h - BORDER, BORDER : w - BORDER] = True
-    black = black_border(views.images)[None].float()
-    keep[:, :h, :w] &= (F.max_pool2d(black, 2 * BLACK_BORDER + 1, 1, BLACK_BORDER) == 0).to(keep.device)
+    keep[:, :h, :w] &= scene_pixels(views.images).to(keep.device)
     keep = keep.flatten()
     return Prediction(scene[keep].to("cpu"), depth[:, :h, :w].cpu(), near_far)
+
+
+@torch.no_grad()
+def _features(views: Views, network: MVSplat) -> ImageFeatures:
+    features: ImageFeatures = network.backbone(_extended(views, network))
+    return features
 
 
 def _extended(views: Views, network: MVSplat) -> Tensor:

@@ -53,13 +53,13 @@ def gather(views: Views, clip: Clip | None) -> Targets:
     """Photographs and frames as one set of targets, without frames that have the camera of a photograph.
 
     A clip without a leap step is the prior's render, which no student repaired.
-    If the clip shows only the middle of the photographs, as CogVideoX clips do, the photographs are cropped to it. A
-    black border that all photographs share gets weight 0, because it is not part of the scene.
+    If the clip shows only the middle of the photographs, as CogVideoX clips do, the photographs are cropped to it. The
+    black border of a photograph, and the one of a clip that all photographs share, get weight 0.
     Raises InputError when the sizes of photographs and clip do not fit.
     """
     views = views if clip is None else _crop_to(views, clip.cameras)
-    inside = (~black_border(views.images)).float()
-    ones = inside.expand(len(views.cameras), -1, -1)
+    border = black_border(views.images)
+    ones, inside = (~border).float(), (~border.all(0)).float()
     if clip is None:
         return Targets(views.images, views.cameras, ones, len(views.cameras))
     # The frames that no photograph replaces.

@@ -39,4 +39,3 @@ def _load() -> str | None:
         lines = str(error).strip().splitlines()
         return lines[0] if lines else type(error).__name__
     return None if found else "no nvcc was found"
-

@@ -30,6 +30,7 @@ def test_flag_over_config_over_default(plan: Callable[..., dict[str, dict[str, o
         "size": 256,
         "frames": 49,
         "path": "interp",
+        "keep_exposure": False,
         "fps": 8.0,
         "seed": 0,
         "student": "small",

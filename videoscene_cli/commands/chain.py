@@ -52,11 +52,16 @@ def predict_pair(photos: Photos, settings: PriorSettings, session: Session, reco
 
 def render_along(path: PathSettings, views: Views, gaussians: Gaussians, session: Session, record: Record) -> Clip:
     """Render the Gaussians along a path."""
+    from stages.exposure import Exposure, estimate_exposure
     from stages.pipeline import render_path
 
     with record.stage("render"), session.report.progress("render") as advance:
         gaussians = gaussians.to(session.device)
-        clip = render_path(gaussians, views, path.cameras(views.cameras, gaussians), path.fps, advance)
+        exposure = Exposure.same() if path.keep_exposure else estimate_exposure(gaussians, views)
+        clip = render_path(gaussians, views, path.cameras(views.cameras, gaussians), path.fps, advance, exposure)
+    record.facts["exposure"] = {
+        name: [round(x, 4) for x in getattr(exposure, name).tolist()] for name in ("gain", "offset")
+    }
     coverage = None if clip.coverage is None else round(float(clip.coverage.mean()), 4)
     record.facts |= {"frames": len(clip.cameras), "coverage": coverage}
     return clip

@@ -43,7 +43,8 @@ COPIED = ("inputs", "prior", "render")  # stages that a new scene folder gets fr
 def generate(
     context: typer.Context, source: Source, shared: Shared, report: Report, size: options.Size = 256,
     cameras: options.CamerasFile = None, path: options.CameraPath = "interp", frames: options.Frames = 49,
-    fps: options.Fps = 8.0, student: options.StudentName = options.STUDENT, leap: options.Leap = "auto",
+    fps: options.Fps = 8.0, keep_exposure: options.KeepExposure = False,
+    student: options.StudentName = options.STUDENT, leap: options.Leap = "auto",
     steps: options.Steps = 1,
 ) -> None:  # fmt: skip
     """\b
@@ -68,7 +69,7 @@ def generate(
             "bad usage", f"--{student_options[0]} does nothing without a student", "leave it out, or name a --student"
         )
     # Work on every pair or scene.
-    prior, camera_path = PriorSettings(size, cameras), PathSettings(path, frames, fps)
+    prior, camera_path = PriorSettings(size, cameras), PathSettings(path, frames, fps, keep_exposure)
     video = VideoStudent(student, leap, session, steps)
 
     def run(work: Work) -> None:

@@ -14,7 +14,7 @@ from videoscene_cli.results.produce import Result, produce
 from videoscene_cli.results.request import Request
 from videoscene_cli.results.scene_folder import SceneFolder
 from videoscene_cli.terminal.camera_path import PathSettings
-from videoscene_cli.terminal.options import CameraPath, Fps, Frames, Shared, with_shared
+from videoscene_cli.terminal.options import CameraPath, Fps, Frames, KeepExposure, Shared, with_shared
 from videoscene_cli.terminal.report import Report
 from videoscene_cli.terminal.work_list import Work, read_works, run_each
 
@@ -31,7 +31,13 @@ COPIED = ("inputs", "prior")  # stages that a new scene folder gets from the old
 
 @with_shared
 def render(
-    scene: Scene, shared: Shared, report: Report, path: CameraPath = "interp", frames: Frames = 49, fps: Fps = 8.0
+    scene: Scene,
+    shared: Shared,
+    report: Report,
+    path: CameraPath = "interp",
+    frames: Frames = 49,
+    fps: Fps = 8.0,
+    keep_exposure: KeepExposure = False,
 ) -> None:
     """\b
     Examples:
@@ -45,7 +51,7 @@ def render(
     works, session, settings = (
         read_works([scene], shared.out, "scenes"),
         Session(shared, report),
-        PathSettings(path, frames, fps),
+        PathSettings(path, frames, fps, keep_exposure),
     )
 
     def run(work: Work) -> None:

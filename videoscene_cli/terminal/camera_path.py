@@ -1,4 +1,4 @@
-"""The camera path that --path asks for."""
+"""The camera path that --path asks for, and how its frames are made."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ NAMES = ("interp", "orbit", "spiral", "dolly")
 
 @dataclass(frozen=True)
 class PathSettings:
-    """The options --path, --frames and --fps."""
+    """The options --path, --frames, --fps and --keep-exposure."""
 
     path: str = "interp"
     frames: int = 49
     fps: float = 8.0
+    keep_exposure: bool = False
 
     @property
     def file(self) -> Path | None:
@@ -36,6 +37,7 @@ class PathSettings:
         """The options that decide the pixels. A file counts by its content, as an input."""
         return {
             "fps": self.fps,
+            "keep_exposure": self.keep_exposure,
             **({"path": self.path, "frames": self.frames} if self.file is None else {"path": "file"}),
         }
 

@@ -111,6 +111,9 @@ Frames = Annotated[
     int, typer.Option(metavar="N", min=1, help="Frames along the path; a FILE.json path brings its own number.")
 ]
 Fps = Annotated[float, typer.Option(metavar="RATE", min=0.1, max=1000, help="Frames per second of the video.")]
+KeepExposure = Annotated[
+    bool, typer.Option("--keep-exposure", help="Do not match the exposure of the two photographs along the path.")
+]
 StudentName = Annotated[
     str,
     typer.Option(

@@ -1,0 +1,21 @@
+"""(2) Coarse Gaussians -> a clip along a camera path, with coverage and depth.
+
+render        frame by frame: the Gaussians of each photograph are a layer, and the two layers are blended
+blend_layers, nearness, fill_holes   the parts of a frame that training needs too
+
+The other files hold one idea each: closed surfaces (surfaces.py), sharp colours from the photographs (photographs.py),
+their small misalignment (alignment.py), and what a photograph shows at its own camera (own_view.py).
+"""
+
+from stages.render.frames import render
+from stages.render.holes import fill_holes
+from stages.render.layers import BEHIND, SURFACE_ALPHA, blend_layers, nearness
+
+__all__ = [
+    "BEHIND",
+    "SURFACE_ALPHA",
+    "blend_layers",
+    "fill_holes",
+    "nearness",
+    "render",
+]

@@ -1,0 +1,101 @@
+"""Renders Gaussians along a camera path: `render` shows every step of a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stages.black_border import keep_border, scene_pixels
+from stages.errors import InputError
+from stages.exposure import Exposure, estimate_exposure
+from stages.render.alignment import misalignment
+from stages.render.holes import fill_holes
+from stages.render.layers import blend_layers, nearness
+from stages.render.own_view import missing, share_of_missing, with_missing
+from stages.render.photographs import sharpened
+from stages.render.surfaces import close, grow
+from stages.scene import Cameras, Clip, Gaussians, Views
+from stages.splat import Drawing, draw, near_plane
+
+CHUNK = 4  # frames rendered at a time
+
+
+@torch.no_grad()
+def render(
+    gaussians: Gaussians,
+    cameras: Cameras,
+    fps: float = 8.0,
+    progress: Callable[[int, int], None] | None = None,
+    views: Views | None = None,
+    exposure: Exposure | None = None,
+) -> Clip:
+    """Render the scene at every camera.
+
+    progress(done, total) is called as frames are finished.
+    views: the two photographs. With them, frames get the photographs' black border, and Gaussians whose `photograph` is
+    set are rendered as two blended layers with the colours of the photographs. These must have depth then.
+    exposure: of the two photographs; None stands for `estimate_exposure`.
+
+    Raises InputError if the depth is missing.
+    """
+    near = near_plane(gaussians.means, cameras)
+    layers = None
+    if views is not None and gaussians.photograph is not None:
+        if views.depth is None:
+            hint = "predict it with this program: videoscene prior"
+            raise InputError("cannot render the layers of two photographs", "the photographs have no depth", hint)
+        exposure = estimate_exposure(gaussians, views) if exposure is None else exposure
+        layers = [_layer(gaussians.of_photograph(k), views, k, exposure) for k in (0, 1)]
+    frames, coverage, depth = [], [], []
+    for start in range(0, len(cameras), CHUNK):
+        chunk = cameras[start : start + CHUNK]
+        if views is None or layers is None:
+            drawing = draw(gaussians, chunk, near=near)
+        else:
+            share = nearness(chunk, views.cameras)
+            first, second = (layer.draw(chunk, share[:, k], near) for k, layer in enumerate(layers))
+            drawing = blend_layers(first, second, share)
+        frames.append(fill_holes(drawing.image, drawing.alpha).clamp(0, 1))
+        coverage.append(drawing.alpha.clamp(0, 1))
+        depth.append(drawing.depth)
+        if progress is not None:
+            progress(min(start + CHUNK, len(cameras)), len(cameras))
+    clip = Clip(torch.cat(frames), cameras, torch.cat(coverage), fps, torch.cat(depth))
+    return clip if views is None else keep_border(clip, views.images)
+
+
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    """The Gaussians of one photograph. gone: those that show only near it.
+
+    offset: see `misalignment`.  usable: [h, w], the pixels of the photograph that show the scene.
+    """
+
+    gaussians: Gaussians
+    gone: Gaussians
+    views: Views
+    photograph: int
+    exposure: Exposure
+    offset: Tensor
+    usable: Tensor
+
+    def draw(self, cameras: Cameras, nearness: Tensor, near: float) -> Drawing:
+        """The layer at N cameras. nearness: [N], of the photograph.  near: the near plane, scene units."""
+        own, parts = self.views.cameras[[self.photograph]], []
+        for n, share in enumerate(share_of_missing(nearness).tolist()):
+            camera = cameras[[n]]
+            parts.append(draw(grow(with_missing(self.gaussians, self.gone, share), own, camera), camera, near=near))
+        whole = close(Drawing(*(torch.cat([getattr(p, name) for p in parts]) for name in ("image", "alpha", "depth"))))
+        sharp = sharpened(whole, cameras, self.views, self.photograph, nearness, self.offset, self.usable)
+        alpha = sharp.alpha[:, None]
+        colours = self.exposure.bring(sharp.image / alpha.clamp_min(1e-6), self.photograph, 1 - nearness)
+        return Drawing(colours * alpha, sharp.alpha, sharp.depth)
+
+
+def _layer(own: Gaussians, views: Views, photograph: int, exposure: Exposure) -> _Layer:
+    offset = misalignment(views, photograph, exposure)
+    usable = scene_pixels(views.images)[photograph]
+    return _Layer(own, missing(own, views, photograph, usable), views, photograph, exposure, offset, usable)
