@@ -15,8 +15,8 @@ from torch import Tensor
 
 from stages.scene import Clip
 
-# A pixel is black if all its channels, in [0, 1], are below this. JPEG does not keep them at 0, but a lower bound keeps a
-# border apart from dark places beside it. So the first bound that finds a border counts.
+# A pixel is black if all its channels, in [0, 1], are below this. JPEG does not keep them at 0, but a lower bound keeps
+# a border apart from dark places beside it. So the first bound that finds a border counts.
 BRIGHTEST = (0.004, 0.015, 0.03, 0.06)
 UNIFORM = 0.008  # a border's brightness has at most this standard deviation; dark places in a photograph have more
 LARGEST = 0.6  # black pixels on a larger share of the image than this mean a dark photograph, not a border
