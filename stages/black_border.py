@@ -15,9 +15,9 @@ from torch import Tensor
 
 from stages.scene import Clip
 
-# A pixel is black if all its channels, in [0, 1], are below this. JPEG does not keep them at 0, but a lower bound keeps
-# a border apart from dark places beside it. So the first bound that finds a border counts.
-BRIGHTEST = (0.004, 0.015, 0.03, 0.06)
+# A pixel is black if all its channels, in [0, 1], are below this. JPEG does not keep them at 0. A lower bound keeps a
+# border apart from dark places beside it, so if the first bound finds none, the next is tried.
+BRIGHTEST = (0.06, 0.03, 0.015, 0.004)
 UNIFORM = 0.008  # a border's brightness has at most this standard deviation; dark places in a photograph have more
 LARGEST = 0.6  # black pixels on a larger share of the image than this mean a dark photograph, not a border
 TOUCHED = 0.02  # a border of any shape touches at least this share of each of the four sides
@@ -41,6 +41,12 @@ def scene_pixels(images: Tensor) -> Tensor:
     """The pixels of each image that show the scene alone: neither its border nor mixed with it. [N, h, w], boolean."""
     border = black_border(images).float()
     return F.max_pool2d(border, 2 * MIXED + 1, 1, MIXED) == 0
+
+
+def beside_shared_border(images: Tensor) -> Tensor:
+    """The pixels that are mixed with a border which all images share, [h, w], boolean. images: [N, 3, h, w]."""
+    border = black_border(images)
+    return _grown(border.all(0), MIXED + 1) & ~border.any(0)
 
 
 def keep_border(clip: Clip, images: Tensor) -> Clip:

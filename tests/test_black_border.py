@@ -47,6 +47,22 @@ def test_a_bar_with_a_date_on_it_is_found_whole() -> None:
     assert not border[:-6].any()
 
 
+def test_a_border_that_jpeg_has_made_uneven_is_found_whole() -> None:
+    image = photographs(top=3, side=4)[:1]
+    noise = 0.02 * torch.rand(1, 3, 24, 32, generator=Generator().manual_seed(3))
+    border = black_border(torch.where(image < 0.1, noise, image))[0]
+    assert torch.equal(border, black_border(image)[0])
+
+
+def test_a_border_beside_a_dark_place_is_found_alone() -> None:
+    image = photographs(top=4, side=4)[:1]
+    image[image < 0.1] = 0
+    image[:, :, 4:14, 4:14] = 0.04 + 0.015 * torch.rand(1, 3, 10, 10, generator=Generator().manual_seed(4))
+    border = black_border(image)[0]
+    assert border[:4].all()
+    assert not border[4:14, 4:14].any()
+
+
 def test_each_photograph_has_its_own_border() -> None:
     moved = photographs(top=3)
     moved[1, :, :3] = 0.5

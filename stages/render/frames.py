@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stages.black_border import keep_border, scene_pixels
+from stages.black_border import beside_shared_border, keep_border, scene_pixels
 from stages.errors import InputError
 from stages.exposure import Exposure, estimate_exposure
 from stages.render.alignment import misalignment
@@ -98,4 +98,5 @@ class _Layer:
 def _layer(own: Gaussians, views: Views, photograph: int, exposure: Exposure) -> _Layer:
     offset = misalignment(views, photograph, exposure)
     usable = scene_pixels(views.images)[photograph]
-    return _Layer(own, missing(own, views, photograph, usable), views, photograph, exposure, offset, usable)
+    shown = usable | beside_shared_border(views.images)
+    return _Layer(own, missing(own, views, photograph, shown), views, photograph, exposure, offset, usable)

@@ -22,10 +22,10 @@ SIZE = 0.3  # their standard deviation, px of the photograph
 EMPTY = 0.3  # a pixel is missing if at least this share of the 3 x 3 pixels around has no Gaussian
 
 
-def missing(gaussians: Gaussians, views: Views, photograph: int, usable: Tensor) -> Gaussians:
+def missing(gaussians: Gaussians, views: Views, photograph: int, shown: Tensor) -> Gaussians:
     """Gaussians for the pixels of a photograph that have none, on the surface that its depth tells.
 
-    gaussians: those of this photograph.  views: the two, with depth.  usable: [h, w], its pixels that show the scene.
+    gaussians: those of this photograph.  views: the two, with depth.  shown: [h, w], its pixels that frames show.
     """
     assert views.depth is not None, "the caller has checked it"
     h, w = views.cameras.size
@@ -37,7 +37,7 @@ def missing(gaussians: Gaussians, views: Views, photograph: int, usable: Tensor)
     empty[row[inside], column[inside]] = 0
     depth = views.depth[photograph].to(z)
     # Single pixels without a Gaussian are mostly those whose Gaussian lies in the pixel beside.
-    gone = (empty > 0) & (F.avg_pool2d(empty[None], 3, 1, 1)[0] > EMPTY) & (depth > 0) & usable.to(z.device)
+    gone = (empty > 0) & (F.avg_pool2d(empty[None], 3, 1, 1)[0] > EMPTY) & (depth > 0) & shown.to(z.device)
     means, colours = unproject(depth, K, c2w)[gone], views.images[photograph].to(z).permute(1, 2, 0)[gone]
     g = len(means)
     return Gaussians(
