@@ -5,8 +5,6 @@ float in space. A border that both photographs share stays the same in every fra
 left out of the scene.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch

@@ -3,8 +3,6 @@
 All functions are differentiable and keep dtype and device. The conventions are in stages/scene.py.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

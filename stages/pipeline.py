@@ -11,8 +11,6 @@ would give back: Gaussians as a PLY holds them, 8 bits per colour channel, 16 bi
 pixels in memory and through files.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path

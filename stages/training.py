@@ -1,7 +1,5 @@
 """How networks are trained: AdamW, a learning rate with warm-up and cosine decay, and averaged weights."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 

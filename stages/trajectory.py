@@ -5,8 +5,6 @@
 nothing about what neither photograph shows. Paths are computed in float64 and returned in the dtype of the given poses.
 """
 
-from __future__ import annotations
-
 import math
 from itertools import pairwise
 

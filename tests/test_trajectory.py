@@ -1,7 +1,5 @@
 """Camera paths: the released interpolation to 1e-5, and the bounds that keep the other paths near the inputs."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 

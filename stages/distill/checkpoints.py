@@ -4,8 +4,6 @@ state.safetensors   network.*, average.*, and optimiser.*.{step, exp_avg, exp_av
 state.json          step; identity: the settings that decide the weights; clips: the phase's shards; other facts of it
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

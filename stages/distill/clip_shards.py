@@ -6,8 +6,6 @@ A shard is a safetensors file of S clips of one size, as uint8 tensors:
 They are made by clips_of_worlds.py and clips_of_recordings.py.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path

@@ -3,8 +3,6 @@
 The truth is a run of recorded frames, the photographs are its first and last, and the render is the prior's.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 A shard depends only on the textures, the prior and the pair (seed, number).
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -8,8 +8,6 @@ Latents are [B, T, C, H, W]; t and s are [B] integer timesteps, 0 <= s < t <= 99
 the noised latent and the condition side by side and returns v.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

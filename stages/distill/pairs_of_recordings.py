@@ -4,8 +4,6 @@ A shard holds what `prior_pairs` reads: images [S, V, 3, h, w] uint8, c2w [S, V,
 near_far [S, 2, 2], the range of depth that matches between the two photographs show.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

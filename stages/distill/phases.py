@@ -3,8 +3,6 @@
 Each phase starts from the averaged weights of the one before it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """The losses of a predicted clip against the truth, in pixels."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 import torch

@@ -7,8 +7,6 @@
 The student is frozen, so every action's reward is computed once per clip. The policy's gradient is then exact.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The policy's phase: compute rewards of all leap steps for some clips, fit DDPNet, report on held-out clips."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 from typing import Any

@@ -1,7 +1,5 @@
 """Pictures and figures that show how a training run goes, on held-out clips."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -3,8 +3,6 @@
 In shapes, B counts scenes of a batch, V = 2 photographs, and D planes of the sweep. Depth is camera z in scene units.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

@@ -4,8 +4,6 @@ Shards of worlds (stages/worlds/shards.py) hold depth. Those of recordings (pair
 range, from matches between the photographs.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

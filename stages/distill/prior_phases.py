@@ -3,8 +3,6 @@
 The first phase starts from the weights that the recipe names, the other from the averaged weights of the first.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """The weights that the training of a prior starts from: random, a published encoder, or those of an earlier prior."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The settings of a distillation run: a YAML file with one section per phase (see recipes/), checked key by key."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path

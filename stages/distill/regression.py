@@ -3,8 +3,6 @@
 As in Difix (Wu et al. 2025).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from torch import Tensor

@@ -1,7 +1,5 @@
 """The model that a run of distillation starts from, with random or given weights."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

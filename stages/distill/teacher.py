@@ -1,7 +1,5 @@
 """The teacher's loss: the backbone learns to find the truth, first in a noised truth, then in a noised render."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -4,8 +4,6 @@ A step depends only on weights, optimiser state and step number. So a run that i
 last checkpoint and ends with the weights of an uninterrupted run; on a CPU they are equal bit for bit.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import time

@@ -1,7 +1,5 @@
 """The weights that a phase trained: the folder runs/NAME/weights/PHASE/, for `generate --student` or `--weights`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

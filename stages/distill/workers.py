@@ -1,7 +1,5 @@
 """Training in one process, or in several that share weights and train on different clips (Hugging Face accelerate)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 

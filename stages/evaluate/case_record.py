@@ -1,7 +1,5 @@
 """The figures of one method on one case, and their form in JSON: OUT/cases/METHOD/CASE.json and metrics.json."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path

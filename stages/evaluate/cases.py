@@ -6,8 +6,6 @@ these are not all frames of a video, "times" gives the position of each target: 
 second.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

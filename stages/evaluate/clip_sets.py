@@ -3,8 +3,6 @@
 It measures the distance between the sets, and the flicker and motion of each clip.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The metrics of frames against the truth: those without a network, and those whose networks are installed."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path

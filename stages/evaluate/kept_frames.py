@@ -4,8 +4,6 @@ KEPT/METHOD/CASE   frames/0000.png... (the targets), transforms.json, video.mp4,
 KEPT/truth/CASE    inputs/{0,1}.png, frames/0000.png...
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -5,8 +5,6 @@ cameras: the T target cameras.  times: [T], the position of each target between 
 has coverage and depth if the method knows them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from torch import Tensor

@@ -5,8 +5,6 @@ a pixel takes the plane where both agree best (Collins 1996). Pixels that neithe
 crossfade.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 

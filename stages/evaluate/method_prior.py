@@ -1,7 +1,5 @@
 """Methods built on the trained prior, for the two-view protocol."""
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The methods of the paper's Table 4: optimise a scene from two photographs, then render new views."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 

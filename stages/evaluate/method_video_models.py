@@ -5,8 +5,6 @@ and 2. Their clip is assumed to move evenly from the first photograph to the sec
 that is nearest in time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any

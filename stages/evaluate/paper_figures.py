@@ -4,8 +4,6 @@ The paper does not state its FVD features or its number of clips, so its FVD can
 tables say so.
 """
 
-from __future__ import annotations
-
 # Table 1, RealEstate10K: method -> {steps: (FVD, aesthetic quality, subject consistency, background consistency)}.
 TABLE_1 = {
     "Stable Video Diffusion": {

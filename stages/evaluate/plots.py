@@ -1,7 +1,5 @@
 """The plots of a report: quality over the number of sampler steps (the paper's Figure 8), and chosen leap steps."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ A figure of a case is the mean over its target frames, and a figure of a set is 
 do not outweigh short ones. Frames are rounded to 8 bits before they are measured, at the full size of the photographs.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Mapping

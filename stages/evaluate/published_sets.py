@@ -4,8 +4,6 @@ COLMAP folders are those of Mip-NeRF 360 and of Tanks and Temples. Unpacking wri
 only the frames that its cases use.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable

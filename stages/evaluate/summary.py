@@ -1,7 +1,5 @@
 """Means over many two-view records, and the distances between sets of clips."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 

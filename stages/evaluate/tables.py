@@ -1,7 +1,5 @@
 """Our figures in the form of the paper's tables, next to the paper's own, which are marked as quoted."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -6,8 +6,6 @@ target gets a mixture of both offsets, with more of the nearer camera's. So a ta
 rendered at its estimated camera, and errors of the estimate show between the two, where a user would see them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

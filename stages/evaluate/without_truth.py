@@ -3,8 +3,6 @@
 Do the ends show the photographs? Does the clip hold still, does it move, and does it show one rigid scene?
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise

@@ -3,8 +3,6 @@
 Stages read clips from these images. video.mp4 in the folder is a lossy copy to watch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path

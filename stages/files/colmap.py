@@ -3,8 +3,6 @@
 pycolmap writes them. colmap_binary.py reads them, because pycolmap does not survive damaged files.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -4,8 +4,6 @@ Format: https://colmap.github.io/format.html#binary-file-format. Untrusted files
 aborts the process or never returns on a damaged points3D.bin, and accepts a cut-off cameras.bin.
 """
 
-from __future__ import annotations
-
 import struct
 from dataclasses import dataclass
 from pathlib import Path

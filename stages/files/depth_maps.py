@@ -1,7 +1,5 @@
 """Depth maps as 16-bit grey PNG. A pixel's value times a unit is camera z; the value 0 means unknown."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Readers of JSON and YAML for untrusted files, and the hash that manifests record."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path

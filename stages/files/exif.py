@@ -3,8 +3,6 @@
 Tags: EXIF 2.32, section 4.6.5. The 35 mm equivalent: CIPA DCG-001.
 """
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Hashes of files, each computed once: a command compares the same inputs and outputs with several manifests."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from stages.files.documents import sha256_file

@@ -1,7 +1,5 @@
 """Decoder of untrusted image files, with limits."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager

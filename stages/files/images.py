@@ -3,8 +3,6 @@
 Whatever a camera or an editor wrote, read_image returns upright sRGB, float32 in [0, 1], channels first.
 """
 
-from __future__ import annotations
-
 import zlib
 from pathlib import Path
 

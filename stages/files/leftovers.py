@@ -4,8 +4,6 @@
 replaced.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import secrets

@@ -1,7 +1,5 @@
 """Turns Python's OSError into an error with a cause and a next step."""
 
-from __future__ import annotations
-
 import errno
 import os
 from collections.abc import Iterator

@@ -7,8 +7,6 @@ Gaussian is known, those of the first photograph come first, and a comment in th
 `comment photographs 65025 64980`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path

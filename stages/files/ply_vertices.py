@@ -1,7 +1,5 @@
 """The vertices of an untrusted binary PLY file."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import NoReturn
 

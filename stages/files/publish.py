@@ -5,8 +5,6 @@ renamed. A process killed at any moment leaves the earlier result as it was. The
 its remains.
 """
 
-from __future__ import annotations
-
 import errno
 import json
 import os

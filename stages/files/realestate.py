@@ -6,8 +6,6 @@ and the first three rows of the world-to-camera matrix (x right, y down, z forwa
 Source: pixelSplat's README and src/dataset/dataset_re10k.py.
 """
 
-from __future__ import annotations
-
 import io
 from dataclasses import dataclass
 from pathlib import Path

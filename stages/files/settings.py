@@ -1,7 +1,5 @@
 """Turns the plain values of a settings file into a dataclass, and names a key that does not fit."""
 
-from __future__ import annotations
-
 import json
 from typing import Any, TypeVar, get_type_hints
 

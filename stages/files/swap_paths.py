@@ -1,7 +1,5 @@
 """Swaps two paths in one step, so that both exist at every moment (Linux system call renameat2)."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 import sys

@@ -4,8 +4,6 @@ Keys: https://docs.nerf.studio/quickstart/data_conventions.html. Cameras with le
 stage works with pinhole cameras.
 """
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any

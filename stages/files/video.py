@@ -1,7 +1,5 @@
 """H.264 video, through the ffmpeg program that the package imageio-ffmpeg contains."""
 
-from __future__ import annotations
-
 import subprocess
 import tempfile
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """Readers of untrusted files of network weights. They run no code from a file, and errors name what does not fit."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass

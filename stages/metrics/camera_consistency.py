@@ -1,7 +1,5 @@
 """Whether a clip shows one rigid scene from its cameras: matches between its frames must fit them (paper, Figure 5)."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from PIL import Image, ImageDraw

@@ -5,8 +5,6 @@ values compare only between sets of equal size. The kernel distance has no such 
 values depend on.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

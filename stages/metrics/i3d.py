@@ -4,8 +4,6 @@ It classifies actions in RGB video and was trained on Kinetics-400. It is Incept
 with TensorFlow's "SAME" padding and batch normalisation without scale. Weights: stages/metrics/network_files.py.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Mapping, Sequence
 

@@ -3,8 +3,6 @@
 Both work in float64, one frame at a time, so values do not depend on the batch or on the number of threads.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -4,8 +4,6 @@ It is the weighted squared difference of unit-normalised features, averaged over
 Values equal those of the official package `lpips` (tests/metrics/test_lpips.py). network_files.py loads the weights.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import torch

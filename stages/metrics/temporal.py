@@ -1,7 +1,5 @@
 """Flicker and motion of a clip, without true frames. Motion is measured because a frozen clip never flickers."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import torch

@@ -4,8 +4,6 @@ A Gaussian that lies in front of the other photograph's surface must be visible 
 shows another colour there, the Gaussian is wrong. Without this, wrong Gaussians hang as specks in front of surfaces.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

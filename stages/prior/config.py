@@ -3,8 +3,6 @@
 RE10K has the sizes of MVSplat's released network (Chen et al. 2024). SMALL has the same stages, for a laptop's CPU.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Literal
 

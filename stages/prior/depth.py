@@ -1,7 +1,5 @@
 """From matches to depth: refine the cost volume, take the expected depth, sharpen it (MVSplat, section 3.1)."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

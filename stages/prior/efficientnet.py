@@ -3,8 +3,6 @@
 Here it has no batch norms. `fold_batch_norms` folds those of a published checkpoint into the convolutions.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

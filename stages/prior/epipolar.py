@@ -5,8 +5,6 @@ float64. Points and K are in the same pixels. A relative pose maps camera a to c
 Matches tell the direction of t only, so |t| = 1.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -1,7 +1,5 @@
 """Image features: a small residual CNN at a quarter of the image's size (MVSplat, Chen et al. 2024, section 3.1)."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

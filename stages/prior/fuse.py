@@ -5,8 +5,6 @@ Where the two depths agree, each Gaussian moves along its own ray to the mean of
 confidence.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch

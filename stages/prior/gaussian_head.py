@@ -1,7 +1,5 @@
 """From depth, opacity and the raw output of the head to one Gaussian per pixel (MVSplat, section 3.2)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -3,8 +3,6 @@
 Loading is strict. Every key and shape must be that of the network, and an error names one that differs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """How much memory the small prior needs on a CPU, for `--dry-run`."""
 
-from __future__ import annotations
-
 # Fitted to the peak memory of the process, measured from 256 x 256 to 768 x 1024 pixels; right within 20 %.
 BASE_BYTES = 450e6  # torch and the matcher
 BYTES_PER_PIXEL = 1.8e3  # of one photograph

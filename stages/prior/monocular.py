@@ -5,8 +5,6 @@ Matches give no depth where only one of the two photographs shows a surface. As 
 of unknown scale. It is fitted to the confident matches in its photograph, and then votes for planes of the sweep.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -3,8 +3,6 @@
 Sizes and conventions come from a `PriorConfig`. Parameters have the names of MVSplat's released checkpoint.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -4,8 +4,6 @@ In shapes, N counts ordered pairs of views (reference, source), P pixels of the 
 Source: MVSplat (Chen et al. 2024, section 3.1).
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

@@ -6,8 +6,6 @@ points give the range. "Working pixels" are pixels of an image resized to a shor
 photographs of any size.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

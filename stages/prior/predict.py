@@ -5,8 +5,6 @@ photograph shows. Matches alone do not decide it, because they lie on what both 
 with a few ranges. The result is kept in which the Gaussians of each photograph best predict the other photograph.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import torch

@@ -1,7 +1,5 @@
 """Makes the prior's input from two photographs: views of one size with cameras, and the depth range of the scene."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,8 +5,6 @@ views often say little about the focal length (parallel axes, a planar scene, fo
 wrong focal length then fits slightly better than the true one. pycolmap's bundle adjustment has no such prior.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -9,8 +9,6 @@ Matrices come from a least-squares fit at fixed directions. The fit is exact, be
 both sides span the same space.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

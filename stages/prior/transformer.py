@@ -4,8 +4,6 @@ Source: MVSplat (Chen et al. 2024, section 3.1; src/model/encoder/backbone/multi
 et al. 2023).
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

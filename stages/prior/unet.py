@@ -4,8 +4,6 @@ It is the UNet of latent diffusion without time embedding, with norms after the 
 the views of a scene (released code: src/model/encoder/costvolume/ldm_unet/unet.py).
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

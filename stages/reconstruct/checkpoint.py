@@ -1,7 +1,5 @@
 """The state of an optimisation, complete, so that a run can stop after any step and later reach the same result."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Control of the number of Gaussians: transparent ones are removed, those with large gradients are split."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """New Gaussians where a frame shows something and the scene has no Gaussian."""
 
-from __future__ import annotations
-
 import math
 
 import torch

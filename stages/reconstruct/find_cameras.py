@@ -1,7 +1,5 @@
 """Cameras of photographs that have none, by structure from motion (COLMAP's incremental mapper)."""
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 

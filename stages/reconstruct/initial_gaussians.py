@@ -1,7 +1,5 @@
 """A first scene of photographs with cameras: the Gaussians that the prior predicts from some pairs of them."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -4,8 +4,6 @@ The prior puts one Gaussian on each pixel of each photograph, so a surface that 
 budget it stays so, because a Gaussian merged from two can no longer move along the ray of either.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -3,8 +3,6 @@
 A step depends only on the state and on its number, so a run that continues from a checkpoint gives the same result.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Other views of a finished scene: an orbit about it, its depth as grey images, its Gaussians as points."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

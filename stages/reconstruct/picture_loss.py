@@ -1,7 +1,5 @@
 """The loss between a rendered image and its target."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

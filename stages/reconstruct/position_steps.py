@@ -10,8 +10,6 @@ A Gaussian that moves away along its ray also grows with its distance, so that i
 Otherwise the optimiser would change depths to sharpen that photograph.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

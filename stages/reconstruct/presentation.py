@@ -1,7 +1,5 @@
 """What is shown of a finished reconstruction: videos along two paths, and points for the COLMAP model."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -1,7 +1,5 @@
 """How well a scene shows its targets."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """The sparse points of a COLMAP model: matches between photographs, triangulated with their cameras."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

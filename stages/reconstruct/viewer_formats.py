@@ -3,8 +3,6 @@
 gsplat's exporter writes the first two.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -1,7 +1,5 @@
 """A scene as one HTML file that needs no server and no network: viewer.html, with Gaussians and cameras inside."""
 
-from __future__ import annotations
-
 import base64
 import json
 from pathlib import Path

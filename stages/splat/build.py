@@ -3,8 +3,6 @@
 Only the standard library is imported here, because setup.py loads this file by its path before torch is installed.
 """
 
-from __future__ import annotations
-
 import atexit
 import contextlib
 import hashlib

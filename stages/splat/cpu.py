@@ -4,8 +4,6 @@
 the gradient of the loss by x.
 """
 
-from __future__ import annotations
-
 import ctypes
 import math
 from functools import cache

@@ -3,8 +3,6 @@
 Gaussians on a GPU for which there are no kernels are moved to the CPU, and the images back.
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from functools import cache

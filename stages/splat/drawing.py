@@ -1,7 +1,5 @@
 """The renderer for the objects of stages/scene.py."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -4,8 +4,6 @@ This is not the reference for tests; that is reference.py. The formulas are thos
 kernel.cpp states the image model.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -5,8 +5,6 @@ tile in the group. Autograd computes the gradients. It repeats each step in the 
 grow with their number.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

@@ -4,8 +4,6 @@ The package gsplat holds the sources of its kernels. It compiles them at first u
 toolkit, and loads them from torch's cache of extensions later.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import io

@@ -1,7 +1,5 @@
 """Real spherical harmonics in the convention of 3D Gaussian Splatting."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -3,8 +3,6 @@
 It is slow and needs memory for every pair of a Gaussian and a pixel. Tests compare the fast versions with it.
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

@@ -7,8 +7,6 @@ A student's folder holds
 A part of the base model that is missing is taken from the Hugging Face cache.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

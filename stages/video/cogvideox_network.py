@@ -1,7 +1,5 @@
 """CogVideoX-5B-I2V: the transformer and its codec as diffusers implements them, with their sizes and use of memory."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

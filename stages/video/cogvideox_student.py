@@ -6,8 +6,6 @@ step to bfloat16. Its program for photographs without cameras also uses the firs
 the photographs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 

@@ -6,8 +6,6 @@ As in the released videoscene/pipeline.py, function video_gen. Latents are [B, T
 takes them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

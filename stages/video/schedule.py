@@ -7,8 +7,6 @@ sqrt(abar_t).
 Tensors are [B, ...] in any layout; t and s are [B] integer timesteps, on any device.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

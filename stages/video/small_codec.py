@@ -9,8 +9,6 @@ As in CogVideoX the first frame stands alone. Four copies of it fill a block, an
 block is not zero.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

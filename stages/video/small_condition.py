@@ -3,8 +3,6 @@
 It holds the clean render, its coverage, both photographs, and both photographs as the clip's cameras see them.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

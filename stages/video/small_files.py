@@ -6,8 +6,6 @@ A folder of weights holds
   policy.safetensors     DDPNet (stages/distill/policy.py), if there is one
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, astuple
 from pathlib import Path

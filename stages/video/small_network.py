@@ -11,8 +11,6 @@ all frames and of both photographs. The last layer starts at zero, so an untrain
 render and the warped photographs (stages/video/warp.py).
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 Any size and number of frames, one step or more.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 

@@ -5,8 +5,6 @@ colour can be looked up there (depth-image-based rendering, McMillan 1997; blend
 Buehler et al. 2001). The colour is wrong where the depth is wrong; the student sees the render beside it and can tell.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

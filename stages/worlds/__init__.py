@@ -7,8 +7,6 @@ photograph  colour, depth, shading, exposure, noise
 motion      pairs of cameras, and poses between them
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Generator
 

@@ -3,8 +3,6 @@
 The numbers are sizes in metres and probabilities, chosen by hand to look plausible.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from math import cos, pi, sin
 

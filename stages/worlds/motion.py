@@ -1,7 +1,5 @@
 """The cameras of a world: pairs with the motion of house tours, and poses between them."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor

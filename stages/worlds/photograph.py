@@ -1,7 +1,5 @@
 """Photographs of a world: ray-cast colour and exact depth, shading, and the errors of a real camera."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor

@@ -1,7 +1,5 @@
 """Ray casting of boxes, balls and cylinders, and of a room, which is a box seen from inside."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -6,8 +6,6 @@ A shard depends only on (seed, shard number, number of scenes, size). It is a sa
   c2w    [S, V, 4, 4] float32    K [S, 3, 3] float32, pixels
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -3,8 +3,6 @@
 Networks learn geometry from varied textures and occlusion edges, not from meaning (LRM-Zero, MegaSynth).
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

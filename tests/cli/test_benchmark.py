@@ -1,7 +1,5 @@
 """`evaluate --benchmark`: every stage is timed, and the file says on what machine."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

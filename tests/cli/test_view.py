@@ -1,7 +1,5 @@
 """`reconstruct --view`: what goes to the viewer, and what happens without it."""
 
-from __future__ import annotations
-
 import math
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A small posed scene: a textured wall three units away, photographed by a camera that slides to the right."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

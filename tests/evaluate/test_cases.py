@@ -1,7 +1,5 @@
 """Reading cases: what is in them, and every way in which they can be wrong."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Two sets of clips: what is compared, what is refused, what is not measured twice."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`videoscene evaluate --two-view`: what it prints and writes, what it survives."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """--keep and the sheets of --report: everything of a case on one picture."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The baselines on a wall whose depth and truth are known."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

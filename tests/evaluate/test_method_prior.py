@@ -1,7 +1,5 @@
 """`generate` under the protocol: the clip that the student repairs passes the target cameras."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import replace

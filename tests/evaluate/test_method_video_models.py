@@ -1,7 +1,5 @@
 """Image-to-video models as methods: what they get, which frames are shown, and the message when they are missing."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace

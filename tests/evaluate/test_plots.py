@@ -1,7 +1,5 @@
 """Figure 8 and the histograms of t*, from synthetic records."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The protocol: what is measured, what is recorded, how means are taken."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Published test sets: chunks with an index, COLMAP scenes; unpacked once, bad scenes told."""
 
-from __future__ import annotations
-
 import io
 import json
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Tables in the paper's form: our figures, the quoted ones, and files that spreadsheets read."""
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Callable

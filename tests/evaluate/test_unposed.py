@@ -1,7 +1,5 @@
 """Without cameras: targets follow the estimated pair, and a pair without cameras counts as a crossfade."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable

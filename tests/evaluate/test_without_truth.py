@@ -1,7 +1,5 @@
 """Scenes without a truth: figures of a wall whose depth, motion and matches are known, and the files of the command."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Chunks of RealEstate10K, written as pixelSplat's converter writes them."""
 
-from __future__ import annotations
-
 import io
 import json
 import pickle

@@ -10,8 +10,6 @@ distill      all phases at tiny size against the CPU, a resumed run, then one st
 Exit code 1: a figure is off. 4: there is no GPU.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

@@ -1,7 +1,5 @@
 """CogVideoX-5B at full size with random weights: seconds and memory of each part, then one setting after another."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 

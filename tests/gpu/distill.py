@@ -1,7 +1,5 @@
 """All phases of `distill` at tiny size on CUDA against the CPU, a resumed run, one step of leap flow at full size."""
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import tempfile

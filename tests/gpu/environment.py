@@ -1,7 +1,5 @@
 """The card, the versions, gsplat's kernels, and the most that the card reaches."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.metadata
 import os

@@ -1,7 +1,5 @@
 """What the checks find: one line per figure on stdout, and the names of the figures that are off."""
 
-from __future__ import annotations
-
 import statistics
 import sys
 import time

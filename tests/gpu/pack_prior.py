@@ -8,8 +8,6 @@ start.safetensors the weights to start from, as float16
 site.tar.xz       what that machine's Python may lack: Embree and gsplat, for the Python version of --python
 """
 
-from __future__ import annotations
-
 import argparse
 import lzma
 import shutil

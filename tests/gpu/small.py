@@ -1,7 +1,5 @@
 """The shipped chain on CUDA against the CPU: prior, render, student, refinement. Seconds, PSNR, the same bits again."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """gsplat on CUDA against the float64 reference, with the C++ kernel's errors beside it; odd scenes; speed."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import time

@@ -1,7 +1,5 @@
 """Weights in files of a limited size, which a machine with a GPU can send back."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file

@@ -1,7 +1,5 @@
 """Images that are the same on every machine, and the metric networks where `make metrics` has put them."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Epipolar distances and triangulation on points whose place is known."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

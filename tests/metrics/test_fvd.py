@@ -1,7 +1,5 @@
 """Distances of sets against closed forms, and I3D against values of the JAX port whose weights it uses."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

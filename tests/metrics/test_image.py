@@ -1,7 +1,5 @@
 """PSNR and SSIM against scikit-image 0.26 (values computed once, offline)."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,7 +1,5 @@
 """What must not change a figure (batch, threads, PNG instead of memory), and what must: damage done to clips."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path

@@ -1,7 +1,5 @@
 """LPIPS against the official `lpips` 0.1.4 (values computed once, offline, with the same backbone weights)."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """From a package's pickles to verified safetensors, and what is refused on the way."""
 
-from __future__ import annotations
-
 import io
 import os
 import pickle

@@ -1,7 +1,5 @@
 """Flicker and flow on clips whose motion is known."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

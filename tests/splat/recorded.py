@@ -4,8 +4,6 @@ The program is C++ alone, so that it also runs on an emulated processor. `python
 scene again.
 """
 
-from __future__ import annotations
-
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path

@@ -7,8 +7,6 @@ and its peak memory. The paper reports 2.98 s for a clip on an A100. Needs about
 --offload or --tiling.
 """
 
-from __future__ import annotations
-
 import argparse
 import statistics
 import sys

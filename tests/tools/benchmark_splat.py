@@ -8,8 +8,6 @@ pass. Both implementations take turns, and the best round counts. The kernel mus
 fallback.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import time

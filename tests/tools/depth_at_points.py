@@ -1,7 +1,5 @@
 """Errors of predicted depth at points of known depth, sorted by who sees the points and by what lies around them."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 

@@ -5,8 +5,6 @@ Where they cannot be found, the sheet has the photographs alone, and the program
 twice, the depth maps of both stand side by side, on one scale.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

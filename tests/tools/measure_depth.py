@@ -4,8 +4,6 @@ Prints one line per world and the medians over all pixels, and the same for surf
 texture when the 9 x 9 window around it varies by less than 1.5 % of the range of grey.
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

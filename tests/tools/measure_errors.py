@@ -5,8 +5,6 @@ prints the share of pixels and of the squared error, the PSNR, and the gain: how
 group were as good as the first one.
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

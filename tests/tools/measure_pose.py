@@ -5,8 +5,6 @@ pose). Prints one line per pair: errors of rotation and of translation direction
 estimated focal length, and that length divided by the true one. The end compares the share of good pairs with the bars.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -11,8 +11,6 @@ OUT/report.json holds the figures. OUT/points holds the points, so the next run 
 --weights given twice compares two networks. --against REPORT compares with an earlier run, of this or of other code.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Errors of depth at known points, in scenes small enough to count by hand."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor

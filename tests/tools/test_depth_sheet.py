@@ -1,7 +1,5 @@
 """The sheet of depth maps of pairs without cameras."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

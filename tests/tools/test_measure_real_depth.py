@@ -1,7 +1,5 @@
 """The report of depth on posed scenes: its figures, its comparisons, what it says of scenes with few points."""
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Points triangulated from a rendered world, of which the depth is known exactly."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -6,8 +6,6 @@ one pixel of where it projects, and two of them at an angle of more than two deg
 texture: they say nothing about bare walls.
 """
 
-from __future__ import annotations
-
 import hashlib
 import tempfile
 from collections.abc import Sequence

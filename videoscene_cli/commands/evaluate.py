@@ -1,7 +1,5 @@
 """`videoscene evaluate`: methods on cases with true frames, finished scenes, sets of clips -> figures."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

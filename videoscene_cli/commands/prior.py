@@ -1,7 +1,5 @@
 """`videoscene prior`: two photographs -> a scene folder with coarse Gaussians and the two cameras."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

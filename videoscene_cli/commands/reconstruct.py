@@ -1,7 +1,5 @@
 """`videoscene reconstruct`: a finished clip and its cameras -> a refined Gaussian scene, with exports."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """`videoscene render`: the Gaussians of a scene along a camera path -> frames, coverage and a preview video."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """Figures of finished scenes whose truth is unknown: SCENE -> SCENE/evaluate."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

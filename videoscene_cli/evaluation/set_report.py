@@ -1,7 +1,5 @@
 """`evaluate --real DIR --fake DIR`: the distances of two sets of clips. A measured clip is not measured again."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

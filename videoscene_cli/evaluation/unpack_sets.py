@@ -1,7 +1,5 @@
 """Published test sets for --two-view, unpacked once into OUT/scenes: RealEstate10K chunks and COLMAP folders."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path

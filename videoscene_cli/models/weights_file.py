@@ -3,8 +3,6 @@
 Order: --weights, $VIDEOSCENE_WEIGHTS (both through options.Shared), the folder shipped in the package, a path.
 """
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`reconstruct --view`: shows the finished scene in a browser, served by viser until Ctrl-C."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """--dry-run: prints what a command would do."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

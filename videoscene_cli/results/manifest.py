@@ -3,8 +3,6 @@
 It is written last, so a result with a manifest is complete. Make rules use it as their target.
 """
 
-from __future__ import annotations
-
 import importlib.metadata
 import json
 import platform

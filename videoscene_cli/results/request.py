@@ -1,7 +1,5 @@
 """The request of a command: everything that decides the pixels of its result."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The options that commands share, declared once. Values come from flags, the environment, --config or defaults."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import inspect

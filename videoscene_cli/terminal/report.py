@@ -3,8 +3,6 @@
 stdout holds one line per finished result (its path, or a JSON object with --json) and nothing else, so it can be piped.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 import traceback

@@ -1,7 +1,5 @@
 """The work of a command: two photographs, a scene folder, or a list of either on stdin."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -8,8 +8,6 @@ raycast, lighting, render                     colour and exact depth
 pairs, camera, shards                         where cameras stand, exposure and noise, files for training
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

@@ -1,7 +1,5 @@
 """What worlds are made of: the models of a pack by role, and pictures of surfaces by kind."""
 
-from __future__ import annotations
-
 import re
 
 import numpy as np

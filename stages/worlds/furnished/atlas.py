@@ -1,7 +1,5 @@
 """Looks up colours in many square pictures of one size, with mipmaps, in numpy."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

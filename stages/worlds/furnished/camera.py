@@ -1,7 +1,5 @@
 """From linear colour to pictures: one exposure for all views, then noise and JPEG for the two photographs."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

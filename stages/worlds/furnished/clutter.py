@@ -1,7 +1,5 @@
 """Plain shapes among the furniture (boxes, balls, cylinders, bars), and small things on tables and boards."""
 
-from __future__ import annotations
-
 from math import pi
 
 import numpy as np

@@ -5,8 +5,6 @@ of a light's area (or of the hemisphere). A mean over neighbours on one surface 
 sampling, Keller and Heidrich 2001).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

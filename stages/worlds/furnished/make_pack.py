@@ -1,7 +1,5 @@
 """Makes a furniture pack from the catalogues in a folder: chooses models and simplifies them."""
 
-from __future__ import annotations
-
 import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack

@@ -1,7 +1,5 @@
 """Collects the triangles and materials of a world: quads, boxes, balls, cylinders and models."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

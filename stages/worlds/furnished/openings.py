@@ -1,7 +1,5 @@
 """Doors, doorways, and windows with a view."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from stages.worlds.furnished.lighting import Light

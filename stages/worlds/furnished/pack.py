@@ -15,8 +15,6 @@ The file is an npz without pickled objects:
   jpeg, jpeg_start                  [B], uint8, square pictures one after the other; [P + 1], where each begins
 """
 
-from __future__ import annotations
-
 import io
 from dataclasses import dataclass
 from pathlib import Path

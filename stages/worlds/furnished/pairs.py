@@ -1,7 +1,5 @@
 """Random pairs of cameras that overlap, and the motion between them. stages/worlds/motion.py is the same in torch."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from stages.worlds.furnished.raycast import Caster

@@ -1,7 +1,5 @@
 """Random materials: paint, tiles of a kind, and new colours for models."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from stages.worlds.furnished.assets import Assets

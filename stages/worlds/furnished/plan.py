@@ -1,7 +1,5 @@
 """The plan of a rectangular room: walls with their openings, and the free floor."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import atan2, cos, pi, sin

@@ -1,7 +1,5 @@
 """Rays against the triangles of a world, by Embree."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Photographs of a furnished world: colour with antialiased edges, and exact depth at the centre of every pixel."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The role of a model in a world, from its name, category and size in the catalogue."""
 
-from __future__ import annotations
-
 import re
 
 # The first pattern that a name matches wins. Roles say where a thing belongs: see `rooms`, `streets` and `table_tops`.

@@ -1,7 +1,5 @@
 """Furnished rooms: living rooms, bedrooms, kitchens, offices, bathrooms, halls, often with a second one behind."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from math import cos, pi, sin
 

@@ -1,7 +1,5 @@
 """Shards of furnished worlds, in the same format as those of stages/worlds/shards.py."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

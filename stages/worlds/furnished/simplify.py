@@ -1,7 +1,5 @@
 """Fewer triangles for a model, by quadric edge collapse; and normals that are smooth except at creases."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

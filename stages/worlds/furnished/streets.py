@@ -1,7 +1,5 @@
 """Open places: streets between facades, gardens and squares, with trees, cars and street furniture on uneven ground."""
 
-from __future__ import annotations
-
 from math import pi
 
 import numpy as np

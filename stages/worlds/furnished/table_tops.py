@@ -1,7 +1,5 @@
 """Table-tops: many small things on a table in a room, seen from near."""
 
-from __future__ import annotations
-
 from math import pi
 
 import numpy as np

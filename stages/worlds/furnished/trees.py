@@ -1,7 +1,5 @@
 """Trees: a trunk, branches, and crowns of many leaves with gaps between."""
 
-from __future__ import annotations
-
 from math import cos, pi, sin
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Products and lengths of many 3-vectors. numpy's own reductions over short axes are several times slower."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 
