@@ -107,9 +107,8 @@ def require_identity(checkpoint: Path, facts: Mapping[str, Any], identity: Mappi
         if before.get(key) != identity.get(key)
     ]
     if differences:
-        raise InputError(
-            f"{checkpoint} is of another run", "; ".join(differences), "choose another -o, or start over with --force"
-        )
+        why = "; ".join(differences)
+        raise InputError(f"{checkpoint} is of another run", why, "choose another -o, or start over with --force")
 
 
 def load_finished(

@@ -56,9 +56,8 @@ class PosedFolder:
         image = read_image(self.paths[index])
         if image.shape[1:] != self.own.size:
             why = f"{self.paths[index].name} is {tuple(image.shape[1:])}, its camera {self.own.size}"
-            raise InputError(
-                f"cannot use {self.paths[index].parent}", why, "give the images that belong to transforms.json"
-            )
+            hint = "give the images that belong to transforms.json"
+            raise InputError(f"cannot use {self.paths[index].parent}", why, hint)
         return image
 
     def cameras(self, indices: list[int], size: tuple[int, int]) -> Cameras:
@@ -80,9 +79,8 @@ def find_recordings(source: Path) -> list[Recording]:
         else sorted(source.glob("*/transforms.json"))
     )
     if not transforms:
-        raise InputError(
-            f"no recordings in {source}", "it holds neither transforms.json nor .torch chunks", "give posed scenes"
-        )
+        why = "it holds neither transforms.json nor .torch chunks"
+        raise InputError(f"no recordings in {source}", why, "give posed scenes")
     return [posed_folder(path) for path in transforms]
 
 

@@ -163,11 +163,8 @@ def to_batch(model: Model, examples: Sequence[Example], generator: Generator, de
     """The batch of some clips, which must be of one size."""
     clip_size = tuple(examples[0].truth.shape[-2:])
     if model.size is not None and clip_size != model.size:
-        raise InputError(
-            "cannot train on these clips",
-            f"they are {clip_size}, the model takes {model.size}",
-            "make clips of that size",
-        )
+        why = f"they are {clip_size}, the model takes {model.size}"
+        raise InputError("cannot train on these clips", why, "make clips of that size")
     clips = Example(
         **{
             part.name: torch.stack([getattr(example, part.name) for example in examples]).to(device)

@@ -127,11 +127,8 @@ def load_policy(path: Path, channels: int) -> DDPNet:
     tensors = {name: tensor.float() for name, tensor in read_safetensors(path).items()}
     grid, first = tensors.get("grid"), tensors.get("layers.0.weight")
     if grid is None or first is None or grid.dim() != 1 or first.dim() != 4:
-        raise WeightsError(
-            f"the weights {path} are of no policy",
-            "grid or layers.0.weight is missing",
-            "give the policy of this student",
-        )
+        why = "grid or layers.0.weight is missing"
+        raise WeightsError(f"the weights {path} are of no policy", why, "give the policy of this student")
     network = DDPNet(channels, first.shape[0], [int(t) for t in grid])
     require_keys(
         network.state_dict(), tensors, f"the weights {path} are of another policy", "give the policy of this student"
@@ -139,10 +136,7 @@ def load_policy(path: Path, channels: int) -> DDPNet:
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()) or not bool(
         ((grid >= 0) & (grid < 1000)).all()
     ):
-        raise WeightsError(
-            f"damaged weights {path}",
-            "a value is not finite or a leap step no timestep",
-            "give the policy of this student",
-        )
+        why = "a value is not finite or a leap step no timestep"
+        raise WeightsError(f"damaged weights {path}", why, "give the policy of this student")
     network.load_state_dict(tensors)
     return network.eval()

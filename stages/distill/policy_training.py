@@ -44,9 +44,8 @@ class RewardTable:
             if not isinstance(stored.get("identity"), dict) or not all(
                 isinstance(stored.get(key), list) for key in ("rewards", "clips")
             ):
-                raise WeightsError(
-                    f"damaged {self.path}", "it is not a table of rewards", "remove it, to compute it again"
-                )
+                why = "it is not a table of rewards"
+                raise WeightsError(f"damaged {self.path}", why, "remove it, to compute it again")
             require_identity(self.path, stored, self.identity)
         self.rows: list[list[float]] = list(stored.get("rewards", []))
         self.clips = Clips(context, stored.get("clips"))

@@ -80,9 +80,8 @@ class Pool:
         """
         groups = list(self.groups.values())
         if not groups:
-            raise InputError(
-                "nothing to learn from the training pairs", "none of them has depth", "add pairs of worlds"
-            )
+            why = "none of them has depth"
+            raise InputError("nothing to learn from the training pairs", why, "add pairs of worlds")
         weights = torch.tensor([float(len(group)) for group in groups])
         group = groups[int(torch.multinomial(weights, 1, generator=generator))]
         chosen = [group[k] for k in torch.randint(len(group), (count,), generator=generator).tolist()]

@@ -148,9 +148,8 @@ class Pairs:
         shards = shards_of_run(context.shards, context.run, names)
         self.names, paths = list(shards), list(shards.values())
         if not self.names:
-            raise InputError(
-                "no training pairs", "the recipe makes none, and --clips names no folder", "write pairs: N"
-            )
+            why = "the recipe makes none, and --clips names no folder"
+            raise InputError("no training pairs", why, "write pairs: N")
         self.context, self.phase = context, phase
         self.recipe: MonocularRecipe | PriorRecipe = getattr(context.config, phase)
         needs_depth = phase == "monocular"
@@ -200,9 +199,8 @@ class PhaseLosses(nn.Module):
         parts = self._of_pairs(batch, recipe)
         if not parts:
             why = "they have no depth, and the recipe renders no pictures"
-            raise InputError(
-                "nothing to learn from the training pairs", why, "write pictured: 1 into the section prior"
-            )
+            hint = "write pictured: 1 into the section prior"
+            raise InputError("nothing to learn from the training pairs", why, hint)
         total = torch.stack([getattr(recipe, name) * value for name, value in parts.items()]).sum()
         return {"loss": total, **parts}
 

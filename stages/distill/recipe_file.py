@@ -305,9 +305,8 @@ def find_config(name: str) -> Path:
     path = shipped if shipped.is_file() else Path(name)
     if not path.is_file():
         known = ", ".join(sorted(recipe.stem for recipe in RECIPES.glob("*.yaml")))
-        raise InputError(
-            f"no recipe {name!r}", "it is neither a known name nor a file", f"known names: {known}; or a path"
-        )
+        why = "it is neither a known name nor a file"
+        raise InputError(f"no recipe {name!r}", why, f"known names: {known}; or a path")
     return path
 
 

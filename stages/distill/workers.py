@@ -31,9 +31,8 @@ def accelerated(cpu: bool) -> Workers:
     try:
         from accelerate import Accelerator  # type: ignore[import-not-found, unused-ignore]
     except ImportError as error:
-        raise InputError(
-            "cannot train in several processes", "the package accelerate is missing", "pip install accelerate"
-        ) from error
+        why = "the package accelerate is missing"
+        raise InputError("cannot train in several processes", why, "pip install accelerate") from error
     accelerator = Accelerator(cpu=cpu)
 
     def mean(gradients: Iterable[Tensor]) -> None:

@@ -66,11 +66,8 @@ def find_scenes(folders: list[Path]) -> list[Path]:
             else sorted(p.parent for p in folder.glob("*/transforms.json"))
         )
         if not inside:
-            raise InputError(
-                f"cannot evaluate {folder}",
-                "there is no transforms.json in it or one level below",
-                "give scene folders",
-            )
+            why = "there is no transforms.json in it or one level below"
+            raise InputError(f"cannot evaluate {folder}", why, "give scene folders")
         scenes += inside
     return scenes
 
@@ -84,9 +81,8 @@ def read_cases(scene: Path) -> list[Case]:
         raise InputError(error.what, error.why, "a two-view scene has a pairs.json beside transforms.json") from error
     count = len(read_transforms(scene / "transforms.json")[0])
     if not isinstance(entries, list) or not entries:
-        raise InputError(
-            f"cannot use {path}", "it is not a list of cases", 'list {"kind", "context", "target"} objects'
-        )
+        why = "it is not a list of cases"
+        raise InputError(f"cannot use {path}", why, 'list {"kind", "context", "target"} objects')
     return [_case(scene, entry, count) for entry in entries]
 
 
@@ -98,9 +94,8 @@ def _case(scene: Path, entry: Any, count: int) -> Case:
         raise InputError(what, f"a case lacks {error}", 'each case has "kind", "context" and "target"') from error
     frames = (*context, *targets)
     if not isinstance(kind, str) or len(context) != 2 or context[0] == context[1] or not targets:
-        raise InputError(
-            what, f"a case is {entry}", "give a kind, two different context frames and at least one target"
-        )
+        why = f"a case is {entry}"
+        raise InputError(what, why, "give a kind, two different context frames and at least one target")
     if not all(isinstance(i, int) and 0 <= i < count for i in frames):
         raise InputError(what, f"a case names frames {frames}, the scene has {count}", "count frames from 0")
     times = entry.get("times")

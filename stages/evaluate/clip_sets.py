@@ -36,9 +36,8 @@ def find_clips(folder: Path) -> list[Path]:
         path for path in folder.glob("*") if path.suffix.lower() == ".mp4" or (path.is_dir() and frames_of(path))
     )
     if not clips:
-        raise InputError(
-            f"no clips in {folder}", "it holds neither mp4 files nor folders of frames", "give a folder of clips"
-        )
+        why = "it holds neither mp4 files nor folders of frames"
+        raise InputError(f"no clips in {folder}", why, "give a folder of clips")
     return clips
 
 
@@ -57,11 +56,8 @@ def read_frames(clip: Path) -> Tensor:
     images = [read_image(path) for path in frames_of(clip)]
     sizes = {tuple(image.shape[1:]) for image in images}
     if len(sizes) > 1:
-        raise InputError(
-            f"cannot use the clip {clip}",
-            f"its frames are of {len(sizes)} sizes: {sorted(sizes)}",
-            "give frames of one size",
-        )
+        why = f"its frames are of {len(sizes)} sizes: {sorted(sizes)}"
+        raise InputError(f"cannot use the clip {clip}", why, "give frames of one size")
     return torch.stack(images)
 
 
@@ -86,9 +82,8 @@ def compare_sets(real: Mapping[str, Mapping[str, Any]], fake: Mapping[str, Mappi
     Raises InputError if lengths or sizes differ or a set has fewer than two clips, RunError if both sets are empty.
     """
     if not real and not fake:
-        raise RunError(
-            "no distance of the sets", "no clip of either set could be measured", "repair the clips named above"
-        )
+        why = "no clip of either set could be measured"
+        raise RunError("no distance of the sets", why, "repair the clips named above")
     shapes = {name: (clip["frames"], *clip["size"]) for name, clip in [*real.items(), *fake.items()]}
     if len(set(shapes.values())) > 1:
         examples = [f"{name} {frames} of {w} x {h}" for name, (frames, w, h) in _one_of_each(shapes)]

@@ -36,9 +36,8 @@ def load(name: str, hub: Path, device: torch.device, steps: int, seed: int) -> G
 
     kind, repository, frames, size = MODELS[name]
     if not is_transformers_available():
-        raise InputError(
-            f"cannot run {name}", "it needs the package transformers", "pip install transformers accelerate"
-        )
+        why = "it needs the package transformers"
+        raise InputError(f"cannot run {name}", why, "pip install transformers accelerate")
     folder, cuda = hub / name, device.type == "cuda"
     source = str(folder) if folder.is_dir() else repository
     precision = torch.bfloat16 if cuda and name == "cogvideox" else torch.float16 if cuda else torch.float32

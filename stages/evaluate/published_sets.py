@@ -79,11 +79,8 @@ def read_index(path: Path) -> dict[str, Entry]:
     """
     index = read_json(path)
     if not isinstance(index, dict):
-        raise InputError(
-            f"cannot use {path}",
-            "it is not a mapping of scenes",
-            'give {"SCENE": {"context": [i, j], "target": [...]}}',
-        )
+        why = "it is not a mapping of scenes"
+        raise InputError(f"cannot use {path}", why, 'give {"SCENE": {"context": [i, j], "target": [...]}}')
     entries = {name: _entry(path, name, value) for name, value in index.items() if value is not None}
     if not entries:
         raise InputError(f"cannot use {path}", "it has no cases", "give an evaluation index of pixelSplat")
@@ -94,9 +91,8 @@ def _entry(path: Path, name: str, value: Any) -> Entry:
     try:
         context, targets = tuple(value["context"]), tuple(value["target"])
     except (KeyError, TypeError) as error:
-        raise InputError(
-            f"cannot use {path}", f"{name} lacks {error}", 'each scene has "context" and "target"'
-        ) from error
+        why = f"{name} lacks {error}"
+        raise InputError(f"cannot use {path}", why, 'each scene has "context" and "target"') from error
     frames = (*context, *targets)
     if (
         len(context) != 2
@@ -179,9 +175,8 @@ def images_folder(scene: Path, name: str) -> Path:
             with Image.open(folder / name) as image:
                 sizes[folder] = min(image.size)
     if not sizes:
-        raise InputError(
-            f"cannot use {scene}", f"{name} is in none of its images folders", "give the scene with images or images_N"
-        )
+        why = f"{name} is in none of its images folders"
+        raise InputError(f"cannot use {scene}", why, "give the scene with images or images_N")
     enough = {folder: side for folder, side in sizes.items() if side >= SHORT_SIDE}
     return min(enough, key=lambda folder: enough[folder]) if enough else max(sizes, key=lambda folder: sizes[folder])
 
@@ -221,9 +216,8 @@ def _unpack(
     # Return if the scene was unpacked from the same content before.
     frames = sorted({frame for entry in entries for frame in entry.frames})
     if frames[-1] >= count:
-        raise InputError(
-            f"cannot use {name}", f"its case names frame {frames[-1]}, it has {count}", "give the index of this set"
-        )
+        why = f"its case names frame {frames[-1]}, it has {count}"
+        raise InputError(f"cannot use {name}", why, "give the index of this set")
     pairs = json.dumps([entry.case(kind, frames) for entry in entries], indent=1)
     digest = hashlib.sha256(pairs.encode())
     for frame in frames:

@@ -142,9 +142,8 @@ class MVSplat(nn.Module):
 def _check(images: Tensor, c2w: Tensor, K: Tensor, near_far: Tensor) -> None:
     what = "the prior cannot use this input"
     if images.dim() != 5 or images.shape[2] != 3 or images.shape[1] < 2:
-        raise InputError(
-            what, f"images have shape {tuple(images.shape)}", "give [B, V, 3, H, W] with at least two views"
-        )
+        why = f"images have shape {tuple(images.shape)}"
+        raise InputError(what, why, "give [B, V, 3, H, W] with at least two views")
     b, v, _, h, w = images.shape
     if h % MULTIPLE or w % MULTIPLE or not h or not w:
         raise InputError(what, f"images are {w} x {h} pixels", f"crop both sides to multiples of {MULTIPLE}")
@@ -152,6 +151,5 @@ def _check(images: Tensor, c2w: Tensor, K: Tensor, near_far: Tensor) -> None:
         if value.shape != shape:
             raise InputError(what, f"{name} has shape {tuple(value.shape)}", f"give {shape}")
     if not bool(((near_far[..., 0] > 0) & (near_far[..., 1] > near_far[..., 0])).all()):
-        raise InputError(
-            what, "near and far do not satisfy 0 < near < far", "give the depth range of the scene in its own units"
-        )
+        why = "near and far do not satisfy 0 < near < far"
+        raise InputError(what, why, "give the depth range of the scene in its own units")

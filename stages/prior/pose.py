@@ -200,16 +200,12 @@ def _refuse_without_baseline(a: Tensor, b: Tensor, K: Tensor, free: tuple[bool, 
     lenses = (torch.stack([scaled(k, scale) if f else k for k, f in zip(K, free, strict=True)]) for scale in scales)
     residual = min(float(pure_rotation(a, b, lens)[1].quantile(0.9)) for lens in lenses)
     if residual < LEAST_PARALLAX:
-        raise RunError(
-            "the two photographs were taken from one place",
-            f"there are {matches} matches, and turning the camera explains them to {residual:.1f} px",
-            "step sideways between the photographs, by a tenth of the distance to what you photograph",
-        )
+        why = f"there are {matches} matches, and turning the camera explains them to {residual:.1f} px"
+        hint = "step sideways between the photographs, by a tenth of the distance to what you photograph"
+        raise RunError("the two photographs were taken from one place", why, hint)
 
 
 def _too_few(matches: int, inliers: int) -> RunError:
-    return RunError(
-        "the two photographs do not overlap enough",
-        f"there are {matches} matches, and {inliers} agree on one motion; {LEAST_INLIERS} are needed",
-        "take two photographs that share at least half of the scene, or give the cameras",
-    )
+    why = f"there are {matches} matches, and {inliers} agree on one motion; {LEAST_INLIERS} are needed"
+    hint = "take two photographs that share at least half of the scene, or give the cameras"
+    return RunError("the two photographs do not overlap enough", why, hint)

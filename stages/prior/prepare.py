@@ -72,11 +72,9 @@ def _read_cameras(paths: tuple[Path, Path], photos: tuple[Tensor, Tensor], camer
     frames = [_frame_of(path, names, cameras_file.parent) for path in paths]
     if None in frames:
         if len(cameras) != 2:
-            raise InputError(
-                f"{cameras_file} does not name the photographs",
-                f"it has {len(cameras)} frames and none is called {paths[frames.index(None)].name}",
-                "name the photographs in file_path, or give a file with exactly two frames",
-            )
+            why = f"it has {len(cameras)} frames and none is called {paths[frames.index(None)].name}"
+            hint = "name the photographs in file_path, or give a file with exactly two frames"
+            raise InputError(f"{cameras_file} does not name the photographs", why, hint)
         # A photograph without a frame of its name gets the other frame. If neither has one, the frames are in order.
         frame = next((k for k in frames if k is not None), None)
         frames = [0, 1] if frame is None else [1 - frame if k is None else k for k in frames]

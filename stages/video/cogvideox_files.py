@@ -59,9 +59,8 @@ def find_files(folder: Path, hub: Path) -> StudentFiles:
     Raises WeightsError that says what is missing and where to get it.
     """
     if not folder.is_dir():
-        raise WeightsError(
-            f"no student {folder}", "no such folder", "give the folder of model.safetensors and prompt_embeds.pt"
-        )
+        why = "no such folder"
+        raise WeightsError(f"no student {folder}", why, "give the folder of model.safetensors and prompt_embeds.pt")
     cached = cached_base(hub)
     overlay = folder / "model.safetensors"
     if not overlay.is_file() and not (folder / "transformer").is_dir():
@@ -157,9 +156,8 @@ def read_base(folder: Path, kind: str, own: dict[str, Tensor], config: dict[str,
     stated = read_json_object(path)
     for key, value in {"_class_name": kind, **config}.items():
         if key in stated and stated[key] != value:
-            raise WeightsError(
-                f"the weights {folder} are of another network", f"its {key} is {stated[key]!r}, not {value!r}", OURS
-            )
+            why = f"its {key} is {stated[key]!r}, not {value!r}"
+            raise WeightsError(f"the weights {folder} are of another network", why, OURS)
     tensors = read_sharded(folder)
     require_keys(own, tensors, f"the weights {folder} are of another network", OURS)
     return tensors
@@ -179,9 +177,8 @@ def read_prompt(path: Path, shape: tuple[int, int, int]) -> Tensor:
     if not isinstance(value, Tensor):
         raise WeightsError(what, "it does not hold one tensor", hint)
     if value.shape != shape or not value.is_floating_point():
-        raise WeightsError(
-            what, f"it holds {tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}, not {shape}", hint
-        )
+        why = f"it holds {tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}, not {shape}"
+        raise WeightsError(what, why, hint)
     if not bool(torch.isfinite(value).all()):
         raise WeightsError(what, "it holds NaN or infinite values", hint)
     return value

@@ -64,9 +64,8 @@ def student(model: CogVideoX, settings: StepSettings, choose: Choose | None = No
     def repair(clip: Clip, views: Views) -> Clip:
         require_frames(len(clip.cameras), model.frames)
         if len(views.cameras) != 2:
-            raise InputError(
-                "cannot repair the clip with cogvideox-5b", f"{len(views.cameras)} photographs", "give two"
-            )
+            why = f"{len(views.cameras)} photographs"
+            raise InputError("cannot repair the clip with cogvideox-5b", why, "give two")
         clip = crop_clip(clip, model.size)
         ends = _photographs(views, model.size)
         frames, leap = repair_frames(model, clip.frames, ends, settings, _policy_of_clip(choose, clip.coverage))
@@ -80,9 +79,8 @@ def _policy_of_clip(choose: Choose | None, coverage: Tensor | None) -> Callable[
     if choose is None:
         return None
     if coverage is None:
-        raise InputError(
-            "cannot choose a leap step", "the clip has no coverage", "render it with this program, or give --leap T"
-        )
+        why = "the clip has no coverage"
+        raise InputError("cannot choose a leap step", why, "render it with this program, or give --leap T")
     return lambda latent: choose(latent, coverage[None])
 
 
@@ -114,11 +112,8 @@ def repair_frames(
         x0 = several_steps(model, latent, condition, t, noise, settings.steps)
     out = model.decode(x0)[0].transpose(0, 1).float().cpu()
     if not bool(torch.isfinite(out).all()):
-        raise RunError(
-            "the student's frames hold NaN or infinite values",
-            "its weights or its precision",
-            "try --device cpu, in float32",
-        )
+        why = "its weights or its precision"
+        raise RunError("the student's frames hold NaN or infinite values", why, "try --device cpu, in float32")
     return _resize((out / 2 + 0.5).clamp(0, 1), (frames.shape[-2], frames.shape[-1])), leap
 
 

@@ -76,7 +76,6 @@ def read_weights(path: Path, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
     require_keys(own, tensors, f"the weights {path} are of another network", OURS)
     for key, value in tensors.items():
         if not bool(torch.isfinite(value).all()):
-            raise WeightsError(
-                f"damaged weights {path}", f"{key} holds NaN or infinite values", "train or install them again"
-            )
+            why = f"{key} holds NaN or infinite values"
+            raise WeightsError(f"damaged weights {path}", why, "train or install them again")
     return {key: value.float() for key, value in tensors.items()}

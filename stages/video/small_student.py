@@ -84,9 +84,8 @@ def repair_frames(
     x = several_steps(backbone, latent, clip_condition, torch.tensor([t]), noise, steps)
     out = decode(x)[0, :count, :, :h, :w].clamp(0, 1)
     if not bool(torch.isfinite(out).all()):
-        raise RunError(
-            "the student's frames hold NaN or infinite values", "its weights are damaged", "train or install them again"
-        )
+        why = "its weights are damaged"
+        raise RunError("the student's frames hold NaN or infinite values", why, "train or install them again")
     return out, t
 
 

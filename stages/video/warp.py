@@ -43,9 +43,8 @@ def warp(views: Views, cameras: Cameras, depth: Tensor) -> Warped:
     nothing was rendered. Raises InputError when the photographs have no depth.
     """
     if views.depth is None:
-        raise InputError(
-            "cannot warp the photographs", "they have no depth", "predict it with this program: videoscene prior"
-        )
+        why = "they have no depth"
+        raise InputError("cannot warp the photographs", why, "predict it with this program: videoscene prior")
     f, (h, w) = len(cameras), cameras.size
     points = unproject(depth, cameras.K.to(depth), cameras.c2w.to(depth)).reshape(-1, 3)
     camera_weight = nearness(cameras, views.cameras).to(depth)

@@ -72,9 +72,8 @@ def load_textures(folder: Path | None, generator: Generator, photos: int = 600, 
     if folder is not None:
         paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
         if not paths:
-            raise InputError(
-                f"no textures in {folder}", "it holds no .jpg or .png file", "give a folder of texture images"
-            )
+            why = "it holds no .jpg or .png file"
+            raise InputError(f"no textures in {folder}", why, "give a folder of texture images")
         table = folder / "MANIFEST.tsv"
         rows = [line.split("\t") for line in table.read_text().splitlines()] if table.is_file() else []
         origin = {row[0]: row[-1] for row in rows}

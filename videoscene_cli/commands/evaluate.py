@@ -95,20 +95,17 @@ def evaluate(
         return write_tables(tables, session)
     if real is not None or fake is not None:
         if real is None or fake is None or shared.out is None:
-            raise InputError(
-                "bad usage", "--real, --fake and -o go together", "videoscene evaluate --real DIR --fake DIR -o FOLDER"
-            )
+            why = "--real, --fake and -o go together"
+            raise InputError("bad usage", why, "videoscene evaluate --real DIR --fake DIR -o FOLDER")
         return evaluate_sets(real, fake, Path(shared.out), session)
     if not scenes:
-        raise InputError(
-            "bad usage", "no scene was given", "videoscene evaluate SCENE..., or --two-view DIR... -o FOLDER"
-        )
+        why = "no scene was given"
+        raise InputError("bad usage", why, "videoscene evaluate SCENE..., or --two-view DIR... -o FOLDER")
     setup = Setup(shared, student)
     if benchmark:
         if shared.out is None:
-            raise InputError(
-                "bad usage", "-o is missing", "videoscene evaluate --benchmark left.jpg right.jpg -o FOLDER"
-            )
+            why = "-o is missing"
+            raise InputError("bad usage", why, "videoscene evaluate --benchmark left.jpg right.jpg -o FOLDER")
         return time_stages([Path(photograph) for photograph in scenes], Path(shared.out), setup, session)
     if not two_view:
         return evaluate_scenes(scenes, shared.out, session)

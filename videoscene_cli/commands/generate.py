@@ -65,9 +65,8 @@ def generate(
         raise InputError("bad usage", why, "leave it out, or give it to prior or render")
     student_options = given(context, "leap", "steps")
     if student_options and student == "none":
-        raise InputError(
-            "bad usage", f"--{student_options[0]} does nothing without a student", "leave it out, or name a --student"
-        )
+        why = f"--{student_options[0]} does nothing without a student"
+        raise InputError("bad usage", why, "leave it out, or name a --student")
     # Work on every pair or scene.
     prior, camera_path = PriorSettings(size, cameras), PathSettings(path, frames, fps, keep_exposure)
     video = VideoStudent(student, leap, session, steps)

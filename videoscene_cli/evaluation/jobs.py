@@ -221,9 +221,8 @@ def _run_case_elsewhere(jobs: Sequence[Job]) -> list[Outcome]:
 
     def portable(outcome: Outcome) -> Outcome:
         if isinstance(outcome, Exception) and not isinstance(outcome, StageError):
-            return RunError(
-                "unexpected failure", f"{type(outcome).__name__}: {outcome}", "run again with -v and without --jobs"
-            )
+            why = f"{type(outcome).__name__}: {outcome}"
+            return RunError("unexpected failure", why, "run again with -v and without --jobs")
         return outcome
 
     return [portable(outcome) for outcome in run_case(jobs)]

@@ -115,22 +115,16 @@ def check_method(name: str, setup: Setup) -> None:
     """Raise InputError, before any work, for an unknown method or one that needs a student."""
     choice = read_method(name)
     if choice.base in WITH_STUDENT and setup.student == "none":
-        raise InputError(
-            "bad usage",
-            f"{choice.base} repairs the render, and no student is given",
-            "add --student NAME|FOLDER, or take render",
-        )
+        why = f"{choice.base} repairs the render, and no student is given"
+        raise InputError("bad usage", why, "add --student NAME|FOLDER, or take render")
 
 
 def with_unposed(names: Sequence[str]) -> list[str]:
     """The methods, each followed by its version without cameras. Raises InputError when none of them uses cameras."""
     parsed = {name: read_method(name) for name in names}
     if all(parts.base in WITHOUT_CAMERAS for parts in parsed.values()):
-        raise InputError(
-            "bad usage",
-            f"--unposed changes nothing of {', '.join(names)}",
-            "add a --method that uses cameras, such as render",
-        )
+        why = f"--unposed changes nothing of {', '.join(names)}"
+        raise InputError("bad usage", why, "add a --method that uses cameras, such as render")
     alone = {name: parts.unposed or parts.base in WITHOUT_CAMERAS for name, parts in parsed.items()}
     return list(
         dict.fromkeys(other for name in names for other in ([name] if alone[name] else [name, f"{name}-unposed"]))

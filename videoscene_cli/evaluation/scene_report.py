@@ -57,9 +57,8 @@ def _evaluate(scene: SceneFolder, target: Path, session: Session) -> None:
     hint = f"videoscene generate A B -o {scene.path}"
     clips = [stage for stage in CLIPS if (scene.path / stage / "manifest.json").exists()]
     if not clips:
-        raise InputError(
-            f"nothing to evaluate in {scene.path}", "it has neither a finished render nor a finished generate", hint
-        )
+        why = "it has neither a finished render nor a finished generate"
+        raise InputError(f"nothing to evaluate in {scene.path}", why, hint)
     refined = ["reconstruct"] if (scene.path / "reconstruct" / "manifest.json").exists() else []
     scene.require_chain(clips[-1], hint)
     for stage in refined:

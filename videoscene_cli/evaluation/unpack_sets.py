@@ -37,9 +37,8 @@ class Unpacker:
 
         if self.entries is None:
             hint = "name the index too, such as evaluation_index_re10k.json of pixelSplat's assets"
-            raise InputError(
-                f"no cases for {folder}", "chunks do not say which frames are context and which targets", hint
-            )
+            why = "chunks do not say which frames are context and which targets"
+            raise InputError(f"no cases for {folder}", why, hint)
         # Find the chunk of every scene.
         chunk_of_key, unpacked = [], []
         for key in self.entries:
@@ -59,11 +58,8 @@ class Unpacker:
             for key in keys:
                 try:
                     if key not in recordings:
-                        raise InputError(
-                            f"no scene {key}",
-                            f"{chunk.name} does not hold it",
-                            "download the chunk and its index again",
-                        )
+                        why = f"{chunk.name} does not hold it"
+                        raise InputError(f"no scene {key}", why, "download the chunk and its index again")
                     unpack_recording(recordings[key], self.entries[key], self.kind, self.scenes / key)
                     unpacked.append(self.scenes / key)
                 except InputError as error:

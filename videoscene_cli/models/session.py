@@ -50,9 +50,8 @@ class Session:
         device = torch.device(name)
         if device.type == "cuda" and (device.index or 0) >= count:
             have = f"this machine has {count} CUDA device{'' if count == 1 else 's'} that torch can use"
-            raise DeviceError(
-                f"no device {name}", have, "use --device cpu" + (f" or cuda:0 to cuda:{count - 1}" if count else "")
-            )
+            hint = "use --device cpu" + (f" or cuda:0 to cuda:{count - 1}" if count else "")
+            raise DeviceError(f"no device {name}", have, hint)
         if device.type == "cuda":
             load_renderer(device, self.report)
         return device

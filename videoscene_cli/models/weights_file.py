@@ -54,9 +54,8 @@ def hub_cache() -> Path:
 def _in_folder(name: str, folder: Path, part: str) -> WeightsFile:
     path = folder / f"{part}.safetensors"
     if not path.is_file():
-        raise WeightsError(
-            f"no {part} weights in {folder}", f"{path.name} is missing", "install again, or give another --weights"
-        )
+        why = f"{path.name} is missing"
+        raise WeightsError(f"no {part} weights in {folder}", why, "install again, or give another --weights")
     weights = WeightsFile(name, path, sha256_file(path))
     manifest = folder / "manifest.json"
     if manifest.is_file():
@@ -65,9 +64,8 @@ def _in_folder(name: str, folder: Path, part: str) -> WeightsFile:
             expected = str(hashes.get(path.name, "nothing"))
         except (InputError, KeyError, TypeError) as error:
             why = f"{manifest.name} is no manifest of this program"
-            raise WeightsError(
-                f"cannot verify the weights in {folder}", why, "install again, or give another --weights"
-            ) from error
+            hint = "install again, or give another --weights"
+            raise WeightsError(f"cannot verify the weights in {folder}", why, hint) from error
         _verify(weights, expected)
     return weights
 

@@ -72,17 +72,13 @@ def find_source(path: Path, cameras: Path | None, size: int, options: dict[str, 
     # A video.
     if path.is_file():
         if cameras is None:
-            raise InputError(
-                f"no cameras for {path}",
-                "a video does not say where it was taken from",
-                "add --cameras transforms.json",
-            )
+            why = "a video does not say where it was taken from"
+            raise InputError(f"no cameras for {path}", why, "add --cameras transforms.json")
         files = {"video": path, "cameras": cameras}
         return _posed(files, lambda: _read_video(path, cameras), size, options, session)
     if cameras is not None:
-        raise InputError(
-            "bad usage", "--cameras is for a video", "leave it out: a folder has a transforms.json of its own"
-        )
+        why = "--cameras is for a video"
+        raise InputError("bad usage", why, "leave it out: a folder has a transforms.json of its own")
     # Photographs, with or without cameras.
     if not is_finished(path):
         if (path / TRANSFORMS).is_file():
@@ -167,9 +163,6 @@ def _read_photographs(paths: list[Path]) -> Tensor:
     for path, image in zip(paths, images, strict=True):
         if image.shape != images[0].shape:
             sizes = [f"{i.shape[-1]} x {i.shape[-2]}" for i in (image, images[0])]
-            raise InputError(
-                f"cannot use {path}",
-                f"{sizes[0]} pixels, {paths[0].name} has {sizes[1]}",
-                "resize all photographs to one size",
-            )
+            why = f"{sizes[0]} pixels, {paths[0].name} has {sizes[1]}"
+            raise InputError(f"cannot use {path}", why, "resize all photographs to one size")
     return torch.stack(images)

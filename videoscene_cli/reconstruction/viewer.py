@@ -18,9 +18,8 @@ def check_viewer() -> None:
     try:
         import viser  # noqa: F401
     except ImportError as error:
-        raise InputError(
-            "cannot open the viewer", "the package viser is missing", "pip install 'videoscene-cli[view]'"
-        ) from error
+        why = "the package viser is missing"
+        raise InputError("cannot open the viewer", why, "pip install 'videoscene-cli[view]'") from error
 
 
 def view(folder: Path, report: Report, wait: Callable[[], None] | None = None) -> None:

@@ -38,18 +38,14 @@ def read_manifest(path: Path, hashes: FileHashes) -> dict[str, Any]:
         if "fingerprint" not in manifest or not identity_of(manifest):
             raise KeyError("fingerprint")
     except (AttributeError, KeyError, TypeError) as error:
-        raise InputError(
-            f"cannot use {path}", "it is not a manifest of this program", "make the result again with --force"
-        ) from error
+        why = "it is not a manifest of this program"
+        raise InputError(f"cannot use {path}", why, "make the result again with --force") from error
     for output, expected in outputs.items():
         if not output.is_file():
             raise InputError(f"{output} is gone", f"{path} lists it", "make the result again with --force")
         if hashes.of(output) != expected:
-            raise InputError(
-                f"{output} has changed",
-                f"it is not the file that {path} describes",
-                "make the result again with --force",
-            )
+            why = f"it is not the file that {path} describes"
+            raise InputError(f"{output} has changed", why, "make the result again with --force")
     return manifest
 
 

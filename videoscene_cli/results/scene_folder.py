@@ -99,9 +99,8 @@ class SceneFolder:
                 f"cannot use {self.path / 'prior' / 'gaussians.ply'}",
                 f"videoscene prior A B -o {self.path} --force",
             )
-            raise InputError(
-                what, "it does not say which photograph each Gaussian comes from; files do since version 0.2.0", hint
-            )
+            why = "it does not say which photograph each Gaussian comes from; files do since version 0.2.0"
+            raise InputError(what, why, hint)
         return gaussians, read_views(self.path / "prior")
 
     def load_clip(self, stage: str) -> Clip:

@@ -34,9 +34,8 @@ def _read_config(context: typer.Context, path: Path | None) -> Path | None:
             why, hint = f"{key!r} is no option of {context.command_path}", f"known: {', '.join(sorted(options))}"
             raise InputError(f"unknown key in {path}", why, hint)
         if isinstance(value, dict) or (isinstance(value, list) and not options[key].multiple):
-            raise InputError(
-                f"bad value in {path}", f"{key} is a {type(value).__name__}", "give one number, word or true/false"
-            )
+            why = f"{key} is a {type(value).__name__}"
+            raise InputError(f"bad value in {path}", why, "give one number, word or true/false")
     context.default_map = settings
     return path
 

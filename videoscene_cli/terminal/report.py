@@ -61,9 +61,8 @@ class Report:
     def stream(self) -> BinaryIO:
         """stdout as bytes, for a video. Raises InputError if it is a terminal."""
         if self._stdout.isatty():
-            raise InputError(
-                "no video on a terminal", "-o - writes binary data", "pipe it: videoscene generate A B -o - | ffplay -"
-            )
+            why = "-o - writes binary data"
+            raise InputError("no video on a terminal", why, "pipe it: videoscene generate A B -o - | ffplay -")
         return self._stdout.buffer
 
     def note(self, text: str) -> None:

@@ -74,9 +74,8 @@ def read_works(arguments: Sequence[str], out: str | None, takes: str) -> list[Wo
         try:
             works = [_parse(line, number) for number, line in enumerate(sys.stdin, 1) if line.strip()]
         except UnicodeDecodeError as error:
-            raise InputError(
-                "cannot read the list on stdin", f"it is not UTF-8: {error.reason}", f"give {LIST_HINT}"
-            ) from error
+            why = f"it is not UTF-8: {error.reason}"
+            raise InputError("cannot read the list on stdin", why, f"give {LIST_HINT}") from error
         if not works:
             raise InputError("nothing to do", "the list on stdin is empty", f"give {LIST_HINT}")
         if out == "-":
@@ -110,11 +109,8 @@ def require_apart(works: Sequence[Work]) -> None:
     targets = [work.out or str(work.paths[0]) for work in works]
     twice = {target for target in targets if targets.count(target) > 1}
     if twice:
-        raise InputError(
-            "two results in one place",
-            f"{sorted(twice)[0]} is named twice",
-            "give each an out of its own, or one at a time",
-        )
+        why = f"{sorted(twice)[0]} is named twice"
+        raise InputError("two results in one place", why, "give each an out of its own, or one at a time")
 
 
 def _parse(line: str, number: int) -> Work:
@@ -122,9 +118,8 @@ def _parse(line: str, number: int) -> Work:
     if not line.lstrip().startswith("{"):
         paths, out = line.split("\t")[:2], line.split("\t")[2:]
         if len(out) > 1 or not all([*paths, *out]):
-            raise InputError(
-                f"bad line {number} on stdin", f"{line!r} has an empty or a fourth column", f"give {LIST_HINT}"
-            )
+            why = f"{line!r} has an empty or a fourth column"
+            raise InputError(f"bad line {number} on stdin", why, f"give {LIST_HINT}")
         return Work(tuple(map(Path, paths)), out[0] if out else None)
     try:
         record = json.loads(line)
@@ -134,9 +129,8 @@ def _parse(line: str, number: int) -> Work:
         if not all(isinstance(text, str) and text for text in [*paths, *([] if out is None else [out])]):
             raise TypeError("images, path and out are text")
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"bad line {number} on stdin", f"{type(error).__name__}: {error}", f"give {LIST_HINT}"
-        ) from error
+        why = f"{type(error).__name__}: {error}"
+        raise InputError(f"bad line {number} on stdin", why, f"give {LIST_HINT}") from error
     return Work(tuple(map(Path, paths)), out)
 
 
