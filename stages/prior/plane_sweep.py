@@ -124,10 +124,8 @@ def patch_similarity(reference: Tensor, source: Tensor, positions: Tensor, radiu
     def window(cells: Tensor) -> Tensor:
         return F.avg_pool2d(cells, 2 * radius + 1, 1, radius, count_include_pad=False)
 
-    cells_a, cells_b = (
-        F.avg_pool2d(reference, 2)[:, :, None],
-        F.avg_pool2d(warped.flatten(1, 2), 2).view(n, 3, -1, h // 2, w // 2),
-    )
+    cells_a = F.avg_pool2d(reference, 2)[:, :, None]
+    cells_b = F.avg_pool2d(warped.flatten(1, 2), 2).view(n, 3, -1, h // 2, w // 2)
     mean_a, mean_b = window(_grey(cells_a)), window(_grey(cells_b))
     variance_a = window(F.avg_pool2d(a * a, 2)) - mean_a**2
     variance_b = window(F.avg_pool2d(b * b, 2)) - mean_b**2

@@ -117,10 +117,8 @@ class SmallVideo(nn.Module):
         out = self.features(_extend(inputs), photographs_of(_extend(condition)), t)[..., :h, :w].to(
             torch.promote_types(x.dtype, torch.float32)
         )
-        residual, belief = (
-            out[:, :, :CHANNELS],
-            BELIEF_LIMIT * (unfold_maps(out[:, :, CHANNELS:]) / BELIEF_LIMIT).tanh(),
-        )
+        residual = out[:, :, :CHANNELS]
+        belief = BELIEF_LIMIT * (unfold_maps(out[:, :, CHANNELS:]) / BELIEF_LIMIT).tanh()
         x0 = encode(blend(frames, warped.colours, warped.weight, belief)) + self.scale * residual
         return v_from_x0(x_t.to(x0), x0, t)
 
@@ -207,11 +205,9 @@ class Attention(nn.Module):
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.norm, self.norm_photographs, self.norm_out = (
-            nn.LayerNorm(channels),
-            nn.LayerNorm(channels),
-            nn.LayerNorm(channels),
-        )
+        self.norm = nn.LayerNorm(channels)
+        self.norm_photographs = nn.LayerNorm(channels)
+        self.norm_out = nn.LayerNorm(channels)
         self.query = nn.Linear(channels, channels)
         self.key_value = nn.Linear(channels, 2 * channels)
         self.out = nn.Linear(channels, channels)

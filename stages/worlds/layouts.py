@@ -213,12 +213,10 @@ def _table(b: _Builder, x: float, y: float, scale: float, clutter: int) -> None:
 
 def _shelf(b: _Builder, x: float, y: float, scale: float) -> None:
     turn, wood = yaw(b.uniform(0, 2 * pi)), b.tiles()
-    width, depth, boards, gap = (
-        b.uniform(0.3, 0.8) * scale,
-        b.uniform(0.12, 0.25) * scale,
-        b.integer(2, 4),
-        b.uniform(0.25, 0.45) * scale,
-    )
+    width = b.uniform(0.3, 0.8) * scale
+    depth = b.uniform(0.12, 0.25) * scale
+    boards = b.integer(2, 4)
+    gap = b.uniform(0.25, 0.45) * scale
     for side in (-1.0, 1.0):
         dx, dy, _ = (turn @ torch.tensor([side * width, 0.0, 0.0])).tolist()
         b.add(BOX, (x + dx, y + dy, boards * gap / 2), (0.015 * scale, depth, boards * gap / 2), turn, wood)

@@ -22,11 +22,9 @@ def cast(world: World, origin: Tensor, direction: Tensor) -> tuple[Tensor, Tenso
     for k, shapes in enumerate(world.things, start=1):
         distance, which = intersect(shapes, origin, direction)
         closer = distance < best
-        best, index, owner = (
-            torch.where(closer, distance, best),
-            torch.where(closer, which, index),
-            torch.where(closer, k, owner),
-        )
+        best = torch.where(closer, distance, best)
+        index = torch.where(closer, which, index)
+        owner = torch.where(closer, k, owner)
     return best, owner, index
 
 

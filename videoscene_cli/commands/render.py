@@ -46,11 +46,9 @@ def render(
 
     The result goes into SCENE/render. With -o it goes into a new scene folder, which gets copies of inputs and prior.
     """
-    works, session, settings = (
-        read_works([scene], shared.out, "scenes"),
-        Session(shared, report),
-        PathSettings(path, frames, fps, keep_exposure),
-    )
+    works = read_works([scene], shared.out, "scenes")
+    session = Session(shared, report)
+    settings = PathSettings(path, frames, fps, keep_exposure)
 
     def run(work: Work) -> None:
         source, target = (SceneFolder(Path(path), session.hashes) for path in (work.scene, work.out or work.scene))

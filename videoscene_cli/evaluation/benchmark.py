@@ -197,10 +197,8 @@ def _render(task: Task) -> Stage:
     from stages.pipeline import render_path
     from stages.trajectory import along
 
-    gaussians, views = (
-        read_ply(task.folder / "gaussians.ply").to(task.session.device),
-        read_views(task.folder / "prior"),
-    )
+    gaussians = read_ply(task.folder / "gaussians.ply").to(task.session.device)
+    views = read_views(task.folder / "prior")
     path = along("interp", views.cameras, gaussians.means, task.workload.frames)
     return lambda: render_path(gaussians, views, path), lambda clip: write_clip(task.folder / "render", clip)
 
@@ -221,10 +219,8 @@ def _reconstruct(task: Task) -> Stage:
     from stages.reconstruct import Settings
 
     clip = read_clip(task.folder / ("generate" if (task.folder / "generate").is_dir() else "render"))
-    gaussians, views = (
-        read_ply(task.folder / "gaussians.ply").to(task.session.device),
-        read_views(task.folder / "prior"),
-    )
+    gaussians = read_ply(task.folder / "gaussians.ply").to(task.session.device)
+    views = read_views(task.folder / "prior")
     settings = Settings(steps=task.workload.steps, seed=task.setup.shared.seed)
     return lambda: refine_gaussians(gaussians, views, clip, settings), lambda result: None
 

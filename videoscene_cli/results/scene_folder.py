@@ -95,10 +95,8 @@ class SceneFolder:
 
         gaussians = read_ply(self.path / "prior" / "gaussians.ply")
         if gaussians.photograph is None:
-            what, hint = (
-                f"cannot use {self.path / 'prior' / 'gaussians.ply'}",
-                f"videoscene prior A B -o {self.path} --force",
-            )
+            what = f"cannot use {self.path / 'prior' / 'gaussians.ply'}"
+            hint = f"videoscene prior A B -o {self.path} --force"
             why = "it does not say which photograph each Gaussian comes from; files do since version 0.2.0"
             raise InputError(what, why, hint)
         return gaussians, read_views(self.path / "prior")

@@ -46,10 +46,8 @@ def window(palette: Palette, wall: Wall, thickness: float) -> list[Light]:
     wall.taken.append((first - 0.12, last + 0.12, low - 0.05, high + 0.05))
     mesh, turn = palette.mesh, turned(wall.angle)
     frame = palette.plain(0.6, 0.95, 0.15, 0.2) if palette.chance(0.6) else palette.tiled("wood")
-    panes, rows = (
-        max(1, round(width / palette.uniform(0.5, 1.1))),
-        1 if palette.chance(0.6) else int(palette.rng.integers(2, 4)),
-    )
+    panes = max(1, round(width / palette.uniform(0.5, 1.1)))
+    rows = 1 if palette.chance(0.6) else int(palette.rng.integers(2, 4))
     bar, off = palette.uniform(0.015, 0.035), -0.5 * thickness
     for k in range(panes + 1):
         x, y = wall.point(first + k * width / panes, off)
