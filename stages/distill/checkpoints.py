@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from stages.errors import InputError, WeightsError
 from stages.files.leftovers import remove
 from stages.files.publish import publish, write_json
-from stages.files.weight_tensors import read_json_object, read_safetensors, require_keys
+from stages.files.weight_tensors import read_json_object, read_safetensors, require_keys, write_safetensors
 
 CHECKPOINTS_KEPT = 2  # number of checkpoints that stay on disk per phase
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # AdamW's state of one parameter, as torch names it
@@ -40,10 +39,10 @@ class State:
 def checkpoints(run: Path, phase: str) -> list[Path]:
     """The checkpoints of a phase, oldest first."""
     folder = run / "checkpoints" / phase
-    names = (
-        sorted(path for path in folder.iterdir() if re.fullmatch(r"step-\d{6,}", path.name)) if folder.is_dir() else []
+    paths = folder.iterdir() if folder.is_dir() else ()
+    return sorted(
+        (path for path in paths if re.fullmatch(r"step-\d{6,}", path.name)), key=lambda path: int(path.name[5:])
     )
-    return sorted(names, key=lambda path: int(path.name[5:]))
 
 
 def save_state(run: Path, phase: str, state: State) -> None:
@@ -57,9 +56,7 @@ def save_state(run: Path, phase: str, state: State) -> None:
     }
     with publish(run / "checkpoints" / phase / f"step-{state.step:06d}") as partial:
         partial.mkdir()
-        save_file(
-            {key: value.detach().cpu().contiguous() for key, value in tensors.items()}, partial / "state.safetensors"
-        )
+        write_safetensors(partial / "state.safetensors", tensors)
         write_json(partial / "state.json", {"step": state.step, **state.facts})
     for old in checkpoints(run, phase)[:-CHECKPOINTS_KEPT]:
         remove(old)

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Generator, Tensor
 
 from stages.errors import InputError
-from stages.files.publish import publish
+from stages.files.weight_tensors import write_safetensors
 
 HINT = "make the clips again"
 EASY_ERROR = 0.001  # mean squared error of a render (30 dB) below which a clip has little to teach
@@ -49,14 +49,8 @@ class Example:
 
 def write_clips(path: Path, clips: Sequence[Example]) -> None:
     """Publish a shard. clips: at least one, all of one size and number of frames."""
-    from safetensors.torch import save_file
-
-    tensors = {
-        field.name: torch.stack([_bytes(getattr(clip, field.name)) for clip in clips]).contiguous()
-        for field in fields(Example)
-    }
-    with publish(path) as partial:
-        save_file(tensors, partial)
+    names = [field.name for field in fields(Example)]
+    write_safetensors(path, {name: torch.stack([_bytes(getattr(clip, name)) for clip in clips]) for name in names})
 
 
 def shard_name(shard: Path, run: Path) -> str:

@@ -17,7 +17,7 @@ from stages.distill.clips_of_worlds import make_example
 from stages.errors import InputError, RunError
 from stages.files.images import fit, read_image
 from stages.files.realestate import read_chunk
-from stages.files.transforms import read_transforms
+from stages.files.transforms import find_transforms, read_transforms
 from stages.geometry import crop_intrinsics
 from stages.pipeline import predict_gaussians
 from stages.prior.network import MVSplat
@@ -73,11 +73,7 @@ def find_recordings(source: Path) -> list[Recording]:
     chunks = [source] if source.suffix == ".torch" else sorted(source.glob("*.torch"))
     if chunks:
         return [recording for chunk in chunks for recording in read_chunk(chunk)]
-    transforms = (
-        [source / "transforms.json"]
-        if (source / "transforms.json").is_file()
-        else sorted(source.glob("*/transforms.json"))
-    )
+    transforms = find_transforms(source)
     if not transforms:
         why = "it holds neither transforms.json nor .torch chunks"
         raise InputError(f"no recordings in {source}", why, "give posed scenes")

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Generator, Tensor
 
 from stages.distill.clips_of_recordings import TRIES, Recording, crop_frames
 from stages.errors import InputError, RunError
-from stages.files.publish import publish
+from stages.files.weight_tensors import write_safetensors
 from stages.prior.pose import near_far_from_cameras
 from stages.worlds.shards import shard_generator, shard_path
 
@@ -42,8 +41,7 @@ def write_pairs(
         pairs += [] if pair is None else [pair]
         if len(pairs) == scenes:
             path = shard_path(folder, number)
-            with publish(path) as partial:
-                save_file({name: torch.stack([pair[name] for pair in pairs]) for name in pairs[0]}, partial)
+            write_safetensors(path, {name: torch.stack([pair[name] for pair in pairs]) for name in pairs[0]})
             return path
     why = f"{len(pairs)} of {scenes} pairs came of {TRIES * scenes} tries at {size[1]} x {size[0]}"
     raise InputError("cannot make training pairs", why, "give longer recordings of one lens that move")

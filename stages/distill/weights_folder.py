@@ -3,14 +3,13 @@
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
-from torch import Tensor
 
 from stages.distill.model import Weights
 from stages.distill.policy import RELEASED
 from stages.distill.recipe_file import Config
 from stages.errors import InputError, WeightsError
 from stages.files.publish import publish
+from stages.files.weight_tensors import write_safetensors
 from stages.video.small_files import config_text, network_config
 from stages.video.small_network import SMALL_VIDEO, SmallVideoConfig
 
@@ -35,11 +34,8 @@ def write_weights(folder: Path, config: Config, weights: Weights, prefix: str, l
     folder.mkdir(parents=True, exist_ok=True)
     small = config.model == "small"
     path = folder / ("student.safetensors" if small else "model.safetensors")
-    _save(
-        path,
-        {name.removeprefix(prefix): value for name, value in weights.items()},
-        torch.float16 if small else torch.bfloat16,
-    )
+    renamed = {name.removeprefix(prefix): value for name, value in weights.items()}
+    write_safetensors(path, renamed, torch.float16 if small else torch.bfloat16)
     if not small:
         return [path]
     with publish(folder / "config.yaml") as partial:
@@ -51,17 +47,12 @@ def write_prior(folder: Path, weights: Weights) -> Path:
     """Write the weights of a prior for `--weights`, as float16. Returns the file."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "prior.safetensors"
-    _save(path, weights, torch.float16)
+    write_safetensors(path, weights, torch.float16)
     return path
 
 
 def write_policy(folder: Path, weights: Weights) -> Path:
     """Write DDPNet next to the student that it was trained for."""
     path = folder / "policy.safetensors"
-    _save(path, weights, torch.float32)
+    write_safetensors(path, weights, torch.float32)
     return path
-
-
-def _save(path: Path, tensors: dict[str, Tensor], dtype: torch.dtype) -> None:
-    with publish(path) as partial:
-        save_file({name: value.detach().to("cpu", dtype).contiguous() for name, value in tensors.items()}, partial)

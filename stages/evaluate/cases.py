@@ -16,7 +16,7 @@ from torch import Tensor
 from stages.errors import InputError
 from stages.files.documents import read_json
 from stages.files.images import read_image
-from stages.files.transforms import read_transforms
+from stages.files.transforms import find_transforms, read_transforms
 from stages.scene import Cameras, Views
 
 
@@ -60,11 +60,7 @@ def find_scenes(folders: list[Path]) -> list[Path]:
     """
     scenes = []
     for folder in folders:
-        inside = (
-            [folder]
-            if (folder / "transforms.json").is_file()
-            else sorted(p.parent for p in folder.glob("*/transforms.json"))
-        )
+        inside = [path.parent for path in find_transforms(folder)]
         if not inside:
             why = "there is no transforms.json in it or one level below"
             raise InputError(f"cannot evaluate {folder}", why, "give scene folders")

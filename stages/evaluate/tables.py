@@ -1,5 +1,7 @@
 """Our figures in the form of the paper's tables, next to the paper's own, which are marked as quoted."""
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +14,8 @@ QUOTED, OURS = "quoted", "ours"
 ABSENT = "n/a: " + ", ".join(
     f"{name} needs {VBENCH[name]}" for name in ("aesthetic quality", "subject consistency", "background consistency")
 )
+VIDEO_HEADER = ["method", "source", "steps", "FVD", "aesthetic", "subject", "background"]
+POSE_ERRORS = ("rotation error", "translation error", "focal ratio")  # keys of `unposed.pose_error` and of its facts
 # Names of our methods in Table 4.
 TABLE_4_ROWS = {"photographs": "3DGS (photographs)", "reconstruct": "VideoScene (reconstruct)"}
 
@@ -35,27 +39,17 @@ class Table:
 
     def csv(self) -> str:
         """The table as comma-separated lines."""
-        return (
-            "\n".join(
-                ",".join(f'"{cell}"' if "," in cell else cell for cell in line) for line in (self.header, *self.rows)
-            )
-            + "\n"
-        )
+        file = io.StringIO()
+        csv.writer(file, lineterminator="\n").writerows([self.header, *self.rows])
+        return file.getvalue()
 
 
 def tables(metrics: Mapping[str, Any]) -> list[Table]:
     """All tables of a report. metrics: metrics.json of the two-view protocol."""
     summary, steps = metrics["summary"], _steps(metrics)
     unposed = [_unposed(metrics["unposed"])] if "unposed" in metrics else []
-    return [
-        _results(summary),
-        *unposed,
-        _videos(summary, steps),
-        _acid(),
-        _ablation(summary),
-        _views(summary),
-        _seconds(summary),
-    ]
+    videos = [_videos(summary, steps), _acid(), _ablation(summary)]
+    return [_results(summary), *unposed, *videos, _views(summary), _seconds(summary)]
 
 
 def comparison(reports: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -74,12 +68,8 @@ def comparison(reports: Mapping[str, Mapping[str, Any]]) -> Table:
             cells = [_cell(name, kinds["all"]["mean"][name]) for name in names]
             rows.append([report, method, steps.get(method, NOT_AVAILABLE), str(kinds["all"]["cases"]), *cells])
     header = ["variant", "method", "steps", "cases", "FVD", "PSNR", "SSIM", "LPIPS-VGG"]
-    return Table(
-        "comparison",
-        "Table 3: ablation (ours: means over the cases of each report; the paper's are of other data)",
-        header,
-        rows,
-    )
+    title = "Table 3: ablation (ours: means over the cases of each report; the paper's are of other data)"
+    return Table("comparison", title, header, rows)
 
 
 def _steps(metrics: Mapping[str, Any]) -> dict[str, str]:
@@ -93,18 +83,9 @@ def _results(summary: Mapping[str, Any]) -> Table:
     rows = []
     for method, kinds in summary.items():
         for kind, means in kinds.items():
-            context = means["context psnr"]
             cells = [_cell(name, means["mean"][name]) for name in metrics]
-            rows.append(
-                [
-                    method,
-                    kind,
-                    str(means["cases"]),
-                    *cells,
-                    _cell("psnr", context["mean"]),
-                    _cell("psnr", context["worst"]),
-                ]
-            )
+            context = [_cell("psnr", means["context psnr"][name]) for name in ("mean", "worst")]
+            rows.append([method, kind, str(means["cases"]), *cells, *context])
     header = ["method", "cases of kind", "cases", *metrics, "psnr at the inputs", "worst"]
     return Table("results", "Two-view protocol: means over cases", header, rows)
 
@@ -119,43 +100,28 @@ def _unposed(cost: Mapping[str, Any]) -> Table:
                 for cases in ("all", "both")
                 for how in ("posed", "unposed")
             ]
-            off = [
-                _cell(name, record["off"].get(name, NOT_AVAILABLE))
-                for name in ("rotation error", "translation error", "focal ratio")
-            ]
+            off = [_cell(name, record["off"].get(name, NOT_AVAILABLE)) for name in POSE_ERRORS]
             rows.append([method, kind, f"{record['found']} of {record['cases']}", *figures, *off])
-    header = [
-        "method",
-        "cases of kind",
-        "cameras found",
-        "PSNR, true cameras",
-        "estimated",
-        "PSNR where found, true cameras",
-        "estimated",
-    ]
+    header = ["method", "cases of kind", "cameras found", "PSNR, true cameras", "estimated"]
+    header += ["PSNR where found, true cameras", "estimated", *POSE_ERRORS]
     title = "Without cameras: estimated from the two photographs, or else the crossfade counts; median errors, degrees"
-    return Table("unposed", title, [*header, "rotation error", "translation error", "focal ratio"], rows)
+    return Table("unposed", title, header, rows)
 
 
 def _videos(summary: Mapping[str, Any], steps: Mapping[str, str]) -> Table:
-    numbers = paper_figures.TABLE_1.items()
-    quoted = [
-        [name, QUOTED, str(number), *_vbench(row)] for name, by_steps in numbers for number, row in by_steps.items()
-    ]
     ours = [[method, OURS, steps.get(method, NOT_AVAILABLE), *_our_video(kinds)] for method, kinds in summary.items()]
     theirs = "the paper's: RealEstate10K, FVD by features that it does not state"
     title = f"Table 1: video quality (ours: the cases of this report; {theirs}; {ABSENT})"
-    return Table(
-        "table1", title, ["method", "source", "steps", "FVD", "aesthetic", "subject", "background"], quoted + ours
-    )
+    return Table("table1", title, VIDEO_HEADER, _quoted_videos(paper_figures.TABLE_1) + ours)
 
 
 def _acid() -> Table:
-    numbers = paper_figures.TABLE_2.items()
-    rows = [[name, QUOTED, str(steps), *_vbench(row)] for name, by_steps in numbers for steps, row in by_steps.items()]
-    return Table(
-        "table2", "Table 2: ACID", ["method", "source", "steps", "FVD", "aesthetic", "subject", "background"], rows
-    )
+    return Table("table2", "Table 2: ACID", VIDEO_HEADER, _quoted_videos(paper_figures.TABLE_2))
+
+
+def _quoted_videos(table: Mapping[str, Mapping[int, Sequence[float]]]) -> list[list[str]]:
+    by_name = table.items()
+    return [[name, QUOTED, str(steps), *_vbench(row)] for name, by_steps in by_name for steps, row in by_steps.items()]
 
 
 def _ablation(summary: Mapping[str, Any]) -> Table:
@@ -167,28 +133,16 @@ def _ablation(summary: Mapping[str, Any]) -> Table:
 
 
 def _views(summary: Mapping[str, Any]) -> Table:
-    quoted = [
-        [
-            name,
-            QUOTED,
-            data,
-            *(_cell(metric, value) for metric, value in zip(("psnr", "ssim", "lpips"), row, strict=True)),
-        ]
-        for name, both in paper_figures.TABLE_4.items()
-        for data, row in zip(("Mip-NeRF 360", "Tanks and Temples"), both, strict=True)
-    ]
-    ours = [
-        [
-            TABLE_4_ROWS.get(method, method),
-            OURS,
-            f"{means['cases']} {kind} cases",
-            *(_cell(name, means["mean"][name]) for name in ("psnr", "ssim", "lpips vgg")),
-        ]
-        for method, kinds in summary.items()
-        for kind, means in kinds.items()
-    ]
+    rows = []
+    for name, both in paper_figures.TABLE_4.items():
+        for data, row in zip(("Mip-NeRF 360", "Tanks and Temples"), both, strict=True):
+            rows.append([name, QUOTED, data, f"{row[0]:.2f}", f"{row[1]:.3f}", f"{row[2]:.3f}"])
+    for method, kinds in summary.items():
+        for kind, means in kinds.items():
+            cells = [_cell(name, means["mean"][name]) for name in ("psnr", "ssim", "lpips vgg")]
+            rows.append([TABLE_4_ROWS.get(method, method), OURS, f"{means['cases']} {kind} cases", *cells])
     title = "Table 4: new views from two photographs (ours and the paper's are of different data)"
-    return Table("table4", title, ["method", "source", "data", "PSNR", "SSIM", "LPIPS"], quoted + ours)
+    return Table("table4", title, ["method", "source", "data", "PSNR", "SSIM", "LPIPS"], rows)
 
 
 def _seconds(summary: Mapping[str, Any]) -> Table:
@@ -210,24 +164,11 @@ def benchmark_tables(benchmark: Mapping[str, Any]) -> list[Table]:
         [name, QUOTED, NOT_AVAILABLE, f"{seconds:.2f}", str(count)]
         for name, (seconds, count) in paper_figures.TABLE_6.items()
     ]
-    rows += [
-        [stage, OURS, *(f"{figures[kind]:.2f}" for kind in ("cold", "warm")), frames]
-        for stage, figures in stages.items()
-    ]
-    rows.append(
-        [
-            "two photographs to a video",
-            OURS,
-            *(f"{sum(figures[kind] for figures in clip):.2f}" for kind in ("cold", "warm")),
-            frames,
-        ]
-    )
-    seconds = Table(
-        "table6-benchmark",
-        f"Table 6: seconds (ours on {machine_name})",
-        ["method", "source", "cold", "warm", "frames"],
-        rows,
-    )
+    whole = {kind: sum(figures[kind] for figures in clip) for kind in ("cold", "warm")}
+    for stage, figures in [*stages.items(), ("two photographs to a video", whole)]:
+        rows.append([stage, OURS, f"{figures['cold']:.2f}", f"{figures['warm']:.2f}", frames])
+    title, header = f"Table 6: seconds (ours on {machine_name})", ["method", "source", "cold", "warm", "frames"]
+    seconds = Table("table6-benchmark", title, header, rows)
     # Memory of each stage.
     quoted = [[part, QUOTED, f"{gigabytes:g}"] for part, gigabytes in paper_figures.TABLE_7.items()]
     ours = [[stage, OURS, f"{figures['peak_memory_bytes'] / 1e9:.2f}"] for stage, figures in stages.items()]

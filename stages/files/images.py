@@ -13,22 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from stages.errors import InputError, RunError
-from stages.files.exif import read_focal
 from stages.files.image_decoding import MAX_PIXELS, decode
 from stages.files.os_errors import writing
 from stages.geometry import crop_intrinsics, resize_intrinsics
-
-__all__ = [
-    "as_in_png",
-    "fit",
-    "fit_image",
-    "read_focal",
-    "read_gray",
-    "read_image",
-    "to_bytes",
-    "write_gray_png",
-    "write_png",
-]
 
 MIN_SIDE = 32  # px; a photograph with a shorter side has too little detail to find matches
 

@@ -51,6 +51,12 @@ def write_transforms(path: Path, cameras: Cameras, file_paths: list[str], extra:
     write_json(path, document)
 
 
+def find_transforms(folder: Path) -> list[Path]:
+    """The transforms.json in a folder or, if it has none, those directly in its folders, sorted by name."""
+    own = folder / "transforms.json"
+    return [own] if own.is_file() else sorted(folder.glob("*/transforms.json"))
+
+
 def as_in_transforms(cameras: Cameras) -> Cameras:
     """The cameras, float32 on the CPU, that reading a folder gives back after `write_transforms`."""
     flipped = cameras.c2w.detach().double().cpu() * OPENGL + 0.0

@@ -1,16 +1,17 @@
 """Readers of untrusted files of network weights. They run no code from a file, and errors name what does not fit."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
-from stages.errors import WeightsError
-from stages.files.documents import MAX_JSON_BYTES
+from stages.errors import InputError, WeightsError
+from stages.files.documents import read_json
+from stages.files.publish import publish
 
 DOWNLOAD = "download it again"
 
@@ -93,6 +94,13 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         raise WeightsError(what, why, DOWNLOAD) from error
 
 
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> None:
+    """Publish tensors as a .safetensors file, in another dtype if one is given."""
+    stored = {name: value.detach().to("cpu", dtype).contiguous() for name, value in tensors.items()}
+    with publish(path) as partial:
+        save_file(stored, partial)
+
+
 def read_pickled(path: Path) -> object:
     """Read a file that torch.save wrote, if it holds nothing but tensors and plain containers.
 
@@ -110,16 +118,12 @@ def read_pickled(path: Path) -> object:
 
 def read_json_object(path: Path) -> dict[str, object]:
     """Read a JSON object that comes with weights (config.json, an index of shards). Raises WeightsError."""
-    what = f"cannot read {path}"
     try:
-        with path.open("rb") as file:
-            value = json.loads(file.read(MAX_JSON_BYTES))
-    except OSError as error:
-        raise WeightsError(what, error.strerror or str(error), "give the folder as it was downloaded") from error
-    except (ValueError, RecursionError) as error:
-        raise WeightsError(what, f"it is not JSON: {error}", DOWNLOAD) from error
+        value = read_json(path)
+    except InputError as error:
+        raise WeightsError(error.what, error.why, "give the folder as it was downloaded") from error
     if not isinstance(value, dict):
-        raise WeightsError(what, "it is not a JSON object", DOWNLOAD)
+        raise WeightsError(f"cannot read {path}", "it is not a JSON object", DOWNLOAD)
     return value
 
 

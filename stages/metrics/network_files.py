@@ -19,7 +19,7 @@ from torch import Tensor
 
 from stages.errors import WeightsError
 from stages.files.documents import sha256_file
-from stages.files.publish import publish
+from stages.files.weight_tensors import read_safetensors, write_safetensors
 
 HINT = "run make metrics"  # downloads the archives and converts them
 
@@ -83,29 +83,16 @@ def convert(archive: Path, folder: Path, networks: Mapping[str, Network] = NETWO
             assert member is not None, "an archive with this hash has the member"
             tensors = {key: _to_torch(key, array) for key, array in _flatten(read_arrays(member.read()))}
             paths.append(folder / f"{name}.safetensors")
-            _save(paths[-1], tensors)
+            write_safetensors(paths[-1], tensors)
     return paths
-
-
-def _save(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    from safetensors.torch import save_file
-
-    with publish(path) as partial:
-        save_file(dict(tensors), partial)
 
 
 def load(name: str, folder: Path, networks: Mapping[str, Network] = NETWORKS) -> dict[str, Tensor]:
     """Load a network's weights. Raises WeightsError when they are missing, damaged or of another network."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     path = folder / f"{name}.safetensors"
     if not path.is_file():
         raise WeightsError(f"no weights for {name}", f"{path} is missing", HINT)
-    try:
-        tensors = load_file(path)
-    except SafetensorError as error:
-        raise WeightsError(f"damaged weights {path}", str(error), f"delete the file and {HINT}") from error
+    tensors = read_safetensors(path)
     actual = content_hash(tensors)
     if actual != networks[name].content:
         why = f"their hash is {actual[:16]}..., expected {networks[name].content[:16]}..."

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.errors import InputError
-from stages.files.images import fit, read_focal, read_image
+from stages.files.exif import read_focal
+from stages.files.images import fit, read_image
 from stages.files.transforms import read_transforms
 from stages.geometry import crop_intrinsics, resize_intrinsics
 from stages.prior.pose import estimate_cameras, near_far_from_cameras

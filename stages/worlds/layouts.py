@@ -9,6 +9,7 @@ from math import cos, pi, sin
 import torch
 from torch import Generator, Tensor
 
+from stages.geometry import rotations
 from stages.worlds.primitives import BALL, BOX, CYLINDER, Primitives
 
 
@@ -32,11 +33,8 @@ class _Builder:
 
     def __init__(self, generator: Generator, texture_count: int) -> None:
         self.generator, self.texture_count = generator, texture_count
-        self.rows: dict[int, list[tuple[Tensor, Tensor, Tensor, Tensor, float, Tensor]]] = {
-            BOX: [],
-            BALL: [],
-            CYLINDER: [],
-        }
+        Row = tuple[Tensor, Tensor, Tensor, Tensor, float, Tensor]
+        self.rows: dict[int, list[Row]] = {BOX: [], BALL: [], CYLINDER: []}
 
     def uniform(self, low: float, high: float) -> float:
         return low + (high - low) * float(torch.rand((), generator=self.generator))
@@ -51,8 +49,8 @@ class _Builder:
         tile = torch.randint(self.texture_count, (1 if same else 6,), generator=self.generator)
         return tile.expand(6)
 
-    def tint(self, strength: float = 0.25) -> Tensor:
-        return 1 - strength * torch.rand(3, generator=self.generator)
+    def tint(self) -> Tensor:
+        return 1 - 0.25 * torch.rand(3, generator=self.generator)
 
     def add(
         self,
@@ -71,16 +69,8 @@ class _Builder:
         )
 
     def build(self, kind: int) -> Primitives:
-        rotation, centre, half, texture, tile_size, tint = zip(*self.rows[kind], strict=True)
-        return Primitives(
-            kind,
-            torch.stack(rotation),
-            torch.stack(centre),
-            torch.stack(half),
-            torch.stack(texture),
-            torch.tensor(tile_size),
-            torch.stack(tint),
-        )
+        columns = (torch.stack([torch.as_tensor(x) for x in column]) for column in zip(*self.rows[kind], strict=True))
+        return Primitives(kind, *columns)
 
 
 def yaw(angle: float) -> Tensor:
@@ -91,15 +81,7 @@ def yaw(angle: float) -> Tensor:
 
 def random_rotation(generator: Generator) -> Tensor:
     """A uniformly random rotation, [3, 3]."""
-    q = torch.nn.functional.normalize(torch.randn(4, generator=generator), dim=0)
-    w, x, y, z = q.tolist()
-    return torch.tensor(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )
+    return rotations(torch.randn(4, generator=generator))
 
 
 def make_world(generator: Generator, texture_count: int) -> World:
@@ -131,9 +113,8 @@ def make_world(generator: Generator, texture_count: int) -> World:
         for _ in range(b.integer(0, 5)):
             _picture(b, size)
     for _ in range(b.integer(4, 14)):
-        _clutter(
-            b, b.uniform(-size[0], size[0]) * 0.9, b.uniform(-size[1], size[1]) * 0.9, b.uniform(0, size[2]), scale
-        )
+        x, y = b.uniform(-size[0], size[0]) * 0.9, b.uniform(-size[1], size[1]) * 0.9
+        _clutter(b, x, y, b.uniform(0, size[2]), scale)
     for _ in range(b.integer(0, 4)):
         _bar(b, size)
     # Each kind of primitive must occur at least once.
@@ -143,9 +124,8 @@ def make_world(generator: Generator, texture_count: int) -> World:
 
     # Hang up the lamps.
     count = b.integer(1, 3)
-    lamps = (torch.rand(count, 3, generator=generator) * 2 - 1) * torch.tensor(size) * 0.9 + torch.tensor(
-        [0, 0, size[2]]
-    )
+    centre = torch.tensor([0, 0, size[2]])
+    lamps = (torch.rand(count, 3, generator=generator) * 2 - 1) * torch.tensor(size) * 0.9 + centre
     power = torch.rand(count, generator=generator) * 0.6 + 0.2
     return World(shell, [b.build(k) for k in (BOX, BALL, CYLINDER)], lamps, power, b.uniform(0.35, 0.75))
 
@@ -184,12 +164,8 @@ def _compound(b: _Builder, x: float, y: float, scale: float) -> None:
         _seat(b, x, y, scale)
     elif pick == 3:
         height = b.uniform(0.2, 1.1) * scale
-        b.add(
-            BOX,
-            (x, y, height),
-            (b.uniform(0.15, 0.7) * scale, b.uniform(0.15, 0.7) * scale, height),
-            yaw(b.uniform(0, 2 * pi)),
-        )
+        half = (b.uniform(0.15, 0.7) * scale, b.uniform(0.15, 0.7) * scale, height)
+        b.add(BOX, (x, y, height), half, yaw(b.uniform(0, 2 * pi)))
     else:
         height = b.uniform(0.3, 1.4) * scale
         radius = b.uniform(0.05, 0.4) * scale
@@ -223,13 +199,11 @@ def _shelf(b: _Builder, x: float, y: float, scale: float) -> None:
     for level in range(boards):
         b.add(BOX, (x, y, (level + 0.1) * gap), (width, depth, 0.015 * scale), turn, wood)
         for _ in range(b.integer(0, 4)):
-            dx, dy, _ = (
-                turn @ torch.tensor([b.uniform(-0.9, 0.9) * width, b.uniform(-0.5, 0.5) * depth, 0.0])
-            ).tolist()
+            offset = torch.tensor([b.uniform(-0.9, 0.9) * width, b.uniform(-0.5, 0.5) * depth, 0.0])
+            dx, dy, _ = (turn @ offset).tolist()
             half = (b.uniform(0.015, 0.1) * scale, b.uniform(0.04, 0.12) * scale, b.uniform(0.06, 0.16) * scale)
-            b.add(
-                BOX, (x + dx, y + dy, (level + 0.12) * gap + half[2]), half, turn, tile_size=b.uniform(0.1, 0.5) * scale
-            )
+            centre = (x + dx, y + dy, (level + 0.12) * gap + half[2])
+            b.add(BOX, centre, half, turn, tile_size=b.uniform(0.1, 0.5) * scale)
 
 
 def _seat(b: _Builder, x: float, y: float, scale: float) -> None:

@@ -31,9 +31,8 @@ def cast(world: World, origin: Tensor, direction: Tensor) -> tuple[Tensor, Tenso
 def depth_map(world: World, cameras: Cameras) -> Tensor:
     """Exact depth (camera z) in metres, [N, h, w]."""
     directions = _directions(cameras)
-    return torch.stack(
-        [cast(world, cameras.c2w[k, :3, 3].float(), directions[k])[0] for k in range(len(cameras))]
-    ).reshape(-1, *cameras.size)
+    depths = [cast(world, cameras.c2w[k, :3, 3].float(), directions[k])[0] for k in range(len(cameras))]
+    return torch.stack(depths).reshape(-1, *cameras.size)
 
 
 def photograph(world: World, textures: Textures, cameras: Cameras, shadows: bool = True) -> Views:
@@ -50,11 +49,8 @@ def photograph(world: World, textures: Textures, cameras: Cameras, shadows: bool
         images.append(_shade(world, textures, points, owner, index, directions[k], distance / focal, shadows))
         depths.append(distance)
     h, w = cameras.size
-    return Views(
-        torch.stack(images).reshape(-1, h, w, 3).permute(0, 3, 1, 2).clamp(0, 1),
-        cameras,
-        torch.stack(depths).reshape(-1, h, w),
-    )
+    colours = torch.stack(images).reshape(-1, h, w, 3).permute(0, 3, 1, 2).clamp(0, 1)
+    return Views(colours, cameras, torch.stack(depths).reshape(-1, h, w))
 
 
 def _directions(cameras: Cameras) -> Tensor:
@@ -108,22 +104,19 @@ def free(world: World, point: Tensor, margin: float) -> bool:
     return inside and not any(bool(contains(shapes, point[None], margin)) for shapes in world.things)
 
 
-def expose(images: Tensor, generator: Generator, context: int = 2) -> Tensor:
+def expose(images: Tensor, generator: Generator) -> Tensor:
     """Add what cameras add: exposure, gamma and white balance to all views; blur to all; noise to the photographs.
 
     In half of the scenes the photographs also differ slightly from each other in exposure, gamma and white balance.
-    images: [V, 3, h, w]; the first `context` views are the photographs, the others the truth.  Returns the same shape.
+    images: [V, 3, h, w]; the first two views are the photographs, the others the truth.  Returns the same shape.
     """
     v = images.shape[0]
-    is_photograph = (torch.arange(v) < context).float().reshape(v, 1, 1, 1)
+    is_photograph = (torch.arange(v) < 2).float().reshape(v, 1, 1, 1)
     differ = is_photograph * float(torch.rand((), generator=generator) < 0.5)
     common = torch.rand(3, generator=generator)
     gain = (0.8 + 0.6 * common[0]) * (1 + 0.04 * differ * torch.randn(v, 1, 1, 1, generator=generator))
-    balance = (
-        1
-        + 0.06 * torch.randn(1, 3, 1, 1, generator=generator)
-        + 0.01 * differ * torch.randn(v, 3, 1, 1, generator=generator)
-    )
+    balance = 1 + 0.06 * torch.randn(1, 3, 1, 1, generator=generator)
+    balance = balance + 0.01 * differ * torch.randn(v, 3, 1, 1, generator=generator)
     gamma = (0.7 + 0.5 * common[1]) * (1 + 0.02 * differ * torch.randn(v, 1, 1, 1, generator=generator))
     out = (images * gain * balance).clamp(1e-4, 1) ** gamma
     blurred = F.avg_pool2d(F.pad(out, (1, 1, 1, 1), mode="replicate"), 3, 1)

@@ -42,9 +42,8 @@ def intersect(shapes: Primitives, origin: Tensor, direction: Tensor, inside: boo
     # The axis of coordinates comes before that of rays, so that all operations run over long contiguous rows.
     to_local = shapes.rotation.mT / shapes.half[..., None]
     d = (to_local.reshape(-1, 3) @ direction.T).reshape(-1, 3, len(direction))
-    o = (to_local.reshape(-1, 3) @ origin.reshape(-1, 3).T).reshape(len(d), 3, -1) - (
-        to_local @ shapes.centre[..., None]
-    )
+    o = (to_local.reshape(-1, 3) @ origin.reshape(-1, 3).T).reshape(len(d), 3, -1)
+    o = o - to_local @ shapes.centre[..., None]
     (dx, dy, dz), (ox, oy, oz) = d.unbind(1), o.unbind(1)
     if shapes.kind == BOX:
         slabs = [_slab(ox, dx), _slab(oy, dy), _slab(oz, dz)]

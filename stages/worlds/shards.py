@@ -9,10 +9,9 @@ A shard depends only on (seed, shard number, number of scenes, size). It is a sa
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Generator
 
-from stages.files.publish import publish
+from stages.files.weight_tensors import write_safetensors
 from stages.scene import Views
 from stages.worlds import Textures, expose, sample_scene
 
@@ -46,10 +45,9 @@ def write_shard(folder: Path, textures: Textures, seed: int, number: int, scenes
 def save_shard(path: Path, scenes: list[Views]) -> None:
     """Publish scenes as a shard. All have the same number of views, one size, and depth."""
     tensors = {
-        "images": torch.stack([(views.images * 255).round().to(torch.uint8) for views in scenes]).contiguous(),
+        "images": torch.stack([(views.images * 255).round().to(torch.uint8) for views in scenes]),
         "depth": torch.stack([views.depth.half() for views in scenes if views.depth is not None]),
         "c2w": torch.stack([views.cameras.c2w.float() for views in scenes]),
         "K": torch.stack([views.cameras.K[0].float() for views in scenes]),
     }
-    with publish(path) as partial:
-        save_file(tensors, partial)
+    write_safetensors(path, tensors)

@@ -5,7 +5,7 @@ from PIL import Image
 from PIL.ExifTags import IFD, Base
 
 from stages.errors import InputError
-from stages.files.images import read_focal
+from stages.files.exif import read_focal
 
 
 def photograph(path: Path, size: tuple[int, int] = (600, 400), **tags: object) -> Path:
