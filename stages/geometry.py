@@ -124,15 +124,11 @@ def quaternion_product(a: Tensor, b: Tensor) -> Tensor:
     """The quaternion of rotation b followed by rotation a. a, b: [..., 4], wxyz."""
     aw, ax, ay, az = a.unbind(-1)
     bw, bx, by, bz = b.unbind(-1)
-    return torch.stack(
-        [
-            aw * bw - ax * bx - ay * by - az * bz,
-            aw * bx + ax * bw + ay * bz - az * by,
-            aw * by - ax * bz + ay * bw + az * bx,
-            aw * bz + ax * by - ay * bx + az * bw,
-        ],
-        -1,
-    )
+    w = aw * bw - ax * bx - ay * by - az * bz
+    x = aw * bx + ax * bw + ay * bz - az * by
+    y = aw * by - ax * bz + ay * bw + az * bx
+    z = aw * bz + ax * by - ay * bx + az * bw
+    return torch.stack([w, x, y, z], -1)
 
 
 def covariances(quats: Tensor, scales: Tensor) -> Tensor:

@@ -73,6 +73,10 @@ class Cameras:
     def __getitem__(self, index: slice | list[int]) -> Cameras:
         return Cameras(self.c2w[index], self.K[index], self.size)
 
+    def joined(self, other: Cameras) -> Cameras:
+        """These cameras, followed by others of the same image size."""
+        return Cameras(torch.cat([self.c2w, other.c2w]), torch.cat([self.K, other.K]), self.size)
+
     @property
     def w2c(self) -> Tensor:
         """World-to-camera matrices, [N, 4, 4]."""

@@ -49,11 +49,8 @@ def save_state(run: Path, phase: str, state: State) -> None:
     """Publish a checkpoint, and remove all but the newest ones."""
     tensors = {f"network.{name}": value for name, value in state.network.items()}
     tensors |= {f"average.{name}": value for name, value in state.average.items()}
-    tensors |= {
-        f"optimiser.{name}.{moment}": value
-        for name, moments in state.moments.items()
-        for moment, value in moments.items()
-    }
+    for name, moments in state.moments.items():
+        tensors |= {f"optimiser.{name}.{moment}": value for moment, value in moments.items()}
     with publish(run / "checkpoints" / phase / f"step-{state.step:06d}") as partial:
         partial.mkdir()
         write_safetensors(partial / "state.safetensors", tensors)
@@ -82,11 +79,8 @@ def load_state(checkpoint: Path, own: Mapping[str, Tensor]) -> State:
         }
     require_keys(expected, tensors, f"the checkpoint {checkpoint} is of another network", HINT)
     network, average = ({name: tensors[f"{part}.{name}"] for name in own} for part in ("network", "average"))
-    moments = {
-        name: {m: tensors[f"optimiser.{name}.{m}"] for m in MOMENTS}
-        for name in own
-        if f"optimiser.{name}.step" in tensors
-    }
+    stepped = [name for name in own if f"optimiser.{name}.step" in tensors]
+    moments = {name: {m: tensors[f"optimiser.{name}.{m}"] for m in MOMENTS} for name in stepped}
     return State(int(facts["step"]), facts, network, average, moments)
 
 
@@ -98,11 +92,8 @@ def hash_identity(identity: Mapping[str, Any]) -> str:
 def require_identity(checkpoint: Path, facts: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
     """Raise InputError that names the settings that differ, when a checkpoint belongs to another run."""
     before = facts["identity"]
-    differences = [
-        f"{key} was {before.get(key)}, now {identity.get(key)}"
-        for key in {**before, **identity}
-        if before.get(key) != identity.get(key)
-    ]
+    changed = [key for key in {**before, **identity} if before.get(key) != identity.get(key)]
+    differences = [f"{key} was {before.get(key)}, now {identity.get(key)}" for key in changed]
     if differences:
         why = "; ".join(differences)
         raise InputError(f"{checkpoint} is of another run", why, "choose another -o, or start over with --force")

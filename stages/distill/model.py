@@ -165,12 +165,8 @@ def to_batch(model: Model, examples: Sequence[Example], generator: Generator, de
     if model.size is not None and clip_size != model.size:
         why = f"they are {clip_size}, the model takes {model.size}"
         raise InputError("cannot train on these clips", why, "make clips of that size")
-    clips = Example(
-        **{
-            part.name: torch.stack([getattr(example, part.name) for example in examples]).to(device)
-            for part in fields(Example)
-        }
-    )
+    names = [field.name for field in fields(Example)]
+    clips = Example(*(torch.stack([getattr(example, name) for example in examples]).to(device) for name in names))
     z_render, z_truth = model.encode(clips.render), model.encode(clips.truth)
     return Batch(
         z_render, z_truth, model.condition(z_render, clips, generator), clips.truth, clips.coverage, clips.render

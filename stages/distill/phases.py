@@ -64,18 +64,9 @@ class RunContext:
         config, before = self.config, BEFORE[phase]
         plain = config.to_dict()
         parent = self.origin if before is None else hash_identity(self.identity(before))
-        shared = {
-            key: plain[key]
-            for key in ("model", "base", "network", "precision", "perceptual_frames", "perceptual_weight")
-        }
-        return {
-            "from": parent,
-            "seed": self.seed,
-            "frames": config.data.frames,
-            "size": plain["data"]["size"],
-            **shared,
-            **plain[phase],
-        }
+        keys = ("model", "base", "network", "precision", "perceptual_frames", "perceptual_weight")
+        data = {"frames": config.data.frames, "size": plain["data"]["size"]}
+        return {"from": parent, "seed": self.seed, **data, **{key: plain[key] for key in keys}, **plain[phase]}
 
 
 class Clips:
@@ -143,11 +134,8 @@ def train_phase(context: RunContext, phase: Phase, progress: Progress) -> None:
     before, model = BEFORE[phase], context.model
     checkpoint = newest(context.run, phase)
     clips = clips_of(context, phase)
-    start = (
-        {name: value.detach().clone() for name, value in model.weights.items()}
-        if before is None
-        else finished(context, before)
-    )
+    own = {name: value.detach().clone() for name, value in model.weights.items()}
+    start = own if before is None else finished(context, before)
     with torch.no_grad():
         for name, value in model.weights.items():
             value.copy_(start[name])

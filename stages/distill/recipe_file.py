@@ -114,10 +114,8 @@ class StudentRecipe(Recipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         _require_timesteps(self.leap_max - 1, self.leap_max, *self.near)
-        _require(
-            self.gap >= 1 and self.gap_halvings >= 0 and 0 <= self.gap_share <= 1,
-            "gap is at least 1, gap_share from 0 to 1",
-        )
+        gaps = self.gap >= 1 and self.gap_halvings >= 0 and 0 <= self.gap_share <= 1
+        _require(gaps, "gap is at least 1, gap_share from 0 to 1")
         _require(self.huber > 0, "huber is above 0")
 
 
@@ -140,10 +138,8 @@ class PolicyRecipe(Recipe):
         super().__post_init__()
         _require_timesteps(*self.grid)
         _require(len(set(self.grid)) == len(self.grid) >= 2, "grid holds two or more different timesteps")
-        _require(
-            0 < self.held_out < 1 and self.clips * min(self.held_out, 1 - self.held_out) >= 1,
-            "some clips are held out, some not",
-        )
+        both = 0 < self.held_out < 1 and self.clips * min(self.held_out, 1 - self.held_out) >= 1
+        _require(both, "some clips are held out, some not")
 
 
 @dataclass(frozen=True)

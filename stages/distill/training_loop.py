@@ -115,9 +115,8 @@ class Trainer:
         means: dict[str, float] = {}
         # Sum the gradients of several batches, on all processes.
         for k in range(recipe.accumulate):
-            terms = task.loss(
-                self.step, generator(self.seed, task.phase, self.step, k, self.workers.rank), self.average
-            )
+            g = generator(self.seed, task.phase, self.step, k, self.workers.rank)
+            terms = task.loss(self.step, g, self.average)
             (terms["loss"] / recipe.accumulate).backward()
             for name, value in terms.items():
                 means[name] = means.get(name, 0.0) + float(value.detach()) / recipe.accumulate
@@ -174,11 +173,8 @@ class Trainer:
             if figures:
                 rounded = {name: float(f"{value:.5g}") for name, value in figures.items()}
                 self._write_log({"phase": self.task.phase, "step": self.step, "held_out": rounded})
-            moments = {
-                name: dict(self.optimiser.state[value])
-                for name, value in self.task.weights.items()
-                if self.optimiser.state[value]
-            }
+            states = {name: dict(self.optimiser.state[value]) for name, value in self.task.weights.items()}
+            moments = {name: state for name, state in states.items() if state}
             state = State(self.step, dict(self.facts), dict(self.task.weights), self.average, moments)
             save_state(self.run, self.task.phase, state)
         self.workers.wait()

@@ -97,11 +97,8 @@ def _case(scene: Path, entry: Any, count: int) -> Case:
     times = entry.get("times")
     if times is None:
         return Case(scene, kind, context, targets)
-    if (
-        not isinstance(times, list)
-        or len(times) != len(targets)
-        or not all(isinstance(time, (int, float)) for time in times)
-    ):
+    are_numbers = isinstance(times, list) and all(isinstance(time, (int, float)) for time in times)
+    if not are_numbers or len(times) != len(targets):
         raise InputError(what, f"a case has times {times} for targets {targets}", "give one number per target")
     return Case(scene, kind, context, targets, tuple(float(time) for time in times))
 

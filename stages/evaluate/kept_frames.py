@@ -29,12 +29,11 @@ RAMP = [(48, 18, 59), (40, 120, 230), (40, 210, 170), (190, 230, 50), (250, 170,
 
 def keep_frames(kept: Path, method: str, name: str, result: MethodResult) -> None:
     """Store the frames of a method for a case, with their depth."""
-    cameras = result.cameras[list(range(2, len(result.cameras)))]
     depth = result.depth
     if depth is not None and result.coverage is not None:
         depth = torch.where(result.coverage >= SEEN, depth, 0)[2:]
     with publish(kept / method / name) as partial:
-        write_clip(partial, Clip(result.frames[2:], cameras, depth=depth))
+        write_clip(partial, Clip(result.frames[2:], result.cameras[2:], depth=depth))
 
 
 def keep_truth(kept: Path, name: str, task: Task) -> None:
@@ -66,12 +65,8 @@ def sheet(kept: Path, name: str, methods: list[str]) -> Tensor:
         errors = [(ERROR_GAIN * (a - b).abs()).clamp(0, 1) for a, b in zip(frames, true, strict=True)]
         rows.append((f"{method}: error, {ERROR_GAIN:g} times", errors))
         if (folder / "depth").is_dir():
-            rows.append(
-                (
-                    f"{method}: depth, near is red",
-                    colours([read_depth(folder / "depth" / f"{index:04d}.png", 1) for index in shown]),
-                )
-            )
+            depths = [read_depth(folder / "depth" / f"{index:04d}.png", 1) for index in shown]
+            rows.append((f"{method}: depth, near is red", colours(depths)))
     return compose(rows)
 
 

@@ -106,12 +106,10 @@ def _mean(images: Tensor, window: int) -> Tensor:
     """Box mean with zero padding. images: [N, h, w]. Sums of shifted images give F.avg_pool2d's values much faster."""
     h, w = images.shape[1:]
     padded = F.pad(images, (window // 2,) * 4)
-    rows = functools.reduce(
-        torch.Tensor.add_, (padded[:, i : i + h] for i in range(1, window)), padded[:, :h].clone()
-    ).div_(window)
-    return functools.reduce(
-        torch.Tensor.add_, (rows[:, :, i : i + w] for i in range(1, window)), rows[:, :, :w].clone()
-    ).div_(window)
+    rows = functools.reduce(Tensor.add_, (padded[:, i : i + h] for i in range(1, window)), padded[:, :h].clone())
+    rows = rows.div_(window)
+    means = functools.reduce(Tensor.add_, (rows[:, :, i : i + w] for i in range(1, window)), rows[:, :, :w].clone())
+    return means.div_(window)
 
 
 def median5(image: Tensor) -> Tensor:

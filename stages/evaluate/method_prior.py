@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from stages.errors import InputError
@@ -93,11 +92,7 @@ def clip_through(ends: Cameras, cameras: Cameras, times: Tensor, frames: int) ->
     frame_of = dict(zip([0.0, *inner, 1.0], positions, strict=True))
     targets = {float(time): index for index, time in enumerate(times)}
     order = [targets[time] for time in inner]
-    knots = Cameras(
-        torch.cat([ends.c2w[:1], cameras.c2w[order], ends.c2w[1:]]),
-        torch.cat([ends.K[:1], cameras.K[order], ends.K[1:]]),
-        cameras.size,
-    )
+    knots = ends[:1].joined(cameras[order]).joined(ends[1:])
     return through(knots, positions), [frame_of[float(time)] for time in times]
 
 

@@ -69,11 +69,7 @@ class MethodResult:
 
 def make(task: Task, method: Method) -> MethodResult:
     """Run a method on a task. Raises RunError if its frames have a wrong number or size, or are not finite."""
-    cameras = Cameras(
-        torch.cat([task.context.cameras.c2w, task.cameras.c2w]),
-        torch.cat([task.context.cameras.K, task.cameras.K]),
-        task.cameras.size,
-    )
+    cameras = task.context.cameras.joined(task.cameras)
     start = time.perf_counter()
     clip = method(task.context, cameras, torch.cat([torch.tensor([0.0, 1.0]), task.times]))
     seconds = time.perf_counter() - start

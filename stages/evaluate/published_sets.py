@@ -94,12 +94,8 @@ def _entry(path: Path, name: str, value: Any) -> Entry:
         why = f"{name} lacks {error}"
         raise InputError(f"cannot use {path}", why, 'each scene has "context" and "target"') from error
     frames = (*context, *targets)
-    if (
-        len(context) != 2
-        or context[0] == context[1]
-        or not targets
-        or not all(type(frame) is int and frame >= 0 for frame in frames)
-    ):
+    are_frames = all(type(frame) is int and frame >= 0 for frame in frames)
+    if len(context) != 2 or context[0] == context[1] or not targets or not are_frames:
         why = f"{name} has context {list(context)} and target {list(targets)}"
         raise InputError(f"cannot use {path}", why, "give two different context frames and at least one target")
     return Entry((context[0], context[1]), targets)

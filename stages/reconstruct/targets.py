@@ -70,8 +70,8 @@ def gather(views: Views, clip: Clip | None) -> Targets:
     coverage = torch.ones(len(new_frames), *clip.cameras.size) if clip.coverage is None else clip.coverage[new_frames]
     frame_weight = RENDER_WEIGHT if clip.leap is None else REPAIRED_WEIGHT
     weight = frame_weight * (INVENTED_SHARE + (1 - INVENTED_SHARE) * coverage) * inside
-    photographs, frames = views.cameras.to(torch.float64), clip.cameras[new_frames].to(torch.float64)
-    cameras = Cameras(torch.cat([photographs.c2w, frames.c2w]), torch.cat([photographs.K, frames.K]), photographs.size)
+    photographs = views.cameras.to(torch.float64)
+    cameras = photographs.joined(clip.cameras[new_frames].to(torch.float64))
     images = torch.cat([views.images, clip.frames[new_frames]])
     return Targets(images, cameras, torch.cat([ones, weight]), len(photographs))
 

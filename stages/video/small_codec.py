@@ -107,9 +107,6 @@ def unfold(blocks: Tensor) -> Tensor:
     """
     b, t, h, w, k = blocks.shape
     c = k // (FRAMES * SIDE * SIDE)
-    padded = (
-        blocks.reshape(b, t, h, w, FRAMES, c, SIDE, SIDE)
-        .permute(0, 1, 4, 5, 2, 6, 3, 7)
-        .reshape(b, t, FRAMES, c, h * SIDE, w * SIDE)
-    )
+    pixels = blocks.reshape(b, t, h, w, FRAMES, c, SIDE, SIDE).permute(0, 1, 4, 5, 2, 6, 3, 7)
+    padded = pixels.reshape(b, t, FRAMES, c, h * SIDE, w * SIDE)
     return torch.cat([padded[:, 0].mean(1, keepdim=True), padded[:, 1:].flatten(1, 2)], 1)

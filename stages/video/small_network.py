@@ -114,9 +114,8 @@ class SmallVideo(nn.Module):
         differences = torch.stack([difference(a, frames), difference(b, frames), difference(a, b)], 2)
         # The network's own part: how far to believe each warped pixel, and what the blend lacks.
         inputs = torch.cat([x, blended, DIFFERENCE_SCALE * fold_maps(differences)], 2)
-        out = self.features(_extend(inputs), photographs_of(_extend(condition)), t)[..., :h, :w].to(
-            torch.promote_types(x.dtype, torch.float32)
-        )
+        out = self.features(_extend(inputs), photographs_of(_extend(condition)), t)[..., :h, :w]
+        out = out.to(torch.promote_types(x.dtype, torch.float32))
         residual = out[:, :, :CHANNELS]
         belief = BELIEF_LIMIT * (unfold_maps(out[:, :, CHANNELS:]) / BELIEF_LIMIT).tanh()
         x0 = encode(blend(frames, warped.colours, warped.weight, belief)) + self.scale * residual
@@ -139,9 +138,8 @@ class SmallVideo(nn.Module):
             half = block(half, time, frames)
         coarse = self.down_coarse(half)
         photographs = self.photographs(photographs.flatten(0, 1).contiguous(memory_format=torch.channels_last))
-        angles = rotary_angles(
-            frames, (coarse.shape[-2], coarse.shape[-1]), self.config.channels[2] // self.config.heads, x.device
-        )
+        width = self.config.channels[2] // self.config.heads
+        angles = rotary_angles(frames, (coarse.shape[-2], coarse.shape[-1]), width, x.device)
         for block, attention in zip(self.middle, self.attention, strict=True):
             coarse = attention(block(coarse, time, frames), photographs, frames, angles)
         half = half + F.pixel_shuffle(self.up_half(coarse), 2)
@@ -222,10 +220,8 @@ class Attention(nn.Module):
         photograph_tokens = photographs.permute(0, 2, 3, 1).reshape(len(tokens), -1, shape[1])
         inner = self.norm(tokens)
         query = self._split(self.query(inner))
-        key, value = (
-            self._split(part)
-            for part in self.key_value(torch.cat([inner, self.norm_photographs(photograph_tokens)], 1)).chunk(2, -1)
-        )
+        visible = torch.cat([inner, self.norm_photographs(photograph_tokens)], 1)
+        key, value = (self._split(part) for part in self.key_value(visible).chunk(2, -1))
         query, key = turn(query, angles[: tokens.shape[1]]), turn(key, angles)
         mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
         tokens = tokens + self.out(mixed)

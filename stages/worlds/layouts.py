@@ -135,15 +135,9 @@ def _shell(b: _Builder, size: tuple[float, float, float]) -> Primitives:
     texture = b.tiles(same=False).clone()
     if b.chance(0.7):
         texture[:4] = wall[0]
-    return Primitives(
-        BOX,
-        torch.eye(3)[None],
-        torch.tensor([[0.0, 0.0, size[2]]]),
-        torch.tensor([size]),
-        texture[None],
-        torch.tensor([b.uniform(0.5, 2.5) * (3.0 if size[0] > 10 else 1.0)]),
-        b.tint()[None],
-    )
+    centre, half = torch.tensor([[0.0, 0.0, size[2]]]), torch.tensor([size])
+    tile_size = torch.tensor([b.uniform(0.5, 2.5) * (3.0 if size[0] > 10 else 1.0)])
+    return Primitives(BOX, torch.eye(3)[None], centre, half, texture[None], tile_size, b.tint()[None])
 
 
 def _facade(b: _Builder, size: tuple[float, float, float], scale: float) -> None:

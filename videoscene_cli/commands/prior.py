@@ -7,6 +7,7 @@ import typer
 
 from videoscene_cli.commands.chain import PriorSettings, predict_pair
 from videoscene_cli.models.session import Session
+from videoscene_cli.results.manifest import Record
 from videoscene_cli.results.produce import Result, produce
 from videoscene_cli.results.scene_folder import SceneFolder
 from videoscene_cli.terminal.options import CamerasFile, Shared, Size, with_shared
@@ -45,10 +46,9 @@ def make_prior(
     """Make the prior of one pair in a scene folder, unless it is up to date."""
     request = settings.request("prior", photos, session, {}, {})
     scene.check_inputs()
-    produce(
-        session,
-        request,
-        Result.stage(scene.path, "prior", scene.path / "inputs"),
-        lambda record: scene.save_prior(predict_pair(photos, settings, session, record), request, record),
-        announce=announce,
-    )
+    result = Result.stage(scene.path, "prior", scene.path / "inputs")
+
+    def make(record: Record) -> None:
+        scene.save_prior(predict_pair(photos, settings, session, record), request, record)
+
+    produce(session, request, result, make, announce=announce)

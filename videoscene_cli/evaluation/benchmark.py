@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     import torch
 
 
-Run = Callable[[], Any]
 WARM = 2  # number of runs after the cold one; the fastest counts
 
 PROTOCOL = {
@@ -96,14 +95,8 @@ def benchmark(
     total = {kind: round(sum(stage[kind] for stage in figures.values()), 3) for kind in ("cold", "warm")}
     total["peak_memory_bytes"] = max(stage["peak_memory_bytes"] for stage in figures.values())
     _print("total", total, session)
-    document = {
-        "protocol": PROTOCOL,
-        "machine": machine(session),
-        "workload": asdict(workload),
-        "stages": figures,
-        "total": total,
-    }
-    write_json(out / "benchmark.json", document)
+    document = {"protocol": PROTOCOL, "machine": machine(session), "workload": asdict(workload)}
+    write_json(out / "benchmark.json", document | {"stages": figures, "total": total})
     session.report.done(str(out / "benchmark.json"), False, command="evaluate")
 
 
@@ -142,11 +135,8 @@ def machine(session: Session) -> dict[str, Any]:
     import torch
 
     cpu = Path("/proc/cpuinfo")
-    names = (
-        [line.split(":", 1)[1].strip() for line in cpu.read_text().splitlines() if line.startswith("model name")]
-        if cpu.exists()
-        else []
-    )
+    lines = cpu.read_text().splitlines() if cpu.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     cuda = session.device.type == "cuda"
     return {
         "processor": names[0] if names else platform.processor() or platform.machine(),
@@ -159,7 +149,8 @@ def machine(session: Session) -> dict[str, Any]:
     }
 
 
-Stage = tuple[Run, Callable[[Any], None]]  # the timed function, and one that saves its result for the next stage
+# The function that is timed, and one that saves its result for the next stage.
+Stage = tuple[Callable[[], Any], Callable[[Any], None]]
 
 
 def _cameras(task: Task) -> Stage:
@@ -252,7 +243,5 @@ def _wait(device: torch.device) -> None:
 
 def _print(stage: str, figures: dict[str, Any], session: Session) -> None:
     memory = figures["peak_memory_bytes"] / 2**20
-    session.report.data(
-        f"{stage:16s} cold {figures['cold']:8.2f} s  warm {figures['warm']:8.2f} s  {memory:6.0f} MiB",
-        {"stage": stage, **figures},
-    )
+    text = f"{stage:16s} cold {figures['cold']:8.2f} s  warm {figures['warm']:8.2f} s  {memory:6.0f} MiB"
+    session.report.data(text, {"stage": stage, **figures})

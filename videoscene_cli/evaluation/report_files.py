@@ -46,11 +46,8 @@ def write_tables(out: Path, session: Session) -> None:
 def _read(out: Path) -> dict[str, Any]:
     """Read OUT/metrics.json. Raises InputError unless it is of the two-view protocol."""
     metrics = read_json(out / "metrics.json")
-    if (
-        not isinstance(metrics, dict)
-        or metrics.get("protocol", {}).get("name") != "two-view"
-        or not metrics.get("summary")
-    ):
+    is_two_view = isinstance(metrics, dict) and metrics.get("protocol", {}).get("name") == "two-view"
+    if not is_two_view or not metrics.get("summary"):
         hint = f"videoscene evaluate --two-view DIR... -o {out}"
         raise InputError(f"no tables from {out}", "its metrics.json is not of the two-view protocol", hint)
     return metrics

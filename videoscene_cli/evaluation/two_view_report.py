@@ -124,19 +124,12 @@ def _write(results: list[CaseRecord], run: TwoViewRun, errors: Mapping[str, Exce
     for method, kinds in summary.items():
         for kind, means in kinds.items():
             context = {f"psnr at the inputs, {name}": value for name, value in means["context psnr"].items()}
-            _print(
-                f"mean of {means['cases']} cases",
-                means | {"method": method, "kind": kind, "mean": means["mean"] | context},
-                session,
-            )
+            shown = means | {"method": method, "kind": kind, "mean": means["mean"] | context}
+            _print(f"mean of {means['cases']} cases", shown, session)
     cost = _cost_of_no_cameras(results, run.methods, session)
     sets = {"sets": published_sets.PROTOCOL} if (run.out / "scenes").is_dir() else {}
-    protocol = sets | (
-        PROTOCOL
-        | fvd.PROTOCOL
-        | {"networks": networks_at_hand(folder_of_networks())}
-        | ({"unposed": unposed.PROTOCOL} if cost else {})
-    )
+    protocol = sets | PROTOCOL | fvd.PROTOCOL | {"networks": networks_at_hand(folder_of_networks())}
+    protocol |= {"unposed": unposed.PROTOCOL} if cost else {}
     cases = [result.figures() for result in results]
     failed = {name: str(error) for name, error in errors.items()}
     document = {"protocol": protocol, "summary": summary, "cases": cases, "failed": failed}

@@ -78,12 +78,8 @@ class Unpacker:
             if self.entries is not None and folder.name not in self.entries:
                 continue
             try:
-                unpack_colmap(
-                    folder,
-                    None if self.entries is None else [self.entries[folder.name]],
-                    self.kind,
-                    self.scenes / folder.name,
-                )
+                entries = None if self.entries is None else [self.entries[folder.name]]
+                unpack_colmap(folder, entries, self.kind, self.scenes / folder.name)
                 unpacked.append(self.scenes / folder.name)
             except InputError as error:
                 self._failed(folder.name, error)

@@ -57,12 +57,8 @@ def save_reconstruction(
         write_ply(partial / "gaussians.ply", gaussians, ply_comments(request))
         for name, image in zip(names, result.targets.images.cpu(), strict=True):
             write_png(partial / "images" / name, image)
-        write_transforms(
-            partial / "transforms.json",
-            cameras,
-            [f"images/{name}" for name in names],
-            {"ply_file_path": "gaussians.ply"},
-        )
+        images = [f"images/{name}" for name in names]
+        write_transforms(partial / "transforms.json", cameras, images, {"ply_file_path": "gaussians.ply"})
         write_colmap(partial, cameras, names, shown.points, shown.colours, shown.observations)
         for name, frames in (("video", shown.video), ("orbit", shown.orbit), ("depth", shown.depth)):
             write_mp4(partial / f"{name}.mp4", frames, fps)

@@ -48,8 +48,6 @@ def _sizes(request: Request) -> dict[str, Any]:
     used = fit_image(first, request.options["size"])
     pixels = used.shape[-1] * used.shape[-2]
     memory = peak_memory(pixels, request.options.get("frames", 0))
-    sizes = {
-        name: f"{image.shape[-1]}x{image.shape[-2]}"
-        for name, image in (("first", first), ("second", second), ("used", used))
-    }
+    images = {"first": first, "second": second, "used": used}
+    sizes = {name: f"{image.shape[-1]}x{image.shape[-2]}" for name, image in images.items()}
     return {"sizes": sizes, "memory": f"about {memory / 1e9:.1f} GB with the small prior on a CPU"}

@@ -45,10 +45,8 @@ class SceneFolder:
         # The render must come from this prior, and the clip from this render.
         current = {output["path"]: output["sha256"] for output in chain["prior"]["outputs"]}
         used = {each["role"]: each["sha256"] for each in chain["render"]["inputs"]}
-        if (used.get("gaussians"), used.get("cameras")) != (
-            current.get("gaussians.ply"),
-            current.get("transforms.json"),
-        ):
+        expected = (current.get("gaussians.ply"), current.get("transforms.json"))
+        if (used.get("gaussians"), used.get("cameras")) != expected:
             why, command = "the prior was replaced since", f"videoscene render {self.path} --force"
             raise InputError(f"the render of {self.path} is of another prior", why, command)
         if last == "generate" and chain[last]["options"].get("render") != chain["render"]["fingerprint"]:

@@ -116,19 +116,12 @@ def explain(error: BaseException) -> tuple[ExitCode, str, str, str]:
         return ExitCode.USAGE, "bad usage", " ".join(error.format_message().split()), f"{command} --help"
     if isinstance(error, KeyboardInterrupt):
         return ExitCode.INTERRUPTED, "interrupted", "stopped by the user", "the same command goes on with what is left"
-    if (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "can't allocate memory" in str(error)
-    ):
+    by_name = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)  # torch's own
+    if isinstance(error, MemoryError) or by_name:
         return ExitCode.DEVICE, "out of memory", _first_line(error), "a smaller --size, or --device cpu"
     if isinstance(error, OSError):
-        return (
-            ExitCode.FAILED,
-            "cannot read or write a file",
-            _first_line(error),
-            "check the path, its permissions and the free space",
-        )
+        hint = "check the path, its permissions and the free space"
+        return ExitCode.FAILED, "cannot read or write a file", _first_line(error), hint
     return ExitCode.FAILED, "unexpected failure", _first_line(error), "run again with -v and report the traceback"
 
 

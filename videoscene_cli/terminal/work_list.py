@@ -13,6 +13,12 @@ from videoscene_cli.terminal.report import Report
 
 Photos = tuple[Path, Path]
 
+# The numbers of paths in a piece of work, and these paths in words.
+TAKES = {
+    "pairs": ((2,), "two photographs"),
+    "scenes": ((1,), "one scene folder"),
+    "both": ((1, 2), "two photographs or one scene folder"),
+}
 LIST_HINT = "lines of a.png<TAB>b.png[<TAB>out], of scene folders, or JSON objects with images or path"
 
 
@@ -89,12 +95,8 @@ def read_works(arguments: Sequence[str], out: str | None, takes: str) -> list[Wo
     for work in works:
         if takes != "both":
             require_folder(work.out)
-        if len(work.paths) not in {"pairs": (2,), "scenes": (1,), "both": (1, 2)}[takes]:
-            wanted = {
-                "pairs": "two photographs",
-                "scenes": "one scene folder",
-                "both": "two photographs or one scene folder",
-            }[takes]
+        counts, wanted = TAKES[takes]
+        if len(work.paths) not in counts:
             why = f"{' '.join(map(str, work.paths))} where {wanted} should be"
             raise InputError("bad usage", why, f"give {wanted}, or -")
         if work.is_pair and work.out is None:

@@ -54,11 +54,9 @@ class StudentRun(Run):
         data = self.config.data
         counts = {folder: len(list(Path(folder).glob("*.safetensors"))) for folder in self.clips or data.clips}
         of_recipe = {} if self.clips else {"worlds": data.worlds, "recorded": data.recorded}
-        return [f"{folder}: {count} shards" for folder, count in counts.items()] + [
-            f"{self.run / 'clips' / kind}: {count} shards, made if missing"
-            for kind, count in of_recipe.items()
-            if count
-        ]
+        made = {self.run / "clips" / kind: count for kind, count in of_recipe.items() if count}
+        present = [f"{folder}: {count} shards" for folder, count in counts.items()]
+        return present + [f"{folder}: {count} shards, made if missing" for folder, count in made.items()]
 
     @cached_property
     def setting(self) -> RunContext:
