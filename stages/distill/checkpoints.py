@@ -40,9 +40,8 @@ def checkpoints(run: Path, phase: str) -> list[Path]:
     """The checkpoints of a phase, oldest first."""
     folder = run / "checkpoints" / phase
     paths = folder.iterdir() if folder.is_dir() else ()
-    return sorted(
-        (path for path in paths if re.fullmatch(r"step-\d{6,}", path.name)), key=lambda path: int(path.name[5:])
-    )
+    complete = [path for path in paths if re.fullmatch(r"step-\d{6,}", path.name)]
+    return sorted(complete, key=lambda path: int(path.name[5:]))
 
 
 def save_state(run: Path, phase: str, state: State) -> None:

@@ -119,9 +119,8 @@ def augment(example: Example, generator: Generator, size: tuple[int, int]) -> Ex
     """
     sides = example.truth.shape[-2:]
     h, w = (min(side, most) // 16 * 16 for side, most in zip(sides, size, strict=True))
-    top, left = (
-        int(torch.randint(side - cut + 1, (), generator=generator)) for side, cut in zip(sides, (h, w), strict=True)
-    )
+    rooms = (side - cut for side, cut in zip(sides, (h, w), strict=True))
+    top, left = (int(torch.randint(room + 1, (), generator=generator)) for room in rooms)
     mirror, backwards = (torch.rand(2, generator=generator) < 0.5).tolist()
     colours = torch.randperm(3, generator=generator)
 

@@ -168,6 +168,5 @@ def to_batch(model: Model, examples: Sequence[Example], generator: Generator, de
     names = [field.name for field in fields(Example)]
     clips = Example(*(torch.stack([getattr(example, name) for example in examples]).to(device) for name in names))
     z_render, z_truth = model.encode(clips.render), model.encode(clips.truth)
-    return Batch(
-        z_render, z_truth, model.condition(z_render, clips, generator), clips.truth, clips.coverage, clips.render
-    )
+    condition = model.condition(z_render, clips, generator)
+    return Batch(z_render, z_truth, condition, clips.truth, clips.coverage, clips.render)

@@ -172,9 +172,8 @@ def teacher(context: RunContext, clips: Clips) -> tuple[Loss, int]:
         v_loss, x0_hat = teacher_loss(model, start, batch.z_truth, batch.condition, t, noise_like(start, g), recipe.cap)
         if not recipe.picture:
             return {"loss": v_loss}
-        picture = picture_loss(
-            model.decode(x0_hat), batch.truth, _perceptual(context, g), context.config.perceptual_weight
-        )
+        perceptual, weight = _perceptual(context, g), context.config.perceptual_weight
+        picture = picture_loss(model.decode(x0_hat), batch.truth, perceptual, weight)
         return {"loss": v_loss + recipe.picture * picture, "v": v_loss, "picture": picture}
 
     return loss, recipe.leap_max
@@ -206,9 +205,8 @@ def student(context: RunContext, clips: Clips, teacher_weights: Weights) -> tupl
         s = earlier(t, step / recipe.steps, recipe.gap, recipe.gap_share, recipe.gap_halvings)
         noise = noise_like(batch.z_render, g)
         # Compare the ends of the teacher's step; near the used leap steps, compare with the truth too.
-        flow, x0_hat = leap_flow_loss(
-            model, model.at(average), frozen, batch.z_render, batch.condition, t, s, noise, recipe.huber
-        )
+        networks = (model, model.at(average), frozen)
+        flow, x0_hat = leap_flow_loss(*networks, batch.z_render, batch.condition, t, s, noise, recipe.huber)
         near = (t >= low) & (t <= high)
         if not (recipe.latent or recipe.picture) or not bool(near.any()):
             return {"loss": recipe.consistency * flow, "leap_flow": flow}

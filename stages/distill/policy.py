@@ -130,13 +130,10 @@ def load_policy(path: Path, channels: int) -> DDPNet:
         why = "grid or layers.0.weight is missing"
         raise WeightsError(f"the weights {path} are of no policy", why, "give the policy of this student")
     network = DDPNet(channels, first.shape[0], [int(t) for t in grid])
-    require_keys(
-        network.state_dict(), tensors, f"the weights {path} are of another policy", "give the policy of this student"
-    )
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()) or not bool(
-        ((grid >= 0) & (grid < 1000)).all()
-    ):
-        why = "a value is not finite or a leap step no timestep"
-        raise WeightsError(f"damaged weights {path}", why, "give the policy of this student")
+    hint = "give the policy of this student"
+    require_keys(network.state_dict(), tensors, f"the weights {path} are of another policy", hint)
+    finite = all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values())
+    if not finite or not bool(((grid >= 0) & (grid < 1000)).all()):
+        raise WeightsError(f"damaged weights {path}", "a value is not finite or a leap step no timestep", hint)
     network.load_state_dict(tensors)
     return network.eval()

@@ -41,9 +41,8 @@ class RewardTable:
         stored: dict[str, Any] = {}
         if self.path.exists():
             stored = read_json_object(self.path)
-            if not isinstance(stored.get("identity"), dict) or not all(
-                isinstance(stored.get(key), list) for key in ("rewards", "clips")
-            ):
+            kinds = {"identity": dict, "rewards": list, "clips": list}
+            if not all(isinstance(stored.get(key), kind) for key, kind in kinds.items()):
                 why = "it is not a table of rewards"
                 raise WeightsError(f"damaged {self.path}", why, "remove it, to compute it again")
             require_identity(self.path, stored, self.identity)

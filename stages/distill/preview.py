@@ -34,15 +34,13 @@ def preview(
         values = {"latent": float(((x0 - batch.z_truth) ** 2).mean())}
         values |= {"psnr_render": _psnr(batch.render, batch.truth), "psnr": _psnr(prediction, batch.truth)}
         if perceptual is not None:
-            render, repaired, truth = (
-                frames[0, [frames.shape[1] // 2]].float() for frames in (batch.render, prediction, batch.truth)
-            )
+            clips, middle = (batch.render, prediction, batch.truth), [prediction.shape[1] // 2]
+            render, repaired, truth = (frames[0, middle].float() for frames in clips)
             values |= {"lpips_render": float(perceptual(render, truth)), "lpips": float(perceptual(repaired, truth))}
         figures.append(values)
         rows = rows or [_row(frames[0]) for frames in (batch.render, prediction, batch.truth)]
-    return torch.cat(rows, 1).cpu(), {
-        name: sum(values[name] for values in figures) / len(figures) for name in figures[0]
-    }
+    means = {name: sum(values[name] for values in figures) / len(figures) for name in figures[0]}
+    return torch.cat(rows, 1).cpu(), means
 
 
 def _row(frames: Tensor) -> Tensor:

@@ -48,10 +48,9 @@ class CaseRecord:
 
     def to_json(self) -> dict[str, Any]:
         """The record in the form for JSON. Keys have spaces in place of underscores."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {
-            name.replace("_", " "): value for name, value in values.items() if not (value is None and name in OPTIONAL)
-        }
+        names = [field.name for field in fields(self)]
+        present = [name for name in names if name not in OPTIONAL or getattr(self, name) is not None]
+        return {name.replace("_", " "): getattr(self, name) for name in present}
 
     def figures(self) -> dict[str, Any]:
         """What reports show of the record: all but the logits and the fingerprint."""

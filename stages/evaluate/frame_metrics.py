@@ -1,7 +1,7 @@
 """The metrics of frames against the truth: those without a network, and those whose networks are installed."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -43,9 +43,7 @@ class Instruments:
     i3d: the network of the Frechet video distance, or None.
     """
 
-    metrics: Mapping[str, Metric | None] = field(
-        default_factory=lambda: {"psnr": _psnr, "ssim": _ssim} | dict.fromkeys(LPIPS_NETWORKS)
-    )
+    metrics: Mapping[str, Metric | None]
     i3d: I3D | None = None
 
 
@@ -58,7 +56,7 @@ def networks_at_hand(folder: Path) -> dict[str, str]:
 
 
 def open_instruments(folder: Path) -> Instruments:
-    """The metrics whose networks are in `folder`. Raises WeightsError if a file of weights is damaged."""
+    """PSNR, SSIM, and the metrics whose networks are in `folder`. Raises WeightsError if a file is damaged."""
     networks = networks_at_hand(folder)
     metrics: dict[str, Metric | None] = {"psnr": _psnr, "ssim": _ssim}
     for name, network in LPIPS_NETWORKS.items():

@@ -70,6 +70,5 @@ def random_points(context: Views, near_far: Tensor, seed: int, count: int) -> Ga
     pixels = (h * w / count) ** 0.5 / float(context.cameras.K[:, 0, 0].mean())
     scales = (distance_to_cameras(mean, context.cameras) * pixels)[:, None].expand(-1, 3)
     quats = mean.new_tensor([1.0, 0, 0, 0]).repeat(len(mean), 1)
-    return Gaussians(
-        mean, scales, quats, mean.new_full((len(mean),), RANDOM_OPACITY), colours_to_sh(torch.cat(colours))
-    )
+    opacities = mean.new_full((len(mean),), RANDOM_OPACITY)
+    return Gaussians(mean, scales, quats, opacities, colours_to_sh(torch.cat(colours)))

@@ -26,13 +26,11 @@ def curves(records: Sequence[CaseRecord], summary: Mapping[str, Any]) -> Curves:
     for record in records:
         if record.student:
             steps, name = int(record.student["steps"]), record.method
-            method = name.removesuffix("-unposed").removesuffix(f"-{steps}") + (
-                "-unposed" if name.endswith("-unposed") else ""
-            )
+            unposed = "-unposed" if name.endswith("-unposed") else ""
+            method = name.removesuffix("-unposed").removesuffix(f"-{steps}") + unposed
             means = summary[name]["all"]["mean"]
-            by_method.setdefault(method, {})[steps] = {
-                metric: means[metric] for metric in PLOTTED if isinstance(means.get(metric), float)
-            }
+            known = [metric for metric in PLOTTED if isinstance(means.get(metric), float)]
+            by_method.setdefault(method, {})[steps] = {metric: means[metric] for metric in known}
     return {method: dict(sorted(by_steps.items())) for method, by_steps in by_method.items() if len(by_steps) > 1}
 
 

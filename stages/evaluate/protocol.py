@@ -152,7 +152,6 @@ def _features(
     if instruments.i3d is None or len(order) < FVD_FRAMES:
         return None
     order = order[torch.linspace(0, len(order) - 1, FVD_FRAMES).round().long()]
-    clips = {name: result.frames for name, result in results.items()} | {
-        "truth": torch.cat([task.context.images, task.truth])
-    }
+    clips = {name: result.frames for name, result in results.items()}
+    clips["truth"] = torch.cat([task.context.images, task.truth])
     return {name: clip_features(instruments.i3d, frames[order]).tolist() for name, frames in clips.items()}

@@ -115,9 +115,8 @@ def unpack_recording(recording: Recording, entry: Entry, kind: str, folder: Path
         return images, Ks, recording.c2w[frames]
 
     def content(frame: int) -> bytes:
-        return b"".join(
-            part[frame].numpy().tobytes() for part in (recording.encoded, recording.intrinsics, recording.c2w)
-        )
+        parts = (recording.encoded, recording.intrinsics, recording.c2w)
+        return b"".join(part[frame].numpy().tobytes() for part in parts)
 
     _unpack(recording.key, len(recording), [entry], kind, folder, load, content)
 
@@ -190,9 +189,8 @@ def cover(image: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
     old = (image.shape[1], image.shape[2])
     scale = SQUARE / min(old)
     new = (round(old[0] * scale), round(old[1] * scale))
-    pixels = Image.fromarray((image * 255).round().byte().permute(1, 2, 0).numpy()).resize(
-        (new[1], new[0]), Image.Resampling.LANCZOS
-    )
+    picture = Image.fromarray((image * 255).round().byte().permute(1, 2, 0).numpy())
+    pixels = picture.resize((new[1], new[0]), Image.Resampling.LANCZOS)
     top, left = (new[0] - SQUARE) // 2, (new[1] - SQUARE) // 2
     square = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[:, top : top + SQUARE, left : left + SQUARE]
     return square.float() / 255, crop_intrinsics(resize_intrinsics(K, old, new), left, top)

@@ -36,9 +36,8 @@ def condition(render_latent: Tensor, coverage: Tensor, photographs: Tensor, warp
     differences = [encode(laid_over[:, :, k]) - render_latent for k in (0, 1)]
     first, last = (encode(photographs[:, [k]])[:, :, :STILL] for k in (0, 1))
     ends = place_ends(first, last, render_latent.shape[1])
-    return torch.cat(
-        [render_latent, 2 * fold_maps(coverage[:, :, None]) - 1, ends, *differences, fold_maps(warped.weight)], 2
-    )
+    covered = 2 * fold_maps(coverage[:, :, None]) - 1
+    return torch.cat([render_latent, covered, ends, *differences, fold_maps(warped.weight)], 2)
 
 
 def render_of(condition: Tensor) -> Tensor:

@@ -246,9 +246,8 @@ def rotary_angles(frames: int, size: tuple[int, int], width: int, device: torch.
     path = torch.linspace(0, PATH_LENGTH, frames)
     axes = (torch.cat([path, path[[0, -1]]]), torch.arange(size[0]).float(), torch.arange(size[1]).float())
     grid = torch.meshgrid(*axes, indexing="ij")
-    angles = [
-        position.reshape(-1, 1) * math.pi / 2 * 0.5 ** torch.arange(n) for position, n in zip(grid, counts, strict=True)
-    ]
+    positions = zip(grid, counts, strict=True)
+    angles = [position.reshape(-1, 1) * math.pi / 2 * 0.5 ** torch.arange(n) for position, n in positions]
     return torch.cat(angles, -1).to(device)
 
 

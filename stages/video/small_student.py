@@ -73,12 +73,10 @@ def repair_frames(
         photographs = F.interpolate(photographs, (h, w), mode="bicubic", antialias=True)
     extended_coverage = extend(coverage[:, None])[None, :, 0]
     latent = encode(extend(frames)[None])
-    extended_warped = Warped(
-        extend(warped.colours.flatten(1, 2)).unflatten(1, (2, 3))[None], extend(warped.weight)[None]
-    )
-    clip_condition = condition(
-        latent, extended_coverage, extend(photographs, still=True)[None].clamp(0, 1), extended_warped
-    )
+    colours = extend(warped.colours.flatten(1, 2)).unflatten(1, (2, 3))
+    ends = extend(photographs, still=True)[None].clamp(0, 1)
+    extended_warped = Warped(colours[None], extend(warped.weight)[None])
+    clip_condition = condition(latent, extended_coverage, ends, extended_warped)
     t = leap if isinstance(leap, int) else leap(latent, extended_coverage)
     noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed))
     x = several_steps(backbone, latent, clip_condition, torch.tensor([t]), noise, steps)

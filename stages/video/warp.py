@@ -52,12 +52,9 @@ def warp(views: Views, cameras: Cameras, depth: Tensor) -> Warped:
     for k in (0, 1):
         pixels, z = project(points, views.cameras.K[k].to(depth), views.cameras.c2w[k].to(depth))
         grid = sampling_grid(pixels, views.cameras.size).view(1, f * h, w, 2)
-        looked_up = F.grid_sample(
-            views.images[k][None].to(depth), grid, mode="bicubic", padding_mode="border", align_corners=False
-        )[0]
-        surface = F.grid_sample(
-            views.depth[k][None, None].to(depth), grid, padding_mode="border", align_corners=False
-        ).view(f, h, w)
+        image, surface = views.images[k][None].to(depth), views.depth[k][None, None].to(depth)
+        looked_up = F.grid_sample(image, grid, mode="bicubic", padding_mode="border", align_corners=False)[0]
+        surface = F.grid_sample(surface, grid, padding_mode="border", align_corners=False).view(f, h, w)
         z = z.view(f, h, w)
         inside = (grid.abs() < 1).all(-1).view(f, h, w) & (z > 0) & (depth > 0)
         visible = inside & (z < (1 + OCCLUSION_MARGIN) * surface)

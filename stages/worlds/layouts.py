@@ -64,9 +64,8 @@ class _Builder:
         rotation = torch.eye(3) if rotation is None else rotation
         texture = self.tiles(self.chance(0.6)) if texture is None else texture
         tile_size = self.uniform(0.25, 1.6) if tile_size is None else tile_size
-        self.rows[kind].append(
-            (rotation, torch.tensor(centre), torch.tensor(half).clamp_min(0.004), texture, tile_size, self.tint())
-        )
+        sizes = torch.tensor(half).clamp_min(0.004)
+        self.rows[kind].append((rotation, torch.tensor(centre), sizes, texture, tile_size, self.tint()))
 
     def build(self, kind: int) -> Primitives:
         columns = (torch.stack([torch.as_tensor(x) for x in column]) for column in zip(*self.rows[kind], strict=True))

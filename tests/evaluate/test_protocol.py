@@ -12,7 +12,7 @@ from torch import Tensor
 from stages.errors import InputError, RunError
 from stages.evaluate.case_record import CaseRecord, read_record
 from stages.evaluate.cases import load_task, read_cases
-from stages.evaluate.frame_metrics import Instruments
+from stages.evaluate.frame_metrics import Instruments, open_instruments
 from stages.evaluate.method_baselines import crossfade, nearest
 from stages.evaluate.protocol import FVD_FRAMES, compare, make
 from stages.evaluate.summary import summarise
@@ -31,10 +31,11 @@ class Probe:
         return clip.mean((1, 2, 3))
 
 
-def test_records(wall: Wall) -> None:
+def test_records(wall: Wall, tmp_path: Path) -> None:
     case = read_cases(wall())[1]
     task = load_task(case)
-    records = compare(case, task, {"crossfade": make(task, crossfade), "nearest": make(task, nearest)}, Instruments())
+    results = {"crossfade": make(task, crossfade), "nearest": make(task, nearest)}
+    records = compare(case, task, results, open_instruments(tmp_path / "no networks"))
     assert list(records) == ["crossfade", "nearest"]
     for name, method in (("crossfade", crossfade), ("nearest", nearest)):
         expected = psnr(as_stored(method(task.context, task.cameras, task.times).frames), task.truth)
@@ -48,7 +49,7 @@ def test_records(wall: Wall) -> None:
         assert (measured.case, measured.kind, measured.target) == ("wall-0000-0004", "wide", (1, 2, 3))
 
 
-def test_context_frames_come_from_the_method(wall: Wall) -> None:
+def test_context_frames_come_from_the_method(wall: Wall, tmp_path: Path) -> None:
     def shaded(context: Views, cameras: Cameras, times: Tensor) -> Clip:
         assert times.tolist() == [0.0, 1.0, 0.25, 0.5, 0.75]
         assert torch.equal(cameras.c2w[:2], context.cameras.c2w)
@@ -56,14 +57,15 @@ def test_context_frames_come_from_the_method(wall: Wall) -> None:
 
     case = read_cases(wall())[1]
     task = load_task(case)
-    measured = compare(case, task, {"shaded": make(task, shaded)}, Instruments())["shaded"]
+    measured = compare(case, task, {"shaded": make(task, shaded)}, open_instruments(tmp_path))["shaded"]
     assert all(3 < value < 15 for value in measured.context_psnr)
 
 
 def test_features_are_of_evenly_spaced_frames_in_order(wall: Wall) -> None:
     case = read_cases(wall(count=15, pairs=[{"kind": "long", "context": [14, 0], "target": [13, *range(1, 13)]}]))[0]
     task = load_task(case)
-    measured = compare(case, task, {"nearest": make(task, nearest)}, Instruments(i3d=Probe()))["nearest"]  # type: ignore[arg-type]
+    instruments = Instruments({}, i3d=Probe())  # type: ignore[arg-type]
+    measured = compare(case, task, {"nearest": make(task, nearest)}, instruments)["nearest"]
     means = {14: task.context.images[0], 0: task.context.images[1]} | dict(zip(case.targets, task.truth, strict=True))
     picked = [14, 13, 11, 10, 8, 7, 6, 4, 3, 1, 0]
     assert len(picked) == FVD_FRAMES
@@ -83,7 +85,7 @@ def test_disk_and_memory_agree(wall: Wall, tmp_path: Path) -> None:
     )
 
 
-def test_seen_and_invented_pixels_apart(wall: Wall) -> None:
+def test_seen_and_invented_pixels_apart(wall: Wall, tmp_path: Path) -> None:
     case = read_cases(wall())[1]
     task = load_task(case)
 
@@ -94,7 +96,7 @@ def test_seen_and_invented_pixels_apart(wall: Wall) -> None:
         coverage[:, :, 32:] = 0.1
         return Clip(frames, cameras, coverage)
 
-    measured = compare(case, task, {"half": make(task, half)}, Instruments())["half"]
+    measured = compare(case, task, {"half": make(task, half)}, open_instruments(tmp_path))["half"]
     assert measured.coverage["seen"] == 0.5
     assert measured.coverage["psnr seen"] is None, "they are exact"
     json.dumps(measured.to_json(), allow_nan=False)

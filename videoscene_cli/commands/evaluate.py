@@ -86,9 +86,8 @@ def evaluate(
         "--report": tables is not None,
         "--benchmark": benchmark,
     }
-    _require_one_report(
-        [kind for kind, wanted in kinds.items() if wanted], given(context, *OPTIONS["--two-view"]), scenes
-    )
+    chosen = [kind for kind, wanted in kinds.items() if wanted]
+    _require_one_report(chosen, given(context, *OPTIONS["--two-view"]), scenes)
     session, methods = Session(shared, report), list(dict.fromkeys(method or ["render"]))
     # Make that report.
     if tables is not None:

@@ -75,10 +75,8 @@ def reconstruct(
     exports = tuple(sorted(set(export or [])))
 
     def run(work: Work) -> None:
-        settings = Refinement(
-            default_steps(work.scene, session.hashes) if steps is None else steps, gaussians, refine_poses, exports
-        )
-        _run(work, settings, cameras, size, session)
+        count = default_steps(work.scene, session.hashes) if steps is None else steps
+        _run(work, Refinement(count, gaussians, refine_poses, exports), cameras, size, session)
 
     run_each(works, run, report)
     if view and not shared.dry_run:

@@ -91,21 +91,15 @@ def make_job(case: Case, method: str, run: TwoViewRun, session: Session, student
 
     transforms = case.scene / "transforms.json"
     names = read_transforms(transforms)[1]
-    frame_files = {f"frame {index}": case.scene / names[index] for index in (*case.context, *case.targets)}
-    options = {
-        "method": method,
-        "kind": case.kind,
-        "protocol": PROTOCOL,
-        "context": list(case.context),
-        "target": list(case.targets),
-    }
+    files = {f"frame {index}": case.scene / names[index] for index in (*case.context, *case.targets)}
+    files["transforms"] = transforms
+    options: dict[str, Any] = {"method": method, "kind": case.kind, "protocol": PROTOCOL}
+    options |= {"context": list(case.context), "target": list(case.targets)}
     if case.times is not None:
         options["times"] = list(case.times)
     options["networks"] = networks_at_hand(folder_of_networks())
     more, weights = decides(method, session, students)
-    request = Request(
-        "evaluate --two-view", options | more, {"transforms": transforms, **frame_files}, weights, session.hashes
-    )
+    request = Request("evaluate --two-view", options | more, files, weights, session.hashes)
     return Job(case, method, run.out, run.keep, run.setup, request.fingerprint)
 
 

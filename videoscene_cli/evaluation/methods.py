@@ -126,9 +126,8 @@ def with_unposed(names: Sequence[str]) -> list[str]:
         why = f"--unposed changes nothing of {', '.join(names)}"
         raise InputError("bad usage", why, "add a --method that uses cameras, such as render")
     alone = {name: parts.unposed or parts.base in WITHOUT_CAMERAS for name, parts in parsed.items()}
-    return list(
-        dict.fromkeys(other for name in names for other in ([name] if alone[name] else [name, f"{name}-unposed"]))
-    )
+    groups = ([name] if alone[name] else [name, f"{name}-unposed"] for name in names)
+    return list(dict.fromkeys(name for group in groups for name in group))
 
 
 def decides(name: str, session: Session, students: Students) -> tuple[dict[str, Any], dict[str, Mapping[str, str]]]:

@@ -32,9 +32,8 @@ def write_tables(out: Path, session: Session) -> None:
             return
     inside = sorted(path.parent for path in out.glob("*/metrics.json"))
     if inside and not (out / "metrics.json").is_file():
-        return _write_all(
-            out, "comparison.md", [comparison({folder.name: _read(folder) for folder in inside})], session
-        )
+        reports = {folder.name: _read(folder) for folder in inside}
+        return _write_all(out, "comparison.md", [comparison(reports)], session)
     metrics = _read(out)
     _write_all(out, "tables.md", tables(metrics), session)
     records = records_of_report(metrics)

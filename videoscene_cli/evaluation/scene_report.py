@@ -34,15 +34,13 @@ def evaluate_scenes(arguments: Sequence[str], out: str | None, session: Session)
     if list(arguments) == ["-"]:
         works = read_works(arguments, out, "scenes")
     else:
-        works = [
-            Work((Path(path),), None if out is None else str(Path(out) / scene_name(Path(path)))) for path in arguments
-        ]
+        paths = [Path(argument) for argument in arguments]
+        works = [Work((path,), None if out is None else str(Path(out) / scene_name(path))) for path in paths]
         require_apart(works)
 
     def run(work: Work) -> None:
-        _evaluate(
-            SceneFolder(work.scene, session.hashes), Path(work.out) if work.out else work.scene / "evaluate", session
-        )
+        target = Path(work.out) if work.out else work.scene / "evaluate"
+        _evaluate(SceneFolder(work.scene, session.hashes), target, session)
 
     run_each(works, run, session.report)
 
@@ -103,9 +101,8 @@ def _measure(scene: SceneFolder, stage: str, folder: Path, record: Record) -> di
     if pairs:
         last = pairs[-1]
         image_a, image_b = clip.frames[list(last.frames)]
-        write_png(
-            folder / f"matches-{stage}.png", plot_matches(image_a, image_b, last.points_a, last.points_b, last.good)
-        )
+        picture = plot_matches(image_a, image_b, last.points_a, last.points_b, last.good)
+        write_png(folder / f"matches-{stage}.png", picture)
     return figures
 
 

@@ -34,18 +34,16 @@ def evaluate_sets(real: Path, fake: Path, out: Path, session: Session) -> None:
         total = len(clips["real"]) + len(clips["fake"])
         for name, clip in [("real", clip) for clip in clips["real"]] + [("fake", clip) for clip in clips["fake"]]:
             try:
-                measured[name][f"{name}/{clip.name}"] = _measure(
-                    clip, out / "clips" / name / f"{clip.name}.json", network, protocol
-                )
+                record = out / "clips" / name / f"{clip.name}.json"
+                measured[name][f"{name}/{clip.name}"] = _measure(clip, record, network, protocol)
             except Exception as error:
                 session.report.error(error)
                 failed.append(f"{name}/{clip.name}")
             advance(len(measured["real"]) + len(measured["fake"]) + len(failed), total)
     figures = compare_sets(measured["real"], measured["fake"])
     write_json(out / "metrics.json", {"protocol": protocol, "sets": figures, "failed": failed})
-    counts = (
-        f"{figures['real']['clips']} real and {figures['fake']['clips']} generated clips of {figures['frames']} frames"
-    )
+    real_count, fake_count = (figures[name]["clips"] for name in ("real", "fake"))
+    counts = f"{real_count} real and {fake_count} generated clips of {figures['frames']} frames"
     session.report.data(f"{counts}  fvd {figures['fvd']:.2f}  kvd {figures['kvd']:.3f}", figures)
     if failed:
         why = f"{len(failed)} failed, the messages are above: {', '.join(failed)}"

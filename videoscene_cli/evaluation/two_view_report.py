@@ -142,18 +142,15 @@ def _cost_of_no_cameras(results: list[CaseRecord], methods: Sequence[str], sessi
 
     cost = {}
     for method in (name.removesuffix("-unposed") for name in methods if name.endswith("-unposed")):
-        with_cameras, without = (
-            [result for result in results if result.method == name] for name in (method, f"{method}-unposed")
-        )
+        with_cameras = [result for result in results if result.method == method]
+        without = [result for result in results if result.method == f"{method}-unposed"]
         cost[method] = against_posed(without, with_cameras)
         for kind, record in cost[method].items():
-            text = "  ".join(
-                f"{name} {_number('psnr', value['psnr'])}" for name, value in record["both"].items() if value
-            )
+            both = {name: value["psnr"] for name, value in record["both"].items() if value}
+            figures = "  ".join(f"{name} {_number('psnr', psnr)}" for name, psnr in both.items())
             counts = f"cameras found in {record['found']} of {record['cases']}"
-            session.report.data(
-                f"{counts:42s} {kind:7s} {method:12s} psnr there: {text}", {"method": method, "kind": kind, **record}
-            )
+            text = f"{counts:42s} {kind:7s} {method:12s} psnr there: {figures}"
+            session.report.data(text, {"method": method, "kind": kind, **record})
     return cost
 
 
@@ -161,8 +158,7 @@ def _write_manifest(jobs: Sequence[Job], out: Path, record: Record) -> None:
     """Write the manifest, which marks that all cases are measured."""
     from stages.files.publish import publish
 
-    request = Request(
-        "evaluate --two-view", {"cases": {f"{job.method} {job.case.name}": job.fingerprint for job in jobs}}, {}
-    )
+    cases = {f"{job.method} {job.case.name}": job.fingerprint for job in jobs}
+    request = Request("evaluate --two-view", {"cases": cases}, {})
     with publish(out / "manifest.json") as partial:
         record.write_manifest(partial, request, {"metrics.json": out / "metrics.json"})

@@ -15,9 +15,8 @@ def show_plan(session: Session, request: Request, current: bool | None, outputs:
 
     current: whether the result is up to date; None for a scene folder, where only some stages may be up to date.
     """
-    state = {True: "up to date", False: "to be made", None: "to be made, but for the stages that are up to date"}[
-        current
-    ]
+    partly = "to be made, but for the stages that are up to date"
+    state = {True: "up to date", False: "to be made", None: partly}[current]
     plan: dict[str, Any] = {
         "command": request.command,
         "state": state,

@@ -35,11 +35,8 @@ class PathSettings:
 
     def options(self) -> dict[str, Any]:
         """The options that decide the pixels. A file counts by its content, as an input."""
-        return {
-            "fps": self.fps,
-            "keep_exposure": self.keep_exposure,
-            **({"path": self.path, "frames": self.frames} if self.file is None else {"path": "file"}),
-        }
+        path = {"path": self.path, "frames": self.frames} if self.file is None else {"path": "file"}
+        return {"fps": self.fps, "keep_exposure": self.keep_exposure, **path}
 
     def count(self) -> int:
         """The number of cameras on the path. Raises InputError when its file cannot be read."""
@@ -61,6 +58,5 @@ class PathSettings:
         from stages.files.transforms import read_transforms
         from stages.trajectory import along
 
-        return along(
-            self.path if self.file is None else read_transforms(self.file)[0], inputs, gaussians.means, self.frames
-        )
+        path = self.path if self.file is None else read_transforms(self.file)[0]
+        return along(path, inputs, gaussians.means, self.frames)

@@ -25,9 +25,8 @@ def _read_config(context: typer.Context, path: Path | None) -> Path | None:
     values = read_yaml(path, "give a YAML file of option: value lines")
     if not isinstance(values, dict):
         raise InputError(f"cannot use {path}", "it is not a mapping", "write option: value lines, such as size: 256")
-    options = {
-        p.name: p for p in context.command.params if p.param_type_name == "option" and p.name not in ("config", "help")
-    }
+    parameters = [p for p in context.command.params if p.param_type_name == "option"]
+    options = {p.name: p for p in parameters if p.name not in ("config", "help")}
     settings = {str(key).replace("-", "_"): value for key, value in values.items()}
     for key, value in settings.items():
         if key not in options:
@@ -148,9 +147,8 @@ def with_shared(command: Callable[..., None]) -> Callable[..., None]:
     # The command's own parameters, then the shared ones that it does not replace.
     hints = get_type_hints(Shared, include_extras=True)
     keyword = inspect.Parameter.KEYWORD_ONLY
-    own = [
-        p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name not in ("shared", "report")
-    ]
+    parameters = inspect.signature(command, eval_str=True).parameters.values()
+    own = [p for p in parameters if p.name not in ("shared", "report")]
     taken = {p.name for p in own}
     names = [field for field in fields(Shared) if field.name not in taken]
     common = [

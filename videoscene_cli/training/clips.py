@@ -53,6 +53,5 @@ def _make_recorded(data: Data, folder: Path, missing: list[int], session: Sessio
         recordings = [recording for source in data.recordings for recording in find_recordings(Path(source))]
         for done, k in enumerate(missing):
             advance(done, len(missing))
-            write_shard(
-                folder, recordings, session.network, session.shared.seed, k, data.size, data.frames, RECORDED_CLIPS
-            )
+            seed = session.shared.seed
+            write_shard(folder, recordings, session.network, seed, k, data.size, data.frames, RECORDED_CLIPS)
