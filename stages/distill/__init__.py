@@ -2,7 +2,6 @@
 
 teacher        the teacher's loss: v-prediction, first on noised truths, then on noised renders
 leap_flow      the leap, the consistency function, the teacher's step, the loss
-regression     the baseline that leap flow must beat: straight to the truth
 policy         DDPNet, which chooses the leap step (section 3.3); policy_training trains it
 phases         the phases of a run and the loss of a step in each
 model          what is trained, with one interface for both students

@@ -14,12 +14,11 @@ from torch import Generator, Tensor
 
 from stages.distill.checkpoints import hash_identity, load_finished, read_facts
 from stages.distill.clip_shards import shards_of_run
-from stages.distill.leap_flow import earlier, leap, leap_flow_loss
+from stages.distill.leap_flow import earlier, huber, leap, leap_flow_loss
 from stages.distill.model import Batch, Model, Weights, sample_batch
 from stages.distill.pixel_losses import picture_loss, some_frames
 from stages.distill.preview import preview
 from stages.distill.recipe_file import Config, Phase, RegressionRecipe, StudentRecipe
-from stages.distill.regression import truth_loss
 from stages.distill.teacher import teacher_loss
 from stages.distill.training_loop import Progress, Task, Trainer, generator, newest
 from stages.distill.workers import Workers
@@ -32,6 +31,7 @@ BEFORE: dict[Phase, Phase | None] = {
     "student": "teacher",
     "policy": "student",
 }
+TRUTH_HUBER = 1.0  # constant of the pseudo-Huber distance of a latent from the true one
 PREVIEW_CLIPS = 3  # number of held-out clips that are measured at every checkpoint
 
 
@@ -180,14 +180,17 @@ def teacher(context: RunContext, clips: Clips) -> tuple[Loss, int]:
 
 
 def regression(context: RunContext, clips: Clips) -> tuple[Loss, int]:
-    """The loss of a step of one-step regression, and the timestep of the preview."""
+    """The loss of a step of one-step regression, and the timestep of the preview.
+
+    This is the baseline that leap flow must beat: from the noised render straight to the truth (Difix, Wu et al. 2025).
+    """
     recipe, model = context.config.regression, context.model
 
     def loss(step: int, g: Generator, _: Weights) -> dict[str, Tensor]:
         batch = clips.sample(g, recipe.batch)
         t = torch.tensor(recipe.t)[torch.randint(len(recipe.t), (recipe.batch,), generator=g)].to(context.device)
         x_t = leap(batch.z_render, t, noise_like(batch.z_render, g))
-        x0_hat = _x0(model, x_t, batch.condition, t)
+        x0_hat = x0_from_v(x_t, model(torch.cat([x_t, batch.condition], 2), t), t)
         return {"loss": _to_truth(context, recipe, x0_hat, batch.z_truth, batch.truth, g)}
 
     return loss, recipe.t[0]
@@ -222,10 +225,6 @@ def finished(context: RunContext, phase: Phase) -> Weights:
     return load_finished(context.run, phase, steps, context.identity(phase), own)
 
 
-def _x0(model: Model, x_t: Tensor, condition: Tensor, t: Tensor) -> Tensor:
-    return x0_from_v(x_t, model(torch.cat([x_t, condition], 2), t), t)
-
-
 def _to_truth(
     context: RunContext,
     recipe: RegressionRecipe | StudentRecipe,
@@ -234,8 +233,15 @@ def _to_truth(
     truth: Tensor,
     g: Generator,
 ) -> Tensor:
+    """The distance of a prediction from the truth, a scalar: of the latents, and of the decoded pixels.
+
+    x0_hat, z_truth: [B, T, C, H, W].  truth: [B, F, 3, h, w] in [0, 1].  Nothing is decoded when recipe.picture is 0.
+    """
+    loss = recipe.latent * huber(x0_hat, z_truth, TRUTH_HUBER)
+    if not recipe.picture:
+        return loss
     perceptual, weight = _perceptual(context, g), context.config.perceptual_weight
-    return truth_loss(x0_hat, z_truth, truth, context.model.decode, recipe.latent, recipe.picture, perceptual, weight)
+    return loss + recipe.picture * picture_loss(context.model.decode(x0_hat), truth, perceptual, weight)
 
 
 def _perceptual(context: RunContext, g: Generator) -> Callable[[Tensor, Tensor], Tensor] | None:

@@ -86,7 +86,8 @@ def compare_sets(real: Mapping[str, Mapping[str, Any]], fake: Mapping[str, Mappi
         raise RunError("no distance of the sets", why, "repair the clips named above")
     shapes = {name: (clip["frames"], *clip["size"]) for name, clip in [*real.items(), *fake.items()]}
     if len(set(shapes.values())) > 1:
-        examples = [f"{name} {frames} of {w} x {h}" for name, (frames, w, h) in _one_of_each(shapes)]
+        one_of_each = {shape: name for name, shape in shapes.items()}
+        examples = [f"{name} {frames} of {w} x {h}" for (frames, w, h), name in sorted(one_of_each.items())]
         why = f"frames: {', '.join(examples)}"
         raise InputError("clips of different lengths or sizes", why, "cut and resize them to one length and size")
     logits = [torch.tensor([clip["i3d"] for clip in clips.values()]) for clips in (real, fake)]
@@ -99,11 +100,6 @@ def compare_sets(real: Mapping[str, Mapping[str, Any]], fake: Mapping[str, Mappi
         "real": _means(list(real.values())),
         "fake": _means(list(fake.values())),
     }
-
-
-def _one_of_each(shapes: Mapping[str, tuple[int, ...]]) -> list[tuple[str, tuple[int, ...]]]:
-    first = {shape: name for name, shape in reversed(list(shapes.items()))}
-    return [(name, shape) for shape, name in sorted(first.items())]
 
 
 def _means(clips: Sequence[Mapping[str, Any]]) -> dict[str, float | int]:

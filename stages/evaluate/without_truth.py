@@ -6,7 +6,7 @@ Do the ends show the photographs? Does the clip hold still, does it move, and do
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from stages.evaluate.frame_metrics import VBENCH
 from stages.metrics import temporal
 from stages.metrics.camera_consistency import epipolar_distance, triangulated_depth
 from stages.metrics.image import as_stored, psnr, ssim
+from stages.prior.matching import Matches
 from stages.render import render
 from stages.scene import Cameras, Clip, Gaussians, Views
 from stages.splat import draw, near_plane
@@ -48,15 +49,6 @@ PROTOCOL = {
 }
 
 
-class Correspondences(Protocol):
-    """M matches: [M, 2] points in pixels of two images (see stages.prior.matching.Matches)."""
-
-    @property
-    def points_a(self) -> Tensor: ...
-    @property
-    def points_b(self) -> Tensor: ...
-
-
 @dataclass(frozen=True, eq=False)
 class PairMatches:
     """Matches between two frames.
@@ -72,7 +64,7 @@ class PairMatches:
     good: Tensor
 
 
-def match_clip(clip: Clip, match: Callable[[Tensor, Tensor], Correspondences]) -> list[PairMatches]:
+def match_clip(clip: Clip, match: Callable[[Tensor, Tensor], Matches]) -> list[PairMatches]:
     """Match frames along the clip, each with the next and the first with the last, and verify the matches.
 
     match: gives the matches of two images [3, h, w], such as stages.prior.matching.Matcher. Pairs from one position,

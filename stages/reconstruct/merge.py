@@ -26,7 +26,8 @@ def thin(gaussians: Gaussians, cameras: Cameras, budget: int) -> tuple[Gaussians
     contains. Gaussians are merged if they share a cell, a cube about as wide as a pixel at its distance. Cells grow
     until the budget is met. Raises InputError when no Gaussian remains.
     """
-    visible = (gaussians.opacities >= TRANSPARENT) & _in_front(gaussians.means, cameras)
+    in_front = depth_of(gaussians.means, cameras.c2w.to(gaussians.means)).amax(0) > 0
+    visible = (gaussians.opacities >= TRANSPARENT) & in_front
     if not bool(visible.any()):
         why = "no Gaussian is visible in front of a camera"
         raise InputError("nothing to reconstruct from", why, "make the prior of the scene again")
@@ -42,10 +43,6 @@ def thin(gaussians: Gaussians, cameras: Cameras, budget: int) -> tuple[Gaussians
             smaller, first = _merge(g, cell, count)
             return smaller, index[first]
         size *= GROWTH
-
-
-def _in_front(means: Tensor, cameras: Cameras) -> Tensor:
-    return depth_of(means, cameras.c2w.to(means)).amax(0) > 0
 
 
 def _cells(means: Tensor, pixel: Tensor, size: float) -> tuple[Tensor, int]:

@@ -14,13 +14,13 @@ STEPS = 1000  # number of timesteps
 CLEAN = -1  # stands for the timestep of a sample without noise, where a trajectory ends
 
 
-def alphas_cumprod(beta_start: float = 0.00085, beta_end: float = 0.012) -> Tensor:
+def alphas_cumprod() -> Tensor:
     """abar_t, the signal's share of the variance, for t = 0 ... 999: [1000], float64.
 
     The betas are squares of a linear ramp ("scaled linear") between CogVideoX's values. sqrt(abar) is then shifted and
     scaled so that its last value becomes 0 and its first stays (Lin et al. 2024, algorithm 1).
     """
-    betas = torch.linspace(beta_start**0.5, beta_end**0.5, STEPS, dtype=torch.float64) ** 2
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, STEPS, dtype=torch.float64) ** 2
     signal = torch.cumprod(1 - betas, 0).sqrt()
     return ((signal - signal[-1]) * signal[0] / (signal[0] - signal[-1])) ** 2
 

@@ -42,22 +42,12 @@ DEVIATIONS = torch.tensor(
 )
 
 
-def _basis() -> Tensor:
-    """The transform's matrix, [192, 192]. One row per channel: temporal band, then colour, row band, column band.
-
-    Columns: frame, colour, row, column.
-    """
-    matrix = torch.kron(HAAR, torch.kron(COLOUR_BASIS, torch.kron(HAAR, HAAR)))
-    return matrix.float()
-
-
-def _deviations() -> Tensor:
-    """The standard deviation of each channel, [192]."""
-    time, colour, row, column = torch.meshgrid(*(torch.arange(n) for n in (FRAMES, 3, SIDE, SIDE)), indexing="ij")
-    return DEVIATIONS[colour.clamp_max(1), time, row + column].flatten()
-
-
-BASIS, DEVIATION = _basis(), _deviations()
+# The transform's matrix, [192, 192]. Rows are channels: temporal band, then colour, row band, column band. Columns are
+# values of a block: frame, colour, row, column.
+BASIS = torch.kron(HAAR, torch.kron(COLOUR_BASIS, torch.kron(HAAR, HAAR))).float()
+# The standard deviation of each channel, [192].
+_time, _colour, _row, _column = torch.meshgrid(*(torch.arange(n) for n in (FRAMES, 3, SIDE, SIDE)), indexing="ij")
+DEVIATION = DEVIATIONS[_colour.clamp_max(1), _time, _row + _column].flatten()
 
 
 def latent_frames(frames: int) -> int:
