@@ -138,7 +138,7 @@ def covariances(quats: Tensor, scales: Tensor) -> Tensor:
 
 
 def distance_to_cameras(means: Tensor, cameras: Cameras) -> Tensor:
-    """Distance of each of the points `means` [G, 3] to the nearest camera, [G], scene units, at least 1e-6.
+    """Distance of each point from the nearest camera, [G], scene units, at least 1e-6. means: the points, [G, 3].
 
     Divided by the focal length in pixels, it is the width that one pixel covers there.
     """

@@ -12,6 +12,7 @@ weights_folder the weights that a phase leaves
 clip_shards    training clips on disk; clips_of_worlds and clips_of_recordings make them
 preview        pictures and figures that show how the training goes
 workers        training in several processes
-prior_phases   the phases that train the prior (1), with the same loop; prior_losses, prior_start (its first weights)
+prior_phases   the phases that train the prior (1), with the same loop
+prior_losses   the losses of these phases; prior_start gives their first weights
 prior_pairs    training pairs; prior_worlds and pairs_of_recordings make them
 """

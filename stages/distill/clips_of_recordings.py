@@ -1,6 +1,6 @@
 """Training clips from real recordings with known cameras: folders with a transforms.json, and RealEstate10K chunks.
 
-The truth is a run of recorded frames, the photographs are its first and last, and the render is the prior's.
+The truth is a stretch of recorded frames, the photographs are its first and last frame, and the render is the prior's.
 """
 
 import math
@@ -25,7 +25,7 @@ from stages.prior.pose import near_far_from_cameras
 from stages.scene import Cameras, Views
 from stages.worlds.shards import shard_generator, shard_path
 
-TRIES = 50  # number of runs tried per clip of a shard before the recordings are given up as unusable
+TRIES = 50  # number of stretches tried per clip of a shard before the recordings count as unusable
 LARGEST_STRIDE = 4  # largest distance between two frames of a clip, in frames of the recording
 
 
@@ -96,13 +96,13 @@ def write_shard(
     frames: int,
     clips: int,
 ) -> Path:
-    """Make shard `number` of the set `seed`: random runs of `frames` frames, cropped to `size` (h, w).
+    """Make shard `number` of the set `seed`: random stretches of `frames` frames, cropped to `size` (h, w).
 
     Returns its path.
 
     Raises InputError when no recording is long and large enough.
     """
-    # Sample runs until there are enough clips.
+    # Sample stretches until there are enough clips.
     generator = shard_generator(seed, number)
     examples: list[Example] = []
     for _ in range(TRIES * clips):

@@ -87,8 +87,8 @@ class Trainer:
     def train(self, progress: Progress) -> dict[str, Tensor]:
         """Run to the end of the recipe. Returns the averaged weights. progress: called with (steps done, all steps)."""
         recipe, sums, since, counted = self.task.recipe, dict[str, float](), time.monotonic(), 0
-        # Products of numbers too small for float32's normal range are many in gradients. Without this they make
-        # convolutions on a CPU up to 40 times slower.
+        # Gradients hold many numbers below the normal range of float32. Unless they count as 0, convolutions on a CPU
+        # are up to 40 times slower.
         torch.set_flush_denormal(True)
         self._trim_log()
         progress(self.step, recipe.steps)

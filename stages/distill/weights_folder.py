@@ -25,10 +25,9 @@ def small_config(config: Config) -> SmallVideoConfig:
 
 
 def write_weights(folder: Path, config: Config, weights: Weights, prefix: str, leap: int = RELEASED) -> list[Path]:
-    """Write the weights of a student. `small`: float16, with config.yaml.
+    """Write the weights of a student: `small` in float16 with config.yaml, `cogvideox-5b` in bfloat16.
 
-    `cogvideox-5b`: bfloat16, the trained attention only.
-
+    Of cogvideox-5b only the trained attention is written.
     prefix: leading part to remove from the names.  leap: leap step for use without a policy.  Returns the files.
     """
     folder.mkdir(parents=True, exist_ok=True)

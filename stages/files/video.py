@@ -114,9 +114,9 @@ def read_mp4(path: Path) -> Tensor:
     what = f"cannot read {path}"
     _ffmpeg(what)
     frames: list[Tensor] = []
-    # Only this container and local files, because a playlist renamed to mp4 could name other files or hosts.
+    # Only this container and local files are opened: a playlist renamed to mp4 could name other files or hosts.
     source = ["-protocol_whitelist", "file", "-f", "mov"]
-    # Every frame once. By default ffmpeg repeats frames of a video with a variable frame rate.
+    # Every frame is read once. By default ffmpeg repeats frames of a video with a variable frame rate.
     output = ["-fps_mode", "passthrough", "-sws_flags", ROUNDING]
     reader = imageio_ffmpeg.read_frames(f"file:{path}", pix_fmt="rgb24", input_params=source, output_params=output)
     try:

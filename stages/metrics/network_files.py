@@ -92,7 +92,10 @@ def load(name: str, folder: Path, networks: Mapping[str, Network] = NETWORKS) ->
     path = folder / f"{name}.safetensors"
     if not path.is_file():
         raise WeightsError(f"no weights for {name}", f"{path} is missing", HINT)
-    tensors = read_safetensors(path)
+    try:
+        tensors = read_safetensors(path)
+    except WeightsError as error:
+        raise WeightsError(f"damaged weights {path}", error.why, f"delete the file and {HINT}") from error
     actual = content_hash(tensors)
     if actual != networks[name].content:
         why = f"their hash is {actual[:16]}..., expected {networks[name].content[:16]}..."

@@ -12,8 +12,8 @@ from stages.scene import Gaussians, Views
 
 IN_FRONT = 0.98  # a point is in front of a surface if its depth is less than this share of the surface's depth
 SAME = 0.03  # a point is on the other view's surface if its depth differs by less than this share
-# A colour differs from a photograph if its mean absolute difference over the channels, in [0, 1], exceeds this for all
-# 3 x 3 pixels around.
+# A colour differs from a photograph if it differs from each of the 3 x 3 pixels there by more than this. The difference
+# is the mean over the channels, in [0, 1].
 OTHER_COLOUR = 0.1
 
 

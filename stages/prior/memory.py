@@ -2,9 +2,9 @@
 
 # Fitted to the peak memory of the process, measured from 256 x 256 to 768 x 1024 pixels; right within 20 %.
 BASE_BYTES = 450e6  # torch and the matcher
-BYTES_PER_PIXEL = 1.8e3  # of one photograph
-BYTES_PER_PIXEL_SQUARED = 2.4e-3  # the attention and the cost volume
-BYTES_PER_FRAME_PIXEL = 32.0  # the clip
+BYTES_PER_PIXEL = 1.8e3  # per pixel of one photograph
+BYTES_PER_PIXEL_SQUARED = 2.4e-3  # per squared number of pixels: the attention and the cost volume
+BYTES_PER_FRAME_PIXEL = 32.0  # per pixel and frame of the clip
 
 
 def peak_memory(pixels: int, frames: int) -> float:

@@ -15,7 +15,7 @@ from stages.prior.efficientnet import EfficientNetLite, EncoderConfig
 
 HEADS = 4  # attention heads
 REWEIGHTINGS = 4  # iterations of the robust fit to the matches
-TYPICAL_RESIDUAL = 0.1  # matches whose log inverse depth is farther than this from the fit count for less
+TYPICAL_RESIDUAL = 0.1  # a match counts less if its log inverse depth is farther than this from the fit
 SLOPE_PRIOR = 0.02  # strength of the prior for a slope of 1, as a variance of log inverse depth
 SLOPES = (0.3, 3.0)  # bounds of the slope
 LEAST_MATCHES = 1e-3  # weight of a pixel's artificial match in the middle of the sweep

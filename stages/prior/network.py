@@ -99,7 +99,7 @@ class MVSplat(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def compute_in_half(self, half: bool = True) -> None:
-        """Let convolutions and attention compute in bfloat16, for training on a GPU. It changes depths a little."""
+        """Let convolutions and attention compute in bfloat16, for training on a GPU. This changes depths a little."""
         self.backbone.in_half = self.depth_predictor.in_half = half
 
     def forward(

@@ -12,7 +12,7 @@ from stages.geometry import pixel_centres
 from stages.prior.config import PriorConfig
 
 # Largest number of products of two pixels' features in memory. On a CPU they should fit into the cache (2 MB). On a GPU
-# there are more (1 GB), because many small kernels are slow.
+# the number is larger (1 GB), because many small kernels are slow.
 PAIR_BLOCK, CUDA_PAIR_BLOCK = 1 << 19, 1 << 28
 NEARER = 2.8  # the nearest candidate lies at the near depth divided by this
 PLANES = 8  # number of planes for which an image is warped at once, so that the results fit into the cache

@@ -2,7 +2,7 @@
 
 The planes of a sweep are few: too long a range costs precision, and too short a range misses near things that only one
 photograph shows. Matches alone do not decide it, because they lie on what both photographs see. So the network runs
-with a few ranges. The result is kept in which the Gaussians of each photograph best predict the other photograph.
+with a few ranges, and the best result is kept: the Gaussians of each photograph must predict the other photograph.
 """
 
 from dataclasses import dataclass, replace
@@ -110,7 +110,7 @@ def _extended(views: Views, network: MVSplat) -> Tensor:
 def disagreement(prediction: Prediction, views: Views) -> float:
     """How badly the Gaussians of each photograph predict the other one.
 
-    The mean clamped colour difference of the pixels that they cover, or 1 if they cover none.
+    This is the mean clamped colour difference of the pixels that they cover, or 1 if they cover none.
     """
     errors = []
     for view in (0, 1):

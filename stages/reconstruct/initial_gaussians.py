@@ -12,7 +12,7 @@ from stages.prior.predict import predict
 from stages.scene import Cameras, Gaussians, Views
 
 PAIRS = 4  # largest number of pairs
-SPAN = 8  # of N photographs in order, those of a pair are N / SPAN apart
+SPAN = 8  # the two photographs of a pair are N / SPAN apart in the order of all N photographs
 
 
 def resize(images: Tensor, cameras: Cameras, short_side: int) -> Views:

@@ -1,7 +1,7 @@
 """Fewer Gaussians for the same scene: invisible ones are dropped, and neighbours are merged if the budget asks for it.
 
-The prior puts one Gaussian on each pixel of each photograph, so a surface that both saw is covered twice. Within the
-budget it stays so, because a Gaussian merged from two can no longer move along the ray of either.
+The prior puts one Gaussian on each pixel of each photograph, so a surface that both saw is covered twice. If the budget
+allows it, both Gaussians stay, because a Gaussian merged from two can no longer move along the ray of either.
 """
 
 import torch

@@ -14,8 +14,8 @@ from stages.geometry import crop_intrinsics
 from stages.scene import Cameras, Clip, Views
 
 # Weight of a frame's pixel that Gaussians cover; a photograph's pixel has weight 1. A frame that no student repaired is
-# only a render of the prior, which says nothing new and holds errors in place: with a weight of 0.1 such frames cost
-# two thirds of what the photographs alone gain on other views.
+# only a render of the prior. It says nothing new and keeps the prior's errors: with a weight of 0.1, such frames undo
+# two thirds of the improvement in other views that the photographs alone bring.
 REPAIRED_WEIGHT, RENDER_WEIGHT = 0.5, 0.0
 INVENTED_SHARE = 0.2  # factor on the weight of a frame's pixel that no Gaussian covers
 # A frame is left out if its c2w and its K divided by the image size equal those of a photograph up to this difference.

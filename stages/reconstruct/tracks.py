@@ -10,7 +10,7 @@ from stages.prior.epipolar import sampson_error, triangulate
 from stages.prior.matching import SHORT_SIDE, load_matcher
 from stages.scene import Views
 
-# Largest epipolar distance of a match that fits the cameras, px of an image whose short side is SHORT_SIDE.
+# Largest epipolar distance of a match that fits the cameras, in pixels of an image whose short side is SHORT_SIDE.
 INLIER = 2.0
 FARTHEST = 300.0  # largest depth of a point, in baselines of its pair; matches beyond hardly show depth
 PAIRS = 8  # largest number of pairs that are matched

@@ -12,7 +12,7 @@ from stages.splat.dispatch import rasterization
 # Without gradients, cameras are rendered in groups of this many, so that long paths need no more memory.
 GROUP = 4
 NEAR = 0.01  # the near plane, as a share of the Gaussians' median distance to the nearest camera
-SAMPLE = 16_384  # about the number of Gaussians, evenly chosen, of which that median is computed
+SAMPLE = 16_384  # about the number of evenly chosen Gaussians from which that median is computed
 
 
 @dataclass(frozen=True, eq=False)

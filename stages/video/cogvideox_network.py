@@ -157,8 +157,7 @@ def rotary(
 ) -> tuple[Tensor, Tensor]:
     """Cosines and sines of the rotary position embedding of the video tokens.
 
-    As in the released videoscene/utils.py, function prepare_rotary_positional_embeddings.
-
+    It follows the released videoscene/utils.py, function prepare_rotary_positional_embeddings.
     config: the transformer's.  frames, size: T and (H, W) of the latent.  Returns two tables [T H W / 4, 64], float32.
     """
     from diffusers.models.embeddings import get_3d_rotary_pos_embed

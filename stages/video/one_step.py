@@ -2,8 +2,8 @@
 
 t is the leap step: all noisier steps of a usual sampler are leapt over.
 
-As in the released videoscene/pipeline.py, function video_gen. Latents are [B, T, C, H, W], as CogVideoX's transformer
-takes them.
+This follows the released videoscene/pipeline.py, function video_gen. Latents are [B, T, C, H, W], as CogVideoX's
+transformer takes them.
 """
 
 from collections.abc import Callable
@@ -70,8 +70,8 @@ def sample_sigma(generator: torch.Generator, like: Tensor) -> Tensor:
 
     It is exp(n), n ~ N(-3, 0.5), with median 0.05.
 
-    CogVideoX was trained on images with such noise, and the released code adds it at inference too. Sampled on the
-    generator's device.
+    CogVideoX was trained on images with such noise, and the released code adds it at inference too. It is sampled on
+    the generator's device.
     """
     n = torch.normal(SIGMA_LOG_MEAN, SIGMA_LOG_STD, (1,), generator=generator, device=generator.device)
     return n.to(like).exp()

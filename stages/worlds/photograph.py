@@ -105,7 +105,7 @@ def free(world: World, point: Tensor, margin: float) -> bool:
 
 
 def expose(images: Tensor, generator: Generator) -> Tensor:
-    """Add what cameras add: exposure, gamma and white balance to all views; blur to all; noise to the photographs.
+    """Add what cameras add: exposure, gamma, white balance and blur to all views, and noise to the photographs.
 
     In half of the scenes the photographs also differ slightly from each other in exposure, gamma and white balance.
     images: [V, 3, h, w]; the first two views are the photographs, the others the truth.  Returns the same shape.

@@ -13,7 +13,7 @@ from stages.errors import InputError
 from stages.files.images import read_image
 
 TILE = 256  # side of a tile in pixels
-SEED, PHOTOS, PROCEDURAL = 1000, 900, 200  # of the textures of worlds that are trained on
+SEED, PHOTOS, PROCEDURAL = 1000, 900, 200  # seed and numbers of the textures in the worlds that are trained on
 LEVELS = 6  # number of mip levels, from 256 to 8 pixels
 
 

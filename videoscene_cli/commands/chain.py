@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PriorSettings:
-    """--size and --cameras."""
+    """The options --size and --cameras."""
 
     size: int
     cameras: Path | None

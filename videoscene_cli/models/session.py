@@ -31,7 +31,7 @@ class Session:
         return find_weights(self.shared.weights, "prior")
 
     def seed(self) -> None:
-        """Seed torch with --seed, before each result. So a result does not depend on what a list holds before it."""
+        """Seed torch with --seed before each result, so that a result does not depend on those before it in a list."""
         import torch
 
         torch.manual_seed(self.shared.seed)

@@ -88,7 +88,7 @@ def is_current(
     """Whether `result` is the result of this request, so that nothing is to be made.
 
     Raises InputError, which names --force, when something else has its path: a result of another request, a changed
-    file, or a foreign file. With `force` it raises only for what publishing would refuse to replace after the work.
+    file, or a foreign file. With `force` it raises only if publishing would refuse to replace it, before any work.
     touch: update the manifest's time, for Make, if the result is current.
     follow: a result of another request of the same command is no error; it is to be replaced.
     """
