@@ -104,7 +104,7 @@ def make_job(case: Case, method: str, run: TwoViewRun, session: Session, student
 
 
 def run_jobs(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, Outcome]]:
-    """Run jobs here or in several processes. Yields each job with its record or error. A case runs at once."""
+    """Run jobs here or in several processes, one case per process. Yields each job with its record or error."""
     cases = [list(group) for _, group in itertools.groupby(jobs, lambda job: job.case)]
     if processes == 1:
         for group in cases:
