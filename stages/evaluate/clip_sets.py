@@ -86,7 +86,7 @@ def compare_sets(real: Mapping[str, Mapping[str, Any]], fake: Mapping[str, Mappi
         raise RunError("no distance of the sets", why, "repair the clips named above")
     shapes = {name: (clip["frames"], *clip["size"]) for name, clip in [*real.items(), *fake.items()]}
     if len(set(shapes.values())) > 1:
-        one_of_each = {shape: name for name, shape in shapes.items()}
+        one_of_each = {shape: name for name, shape in reversed(shapes.items())}  # the first of each shape
         examples = [f"{name} {frames} of {w} x {h}" for (frames, w, h), name in sorted(one_of_each.items())]
         why = f"frames: {', '.join(examples)}"
         raise InputError("clips of different lengths or sizes", why, "cut and resize them to one length and size")

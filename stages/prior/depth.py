@@ -51,14 +51,9 @@ class DepthPredictor(nn.Module):
             nn.Conv2d(c.cost_channels, d, 3, padding=1),
         )
         self.regressor_residual = nn.Conv2d(volume, d, 1)
-        self.depth_head_lowres = nn.Sequential(
-            nn.Conv2d(d, c.depth_head_channels, 3, padding=1),
-            nn.GELU(),
-            nn.Conv2d(c.depth_head_channels, d, 3, padding=1),
-        )
-        self.upsampler = nn.Sequential(
-            nn.Conv2d(c.feature_channels * 2 + monocular, c.upsampled_channels, 3, padding=1)
-        )
+        self.depth_head_lowres = _head(d, c.depth_head_channels, d)
+        maps = 2 * c.feature_channels + monocular
+        self.upsampler = nn.Sequential(nn.Conv2d(maps, c.upsampled_channels, 3, padding=1))
         self.proj_feature = nn.Conv2d(c.upsampled_channels, c.guide_channels, 3, padding=1)
         self.refine_unet = ViewSequential(
             nn.Conv2d(3 * cells + c.guide_channels + 2 + fine, c.refine_channels, 3, padding=1),
@@ -102,9 +97,8 @@ class DepthPredictor(nn.Module):
                 matches = matches + scale * volume
         if monocular is not None:
             planes = candidates.flatten(0, 1)
-            fitted = fit_to_matches(
-                monocular.log_inverse, *_confident(matches, planes, self.config.peak_radius), planes
-            )
+            matched, weight = _confident(matches, planes, self.config.peak_radius)
+            fitted = fit_to_matches(monocular.log_inverse, matched, weight, planes)
             votes = vote(fitted, monocular.spread, planes)
             matches = matches + self.vote_scale * votes
             inputs += [votes, self.relative(fitted.exp(), candidates), monocular.spread, monocular.quarter_size]

@@ -1,5 +1,7 @@
 """Image features: a small residual CNN at a quarter of the image's size (MVSplat, Chen et al. 2024, section 3.1)."""
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -50,15 +52,10 @@ class FeatureCNN(nn.Module):
         centred = config.depth_convention == "z"
         kernel, padding = (6, 2) if centred else (7, 3)
         self.conv1 = nn.Conv2d(3, first, kernel, 2, padding, bias=False)
-        self.layer1 = nn.Sequential(
-            ResidualBlock(first, first, False, centred), ResidualBlock(first, first, False, centred)
-        )
-        self.layer2 = nn.Sequential(
-            ResidualBlock(first, second, True, centred), ResidualBlock(second, second, False, centred)
-        )
-        self.layer3 = nn.Sequential(
-            ResidualBlock(second, third, False, centred), ResidualBlock(third, third, False, centred)
-        )
+        block = functools.partial(ResidualBlock, centred=centred)
+        self.layer1 = nn.Sequential(block(first, first, False), block(first, first, False))
+        self.layer2 = nn.Sequential(block(first, second, True), block(second, second, False))
+        self.layer3 = nn.Sequential(block(second, third, False), block(third, third, False))
         self.conv2 = nn.Conv2d(third, config.feature_channels, 1)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

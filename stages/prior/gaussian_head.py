@@ -88,7 +88,5 @@ class GaussianAdapter(nn.Module):
 
     def damping(self, like: Tensor) -> Tensor:
         """Factor of each coefficient, [K, 1]: 1 for degree 0, else 0.1 * 0.25^degree."""
-        factors = [1.0] + [
-            0.1 * DAMPING**degree for degree in range(1, self.config.sh_degree + 1) for _ in range(2 * degree + 1)
-        ]
-        return like.new_tensor(factors)[:, None]
+        degrees = [degree for degree in range(self.config.sh_degree + 1) for _ in range(2 * degree + 1)]
+        return like.new_tensor([0.1 * DAMPING**degree if degree else 1.0 for degree in degrees])[:, None]

@@ -32,11 +32,10 @@ def read_tensors(path: Path) -> Mapping[str, Tensor]:
         raise WeightsError(what, why, "give a .safetensors file or a Lightning .ckpt")
     checkpoint = read_pickled(path)
     state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
-    if not isinstance(state, dict) or not all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
-    ):
+    items = list(state.items()) if isinstance(state, dict) else []
+    if not items or not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in items):
         raise WeightsError(what, "it holds no state_dict of tensors", "give the checkpoint that Lightning saved")
-    return {key.removeprefix(LIGHTNING_PREFIX): value for key, value in state.items()}
+    return {key.removeprefix(LIGHTNING_PREFIX): value for key, value in items}
 
 
 def load_prior(path: Path, device: torch.device | str = "cpu") -> MVSplat:

@@ -51,9 +51,8 @@ class PriorOutput:
 
     def scene(self, index: int) -> Gaussians:
         """The Gaussians of one scene of the batch."""
-        return Gaussians(
-            self.means[index], self.scales[index], self.quats[index], self.opacities[index], self.sh[index]
-        )
+        fields = (self.means, self.scales, self.quats, self.opacities, self.sh)
+        return Gaussians(*(field[index] for field in fields))
 
 
 class Backbone(nn.Module):
@@ -72,11 +71,8 @@ class Backbone(nn.Module):
             cnn = self.backbone(images.flatten(0, 1))
             cnn = cnn.view(*images.shape[:2], *cnn.shape[1:])
             matched = self.transformer(cnn)
-        return (
-            cnn.to(images.dtype),
-            matched.to(images.dtype),
-            None if self.monocular is None else self.monocular_output(images.flatten(0, 1)),
-        )
+        monocular = None if self.monocular is None else self.monocular_output(images.flatten(0, 1))
+        return cnn.to(images.dtype), matched.to(images.dtype), monocular
 
     def monocular_output(self, images: Tensor) -> MonocularOutput:
         """Run the monocular branch on images [N, 3, H, W]. The network must have one."""

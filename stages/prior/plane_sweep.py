@@ -182,9 +182,8 @@ def match_volumes(
             sources = pair_sources(half.view(-1, views, *half.shape[1:]), step)
             slices = []
             for planes in depths.split(PLANES, 1):
-                fine, _ = sweep(
-                    halves[0], poses[0], halves[1], poses[1], planes, (2 * h, 2 * w), config.depth_convention
-                )
+                cameras, size = (halves[0], poses[0], halves[1], poses[1]), (2 * h, 2 * w)
+                fine, _ = sweep(*cameras, planes, size, config.depth_convention)
                 slices.append(patch_similarity(half, sources, fine, config.patch_radius))
             mask = _as_maps(inside.to(half.dtype), h, w)
             of_source += [torch.cat(volume, 1) * mask for volume in zip(*slices, strict=True)]
