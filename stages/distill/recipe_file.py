@@ -1,5 +1,6 @@
 """The settings of a distillation run: a YAML file with one section per phase (see recipes/), checked key by key."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -292,7 +293,8 @@ class Config:
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain values, as they stand in the file. Tuples become lists."""
-        return _plain(asdict(self))
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
 
 
 def find_config(name: str) -> Path:
@@ -310,9 +312,3 @@ def read_config(path: Path) -> Config:
     """Read a file of settings. Raises InputError that names the key that is not understood and the known keys."""
     values = read_yaml(path, "give a YAML file with one section per phase")
     return parse(Config, values if values is not None else {}, str(path))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
