@@ -5,8 +5,6 @@ and their blend is doubled. The offset is found once per pair by optical flow (L
 Along the path each layer moves by a part of it, so that both meet (floating textures, Eisemann et al. 2008).
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

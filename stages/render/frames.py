@@ -1,7 +1,5 @@
 """Renders Gaussians along a camera path: `render` shows every step of a frame."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

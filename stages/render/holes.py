@@ -1,7 +1,5 @@
 """Fills transparent pixels of a frame smoothly from their surroundings, so that frames have no black holes."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

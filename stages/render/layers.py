@@ -7,8 +7,6 @@ as in unstructured lumigraphs (Buehler et al. 2001, section 4), and a layer that
 less.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

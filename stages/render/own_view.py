@@ -5,8 +5,6 @@ at the border. Seen from the photograph's own camera they are missing: the other
 There the photograph is the truth, so they are put back for frames that are near it.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch

@@ -5,8 +5,6 @@ sharp colour is taken from there (depth-image-based rendering, McMillan 1997). W
 that colour is wrong too. It then differs from the blurred one, and the blurred one is kept.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

@@ -5,8 +5,6 @@ pixels apart, and what lies behind would shine through. So Gaussians grow with m
 (Zwicker et al. 2001), and small holes in a surface are closed.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch
