@@ -1,11 +1,9 @@
 """The black border of a photograph: letterboxes, and what undistortion and rotation leave at the edges.
 
-It is part of the image, not of the scene. Taken for part of the scene, it would become dark threads and wedges that
-float in space. A border that both photographs share stays the same in every frame; one that only one photograph has is
-left out of the scene.
+It is part of the image, not of the scene. If it were taken for part of the scene, it would become dark threads and
+wedges that float in space. A border that both photographs share stays the same in every frame; one that only one
+photograph has is left out of the scene.
 """
-
-from __future__ import annotations
 
 from dataclasses import replace
 
