@@ -14,6 +14,7 @@ from torch import Tensor
 from stages.black_border import scene_pixels
 from stages.exposure import estimate_exposure
 from stages.prior.carve import visible_as_claimed
+from stages.prior.closed import closed
 from stages.prior.fuse import fuse
 from stages.prior.network import MULTIPLE, ImageFeatures, MVSplat
 from stages.scene import Gaussians, Views
@@ -41,7 +42,7 @@ class Prediction:
 
 
 def predict(views: Views, near_far: Tensor, network: MVSplat) -> Prediction:
-    """Predict the scene of two views of any size, without the Gaussians that a photograph contradicts.
+    """Predict the scene of two views of any size, with closed surfaces and without what a photograph contradicts.
 
     near_far: [2, 2], camera z range of each view, from matches.  network: see `load_prior`.
     """
@@ -60,7 +61,8 @@ def predict(views: Views, near_far: Tensor, network: MVSplat) -> Prediction:
         predictions = [predict_in_range(views, ranges[0], network, features)]
     predictions += [predict_in_range(views, swept, network, features) for swept in ranges[1:]]
     best = carve(min(predictions, key=lambda prediction: disagreement(prediction, views)), views)
-    return replace(best, gaussians=exposure.own_colours(best.gaussians)) if exposure.noticeable else best
+    scene = exposure.own_colours(best.gaussians) if exposure.noticeable else best.gaussians
+    return replace(best, gaussians=closed(scene, views.cameras))
 
 
 def carve(prediction: Prediction, views: Views) -> Prediction:

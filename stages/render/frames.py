@@ -14,7 +14,7 @@ from stages.render.holes import fill_holes
 from stages.render.layers import blend_layers, nearness
 from stages.render.own_view import missing, share_of_missing, with_missing
 from stages.render.photographs import sharpened
-from stages.render.surfaces import close, grow
+from stages.render.surfaces import close, sized
 from stages.scene import Cameras, Clip, Gaussians, Views
 from stages.splat import Drawing, draw, near_plane
 
@@ -85,7 +85,7 @@ class _Layer:
         own, parts = self.views.cameras[[self.photograph]], []
         for n, share in enumerate(share_of_missing(nearness).tolist()):
             camera = cameras[[n]]
-            parts.append(draw(grow(with_missing(self.gaussians, self.gone, share), own, camera), camera, near=near))
+            parts.append(draw(sized(with_missing(self.gaussians, self.gone, share), own, camera), camera, near=near))
         whole = close(Drawing(*(torch.cat([getattr(p, name) for p in parts]) for name in ("image", "alpha", "depth"))))
         sharp = sharpened(whole, cameras, self.views, self.photograph, nearness, self.offset, self.usable)
         alpha = sharp.alpha[:, None]

@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.geometry import project, unproject
+from stages.render.surfaces import SMALL
 from stages.scene import Gaussians, Views, colours_to_sh
 
 NEAR = 0.92  # they begin to show at this nearness, and are whole at 1, the photograph's own camera
 OPACITY = 0.95  # of those that are whole
-SIZE = 0.3  # their standard deviation, px of the photograph
 EMPTY = 0.3  # a pixel is missing if at least this share of the 3 x 3 pixels around has no Gaussian
 
 
@@ -40,7 +40,7 @@ def missing(gaussians: Gaussians, views: Views, photograph: int, shown: Tensor) 
     g = len(means)
     return Gaussians(
         means,
-        (SIZE * depth[gone] / K[0, 0])[:, None].expand(g, 3),
+        (SMALL * depth[gone] / K[0, 0])[:, None].expand(g, 3),
         means.new_tensor([1.0, 0, 0, 0]).expand(g, 4),
         means.new_full((g,), OPACITY),
         colours_to_sh(colours),

@@ -1,8 +1,9 @@
-"""Keeps surfaces closed that come nearer than their photograph saw them.
+"""Surfaces in frames: as sharp as the photographs from afar, and closed from near.
 
-A Gaussian is about as large as the pixel that it was predicted from. Seen from half the distance the pixels are two
-pixels apart, and what lies behind would shine through. So Gaussians grow with magnification, as surface splatting does
-(Zwicker et al. 2001), and small holes in a surface are closed.
+The prior's Gaussians are large enough to cover a surface from any distance (stages/prior/closed.py). Where a frame
+shows them as large as their photograph did, the renderer's blur closes the gaps already, and smaller Gaussians are
+sharper. So their size follows the magnification, as in surface splatting (Zwicker et al. 2001). Small holes are closed
+afterwards.
 """
 
 from dataclasses import replace
@@ -12,28 +13,29 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.geometry import depth_of
+from stages.prior.closed import SIZE
 from stages.scene import Cameras, Gaussians
 from stages.splat import Drawing
 
-# The renderer blurs each Gaussian by this variance, px^2 (Kerbl et al. 2023). It closes gaps of one pixel.
-BLUR = 0.3
-MOST = 4.0  # Gaussians grow no further than for this magnification
+SMALL = 0.3  # standard deviation of a Gaussian in a frame that does not magnify it, px of its photograph
+ROUNDING = 1.001  # sizes that differ by less are equal
 OPAQUE = 0.95  # alpha of a closed surface
 RADIUS = 2  # a hole is compared with the pixels in a window of 2 RADIUS + 1
 SOLID = 0.5  # a hole is closed if at least this share of the window is opaque
 ONE_SURFACE = 1.05  # depths belong to one surface if the largest is at most this many times the smallest
 
 
-def grow(gaussians: Gaussians, photograph: Cameras, camera: Cameras) -> Gaussians:
-    """A photograph's Gaussians, enlarged for a camera to which they are nearer.
+def sized(gaussians: Gaussians, photograph: Cameras, camera: Cameras) -> Gaussians:
+    """A photograph's Gaussians, as large as a camera needs them. Those that the prior made larger stay as they are.
 
-    photograph, camera: one camera each. Gaussians that appear smaller than in their photograph stay as they are.
+    photograph, camera: one camera each.
     """
     means = gaussians.means
     (own, own_focal), (now, focal) = _depth_and_focal(means, photograph), _depth_and_focal(means, camera)
-    magnification = (own * focal / (now * own_focal)).clamp(1, MOST)
-    variance = BLUR * (own / own_focal) ** 2 * (1 - magnification**-2)
-    return replace(gaussians, scales=(gaussians.scales**2 + variance[:, None]).sqrt())
+    pixel, magnification = own / own_focal, (own * focal / (now * own_focal)).clamp_min(1)
+    size = (SIZE**2 - (SIZE**2 - SMALL**2) * magnification**-2).sqrt() * pixel
+    closing = gaussians.scales <= SIZE * ROUNDING * pixel[:, None]
+    return replace(gaussians, scales=torch.where(closing, size[:, None], gaussians.scales))
 
 
 def close(drawing: Drawing) -> Drawing:

@@ -1,17 +1,20 @@
 """Exposure, alignment, look-up and closed surfaces: what frames take from the two photographs."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Generator, Tensor
 
 from stages.exposure import Exposure, estimate_exposure
-from stages.geometry import pixel_centres
+from stages.geometry import pixel_centres, resize_intrinsics
+from stages.prior.closed import SIZE as CLOSED
+from stages.prior.closed import closed
 from stages.render import render
 from stages.render.alignment import optical_flow
 from stages.render.own_view import NEAR
-from stages.render.surfaces import OPAQUE, close, grow
+from stages.render.surfaces import OPAQUE, SMALL, close, sized
 from stages.scene import Cameras, Gaussians, Views, colours_to_sh
 from stages.splat import Drawing, draw
 
@@ -153,14 +156,46 @@ def test_two_layers_that_are_a_pixel_apart_meet() -> None:
     assert psnr(middle[INNER], halfway[INNER]) > psnr(doubled[INNER], halfway[INNER]) + 3
 
 
+def test_the_prior_closes_surfaces_in_larger_windows_and_from_nearer() -> None:
+    gaussians, views = scene(photograph(0.0), photograph(SHIFT))
+    cloud = closed(gaussians, views.cameras)
+    h, w = SIZE
+    for scale in (1, 2, 4):
+        for z in (0.0, Z / 2):
+            near = cameras((SHIFT / 2, z))
+            zoomed = Cameras(near.c2w, resize_intrinsics(near.K, SIZE, (h * scale, w * scale)), (h * scale, w * scale))
+            inner = (0, slice(6 * scale, -6 * scale), slice(6 * scale, -6 * scale))
+            assert float(draw(cloud, zoomed).alpha[inner].min()) > 0.9
+    window = Cameras(near.c2w, resize_intrinsics(near.K, SIZE, (h * 4, w * 4)), (h * 4, w * 4))
+    assert float(draw(gaussians, window).alpha.mean()) < 0.6, "as the network made it"
+
+
+def test_closing_keeps_what_is_larger_and_more_opaque() -> None:
+    gaussians, views = scene(photograph(0.0), photograph(SHIFT))
+    large = replace(gaussians, scales=gaussians.scales * 20, opacities=torch.ones(len(gaussians)))
+    cloud = closed(large, views.cameras)
+    assert torch.equal(cloud.scales, large.scales)
+    assert torch.isfinite(cloud.opacities).all()
+    assert float(cloud.opacities.min()) > 0.999
+
+
+def test_frames_show_closed_gaussians_as_large_as_they_need() -> None:
+    gaussians, views = scene(photograph(0.0), photograph(SHIFT))
+    first = closed(gaussians, views.cameras).of_photograph(0)
+    own, pixel = views.cameras[[0]], Z / F
+    for z, magnification in ((0.0, 1.0), (-1.0, 1.0), (Z / 2, 2.0)):
+        expected = math.sqrt(CLOSED**2 - (CLOSED**2 - SMALL**2) / magnification**2) * pixel
+        found = sized(first, own, cameras((0.0, z))).scales
+        assert torch.allclose(found, torch.full_like(found, expected), rtol=1e-4)
+    large = replace(first, scales=first.scales * 1.5)
+    assert torch.equal(sized(large, own, own).scales, large.scales)
+
+
 def test_a_surface_stays_closed_from_a_third_of_the_distance() -> None:
     gaussians, views = scene(photograph(0.0), photograph(SHIFT))
-    first, near = gaussians.of_photograph(0), cameras((0.0, Z * 2 / 3))
-    assert float(draw(first, near).alpha.mean()) < 0.7
-    grown = grow(first, views.cameras[[0]], near)
-    assert float(draw(grown, near).alpha[0, 4:-4, 4:-4].min()) > 0.9
-    behind = cameras((0.0, -1.0))
-    assert torch.equal(grow(first, views.cameras[[0]], behind).scales, (first.scales**2).sqrt())
+    first, near = closed(gaussians, views.cameras).of_photograph(0), cameras((0.0, Z * 2 / 3))
+    assert float(draw(gaussians.of_photograph(0), near).alpha.mean()) < 0.7
+    assert float(draw(sized(first, views.cameras[[0]], near), near).alpha[0, 4:-4, 4:-4].min()) > 0.9
 
 
 def test_small_holes_in_one_surface_are_closed_and_others_stay() -> None:
