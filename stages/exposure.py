@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.geometry import project, sampling_grid
+from stages.geometry import project, sampling_grid, unproject
 from stages.scene import Gaussians, Views, colours_to_sh
 
 SAME_SURFACE = 0.03  # both photographs show a point if its depth differs from the other's surface by less than this
@@ -75,14 +75,14 @@ class Exposure:
         return (self.gain, self.offset) if photograph == 0 else (1 / self.gain, -self.offset / self.gain)
 
 
-def estimate_exposure(gaussians: Gaussians, views: Views) -> Exposure:
+def estimate_exposure(views: Views) -> Exposure:
     """Fit the exposure to the colours of surfaces that both photographs show.
 
-    gaussians: with `photograph` set.  views: the two photographs, with depth.
+    views: the two photographs, with depth.
     With fewer than FEWEST common points, both photographs count as equally exposed.
     """
-    own, other = zip(*(_common_colours(gaussians, views, k) for k in (0, 1)), strict=True)
-    first, second = torch.cat([own[0], other[1]]), torch.cat([other[0], own[1]])
+    (own, other), (back_own, back_other) = (_common_colours(views, k) for k in (0, 1))
+    first, second = torch.cat([own, back_other]), torch.cat([other, back_own])
     clear = ((torch.cat([first, second], 1) > DARKEST) & (torch.cat([first, second], 1) < BRIGHTEST)).all(1)
     first, second = first[clear], second[clear]
     if len(first) < FEWEST:
@@ -93,17 +93,18 @@ def estimate_exposure(gaussians: Gaussians, views: Views) -> Exposure:
     return Exposure(gain, (offset - back_offset * gain) / 2)
 
 
-def _common_colours(gaussians: Gaussians, views: Views, photograph: int) -> tuple[Tensor, Tensor]:
-    """Colours [P, 3] of a photograph's Gaussians that the other photograph shows too, and the other's colours there."""
+def _common_colours(views: Views, photograph: int) -> tuple[Tensor, Tensor]:
+    """Colours [P, 3] of a photograph's pixels that the other photograph shows too, and the other's colours there."""
     assert views.depth is not None, "the caller has checked it"
-    other, own = 1 - photograph, gaussians.of_photograph(photograph)
-    camera, means = views.cameras, own.means
-    pixels, z = project(means, camera.K[other].to(means), camera.c2w[other].to(means))
-    grid = sampling_grid(pixels, camera.size)
-    maps = torch.cat([views.images[other], views.depth[other][None]]).to(means)[None]
+    other, depth, cameras = 1 - photograph, views.depth.float(), views.cameras
+    K, c2w = cameras.K.to(depth), cameras.c2w.to(depth)
+    points = unproject(depth[photograph], K[photograph], c2w[photograph]).flatten(0, 1)
+    pixels, z = project(points, K[other], c2w[other])
+    grid = sampling_grid(pixels, cameras.size)
+    maps = torch.cat([views.images[other].to(depth), depth[other][None]])[None]
     sampled = F.grid_sample(maps, grid[None, None], align_corners=False)[0, :, 0]
     same = ((z / sampled[3] - 1).abs() < SAME_SURFACE) & (z > 0) & (grid.abs() < 1).all(-1)
-    return own.colours[same].cpu(), sampled[:3].T[same].cpu()
+    return views.images[photograph].to(depth).flatten(1).T[same].cpu(), sampled[:3].T[same].cpu()
 
 
 def _robust_line(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

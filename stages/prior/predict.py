@@ -54,7 +54,7 @@ def predict(views: Views, near_far: Tensor, network: MVSplat) -> Prediction:
     features = _features(views, network)  # the same for every range
     predictions = [predict_in_range(views, ranges[0], network, features)]
     # Photographs of different exposure are hard to match. If they turn out to be, start again from equal ones.
-    exposure = estimate_exposure(predictions[0].gaussians, replace(views, depth=predictions[0].depth))
+    exposure = estimate_exposure(replace(views, depth=predictions[0].depth))
     if exposure.noticeable:
         views = replace(views, images=exposure.half_way(views.images))
         features = _features(views, network)

@@ -45,7 +45,7 @@ def render(
         if views.depth is None:
             hint = "predict it with this program: videoscene prior"
             raise InputError("cannot render the layers of two photographs", "the photographs have no depth", hint)
-        exposure = estimate_exposure(gaussians, views) if exposure is None else exposure
+        exposure = estimate_exposure(views) if exposure is None else exposure
         layers = [_layer(gaussians.of_photograph(k), views, k, exposure) for k in (0, 1)]
     frames, coverage, depth = [], [], []
     for start in range(0, len(cameras), CHUNK):

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.errors import InputError
+from stages.exposure import estimate_exposure
 from stages.geometry import project, sampling_grid, unproject
 from stages.render import nearness
 from stages.scene import Cameras, Views
@@ -37,7 +38,7 @@ class Warped:
 
 @torch.no_grad()
 def warp(views: Views, cameras: Cameras, depth: Tensor) -> Warped:
-    """Look up the pixels of F frames in two photographs.
+    """Look up the pixels of F frames in two photographs, with the exposure that a render gives each frame.
 
     views: two, with depth (camera z).  cameras: F, of any size.  depth: [F, h, w], camera z of the frames, 0 where
     nothing was rendered. Raises InputError when the photographs have no depth.
@@ -47,6 +48,7 @@ def warp(views: Views, cameras: Cameras, depth: Tensor) -> Warped:
         raise InputError("cannot warp the photographs", why, "predict it with this program: videoscene prior")
     f, (h, w) = len(cameras), cameras.size
     points = unproject(depth, cameras.K.to(depth), cameras.c2w.to(depth)).reshape(-1, 3)
+    exposure = estimate_exposure(views)
     camera_weight = nearness(cameras, views.cameras).to(depth)
     colours, weight = [], []
     for k in (0, 1):
@@ -58,7 +60,8 @@ def warp(views: Views, cameras: Cameras, depth: Tensor) -> Warped:
         z = z.view(f, h, w)
         inside = (grid.abs() < 1).all(-1).view(f, h, w) & (z > 0) & (depth > 0)
         visible = inside & (z < (1 + OCCLUSION_MARGIN) * surface)
-        colours.append(looked_up.view(3, f, h, w).transpose(0, 1).clamp(0, 1))
+        own = exposure.bring(looked_up.view(3, f, h, w).transpose(0, 1), k, 1 - camera_weight[:, k])
+        colours.append(own.clamp(0, 1))
         weight.append(camera_weight[:, k, None, None] * visible)
     return Warped(torch.stack(colours, 1), torch.stack(weight, 1))
 

@@ -105,7 +105,7 @@ def test_the_exposure_is_found_in_spite_of_outliers() -> None:
     first = photograph(0.0)
     second = photograph(SHIFT) * gain[:, None, None] + offset[:, None, None]
     second[:, :12, :16] = torch.rand(3, 12, 16, generator=Generator().manual_seed(0))
-    found = estimate_exposure(*scene(first, second))
+    found = estimate_exposure(scene(first, second)[1])
     assert torch.allclose(found.gain, gain, atol=0.03)
     assert torch.allclose(found.offset, offset, atol=0.02)
 
@@ -122,16 +122,16 @@ def test_the_exposure_passes_from_one_photograph_to_the_other() -> None:
     alone, middle = gaussians.of_photograph(0), photograph(SHIFT / 2)[INNER]
     matched, kept = (
         render(alone, cameras(places[1]), views=views, exposure=exposure).frames[0][INNER]
-        for exposure in (estimate_exposure(gaussians, views), Exposure.same())
+        for exposure in (estimate_exposure(views), Exposure.same())
     )
     assert psnr(matched, middle * gain**0.5) > 33
     assert psnr(kept, middle) > 33
 
 
 def test_without_common_points_both_count_as_equally_exposed() -> None:
-    gaussians, views = scene(photograph(0.0), photograph(SHIFT))
-    far = Views(views.images, views.cameras, views.depth * 3 if views.depth is not None else None)
-    found = estimate_exposure(gaussians, far)
+    views = scene(photograph(0.0), photograph(SHIFT) * 0.5)[1]
+    apart = torch.stack([torch.full(SIZE, Z), torch.full(SIZE, 3 * Z)])
+    found = estimate_exposure(Views(views.images, views.cameras, apart))
     assert torch.equal(found.gain, torch.ones(3))
     assert torch.equal(found.offset, torch.zeros(3))
 

@@ -44,6 +44,17 @@ def test_a_wall_looks_like_itself_from_everywhere_that_a_photograph_shows() -> N
     assert float((found.colours - truth)[inside].abs().max()) < 0.01
 
 
+def test_photographs_of_different_exposure_are_brought_to_that_of_the_frame() -> None:
+    views, gain = photographs(), torch.tensor([0.7, 0.8, 0.9])[:, None, None]
+    darker = Views(torch.stack([views.images[0], views.images[1] * gain]), views.cameras, views.depth)
+    path = cameras(0.0, 0.3, 0.6)
+    found = warp(darker, path, torch.full((3, *SIZE), WALL))
+    for n, share in enumerate((0.0, 0.5, 1.0)):
+        truth = (wall(path)[n] * gain**share)[:, :, 8:-8]
+        for k in (0, 1):
+            assert float((found.colours[n, k, :, :, 8:-8] - truth).abs().mean()) < 0.02
+
+
 def test_the_nearer_photograph_counts_more() -> None:
     weight = warp(photographs(), cameras(0.0, 0.15, 0.6), torch.full((3, *SIZE), WALL)).weight
     middle = weight[..., SIZE[0] // 2, SIZE[1] // 2]

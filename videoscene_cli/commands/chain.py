@@ -57,7 +57,7 @@ def render_along(path: PathSettings, views: Views, gaussians: Gaussians, session
 
     with record.stage("render"), session.report.progress("render") as advance:
         gaussians = gaussians.to(session.device)
-        exposure = Exposure.same() if path.keep_exposure else estimate_exposure(gaussians, views)
+        exposure = Exposure.same() if path.keep_exposure else estimate_exposure(views)
         clip = render_path(gaussians, views, path.cameras(views.cameras, gaussians), path.fps, advance, exposure)
     record.facts["exposure"] = {
         name: [round(x, 4) for x in getattr(exposure, name).tolist()] for name in ("gain", "offset")
