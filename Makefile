@@ -22,7 +22,7 @@ TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 DEMO := $(OUT)/$(basename $(notdir $(A)))-$(basename $(notdir $(B))).mp4
 
 .PHONY: demo test test-everywhere test-baseline test-avx2 test-workers test-arm lint pairs metrics bench clean
-.PHONY: measure-views measure-scenes measure-unposed measure-depth measure-errors measure-pose measure-student
+.PHONY: measure-views measure-scenes measure-unposed measure-depth measure-errors measure-pictures measure-pose measure-student
 .PHONY: depth-sheet encoder train-prior train-student furniture worlds-sheet furnished-worlds
 .SECONDEXPANSION:
 .DELETE_ON_ERROR:
@@ -102,6 +102,9 @@ depth-sheet: $(READY)  ## a picture of the pairs in the folder PAIRS with their 
 
 measure-errors: $(READY)  ## what the prior's renders of the medium cases in DATA err by, cause by cause
 	$(BIN)/python -m tests.tools.measure_errors $(DATA)
+
+measure-pictures: $(READY)  ## how well renders of the cases in DATA hold together: dots, seams, borders, photographs
+	$(BIN)/python -m tests.tools.measure_pictures $(DATA)
 
 measure-pose: $(READY)  ## estimated cameras against the true ones
 	$(BIN)/python tests/tools/measure_pose.py
