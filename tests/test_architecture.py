@@ -16,7 +16,7 @@ LAYERS = [
     {"geometry", "black_border"},
     {"exposure"},
     {"trajectory", "splat", "files"},
-    {"worlds", "metrics", "training"},
+    {"worlds", "metrics", "training", "walk"},
     {"prior"},
     {"render"},
     {"video"},

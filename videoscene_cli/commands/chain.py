@@ -11,6 +11,7 @@ from videoscene_cli.models.video_student import VideoStudent
 from videoscene_cli.results.manifest import Record
 from videoscene_cli.results.request import Request
 from videoscene_cli.terminal.camera_path import PathSettings
+from videoscene_cli.terminal.obstacles import clearance_facts, obstacle_message
 from videoscene_cli.terminal.work_list import Photos
 
 if TYPE_CHECKING:
@@ -51,14 +52,19 @@ def predict_pair(photos: Photos, settings: PriorSettings, session: Session, reco
 
 
 def render_along(path: PathSettings, views: Views, gaussians: Gaussians, session: Session, record: Record) -> Clip:
-    """Render the Gaussians along a path."""
+    """Render the Gaussians along a path, and say what is in its way."""
     from stages.exposure import Exposure, estimate_exposure
     from stages.pipeline import render_path
 
     with record.stage("render"), session.report.progress("render") as advance:
         gaussians = gaussians.to(session.device)
         exposure = Exposure.same() if path.keep_exposure else estimate_exposure(views)
-        clip = render_path(gaussians, views, path.cameras(views.cameras, gaussians), path.fps, advance, exposure)
+        walk = path.walk(views.cameras, gaussians)
+        clip = render_path(gaussians, views, walk.cameras, path.fps, advance, exposure)
+    if walk.blocked:
+        tell = session.report.note if walk.bend else session.report.warn
+        tell(obstacle_message(walk, clip, path.path))
+    record.facts["clearance"] = clearance_facts(walk, clip)
     record.facts["exposure"] = {
         name: [round(x, 4) for x in getattr(exposure, name).tolist()] for name in ("gain", "offset")
     }

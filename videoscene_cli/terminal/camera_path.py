@@ -10,8 +10,9 @@ from stages.errors import InputError
 
 if TYPE_CHECKING:
     from stages.scene import Cameras, Gaussians
+    from stages.walk import Walk
 
-NAMES = ("interp", "orbit", "spiral", "dolly")
+NAMES = ("interp", "straight", "orbit", "spiral", "dolly")
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,16 @@ class PathSettings:
         """The path's file, if there is one, by its role in a request."""
         return {} if self.file is None else {"path": self.file}
 
-    def cameras(self, inputs: Cameras, gaussians: Gaussians) -> Cameras:
-        """The cameras of the path, with the size of the two input cameras.
+    def walk(self, inputs: Cameras, gaussians: Gaussians) -> Walk:
+        """The cameras of the path, with the size of the two input cameras, and how freely they move.
 
-        Raises InputError when there is no such path.
+        `interp` is bent around what is in its way. Raises InputError when there is no such path.
         """
         from stages.files.transforms import read_transforms
         from stages.trajectory import along
+        from stages.walk import walk
 
-        path = self.path if self.file is None else read_transforms(self.file)[0]
-        return along(path, inputs, gaussians.means, self.frames)
+        name = "interp" if self.path == "straight" else self.path
+        path = name if self.file is None else read_transforms(self.file)[0]
+        cameras = along(path, inputs, gaussians.means, self.frames)
+        return walk(cameras, gaussians, inputs, bend=self.path == "interp")

@@ -101,7 +101,12 @@ CamerasFile = Annotated[
     ),
 ]
 CameraPath = Annotated[
-    str, typer.Option("--path", metavar="interp|orbit|spiral|dolly|FILE.json", help="The camera path.")
+    str,
+    typer.Option(
+        "--path",
+        metavar="interp|straight|orbit|spiral|dolly|FILE.json",
+        help="The camera path. interp is bent around what is in its way, straight is not.",
+    ),
 ]
 Frames = Annotated[
     int, typer.Option(metavar="N", min=1, help="Frames along the path; a FILE.json path brings its own number.")
