@@ -18,6 +18,7 @@ BINS = 64  # steps in which clearance is measured, from 0 to FARTHEST
 AREA = math.pi * 0.03**2  # area of surface that counts: that of a disc with a radius of 3 % of the scene's depth
 SAMPLE = 8192  # about the number of Gaussians near the path, evenly chosen, that are looked at
 MOST_STOPS = 16  # positions between two cameras at which clearance is measured
+GROUP = 256  # positions measured at a time, so that long paths need no more memory
 EXACT = "donot_use_mm_for_euclid_dist"  # torch.cdist by a matrix product rounds small distances
 
 
@@ -26,7 +27,8 @@ class Surfaces:
     """The opaque surfaces around a path.
 
     points: [P, 3], centres of Gaussians, scene units.  area: [P], what each covers, as a share of the depth squared.
-    photograph: [P], the photograph that shows each of them, or None if unknown.  depth: of the scene, scene units; 1 if it is empty.
+    photograph: [P], the photograph that shows each of them, or None if unknown.
+    depth: of the scene, scene units; 1 if it is empty.
     """
 
     points: Tensor
@@ -35,14 +37,17 @@ class Surfaces:
     depth: float
 
     def clearance(self, positions: Tensor) -> Tensor:
-        """The clearance at each position, at most FARTHEST. positions: [..., 3], scene units.  Returns [...], float32."""
-        places = positions.reshape(-1, 3).to(self.points)
-        distance = torch.cdist(places, self.points, compute_mode=EXACT) / self.depth
+        """The clearance at each position, at most FARTHEST. positions: [..., 3], scene units.  Returns [...]."""
+        groups = positions.reshape(-1, 3).to(self.points).split(GROUP)
+        return torch.cat([self._clearance(group) for group in groups]).view(positions.shape[:-1]).cpu()
+
+    def _clearance(self, positions: Tensor) -> Tensor:
+        """The same for positions [N, 3]."""
+        distance = torch.cdist(positions, self.points, compute_mode=EXACT) / self.depth
         ring = (distance * (BINS / FARTHEST)).clamp_max(BINS).long()  # the last ring is what lies farther away
-        rings = distance.new_zeros(len(places), BINS + 1)
+        rings = distance.new_zeros(len(positions), BINS + 1)
         within = rings.scatter_add(1, ring, self.area.expand_as(distance)).cumsum(1)[:, :BINS]
-        radius = ((within < AREA).sum(1) + 1).clamp_max(BINS) * (FARTHEST / BINS)
-        return radius.view(positions.shape[:-1]).cpu()
+        return ((within < AREA).sum(1) + 1).clamp_max(BINS) * (FARTHEST / BINS)
 
     def nearest(self, position: Tensor, reach: float) -> tuple[int, Tensor] | None:
         """The photograph that shows most of the surface within `reach` of a position, and the middle of that part, [3].

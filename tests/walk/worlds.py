@@ -36,7 +36,8 @@ def looking_along_y(*positions: tuple[float, float, float]) -> Cameras:
 
 def photographed(boxes: list[Box], cameras: Cameras) -> tuple[Gaussians, Tensor]:
     """The Gaussians of two photographs of a room with these boxes in it, and their depth, [2, h, w]."""
-    world = World(_boxes([((0, 0.5, 1.5), (2, 3.5, 1.5))]), [_boxes(boxes)] if boxes else [], torch.zeros(0, 3), torch.zeros(0), 1.0)
+    shell = _boxes([((0, 0.5, 1.5), (2, 3.5, 1.5))])
+    world = World(shell, [_boxes(boxes)] if boxes else [], torch.zeros(0, 3), torch.zeros(0), ambient=1.0)
     depth = depth_map(world, cameras)
     means = unproject(depth, cameras.K.float(), cameras.c2w.float()).reshape(-1, 3)
     g = len(means)
@@ -53,4 +54,5 @@ def photographed(boxes: list[Box], cameras: Cameras) -> tuple[Gaussians, Tensor]
 def _boxes(boxes: list[Box]) -> Primitives:
     centre, half = (torch.tensor(values) * 1.0 for values in zip(*boxes, strict=True))
     n = len(boxes)
-    return Primitives(BOX, torch.eye(3).repeat(n, 1, 1), centre, half, torch.zeros(n, 6), torch.ones(n), torch.ones(n, 3))
+    rotation, texture = torch.eye(3).repeat(n, 1, 1), torch.zeros(n, 6)
+    return Primitives(BOX, rotation, centre, half, texture, torch.ones(n), torch.ones(n, 3))
