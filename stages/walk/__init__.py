@@ -1,4 +1,4 @@
-"""(2) Can the path be walked? How near a camera path comes to the scene's surfaces, and a way around them.
+"""Whether a camera path can be walked: how near it comes to the scene's surfaces, and a way around them.
 
 clearance   how near the cameras of a path come to the surfaces of the scene
 detour      bends a path around what is in its way

@@ -1,9 +1,8 @@
 """Bends a path around what is in its way.
 
 The straight way between two photographs may lead through a sofa, a wall or a closed door. `walk` measures the clearance
-of the path, and where it is too small, pushes the cameras aside: to the left, to the right, up or down, as little as
-is enough. The push is 0 at both ends and grows smoothly. Cameras keep their times and the directions in which they
-look.
+of the path, and where it is too small, pushes the cameras across the path, such as to the right or up, as little as is
+enough. The push is 0 at both ends and grows smoothly. Cameras keep their times and the directions in which they look.
 
 A detour leads only through what a photograph shows. What is outside of both pictures may be a wall too.
 """
@@ -20,7 +19,7 @@ from stages.scene import Cameras, Gaussians
 from stages.walk.clearance import Surfaces, surfaces_near, way
 
 NEEDED = 0.06  # clearance that a camera needs, as a share of the scene's depth
-# Photographs can be taken from nearer. Then the path may come half as near as they did.
+# A photograph may be taken closer to something. Then this share of its clearance is enough for the path.
 SHARE_OF_PHOTOGRAPHS = 0.5
 BENDS = (0.06, 0.1, 0.15, 0.2, 0.3, 0.4)  # sizes of bends to try, as shares of the scene's depth
 STEEPEST = 1.0  # a bend moves sideways by at most this for each unit of length along the path
@@ -111,11 +110,11 @@ def _directions(chord: Tensor, camera: Tensor) -> list[tuple[str, Tensor]]:
     """
     ahead = F.normalize(chord, dim=0)
     found = []
-    for name, axis in (("right", 0), ("left", 0), ("up", 1), ("back", 2), ("forward", 2), ("down", 1)):
-        direction = camera[:3, axis].to(ahead) * (1 if name in ("right", "down", "forward") else -1)
-        direction = direction - (direction @ ahead) * ahead
-        if float(direction.norm()) > ACROSS:
-            found.append((name, F.normalize(direction, dim=0)))
+    x, y, z = camera[:3, :3].to(ahead).unbind(1)
+    for name, direction in (("right", x), ("left", -x), ("up", -y), ("back", -z), ("forward", z), ("down", y)):
+        across = direction - (direction @ ahead) * ahead
+        if float(across.norm()) > ACROSS:
+            found.append((name, F.normalize(across, dim=0)))
     return found
 
 

@@ -26,8 +26,10 @@ def picture_filled(walk: Walk, clip: Clip) -> tuple[float, int]:
 
 
 def clearance_facts(walk: Walk, clip: Clip) -> dict[str, Any]:
-    """For the manifest: the least clearance on the path, what was in the way, and the bend. Lengths are shares of the
-    scene's depth."""
+    """For the manifest: the least clearance on the path and its frame, what was in the way, and the bend.
+
+    Lengths are shares of the scene's depth. The least clearance is 0.25 at most, because a larger one is not measured.
+    """
     facts: dict[str, Any] = {
         "least": round(float(walk.clearance.min()), 4),
         "frame": int(walk.clearance.argmin()),
