@@ -36,7 +36,7 @@ CLI_LAYERS = [
     {"app"},
 ]
 MOST_ARROWS = 25  # from part to part
-SLOW_OR_LOUD = {"gsplat", "diffusers", "pycolmap", "imageio_ffmpeg", "kornia"}
+SLOW_OR_LOUD = {"gsplat", "diffusers", "pycolmap", "imageio_ffmpeg", "kornia", "pi_heif"}
 LONGEST = 350
 
 

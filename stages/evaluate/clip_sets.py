@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from stages.errors import InputError, RunError
+from stages.files.image_decoding import photographs_in
 from stages.files.images import read_image
 from stages.files.video import read_mp4
 from stages.metrics import fvd, temporal
@@ -20,11 +21,10 @@ from stages.metrics.image import as_stored
 PROTOCOL = {
     "name": "sets",
     "version": 1,
-    "clips": "folders of PNG or JPEG frames in order of name, or mp4 files; all of one length and size",
+    "clips": "folders of frames in order of name, or mp4 files; all of one length and size",
     **fvd.PROTOCOL,
     **temporal.PROTOCOL,
 }
-IMAGES = (".png", ".jpg", ".jpeg")  # endings of image files
 
 
 def find_clips(folder: Path) -> list[Path]:
@@ -33,7 +33,9 @@ def find_clips(folder: Path) -> list[Path]:
     Raises InputError if it has none.
     """
     clips = sorted(
-        path for path in folder.glob("*") if path.suffix.lower() == ".mp4" or (path.is_dir() and frames_of(path))
+        path
+        for path in folder.glob("[!.]*")  # without hidden files
+        if path.suffix.lower() == ".mp4" or (path.is_dir() and frames_of(path))
     )
     if not clips:
         why = "it holds neither mp4 files nor folders of frames"
@@ -46,7 +48,7 @@ def frames_of(clip: Path) -> list[Path]:
     if clip.is_file():
         return [clip]
     folder = clip / "frames" if (clip / "frames").is_dir() else clip
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES)
+    return photographs_in(folder)
 
 
 def read_frames(clip: Path) -> Tensor:

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from stages.errors import InputError, RunError
+from stages.files.colour_profiles import in_srgb
 from stages.files.image_decoding import MAX_PIXELS, decode
 from stages.files.os_errors import writing
 from stages.geometry import crop_intrinsics, resize_intrinsics
@@ -25,10 +26,10 @@ def read_image(path: Path, min_side: int = MIN_SIDE) -> Tensor:
 
     Grey and palette images become RGB. 16-bit grey keeps its 16 bits, but Pillow drops the low byte of 16-bit
     colour, an error of at most 1/257. Alpha is dropped, not blended, because blending would add a background that was
-    never photographed. Colour profiles are not applied.
+    never photographed. Colours of another profile, such as Display P3, are converted to sRGB, except 16-bit grey.
 
-    Raises InputError: missing, a folder, not an image, damaged or cut off, too large, 32 bits per channel, or a side
-    below min_side px.
+    Raises InputError: missing, a folder, not an image, damaged or cut off, a raw file, too large, pixels that are not
+    square, 32 bits per channel, or a side below min_side px.
     """
     image = decode(path)
     width, height = image.size
@@ -38,7 +39,7 @@ def read_image(path: Path, min_side: int = MIN_SIDE) -> Tensor:
     if image.mode.startswith("I"):
         grey = torch.from_numpy(np.asarray(image).astype(np.float32) / 65535.0)
         return grey.clamp(0, 1).expand(3, -1, -1).contiguous()
-    pixels = np.array(image.convert("RGB"))
+    pixels = np.array(in_srgb(image, path).convert("RGB"))
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous().float() / 255.0
 
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from stages.errors import InputError
+from stages.files.image_decoding import photographs_in
 from stages.files.images import read_image
 
 TILE = 256  # side of a tile in pixels
@@ -70,10 +71,9 @@ def load_textures(folder: Path | None, generator: Generator, photos: int = 600, 
     tiles = [procedural_tile(generator) for _ in range(procedural)]
     names = [""] * procedural
     if folder is not None:
-        paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+        paths = photographs_in(folder)
         if not paths:
-            why = "it holds no .jpg or .png file"
-            raise InputError(f"no textures in {folder}", why, "give a folder of texture images")
+            raise InputError(f"no textures in {folder}", "it holds no image", "give a folder of texture images")
         table = folder / "MANIFEST.tsv"
         rows = [line.split("\t") for line in table.read_text().splitlines()] if table.is_file() else []
         origin = {row[0]: row[-1] for row in rows}
