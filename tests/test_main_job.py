@@ -50,9 +50,9 @@ def test_every_road_makes_the_same_frames(
     assert generate(ROOM, tmp_path / "scene", "--size", "96") == 0
     capsys.readouterr()
     scenes = lines("prior", *map(str, ROOM), "-o", str(tmp_path / "piped"), "--size", "96")
-    monkeypatch.setattr(sys, "stdin", io.StringIO(scenes))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(scenes.encode())))
     scenes = lines("render", "-", "--frames", "5")
-    monkeypatch.setattr(sys, "stdin", io.StringIO(scenes))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(scenes.encode())))
     assert lines("generate", "-") == f"{tmp_path / 'piped'}\n"
     folder, piped = (tmp_path / name / "generate" for name in ("scene", "piped"))
     names = sorted(path.name for path in (folder / "frames").iterdir())

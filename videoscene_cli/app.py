@@ -19,6 +19,7 @@ from videoscene_cli.commands.reconstruct import reconstruct
 from videoscene_cli.commands.render import render
 from videoscene_cli.models.allocator import keep_freed_memory
 from videoscene_cli.terminal.report import ExitCode, Report
+from videoscene_cli.terminal.standard_streams import open_standard_streams
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 app.command(short_help="Two photographs -> coarse 3D Gaussians.")(prior)
@@ -46,6 +47,7 @@ def root(
 
 def main() -> None:
     """Run the program on the arguments of the process, then end the process with an ExitCode."""
+    open_standard_streams()
     keep_freed_memory()
     sys.exit(run(sys.argv[1:]))
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from stages.errors import InputError
 from stages.files.colmap import MODEL, read_colmap
 from stages.files.documents import read_json, sha256_file
+from stages.files.image_decoding import image_size
 from stages.files.images import fit, read_image, write_png
 from stages.files.publish import publish
 from stages.files.realestate import Recording
@@ -167,8 +168,7 @@ def images_folder(scene: Path, name: str) -> Path:
     sizes = {}
     for folder in sorted(scene.glob("images*")):
         if (folder / name).is_file():
-            with Image.open(folder / name) as image:
-                sizes[folder] = min(image.size)
+            sizes[folder] = min(image_size(folder / name))
     if not sizes:
         why = f"{name} is in none of its images folders"
         raise InputError(f"cannot use {scene}", why, "give the scene with images or images_N")

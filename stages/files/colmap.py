@@ -106,19 +106,36 @@ def _observations(folder: Path, observations: Tensor | None) -> np.ndarray:
     return rows
 
 
+def model_folder(folder: Path) -> Path | None:
+    """The folder of the COLMAP model of a scene: sparse/0, sparse, or the folder itself. None if there is no model."""
+    candidates = (folder / MODEL, folder / MODEL.parent, folder)
+    return next(
+        (path for path in candidates if any((path / f"cameras.{kind}").is_file() for kind in ("bin", "txt"))), None
+    )
+
+
+def model_files(folder: Path) -> dict[str, Path]:
+    """The files of a COLMAP model that `read_colmap` reads, by what they hold. Raises InputError without a model."""
+    root = model_folder(folder)
+    if root is None:
+        why = f"there is no COLMAP model: neither cameras.bin nor {MODEL}/cameras.bin"
+        raise InputError(f"cannot read {folder}", why, HINT)
+    if not (root / "cameras.bin").is_file():
+        hint = f"convert it: colmap model_converter --input_path {root} --output_path {root} --output_type BIN"
+        raise InputError(f"cannot read {root}", "it is a text model", hint)
+    return {"cameras": root / "cameras.bin", "images": root / "images.bin"}
+
+
 def read_colmap(folder: Path) -> tuple[Cameras, list[str]]:
-    """Read a binary COLMAP model from folder/sparse/0, or from the folder itself.
+    """Read a binary COLMAP model from folder/sparse/0, folder/sparse, or from the folder itself.
 
     Returns cameras, in float64, and image names in the order of the image ids. Points are not read.
     Raises InputError: no such model, damaged, no images, a camera that is distorted or not a pinhole, images of several
     sizes, poses that are not rigid and finite.
     """
-    root = folder / MODEL if (folder / MODEL).is_dir() else folder
-    if not (root / "cameras.bin").is_file() and (root / "cameras.txt").is_file():
-        hint = "convert it: colmap model_converter --output_type BIN"
-        raise InputError(f"cannot read {folder}", "it is a text model", hint)
-    intrinsics, images = read_cameras(root / "cameras.bin"), read_images(root / "images.bin")
-    what = f"cannot read {root}"
+    files = model_files(folder)
+    intrinsics, images = read_cameras(files["cameras"]), read_images(files["images"])
+    what = f"cannot read {files['cameras'].parent}"
     if not images:
         raise InputError(what, "the model has no images", HINT)
     # Images in order, each with its camera.

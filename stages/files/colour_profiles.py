@@ -1,7 +1,5 @@
 """Colours in sRGB, from photographs with another colour profile (ICC), such as Display P3 or Adobe RGB."""
 
-from __future__ import annotations
-
 import io
 import itertools
 import warnings
@@ -34,10 +32,13 @@ def in_srgb(image: Image.Image, path: Path) -> Image.Image:
         )
         if mode == "RGB" and _is_srgb(transform):
             return image
-        return ImageCms.applyTransform(image if image.mode == mode else image.convert(mode), transform)
+        converted = ImageCms.applyTransform(image if image.mode == mode else image.convert(mode), transform)
+        return image if converted is None else converted
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
         why = " ".join(str(error).split())
-        warnings.warn(f"the colour profile of {path} is not used, it is damaged or of another mode: {why}", stacklevel=2)
+        warnings.warn(
+            f"the colour profile of {path} is not used, it is damaged or of another mode: {why}", stacklevel=2
+        )
         return image
 
 

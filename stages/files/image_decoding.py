@@ -16,13 +16,14 @@ MAX_PIXELS = 128_000_000
 # Formats that Pillow decodes itself. Others, such as EPS, would start an outside program (Ghostscript) on the file.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
 # Endings of files in these formats and in HEIF. A folder of photographs is searched for them.
-ENDINGS = frozenset(
-    [".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".jp2", ".j2k", ".avif", ".heic", ".heif", ".hif"]
-)
+ENDINGS = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".jp2", ".j2k",
+    ".avif", ".heic", ".heif", ".hif",
+)  # fmt: skip
 # Brands at bytes 8 to 12 of a HEIF file (ISO/IEC 23008-12).
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
 HINT = "give a PNG, JPEG, HEIC, WebP, TIFF or BMP photograph"
-# Ratios of the width to the height of a pixel that are believed. Others are mistakes of the program that wrote the file.
+# Ratios of the width to the height of a pixel that are believed. Others are mistakes of whoever wrote the file.
 PIXEL_RATIOS = (0.4, 2.5)
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # EXIF's tag, and its values that swap width and height
 SQUARE = 0.03  # largest deviation of this ratio from 1 of a square pixel
@@ -83,7 +84,9 @@ def photographs_in(folder: Path) -> list[Path]:
     try:
         names = sorted(folder.iterdir())
     except OSError as error:
-        raise InputError(f"cannot read {folder}", error.strerror or str(error), "give a folder of photographs") from error
+        raise InputError(
+            f"cannot read {folder}", error.strerror or str(error), "give a folder of photographs"
+        ) from error
     return [path for path in names if path.suffix.lower() in ENDINGS and not path.name.startswith(".")]
 
 

@@ -40,7 +40,7 @@ def read_image(path: Path, min_side: int = MIN_SIDE) -> Tensor:
         grey = torch.from_numpy(np.asarray(image).astype(np.float32) / 65535.0)
         return grey.clamp(0, 1).expand(3, -1, -1).contiguous()
     pixels = np.array(in_srgb(image, path).convert("RGB"))
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous().float() / 255.0
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous().float().div_(255.0)
 
 
 def read_gray(path: Path) -> Tensor:

@@ -4,6 +4,7 @@
 replaced.
 """
 
+import hashlib
 import os
 import re
 import secrets
@@ -16,14 +17,26 @@ from typing import Literal
 _STARTED = time.time()  # when this process loaded the module, seconds since the epoch
 
 
+MOST_BYTES = 200  # of a name that a hidden name can begin with; file systems allow 255 bytes in all
+
+
+def hidden_stem(name: str) -> str:
+    """What the hidden names beside a result called `name` begin with. A long name is cut, with a hash in its place."""
+    data = os.fsencode(name)
+    if len(data) <= MOST_BYTES:
+        return f".{name}"
+    cut = os.fsdecode(data[: MOST_BYTES - 20]).encode("utf-8", "ignore").decode()
+    return f".{cut}-{hashlib.sha256(data).hexdigest()[:16]}"
+
+
 def sibling(target: Path, kind: Literal["partial", "aside"]) -> Path:
     """A new hidden path beside `target`, marked with this process's id."""
-    return target.with_name(f".{target.name}.{kind}-{os.getpid()}-{secrets.token_hex(4)}")
+    return target.with_name(f"{hidden_stem(target.name)}.{kind}-{os.getpid()}-{secrets.token_hex(4)}")
 
 
 def recover(target: Path) -> None:
     """Remove what killed runs left beside `target`. If `target` is missing and an aside exists, move that back."""
-    pattern = re.compile(rf"\.{re.escape(target.name)}\.(partial|aside)-(\d+)-[0-9a-f]{{8}}")
+    pattern = re.compile(rf"{re.escape(hidden_stem(target.name))}\.(partial|aside)-(\d+)-[0-9a-f]{{8}}")
     for entry in sorted(target.parent.iterdir()):
         match = pattern.fullmatch(entry.name)
         if match is None or _in_use(int(match[2]), entry):

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from stages.errors import InputError
-from stages.files.os_errors import writing
-from stages.files.ply_vertices import read_vertices
+from stages.files.ply_vertices import read_vertices, write_vertices
 from stages.scene import Gaussians
 
 # Opacities are clamped to this distance from 0 and 1, where the logit is infinite. An opacity of 1 is still read as 1.
@@ -35,23 +35,32 @@ def property_names(rest: int) -> list[str]:
     return [*"xyz", "nx", "ny", "nz", *dc, *higher, "opacity", *scales, *quats]
 
 
-def write_ply(path: Path, gaussians: Gaussians, comments: list[str]) -> None:
+def write_ply(path: Path, gaussians: Gaussians, comments: list[str], degree: int | None = None) -> None:
     """Write Gaussians as a 3DGS PLY with comments in its header. Creates parent folders.
 
+    degree: of the spherical harmonics in the file, at least that of the Gaussians; the missing ones are written as 0.
     Quaternions are normalised. Opacities are clamped to [1e-10, 1 - 1e-10] and scales to float32's smallest normal
     number, so that their logit and logarithm are finite. Raises InputError on no Gaussians, NaN, a negative scale, an
     opacity outside [0, 1] or a quaternion of length 0; RunError when the disk is full.
     """
+    if degree is not None:
+        sh = gaussians.sh
+        gaussians = replace(gaussians, sh=F.pad(sh, (0, 0, 0, (degree + 1) ** 2 - sh.shape[1])))
     table = _table(path, gaussians)
-    header = ["ply", "format binary_little_endian 1.0"]
-    header += [f"comment {line}" for comment in [*_photographs(gaussians), *comments] for line in comment.splitlines()]
-    properties = [f"property float {name}" for name in property_names(3 * (gaussians.sh.shape[1] - 1))]
-    header += [f"element vertex {len(gaussians)}", *properties, "end_header"]
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as file:
-            file.write("".join(f"{line}\n" for line in header).encode("ascii", "backslashreplace"))
-            file.write(table.tobytes())
+    names = property_names(3 * (gaussians.sh.shape[1] - 1))
+    write_vertices(
+        path, {name: table[:, column] for column, name in enumerate(names)}, [*_photographs(gaussians), *comments]
+    )
+
+
+def write_points(path: Path, points: Tensor, colours: Tensor, comments: list[str]) -> None:
+    """Write a coloured point cloud as a PLY: x y z as float32, red green blue as uint8. Creates parent folders.
+
+    points: [P, 3], scene units.  colours: [P, 3] in [0, 1].  Raises RunError when the disk is full.
+    """
+    levels = (colours.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    columns = dict(zip("xyz", points.detach().float().cpu().numpy().T, strict=True))
+    write_vertices(path, columns | dict(zip(("red", "green", "blue"), levels.T, strict=True)), comments)
 
 
 def as_in_ply(gaussians: Gaussians) -> Gaussians:
@@ -155,7 +164,8 @@ def _gaussians(table: Mapping[str, np.ndarray], path: Path | str) -> Gaussians:
     rest = sum(name.startswith("f_rest_") for name in table)
 
     def columns(*wanted: str) -> Tensor:
-        return torch.from_numpy(np.stack([table[name].astype(np.float64) for name in wanted], axis=1))
+        with np.errstate(invalid="ignore"):  # NaN is refused below
+            return torch.from_numpy(np.stack([table[name].astype(np.float64) for name in wanted], axis=1))
 
     means, scales = columns(*"xyz"), columns("scale_0", "scale_1", "scale_2").exp()
     quats = columns("rot_0", "rot_1", "rot_2", "rot_3")

@@ -1,14 +1,37 @@
-"""The vertices of an untrusted binary PLY file."""
+"""The vertices of a binary PLY file: written, and read from an untrusted file."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 
 from stages.errors import InputError
-from stages.files.os_errors import require_file
+from stages.files.os_errors import require_file, writing
 
 MAX_HEADER_BYTES = 64 * 2**10  # a 3DGS header of SH degree 4 has about 2 KiB
+
+
+TYPES = {"<f4": "float", "|u1": "uchar"}  # PLY's names of numpy's types
+
+
+def write_vertices(path: Path, columns: Mapping[str, np.ndarray], comments: Sequence[str]) -> None:
+    """Write a binary little-endian PLY with the one element `vertex`. Creates parent folders.
+
+    columns: [V] float32 or uint8, one per property, in the order of the file.  Raises RunError when the disk is full.
+    """
+    types = {name: column.dtype.newbyteorder("<").str for name, column in columns.items()}
+    table = np.empty(len(next(iter(columns.values()))), dtype=list(types.items()))
+    for name, column in columns.items():
+        table[name] = column
+    header = ["ply", "format binary_little_endian 1.0"]
+    header += [f"comment {line}" for comment in comments for line in comment.splitlines()]
+    header += [f"element vertex {len(table)}", *(f"property {TYPES[kind]} {name}" for name, kind in types.items())]
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            file.write("".join(f"{line}\n" for line in [*header, "end_header"]).encode("ascii", "backslashreplace"))
+            file.write(table.tobytes())
 
 
 def read_vertices(path: Path) -> tuple[np.ndarray, list[str]]:

@@ -75,6 +75,9 @@ def check_writable(path: Path) -> Path:
         raise InputError(what, "it is neither a file nor a folder", HINT)
     if not folder.is_dir():
         raise InputError(what, f"{folder} is not a folder", HINT)
+    # A folder that does not exist yet cannot refuse a name that is too long.
+    if len(os.fsencode(target.name)) > os.pathconf(folder, "PC_NAME_MAX"):
+        raise InputError(what, os.strerror(errno.ENAMETOOLONG), HINT)
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(what, f"{folder} is not writable", HINT)
     return target

@@ -4,8 +4,6 @@ Most raw formats (DNG, NEF, CR2, ARW) are TIFF files whose first image is a thum
 Tags: TIFF 6.0 for NewSubfileType, TIFF-EP for SubIFDs and PhotometricInterpretation, Adobe's DNG 1.7 for DNGVersion.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from PIL import Image
@@ -13,9 +11,10 @@ from PIL import Image
 from stages.errors import InputError
 
 # Endings of the raw files of the large makers of cameras.
-ENDINGS = frozenset(
-    [".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".k25", ".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"]
-)
+ENDINGS = (
+    ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".k25", ".kdc", ".mef", ".mos", ".mrw",
+    ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
+)  # fmt: skip
 NEW_SUBFILE_TYPE, PHOTOMETRIC, SUB_IFDS, DNG_VERSION = 254, 262, 330, 50706
 REDUCED = 1  # bit of NewSubfileType: a smaller version of another image of the file
 SENSOR_VALUES = (32803, 34892)  # values of PhotometricInterpretation: a colour filter array, linear raw

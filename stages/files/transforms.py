@@ -1,10 +1,12 @@
 """Cameras as nerfstudio's transforms.json: OpenGL camera-to-world (x right, y up, z backward), intrinsics in pixels.
 
 Keys: https://docs.nerf.studio/quickstart/data_conventions.html. Cameras with lens distortion are refused, because every
-stage works with pinhole cameras.
+stage works with pinhole cameras. As in other readers, the paths of images may have backslashes, from Windows, and no
+ending (NeRF's synthetic scenes), and the size may be left out: it is that of the first image.
 """
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from stages.errors import InputError
 from stages.files.documents import read_json
+from stages.files.image_decoding import ENDINGS, image_size
 from stages.files.publish import write_json
 from stages.scene import Cameras
 
@@ -68,32 +71,37 @@ def _intrinsics(K: Tensor) -> dict[str, float]:
 
 
 def read_transforms(path: Path) -> tuple[Cameras, list[str]]:
-    """Read cameras (float64) and their image paths, unchanged, from transforms.json.
+    """Read cameras (float64) and their image paths, relative to the file's folder, from transforms.json.
 
-    A key of a frame overrides the same key at the top level. Intrinsics are w, h, fl_x or camera_angle_x, fl_y or
-    camera_angle_y (by default fl_x), cx and cy (by default the centre).
+    A key of a frame overrides the same key at the top level. Intrinsics are w, h (by default those of the first image),
+    fl_x or camera_angle_x, fl_y or camera_angle_y (by default fl_x), cx and cy (by default the centre). Paths come
+    back with slashes and, if such a file exists, with an ending.
     Raises InputError when the file is malformed or has no frames, distortion, another camera model, several image
     sizes, or poses that are not rigid and finite.
     """
     document = read_json(path)
     try:
-        return _parse(document)
+        return _parse(document, path.parent)
     except InputError as error:
         raise InputError(f"cannot read {path}", error.why, error.hint) from error
 
 
-def _parse(document: Any) -> tuple[Cameras, list[str]]:
+def _parse(document: Any, folder: Path) -> tuple[Cameras, list[str]]:
     frames = document.get("frames") if isinstance(document, dict) else None
     if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
         raise _malformed("it has no list of frames")
     names, poses, intrinsics, sizes = [], [], [], set()
+    measured: dict[str, int] = {}
     for index, frame in enumerate(frames):
         name = frame.get("file_path")
         if not isinstance(name, str) or not name:
             raise _malformed(f"frame {index} has no file_path")
+        names.append(_existing(name, folder))
         keys = {key: value for key, value in document.items() if key != "frames"} | frame
+        if keys.get("w") is None and keys.get("h") is None:
+            measured = measured or _size_of(folder / names[0], "frame 0")
+            keys |= measured
         K, size = _camera(keys, f"frame {index}")
-        names.append(name)
         intrinsics.append(K)
         poses.append(_pose(frame.get("transform_matrix"), f"frame {index}"))
         sizes.add(size)
@@ -104,12 +112,33 @@ def _parse(document: Any) -> tuple[Cameras, list[str]]:
     return Cameras(c2w, torch.tensor(intrinsics, dtype=torch.float64), sizes.pop()), names
 
 
+def _existing(name: str, folder: Path) -> str:
+    """The path of an image with slashes, and with the ending of the file that exists if the path has no ending."""
+    plain = name.replace("\\", "/")
+    if Path(plain).suffix or "\0" in plain:
+        return plain
+    endings = (ending for ending in ENDINGS if os.path.isfile(folder / f"{plain}{ending}"))
+    return plain + next(endings, "")
+
+
+def _size_of(image: Path, where: str) -> dict[str, int]:
+    """The keys w and h, which the file leaves out, from an image."""
+    try:
+        height, width = image_size(image)
+    except InputError as error:
+        why = f"{where} has no w and h, and its image cannot be read: {error.why}"
+        raise InputError("bad cameras", why, "add w and h to the file") from error
+    return {"w": width, "h": height}
+
+
 def _camera(keys: dict[str, Any], where: str) -> tuple[list[list[float]], tuple[int, int]]:
     """K and (h, w) from the merged keys of a frame and the top level."""
     model = keys.get("camera_model", "OPENCV")
     if model not in PINHOLES:
         hint = f"undistort the images, to one of {', '.join(PINHOLES)}"
         raise InputError("bad cameras", f"{where} has camera_model {model!r}", hint)
+    if keys.get("is_fisheye") not in (None, False, 0):
+        raise InputError("bad cameras", f"{where} is of a fisheye lens (is_fisheye)", "undistort the images first")
     nonzero = [key for key in DISTORTION if _number(keys.get(key, 0), key, where) != 0]
     if nonzero:
         why = f"{where} has lens distortion ({', '.join(nonzero)})"

@@ -1,13 +1,42 @@
-"""How much memory the small prior needs on a CPU, for `--dry-run`."""
+"""How much memory a command needs on a CPU with the shipped weights, for `--dry-run`."""
 
-# Fitted to the peak memory of the process, measured from 256 x 256 to 768 x 1024 pixels; right within 20 %.
-BASE_BYTES = 450e6  # torch and the matcher
-BYTES_PER_PIXEL = 1.8e3  # per pixel of one photograph
-BYTES_PER_PIXEL_SQUARED = 2.4e-3  # per squared number of pixels: the attention and the cost volume
-BYTES_PER_FRAME_PIXEL = 32.0  # per pixel and frame of the clip
+from dataclasses import dataclass
+
+# Fitted to peaks of the process that were measured for views of 256 x 384 to 384 x 576 pixels, 13 to 49 frames, and
+# pairs of photographs of 12 and 108 million pixels; right within a factor of 1.3.
+PROGRAM_BYTES = 240e6  # torch and this program
+PHOTOGRAPH_BYTES = 22.0  # for each pixel of a photograph as it is in the file, while it is read and resized
+NETWORK_BYTES = 450e6  # the prior's network and the matcher
+VIEW_BYTES = 1.8e3  # for each pixel of a view: the network's image features
+COST_VOLUME_BYTES = 2.4e-3  # for each pair of pixels of a view: the attention and the cost volume
+FRAME_BYTES = 64.0  # for each pixel of a clip
+REFINED_BYTES = 140.0  # for each pixel of a clip that Gaussians are refined on
+STUDENT_BYTES = 660.0  # for each pixel of a clip that the student repairs
 
 
-def peak_memory(pixels: int, frames: int) -> float:
-    """Bytes at the peak, for two photographs of `pixels` pixels each and a clip of `frames` frames of that size."""
-    network = BASE_BYTES + BYTES_PER_PIXEL * pixels + BYTES_PER_PIXEL_SQUARED * pixels**2
-    return network + BYTES_PER_FRAME_PIXEL * pixels * frames
+@dataclass(frozen=True)
+class Workload:
+    """How much a command works on.
+
+    photographs: number of pixels of all photographs that are read, as they are in the files.
+    view: number of pixels of one view or frame.  frames: of the clip, 0 without one.
+    predicts: whether the prior predicts Gaussians.  repairs: whether the student repairs the clip.
+    refines: whether Gaussians are refined on the clip.
+    """
+
+    photographs: int
+    view: int
+    frames: int = 0
+    predicts: bool = True
+    repairs: bool = False
+    refines: bool = False
+
+
+def peak_memory(work: Workload) -> float:
+    """Bytes at the peak of the process, which is that of its largest stage."""
+    clip = work.view * work.frames
+    prior = (
+        NETWORK_BYTES + VIEW_BYTES * work.view + COST_VOLUME_BYTES * work.view**2 if work.predicts else PROGRAM_BYTES
+    )
+    frames = (STUDENT_BYTES if work.repairs else REFINED_BYTES if work.refines else FRAME_BYTES) * clip
+    return max(PROGRAM_BYTES + PHOTOGRAPH_BYTES * work.photographs, prior + frames)

@@ -11,7 +11,7 @@ from torch import Tensor
 from stages.errors import InputError
 from stages.files.exif import read_focal
 from stages.files.images import fit, read_image
-from stages.files.transforms import read_transforms
+from stages.files.known_cameras import read_known_cameras
 from stages.geometry import crop_intrinsics, resize_intrinsics
 from stages.prior.pose import estimate_cameras, near_far_from_cameras
 from stages.scene import Cameras, Views
@@ -45,7 +45,7 @@ def prepare(paths: tuple[Path, Path], short_side: int = 256, cameras_file: Path 
     """Read two photographs and estimate their cameras, or read the cameras from a file.
 
     short_side: shorter side of the result, px. Sides are multiples of 16, in the aspect ratio of the first photograph.
-    cameras_file: a transforms.json with the two photographs, matched by file name, else in order.
+    cameras_file: a transforms.json with the two photographs, matched by file name, else in order; or a COLMAP folder.
     Raises InputError (unreadable files, cameras that do not fit) and RunError (no overlap, no baseline).
     """
     photos = (read_image(paths[0]), read_image(paths[1]))
@@ -69,7 +69,7 @@ def prepare(paths: tuple[Path, Path], short_side: int = 256, cameras_file: Path 
 def _read_cameras(paths: tuple[Path, Path], photos: tuple[Tensor, Tensor], cameras_file: Path) -> tuple[Tensor, Tensor]:
     """c2w [2, 4, 4] and K [2, 3, 3] (px of the photographs) from a transforms.json."""
     # The frame of each photograph, by name.
-    cameras, names = read_transforms(cameras_file)
+    cameras, names = read_known_cameras(cameras_file)
     frames = [_frame_of(path, names, cameras_file.parent) for path in paths]
     if None in frames:
         if len(cameras) != 2:
@@ -93,7 +93,10 @@ def _read_cameras(paths: tuple[Path, Path], photos: tuple[Tensor, Tensor], camer
 
 
 def _frame_of(photo: Path, names: list[str], folder: Path) -> int | None:
-    """Index of a photograph's frame: the one with its path, else the only one with its file name, else None."""
+    """Index of a photograph's frame: the one with its path, else the only one with its file name, else None.
+
+    A frame may name its file without the ending.
+    """
     same_file = [k for k, name in enumerate(names) if (folder / name).resolve() == photo.resolve()]
-    same_name = [k for k, name in enumerate(names) if Path(name).name == photo.name]
+    same_name = [k for k, name in enumerate(names) if Path(name).name in (photo.name, photo.stem)]
     return next((frames[0] for frames in (same_file, same_name) if len(frames) == 1), None)

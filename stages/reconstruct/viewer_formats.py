@@ -1,4 +1,4 @@
-"""Files for viewers: .splat (antimatter15), compressed PLY (PlayCanvas, SuperSplat) and a web page.
+"""Files for viewers: .splat (antimatter15), compressed PLY (PlayCanvas, SuperSplat), a PLY of degree 3, a web page.
 
 gsplat's exporter writes the first two.
 """
@@ -9,18 +9,25 @@ import torch
 
 from stages.errors import InputError
 from stages.files.os_errors import writing
+from stages.files.ply import write_ply
 from stages.reconstruct.web_page import write_page
 from stages.scene import Cameras, Gaussians
 
 # The file name of each format.
-FORMATS = {"splat": "scene.splat", "compressed-ply": "scene.compressed.ply", "html": "scene.html"}
+FORMATS = {
+    "splat": "scene.splat",
+    "compressed-ply": "scene.compressed.ply",
+    "sh3-ply": "scene.sh3.ply",  # for readers that insist on spherical harmonics of degree 3, as 3DGS itself does
+    "html": "scene.html",
+}
 CHUNK = 256  # number of Gaussians in a compressed PLY whose quantised values share one range
 
 
 def export(folder: Path, gaussians: Gaussians, cameras: Cameras, form: str) -> Path:
     """Write the Gaussians in a format of FORMATS and return the path of the file.
 
-    All formats lose precision. `.splat` and the page keep 8 bits of colour and no dependence on the view direction.
+    All formats but sh3-ply lose precision. `.splat` and the page keep 8 bits of colour and no dependence on the view
+    direction.
     cameras: the path that the page offers.  Raises InputError for an unknown format, RunError when the disk is full.
     """
     if form not in FORMATS:
@@ -29,6 +36,9 @@ def export(folder: Path, gaussians: Gaussians, cameras: Cameras, form: str) -> P
     path = folder / FORMATS[form]
     if form == "html":
         write_page(path, gaussians, cameras)
+        return path
+    if form == "sh3-ply":
+        write_ply(path, gaussians, [], degree=3)
         return path
     from gsplat.exporter import export_splats
 
@@ -40,6 +50,9 @@ def export(folder: Path, gaussians: Gaussians, cameras: Cameras, form: str) -> P
     kind = {"splat": "splat", "compressed-ply": "ply_compressed"}[form]
     with torch.no_grad():
         data = export_splats(g.means, log_scales, g.quats, logits, g.sh[:, :1], g.sh[:, 1:], kind)
+    if kind == "ply_compressed" and g.sh.shape[1] == 1:
+        # The exporter lists an element without properties for the harmonics that are not there, and readers refuse it.
+        data = data.replace(f"element sh {len(g)}\n".encode(), b"", 1)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)

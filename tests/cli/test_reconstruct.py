@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from stages.errors import InputError
+from stages.files.colmap import write_colmap
 from stages.files.ply import read_ply
 from stages.files.transforms import read_transforms, write_transforms
 from stages.files.video import read_mp4, write_mp4
@@ -39,6 +40,7 @@ def scene(videoscene: Run, photos: tuple[Path, Path], tmp_path: Path) -> Path:
 
 def test_it_leaves_a_scene_that_others_read(videoscene: Run, scene: Path) -> None:
     import pycolmap
+    from plyfile import PlyData
 
     ended = videoscene("reconstruct", scene, *SMALL, *(f"--export={form}" for form in FORMATS))
     assert (ended.code, ended.out) == (0, f"{scene}\n"), ended.err
@@ -53,7 +55,7 @@ def test_it_leaves_a_scene_that_others_read(videoscene: Run, scene: Path) -> Non
         "depth.mp4",
         "manifest.json",
     }
-    expected |= {"scene.splat", "scene.compressed.ply", "scene.html"}
+    expected |= {"scene.splat", "scene.compressed.ply", "scene.sh3.ply", "scene.html", "sparse_pc.ply"}
     assert set(os.listdir(made)) == expected
     assert sorted(os.listdir(scene)) == ["generate", "inputs", "prior", "reconstruct", "render"]
     cameras, names = read_transforms(made / "transforms.json")
@@ -66,6 +68,9 @@ def test_it_leaves_a_scene_that_others_read(videoscene: Run, scene: Path) -> Non
         w2c = torch.from_numpy(image.cam_from_world().matrix())
         index = names.index(f"images/{image.name}")
         assert torch.allclose(w2c, cameras.w2c[index, :3], atol=1e-6)
+    points = PlyData.read(made / json.loads((made / "transforms.json").read_text())["ply_file_path"])["vertex"]
+    assert points.count == model.num_points3D()
+    assert [p.name for p in points.properties] == ["x", "y", "z", "red", "green", "blue"]
     assert 100 <= len(read_ply(made / "gaussians.ply")) <= 4000
     assert [len(read_mp4(made / f"{name}.mp4")) for name in ("video", "depth", "orbit")] == [5, 5, 49]
     manifest = json.loads((made / "manifest.json").read_text())
@@ -168,6 +173,26 @@ def test_posed_photographs_of_others_are_reconstructed(
     assert not (tmp_path / "wrong").exists()
 
 
+def test_a_colmap_folder_is_reconstructed_and_gives_cameras(
+    videoscene: Run, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flat_prior(monkeypatch)
+    cameras, _ = read_transforms(scene / "generate" / "transforms.json")
+    folder = tmp_path / "colmap"
+    shutil.copytree(scene / "generate" / "frames", folder / "images")
+    write_colmap(folder, cameras, [f"{k:04d}.png" for k in range(5)])
+    ended = videoscene("reconstruct", folder, *SMALL, "--size", 64, "-o", tmp_path / "out")
+    assert ended.code == 0, ended.err
+    made = read_transforms(tmp_path / "out" / "reconstruct" / "transforms.json")[0]
+    assert torch.allclose(made.c2w, cameras.c2w, atol=1e-5)
+    pair = [folder / "images" / name for name in ("0000.png", "0004.png")]
+    planned = videoscene("prior", *pair, "--cameras", folder, "-o", tmp_path / "s", "--size", 64, "--dry-run", "--json")
+    assert json.loads(planned.out)["inputs"]["images"] == str(folder / "sparse" / "0" / "images.bin")
+    (folder / "images" / "0003.png").unlink()
+    assert "0003.png" in refuse(videoscene, folder, "-o", tmp_path / "other")
+    assert "no COLMAP model" in videoscene("prior", *pair, "--cameras", tmp_path, "-o", tmp_path / "s").err
+
+
 def test_photographs_without_cameras_are_reconstructed(
     videoscene: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,7 +242,7 @@ def refuse(videoscene: Run, *arguments: object) -> str:
 def test_what_is_no_scene_is_refused(videoscene: Run, scene: Path, tmp_path: Path) -> None:
     assert "|".join(FORMATS) in videoscene("reconstruct", "--help").out
     assert "|".join(FORMATS) in refuse(videoscene, scene, "--export", "obj")
-    assert "no such folder" in refuse(videoscene, tmp_path / "absent")
+    assert "no such file or folder" in refuse(videoscene, tmp_path / "absent")
     (tmp_path / "empty").mkdir()
     assert "transforms.json" in refuse(videoscene, tmp_path / "empty")
     assert "2 photographs" in refuse(videoscene, tmp_path)  # where the fixture has put two, without cameras

@@ -62,7 +62,16 @@ def test_environment_over_config(
         ("sise: 96", ["sise", "size"]),
         ("config: other.yaml", ["config"]),
         ("size: [96]", ["size", "list"]),
-        ("size: big", ["--size", "integer"]),
+        ("size: big", ["size", "not a number"]),
+        ("size: yes", ["size", "not a number"]),
+        ("size: true", ["size is true, not a number"]),
+        ("size:", ["size is empty"]),
+        ("size: 96.5", ["not a whole number"]),
+        ("size: '96'", ["not a number"]),
+        ("device: false", ["device is false, not a word"]),
+        ("force: yes", ["force", "not true or false"]),
+        ("size: 96\nsize: 96", ["size is given twice"]),
+        ("seed: 12345678901234567890123", ["--seed", "2^63"]),
         ("size: 100", ["multiple of 16"]),
         ("- size", ["mapping"]),
         ("", ["mapping"]),
@@ -77,6 +86,20 @@ def test_a_bad_config_is_2(videoscene: Run, photos: Photos, tmp_path: Path, text
     ended = videoscene("prior", *photos, "-o", tmp_path / "s", "--config", tmp_path / "c.yaml")
     assert (ended.code, len(ended.err.splitlines())) == (2, 3), ended.err
     assert all(word in ended.err for word in words)
+
+
+def test_numbers_of_a_config_are_decimal(plan: Callable[..., dict[str, dict[str, object]]], tmp_path: Path) -> None:
+    """In YAML 1.1, 010 is eight and 1e1 is text. A byte order mark changes nothing."""
+    config = tmp_path / "c.yaml"
+    config.write_text("frames: 010\nfps: 1e1\n", encoding="utf-16")
+    options = plan("--config", config)["options"]
+    assert (options["frames"], options["fps"]) == (10, 10.0)
+
+
+@pytest.mark.parametrize("option", ["--seed", "--frames", "--steps"])
+def test_a_number_of_23_digits_is_2(videoscene: Run, photos: Photos, tmp_path: Path, option: str) -> None:
+    ended = videoscene("generate", *photos, "-o", tmp_path / "o.mp4", option, "1" * 23)
+    assert (ended.code, len(ended.err.splitlines())) == (2, 3), ended.err
 
 
 def test_a_missing_config_is_2(videoscene: Run, tmp_path: Path) -> None:

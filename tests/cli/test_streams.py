@@ -74,11 +74,49 @@ def test_a_list_that_cannot_be_read_is_2_before_any_work(
     assert not (tmp_path / "s").exists()
 
 
-def test_a_list_that_is_no_text_is_2(program: Start) -> None:
-    process = program("prior", "-", stdin=subprocess.PIPE, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"})
-    _, err = process.communicate(b"a\xff.png\tb.png\ts\n")
-    assert process.returncode == 2
-    assert b"not UTF-8" in err
+def test_names_that_are_not_utf8_pass_from_a_list_to_stdout(program: Start, photos: Photos, tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.mkdir(folder)
+    for photo in photos:
+        os.rename(photo, folder + b"/" + os.fsencode(photo.name))
+    process = program(
+        "prior", "-", "--size", 64, stdin=subprocess.PIPE, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    )
+    out, err = process.communicate(b"\t".join(folder + b"/" + name for name in (b"room_0.png", b"room_1.png", b"s")))
+    assert (process.returncode, out) == (0, folder + b"/s\n"), err
+    assert os.path.isfile(folder + b"/s/prior/manifest.json")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_list_may_begin_with_a_byte_order_mark(
+    videoscene: Run, photos: Photos, tmp_path: Path, encoding: str
+) -> None:
+    line = f"{photos[0]}\t{photos[1]}\t{tmp_path / 's'}\r\n"
+    assert videoscene("prior", "-", "--size", 64, "--dry-run", stdin=line.encode(encoding)).code == 0
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (b"a.png b.png s", "parted by spaces"),
+        (b"a.png, b.png", "parted by commas"),
+        (b"a b.png;c.png;o.mp4", "parted by semicolons"),
+        ("a.png\tb.png\ts\n".encode("utf-16-le"), "UTF-16"),
+        (b"\xff\xfea", "save it as UTF-8"),
+        (b'{"path": "a\\u0000b"}', "NUL"),
+    ],
+)
+def test_a_list_of_another_make_names_the_cause(videoscene: Run, lines: bytes, words: str) -> None:
+    ended = videoscene("prior", "-", stdin=lines)
+    assert (ended.code, ended.out) == (2, "")
+    assert words in ended.err
+
+
+def test_a_name_with_a_space_is_no_list_of_two(videoscene: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.b c.d").mkdir()
+    ended = videoscene("render", "-", stdin=f"{tmp_path / 'a.b c.d'}\n")
+    assert "parted" not in ended.err
+    assert "no scene" in ended.err
 
 
 def test_two_results_in_one_place_are_refused(videoscene: Run, photos: Photos, tmp_path: Path) -> None:

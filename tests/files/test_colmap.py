@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from stages.errors import InputError, RunError
-from stages.files.colmap import read_colmap, write_colmap
+from stages.files.colmap import model_files, model_folder, read_colmap, write_colmap
 from stages.files.transforms import read_transforms
 from stages.scene import Cameras
 
@@ -167,3 +167,13 @@ def test_a_disk_that_fills_up_is_noticed(
     monkeypatch.setattr(pycolmap.Reconstruction, "write_binary", cut)
     with pytest.raises(RunError, match="cut off"):
         write_colmap(tmp_path, cameras, NAMES, torch.randn(4, 3), None, rows)
+
+
+def test_a_model_in_sparse_is_found_and_its_files_are_named(tmp_path: Path, cameras: Cameras) -> None:
+    write_colmap(tmp_path / "a", cameras, NAMES)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a" / "sparse" / "0").rename(tmp_path / "b" / "sparse")
+    assert read_colmap(tmp_path / "b")[1] == NAMES
+    root = tmp_path / "b" / "sparse"
+    assert model_files(tmp_path / "b") == {"cameras": root / "cameras.bin", "images": root / "images.bin"}
+    assert model_folder(tmp_path / "a") is None

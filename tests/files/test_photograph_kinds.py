@@ -12,10 +12,11 @@ import torch
 from PIL import Image, ImageCms
 
 from stages.errors import InputError
+from stages.files.exif import read_focal
 from stages.files.image_decoding import image_size, photographs_in
-from stages.files.images import read_focal, read_image
+from stages.files.images import read_image
 
-# 64 x 96, red, green, blue and white quarters, stored on its side with the turn that HEIF describes; focal length 26 mm.
+# 64 x 96, red, green, blue and white quarters, stored on its side with HEIF's mark of the turn; focal length 26 mm.
 HEIC = Path(__file__).parent / "data" / "turned.heic"
 
 
@@ -105,7 +106,9 @@ def test_grey_with_a_profile_of_colours_is_read(tmp_path: Path, colours: Image.I
         assert np.array_equal(levels(tmp_path / "a.png")[..., 0], np.asarray(colours.convert("L"), float))
 
 
-@pytest.mark.parametrize("tags", [{50706: b"\1\4\0\0"}, {254: 1, 330: 8}, {262: 32803}], ids=["DNG", "thumbnail", "sensor"])
+@pytest.mark.parametrize(
+    "tags", [{50706: b"\1\4\0\0"}, {254: 1, 330: 8}, {262: 32803}], ids=["DNG", "thumbnail", "sensor"]
+)
 def test_a_raw_file_is_refused_by_its_tags(tmp_path: Path, tags: dict[int, object]) -> None:
     """Whatever its ending, its first image is no photograph."""
     path = tmp_path / "a.tif"
@@ -116,7 +119,9 @@ def test_a_raw_file_is_refused_by_its_tags(tmp_path: Path, tags: dict[int, objec
             directory.tagtype[tag] = 1 if isinstance(value, bytes) else 4
             directory[tag] = value
         if 262 in tags:  # Pillow does not write such a file: its own tag is replaced in the bytes
-            path.write_bytes(path.read_bytes().replace(struct.pack("<HHII", 262, 3, 1, 2), struct.pack("<HHII", 262, 3, 1, 32803)))
+            path.write_bytes(
+                path.read_bytes().replace(struct.pack("<HHII", 262, 3, 1, 2), struct.pack("<HHII", 262, 3, 1, 32803))
+            )
         else:
             image.save(path, tiffinfo=directory)
     with pytest.raises(InputError) as found:

@@ -7,7 +7,7 @@ import torch
 from plyfile import PlyData, PlyElement
 
 from stages.errors import InputError
-from stages.files.ply import as_in_ply, property_names, read_ply, write_ply
+from stages.files.ply import as_in_ply, property_names, read_ply, write_ply, write_points
 from stages.scene import Gaussians
 
 
@@ -244,3 +244,28 @@ def test_refuses_files_cut_off_and_values_that_are_not_finite(tmp_path: Path) ->
         read_ply(ply(tmp_path / "g.ply", rows=(full * 0).tobytes()))
     with pytest.raises(InputError, match="no such file"):
         read_ply(tmp_path / "missing.ply")
+
+
+def test_harmonics_of_a_higher_degree_are_written_as_0(tmp_path: Path, gaussians: Gaussians) -> None:
+    """For readers that insist on degree 3."""
+    if gaussians.sh.shape[1] > 16:
+        pytest.skip("degree 4 is above 3 already")
+    write_ply(tmp_path / "a.ply", gaussians, [], degree=3)
+    again = read_ply(tmp_path / "a.ply")
+    own = gaussians.sh.shape[1]
+    assert again.sh.shape[1:] == (16, 3)
+    assert torch.equal(again.sh[:, :own], gaussians.sh)
+    assert not again.sh[:, own:].any()
+
+
+def test_points_are_rows_of_position_and_colour(tmp_path: Path) -> None:
+    from plyfile import PlyData
+
+    points, colours = torch.randn(7, 3), torch.rand(7, 3)
+    write_points(tmp_path / "new" / "p.ply", points, colours, ["of a test"])
+    vertices = PlyData.read(tmp_path / "new" / "p.ply")["vertex"].data
+    assert vertices.dtype == np.dtype(
+        [*((axis, "<f4") for axis in "xyz"), *((name, "u1") for name in ("red", "green", "blue"))]
+    )
+    assert np.array_equal(np.stack([vertices[axis] for axis in "xyz"], 1), points.numpy())
+    assert np.array_equal(vertices["red"], (colours[:, 0] * 255).round().byte().numpy())

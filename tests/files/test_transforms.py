@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from stages.errors import InputError
 from stages.files.transforms import read_transforms, write_transforms
@@ -155,3 +156,49 @@ def test_refuses_skew_which_the_format_cannot_state(tmp_path: Path) -> None:
         write_transforms(
             tmp_path / "t.json", Cameras(torch.eye(4)[None], torch.eye(3)[None], (48, 64)), ["a.png", "b.png"]
         )
+
+
+@pytest.mark.parametrize("name", ["images\\0.png", ".\\images\\0", "./images/0", "images/0.png"])
+def test_paths_of_other_tools_name_the_file_that_exists(tmp_path: Path, name: str) -> None:
+    """Backslashes of Windows, and paths without endings as in NeRF's synthetic scenes."""
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (64, 48)).save(tmp_path / "images" / "0.png")
+    _, names = read_transforms(written(tmp_path / "t.json", {"file_path": name}))
+    assert (tmp_path / names[0]).resolve() == tmp_path / "images" / "0.png"
+
+
+def test_a_path_without_an_ending_and_without_a_file_stays(tmp_path: Path) -> None:
+    assert read_transforms(written(tmp_path / "t.json", {"file_path": "a\\b"}))[1] == ["a/b"]
+
+
+def test_a_size_that_is_left_out_is_that_of_the_image_as_it_is_shown(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    Image.new("RGB", (40, 60)).save(tmp_path / "a.png", exif=exif)
+    cameras, _ = read_transforms(
+        written(tmp_path / "t.json", w=None, h=None, fl_x=None, fl_y=None, cx=None, cy=None, camera_angle_x=1.2)
+    )
+    assert cameras.size == (40, 60)
+    assert cameras.K[0].tolist() == [
+        [pytest.approx(30 / math.tan(0.6)), 0, 30],
+        [0, pytest.approx(30 / math.tan(0.6)), 20],
+        [0, 0, 1],
+    ]
+
+
+def test_a_size_that_no_image_tells_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no w and h, and its image cannot be read"):
+        read_transforms(written(tmp_path / "t.json", w=None, h=None))
+
+
+def test_a_fisheye_lens_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="fisheye"):
+        read_transforms(written(tmp_path / "t.json", is_fisheye=True))
+    assert len(read_transforms(written(tmp_path / "t.json", is_fisheye=False))[0]) == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_changes_nothing(tmp_path: Path, encoding: str) -> None:
+    path = written(tmp_path / "t.json")
+    path.write_text(path.read_text(), encoding=encoding)
+    assert len(read_transforms(path)[0]) == 1

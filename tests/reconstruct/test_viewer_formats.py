@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from stages.errors import InputError
+from stages.files.ply import read_ply
 from stages.reconstruct.viewer_formats import export
 from stages.scene import Cameras, Gaussians
 
@@ -65,3 +66,16 @@ def test_a_compressed_ply_has_the_same_positions(tmp_path: Path, count: int) -> 
 def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no export format 'obj'"):
         export(tmp_path, scene(3), CAMERA, "obj")
+
+
+def test_a_compressed_ply_lists_no_element_without_properties(tmp_path: Path) -> None:
+    """splat-transform refuses a file with one; gsplat's exporter writes one where there are no harmonics."""
+    header = export(tmp_path, scene(300), CAMERA, "compressed-ply").read_bytes().split(b"end_header\n")[0].decode()
+    elements = [block.splitlines() for block in header.split("element ")[1:]]
+    assert [lines[0].split()[0] for lines in elements] == ["chunk", "vertex"]
+    assert all(len(lines) > 1 for lines in elements)
+
+
+def test_a_ply_of_degree_3_has_all_its_harmonics(tmp_path: Path) -> None:
+    g = read_ply(export(tmp_path, scene(300), CAMERA, "sh3-ply"))
+    assert g.sh.shape == (300, 16, 3)

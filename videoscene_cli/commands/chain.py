@@ -33,9 +33,16 @@ class PriorSettings:
 
         Raises InputError for a missing file, WeightsError for bad weights.
         """
-        files = {"first": photos[0], "second": photos[1]} | ({"cameras": self.cameras} if self.cameras else {}) | inputs
+        files = {"first": photos[0], "second": photos[1], **self._camera_files(), **inputs}
         options = {"size": self.size, "seed": session.shared.seed, **options}
         return Request(command, options, files, {"prior": session.weights.record()}, session.hashes)
+
+    def _camera_files(self) -> dict[str, Path]:
+        if self.cameras is None:
+            return {}
+        from stages.files.known_cameras import camera_files
+
+        return camera_files(self.cameras)
 
 
 def predict_pair(photos: Photos, settings: PriorSettings, session: Session, record: Record) -> CoarseScene:

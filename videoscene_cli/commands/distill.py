@@ -15,6 +15,7 @@ from videoscene_cli.results.manifest import Record
 from videoscene_cli.results.produce import is_current
 from videoscene_cli.terminal.options import Shared, with_shared
 from videoscene_cli.terminal.report import Report
+from videoscene_cli.terminal.work_list import require_folder
 from videoscene_cli.training.prior_run import PriorRun
 from videoscene_cli.training.student_run import StudentRun
 
@@ -65,6 +66,7 @@ def distill(
 
     if shared.out is None:
         raise InputError("bad usage", "no place for the run is given", "add -o runs/NAME")
+    require_folder(shared.out)
     settings = read_config(find_config(config))
     if textures is not None:
         settings = replace(settings, data=replace(settings.data, textures=textures))

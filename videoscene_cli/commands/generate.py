@@ -23,6 +23,7 @@ from videoscene_cli.results.video_file import make_video
 from videoscene_cli.terminal import options
 from videoscene_cli.terminal.camera_path import PathSettings
 from videoscene_cli.terminal.options import Shared, given, with_shared
+from videoscene_cli.terminal.pairs_in_folder import pairs_in
 from videoscene_cli.terminal.report import Report
 from videoscene_cli.terminal.work_list import Work, is_video, read_works, run_each
 
@@ -30,10 +31,14 @@ if TYPE_CHECKING:
     from stages.scene import Clip, Gaussians
 
 Source = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(
         metavar="A B | SCENE | -", show_default=False, help="Two photographs, a rendered scene, or - for a list."
     ),
+]
+Pairs = Annotated[
+    Path | None,
+    typer.Option("--pairs", metavar="DIR", help="Make -o FOLDER/NAME.mp4 of every pair NAME_0, NAME_1 in DIR."),
 ]
 
 COPIED = ("inputs", "prior", "render")  # stages that a new scene folder gets from the old one
@@ -41,11 +46,11 @@ COPIED = ("inputs", "prior", "render")  # stages that a new scene folder gets fr
 
 @with_shared
 def generate(
-    context: typer.Context, source: Source, shared: Shared, report: Report, size: options.Size = 256,
+    context: typer.Context, shared: Shared, report: Report, source: Source = None, size: options.Size = 256,
     cameras: options.CamerasFile = None, path: options.CameraPath = "interp", frames: options.Frames = 49,
     fps: options.Fps = 8.0, keep_exposure: options.KeepExposure = False,
     student: options.StudentName = options.STUDENT, leap: options.Leap = "auto",
-    steps: options.Steps = 1,
+    steps: options.Steps = 1, pairs: Pairs = None,
 ) -> None:  # fmt: skip
     """\b
     Examples:
@@ -57,7 +62,10 @@ def generate(
     -o out.mp4 writes the video, out.mp4.json (the manifest) and out.ply (the Gaussians). -o FOLDER writes a scene
     folder. -o - writes fragmented MP4 to stdout. A SCENE without -o is finished in its own folder.
     """
-    works, session = read_works(source, shared.out, "both"), Session(shared, report)
+    if (pairs is None) == (not source):
+        raise InputError("bad usage", "give two photographs, a scene, - or --pairs", "videoscene generate --help")
+    works = read_works(source or [], shared.out, "both") if pairs is None else pairs_in(pairs, shared.out, report.warn)
+    session = Session(shared, report)
     # Refuse options that would do nothing.
     prior_options = given(context, "size", "cameras", "path", "frames", "fps")
     if prior_options and not all(work.is_pair for work in works):
@@ -125,4 +133,7 @@ def from_scene(scene: SceneFolder, out: str | None, student: VideoStudent, sessi
         target.save_clip("generate", clip, request, record)
 
     result = Result.stage(target.path, "generate")
-    produce(session, request, result, make_stage, check=lambda: scene.check_copies(target, COPIED))
+    produce(
+        session, request, result, make_stage, check=lambda: scene.check_copies(target, COPIED),
+        workload=lambda: scene.workload("render", repairs=student.installed),
+    )  # fmt: skip

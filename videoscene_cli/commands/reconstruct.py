@@ -13,7 +13,7 @@ from videoscene_cli.reconstruction.outputs import check_formats, save_reconstruc
 from videoscene_cli.results.manifest import Record
 from videoscene_cli.results.produce import Result, produce
 from videoscene_cli.results.scene_folder import SceneFolder
-from videoscene_cli.terminal.options import CamerasFile, Shared, Size, with_shared
+from videoscene_cli.terminal.options import CamerasFile, Shared, Size, check_count, with_shared
 from videoscene_cli.terminal.report import Report
 from videoscene_cli.terminal.work_list import Work, read_works, run_each
 
@@ -28,15 +28,20 @@ Steps = Annotated[
     typer.Option(
         metavar="N",
         min=1,
+        callback=check_count,
         show_default="100 for a scene, 24 if no student repaired it, else 600",
         help="How long to optimise.",
     ),
 ]
-Count = Annotated[int, typer.Option("--gaussians", metavar="N", min=100, help="Largest number of Gaussians.")]
+Count = Annotated[
+    int, typer.Option("--gaussians", metavar="N", min=100, callback=check_count, help="Largest number of Gaussians.")
+]
 RefinePoses = Annotated[bool, typer.Option("--refine-poses", help="Optimise the cameras of generated frames too.")]
 Exports = Annotated[
     list[str] | None,
-    typer.Option("--export", metavar="splat|compressed-ply|html", help="Also write this viewer format; repeatable."),
+    typer.Option(
+        "--export", metavar="splat|compressed-ply|sh3-ply|html", help="Also write this viewer format; repeatable."
+    ),
 ]
 View = Annotated[
     bool, typer.Option("--view", help="Then show the scene in a browser, until Ctrl-C (needs the package viser).")
@@ -64,9 +69,9 @@ def reconstruct(
     Refine the Gaussians of a scene on its photographs and its clip, and export them: PLY, COLMAP, transforms.json,
     videos.
 
-    A scene of this program must be finished (`generate`). Or give photographs: a folder with transforms.json, a video
-    with --cameras, or a folder of images, whose cameras are then estimated; --size is for these. The result goes into
-    SCENE/reconstruct. A stopped run continues.
+    A scene of this program must be finished (`generate`). Or give photographs: a folder with transforms.json or with a
+    COLMAP model (images/, sparse/0), a video with --cameras, or a folder of images, whose cameras are then estimated;
+    --size is for these. The result goes into SCENE/reconstruct. A stopped run continues.
     """
     check_formats(export or [])
     if view:
@@ -96,7 +101,10 @@ def _run(work: Work, settings: Refinement, cameras: Path | None, size: int, sess
         save_reconstruction(result.manifest.parent, refined, inputs, settings.exports, source.request, record)
         checkpoint.unlink(missing_ok=True)
 
-    produce(session, source.request, result, make, check=lambda: scene.check_copies(target, source.copied))
+    produce(
+        session, source.request, result, make, check=lambda: scene.check_copies(target, source.copied),
+        workload=source.workload,
+    )  # fmt: skip
 
 
 def _target(work: Work) -> Path:

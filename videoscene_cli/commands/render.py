@@ -74,4 +74,7 @@ def make_render(
         scene.save_clip("render", clip, request, record)
 
     result = Result.stage(scene.path, "render")
-    produce(session, request, result, make, check=lambda: source.check_copies(scene, COPIED), announce=announce)
+    produce(
+        session, request, result, make, check=lambda: source.check_copies(scene, COPIED), announce=announce,
+        workload=lambda: source.workload("prior", path.count()),
+    )  # fmt: skip

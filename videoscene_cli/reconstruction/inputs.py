@@ -1,7 +1,8 @@
-"""The inputs of `reconstruct`: a scene, photographs, a folder with transforms.json, or a video with --cameras."""
+"""The inputs of `reconstruct`: a scene, photographs, a folder with transforms.json or a COLMAP model, or a video."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +13,17 @@ from stages.files.file_hashes import FileHashes
 from videoscene_cli.models.session import Session
 from videoscene_cli.results.manifest import read_manifest
 from videoscene_cli.results.request import Request
-from videoscene_cli.results.scene_folder import STAGES, SceneFolder
+from videoscene_cli.results.scene_folder import STAGES, SceneFolder, describe_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from stages.prior.memory import Workload
     from stages.scene import Cameras, Clip, Gaussians, Views
 
 TRANSFORMS = "transforms.json"
-PHOTOGRAPHS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")  # endings of image files
+IMAGES = "images"  # the folder of the images of a COLMAP scene
+SOURCES = "give a finished scene, photographs, a folder with transforms.json or sparse/0, or a video with --cameras"
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +39,13 @@ class Inputs:
 class Source:
     """Where the inputs come from.
 
-    request: of the result.  load: reads the inputs, and may run the prior for it.
+    request: of the result.  load: reads the inputs, and may run the prior for it.  workload: what it works on.
     copied: stages that a new scene folder needs too.
     """
 
     request: Request
     load: Callable[[Session], Inputs]
+    workload: Callable[[], Workload]
     copied: tuple[str, ...] = ()
 
 
@@ -69,35 +73,18 @@ def _is_repaired(path: Path, hashes: FileHashes) -> bool:
 
 def find_source(path: Path, cameras: Path | None, size: int, options: dict[str, Any], session: Session) -> Source:
     """The source that `path` names. options: those that change the result.  Raises InputError when it is no source."""
-    # A video.
     if path.is_file():
-        if cameras is None:
-            why = "a video does not say where it was taken from"
-            raise InputError(f"no cameras for {path}", why, "add --cameras transforms.json")
-        files = {"video": path, "cameras": cameras}
-        return _posed(files, lambda: _read_video(path, cameras), size, options, session)
+        return _video_source(path, cameras, size, options, session)
     if cameras is not None:
         why = "--cameras is for a video"
         raise InputError("bad usage", why, "leave it out: a folder has a transforms.json of its own")
-    # Photographs, with or without cameras.
-    if not is_finished(path):
-        if (path / TRANSFORMS).is_file():
-            from stages.files.transforms import read_transforms
-
-            names = read_transforms(path / TRANSFORMS)[1]
-            files = {
-                "cameras": path / TRANSFORMS,
-                **{f"photograph {index}": path / name for index, name in enumerate(names)},
-            }
-            return _posed(files, lambda: _read_folder(path), size, options, session)
-        photographs = sorted(file for file in path.glob("*") if file.suffix.lower() in PHOTOGRAPHS)
-        if photographs:
-            files = {f"photograph {index}": file for index, file in enumerate(photographs)}
-            return _posed(files, lambda: _find_cameras(photographs), size, options, session)
+    if not path.exists():
+        raise InputError(f"nothing at {path}", "there is no such file or folder", SOURCES)
+    if not is_finished(path) and not (path / "prior").is_dir():
+        return _photographs_source(path, size, options, session)
     # A scene of this program.
-    hint = f"videoscene generate {path}, or give a folder with a {TRANSFORMS}"
     scene = SceneFolder(path, session.hashes)
-    chain = scene.require_chain("generate", hint)
+    chain = scene.require_chain("generate", f"videoscene generate {path}")
     clip, prior = chain["generate"], chain["prior"]
     request = Request(
         "reconstruct",
@@ -108,13 +95,56 @@ def find_source(path: Path, cameras: Path | None, size: int, options: dict[str, 
     return Source(
         request,
         lambda _: Inputs(*scene.load_prior(), scene.load_clip("generate")),
+        lambda: scene.workload("generate", refines=True),
         tuple(stage for stage in STAGES if (path / stage).is_dir()),
     )
+
+
+def _video_source(video: Path, cameras: Path | None, size: int, options: dict[str, Any], session: Session) -> Source:
+    from stages.files.image_decoding import ENDINGS
+
+    if video.suffix.lower() in ENDINGS:
+        raise InputError("one photograph is not enough", f"{video} is one photograph", SOURCES)
+    if cameras is None:
+        why, hint = "a video does not say where it was taken from", "add --cameras transforms.json"
+        raise InputError(f"no cameras for {video}", why, hint)
+    from stages.files.known_cameras import camera_files, read_known_cameras
+    from stages.files.video import read_mp4
+
+    files = {"video": video, **camera_files(cameras)}
+    posed = read_known_cameras(cameras)[0]
+    sizes = [posed.size] * len(posed)
+    return _posed(files, lambda: (read_mp4(video), posed), sizes, size, options, session)
+
+
+def _photographs_source(folder: Path, size: int, options: dict[str, Any], session: Session) -> Source:
+    """Photographs with cameras (transforms.json, COLMAP), or without."""
+    from stages.files.colmap import model_files, model_folder, read_colmap
+    from stages.files.image_decoding import photographs_in
+    from stages.files.transforms import read_transforms
+
+    if (folder / TRANSFORMS).is_file():
+        files = {"cameras": folder / TRANSFORMS}
+        posed, names = read_transforms(folder / TRANSFORMS)
+        photographs = [folder / name for name in names]
+    elif model_folder(folder) is not None:
+        files = model_files(folder)
+        posed, names = read_colmap(folder)
+        photographs = [folder / IMAGES / name for name in names]
+    else:
+        files, posed, photographs = {}, None, photographs_in(folder)
+        if not photographs:
+            raise InputError(f"nothing to reconstruct in {folder}", describe_folder(folder), SOURCES)
+    sizes = _sizes(photographs)
+    files |= {f"photograph {index}": file for index, file in enumerate(photographs)}
+    read = (lambda: _find_cameras(photographs)) if posed is None else (lambda: (_read_photographs(photographs), posed))
+    return _posed(files, read, sizes, size, options, session)
 
 
 def _posed(
     files: dict[str, Path],
     read: Callable[[], tuple[Tensor, Cameras]],
+    sizes: list[tuple[int, int]],
     size: int,
     options: dict[str, Any],
     session: Session,
@@ -129,21 +159,14 @@ def _posed(
         views = resize(*read(), size)
         return Inputs(predict_pairs(views, session.network), views)
 
-    return Source(request, load)
+    def workload() -> Workload:
+        from stages.prior.memory import Workload
 
+        scale = size / min(sizes[0])
+        h, w = (round(side * scale) // 16 * 16 for side in sizes[0])
+        return Workload(sum(math.prod(each) for each in sizes), h * w, len(sizes), refines=True)
 
-def _read_video(video: Path, cameras: Path) -> tuple[Tensor, Cameras]:
-    from stages.files.transforms import read_transforms
-    from stages.files.video import read_mp4
-
-    return read_mp4(video), read_transforms(cameras)[0]
-
-
-def _read_folder(folder: Path) -> tuple[Tensor, Cameras]:
-    from stages.files.transforms import read_transforms
-
-    cameras, names = read_transforms(folder / TRANSFORMS)
-    return _read_photographs([folder / name for name in names]), cameras
+    return Source(request, load, workload)
 
 
 def _find_cameras(photographs: list[Path]) -> tuple[Tensor, Cameras]:
@@ -159,10 +182,16 @@ def _read_photographs(paths: list[Path]) -> Tensor:
 
     from stages.files.images import read_image
 
-    images = [read_image(path) for path in paths]
-    for path, image in zip(paths, images, strict=True):
-        if image.shape != images[0].shape:
-            sizes = [f"{i.shape[-1]} x {i.shape[-2]}" for i in (image, images[0])]
-            why = f"{sizes[0]} pixels, {paths[0].name} has {sizes[1]}"
+    return torch.stack([read_image(path) for path in paths])
+
+
+def _sizes(photographs: list[Path]) -> list[tuple[int, int]]:
+    """The size (h, w) of every photograph, px. Raises InputError when one cannot be read, or they differ."""
+    from stages.files.image_decoding import image_size
+
+    sizes = [image_size(path) for path in photographs]
+    for path, (height, width) in zip(photographs, sizes, strict=True):
+        if (height, width) != sizes[0]:
+            why = f"{width} x {height} pixels, {photographs[0].name} has {sizes[0][1]} x {sizes[0][0]}"
             raise InputError(f"cannot use {path}", why, "resize all photographs to one size")
-    return torch.stack(images)
+    return sizes

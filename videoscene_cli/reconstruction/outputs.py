@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from stages.reconstruct import Reconstruction
 
 
+POINTS = "sparse_pc.ply"  # nerfstudio's name of the points that a scene is started from
+
+
 def check_formats(names: list[str]) -> None:
     """Raise InputError when one of `names` is not an export format."""
     if not names:
@@ -32,12 +35,13 @@ def save_reconstruction(
 ) -> None:
     """Publish a reconstruction, its manifest last.
 
-    It holds gaussians.ply, images/, transforms.json, sparse/0 (COLMAP), video.mp4, orbit.mp4 and depth.mp4.
+    It holds gaussians.ply, images/, transforms.json with sparse_pc.ply (points), sparse/0 (COLMAP), video.mp4,
+    orbit.mp4 and depth.mp4.
     exports: names of further formats for the Gaussians, see `check_formats`.
     """
     from stages.files.colmap import write_colmap
     from stages.files.images import write_png
-    from stages.files.ply import write_ply
+    from stages.files.ply import write_ply, write_points
     from stages.files.publish import publish
     from stages.files.transforms import write_transforms
     from stages.files.video import write_mp4
@@ -58,7 +62,9 @@ def save_reconstruction(
         for name, image in zip(names, result.targets.images.cpu(), strict=True):
             write_png(partial / "images" / name, image)
         images = [f"images/{name}" for name in names]
-        write_transforms(partial / "transforms.json", cameras, images, {"ply_file_path": "gaussians.ply"})
+        write_transforms(partial / "transforms.json", cameras, images, {"ply_file_path": POINTS})
+        # nerfstudio and OpenSplat start from a point cloud, so the Gaussians are not named here.
+        write_points(partial / POINTS, shown.points, shown.colours, ply_comments(request))
         write_colmap(partial, cameras, names, shown.points, shown.colours, shown.observations)
         for name, frames in (("video", shown.video), ("orbit", shown.orbit), ("depth", shown.depth)):
             write_mp4(partial / f"{name}.mp4", frames, fps)

@@ -1,20 +1,35 @@
 """--dry-run: prints what a command would do."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from videoscene_cli.models.session import Session
 from videoscene_cli.results.request import Request
 
+if TYPE_CHECKING:
+    from stages.prior.memory import Workload
 
-def show_plan(session: Session, request: Request, current: bool | None, outputs: Sequence[Path]) -> None:
+SMALL = "small"  # the student whose memory is known
+
+
+def show_plan(
+    session: Session,
+    request: Request,
+    current: bool | None,
+    outputs: Sequence[Path],
+    workload: Callable[[], Workload] | None = None,
+) -> None:
     """Print the plan on stdout, one `key: value` per line, or with --json as one object.
 
-    Reads the inputs, writes nothing.
+    Reads the inputs, writes nothing. Raises InputError for inputs that the run would refuse.
 
     current: whether the result is up to date; None for a scene folder, where only some stages may be up to date.
+    workload: what the command works on, unless that is two photographs: those are read here.
     """
+    request.check_inputs()
     partly = "to be made, but for the stages that are up to date"
     state = {True: "up to date", False: "to be made", None: partly}[current]
     plan: dict[str, Any] = {
@@ -26,8 +41,11 @@ def show_plan(session: Session, request: Request, current: bool | None, outputs:
         "device": str(session.device),
         "outputs": [str(path) for path in outputs],
     }
+    work = None if workload is None else workload()
     if "first" in request.inputs:
-        plan |= _sizes(request)
+        plan["sizes"], work = _sizes(request)
+    if work is not None:
+        plan["memory"] = _memory(work, request)
     lines = [f"{key}: {_text(value)}" for key, value in plan.items() if value]
     session.report.data("\n".join(lines), plan)
 
@@ -38,15 +56,24 @@ def _text(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _sizes(request: Request) -> dict[str, Any]:
-    """The size of each photograph after rotation, the size of both as used, and the memory needed for it."""
+def _sizes(request: Request) -> tuple[dict[str, str], Workload]:
+    """The size of each photograph after rotation, the size of both as used, and what the command works on."""
+    from stages.files.camera_paths import read_camera_path
     from stages.files.images import fit_image, read_image
-    from stages.prior.memory import peak_memory
+    from stages.prior.memory import Workload
 
     first, second = (read_image(request.inputs[role]) for role in ("first", "second"))
     used = fit_image(first, request.options["size"])
-    pixels = used.shape[-1] * used.shape[-2]
-    memory = peak_memory(pixels, request.options.get("frames", 0))
     images = {"first": first, "second": second, "used": used}
     sizes = {name: f"{image.shape[-1]}x{image.shape[-2]}" for name, image in images.items()}
-    return {"sizes": sizes, "memory": f"about {memory / 1e9:.1f} GB with the small prior on a CPU"}
+    path = request.inputs.get("path")
+    frames = request.options.get("frames", 0) if path is None else len(read_camera_path(path))
+    photographs = first[0].numel() + second[0].numel()
+    return sizes, Workload(photographs, used[0].numel(), frames, repairs=request.options.get("student") == SMALL)
+
+
+def _memory(work: Workload, request: Request) -> str:
+    from stages.prior.memory import peak_memory
+
+    other = request.options.get("student", SMALL) != SMALL
+    return f"about {peak_memory(work) / 1e9:.1f} GB on a CPU" + (", without the student" if other else "")

@@ -7,15 +7,20 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stages.errors import InputError
 from stages.files.documents import read_json
 from stages.files.file_hashes import FileHashes
+from stages.files.leftovers import hidden_stem
 from stages.files.publish import check_writable, require_replaceable
 from videoscene_cli.models.session import Session
 from videoscene_cli.results.dry_run import show_plan
 from videoscene_cli.results.manifest import Record, read_manifest
 from videoscene_cli.results.request import Request
+
+if TYPE_CHECKING:
+    from stages.prior.memory import Workload
 
 REPLACE = "choose another -o, or replace it with --force"
 
@@ -49,11 +54,13 @@ def produce(
     check: Callable[[], None] | None = None,
     announce: bool = True,
     follow: bool = False,
+    workload: Callable[[], Workload] | None = None,
 ) -> bool | None:
     """Make a result unless it is up to date, and report it. With --dry-run only print the plan.
 
     make: does the work and publishes the result, the manifest last.
     check: raises InputError when the work would replace something else that only --force may replace.
+    workload: what the work is, for the plan.
     announce: print the result at the end.  follow: replace a result of another request of the same command.
     Returns whether the result was up to date, or None with --dry-run. Raises InputError when its path
     holds something else.
@@ -65,7 +72,7 @@ def produce(
     if check is not None and not current and not force:
         check()
     if dry_run:
-        show_plan(session, request, current, result.outputs)
+        show_plan(session, request, current, result.outputs, workload)
         return None
     # Make it.
     record = Record()
@@ -114,7 +121,7 @@ def _left_by_a_killed_run(result: Path, manifest: Path, hashes: FileHashes) -> b
 
     The manifest's draft then names the result.
     """
-    for draft in manifest.parent.glob(f".{glob.escape(manifest.name)}.partial-*"):
+    for draft in manifest.parent.glob(f"{glob.escape(hidden_stem(manifest.name))}.partial-*"):
         if draft.stat().st_size and result.is_file():
             outputs = {output["path"]: output["sha256"] for output in read_json(draft)["outputs"]}
             if outputs.get(result.name) == hashes.of(result):

@@ -40,6 +40,10 @@ class Request:
             "version": __version__,
         }
 
+    def check_inputs(self) -> None:
+        """Raise InputError when an input is missing or unreadable, as the run itself would."""
+        assert self.identity
+
     @property
     def fingerprint(self) -> str:
         return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()

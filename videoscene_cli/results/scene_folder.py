@@ -15,6 +15,7 @@ from videoscene_cli.results.request import Request
 
 if TYPE_CHECKING:
     from stages.pipeline import CoarseScene
+    from stages.prior.memory import Workload
     from stages.scene import Clip, Gaussians, Views
 
 INPUTS = ("0.png", "1.png")  # names of the two photographs
@@ -30,7 +31,10 @@ class SceneFolder:
     def require(self, stage: str, hint: str) -> dict[str, Any]:
         """The manifest of a stage. Raises InputError unless the stage is finished and undamaged."""
         if not self.path.is_dir():
-            raise InputError(f"no scene {self.path}", "there is no such folder", hint)
+            why = "it is a file" if self.path.exists() else "there is no such folder"
+            raise InputError(f"no scene {self.path}", why, hint)
+        if not any((self.path / name).is_dir() for name in STAGES):
+            raise InputError(f"{self.path} is no scene of this program", describe_folder(self.path), hint)
         manifest = self.path / stage / "manifest.json"
         if not manifest.is_file():
             raise InputError(f"the scene {self.path} has no finished {stage}", f"{manifest} is missing", hint)
@@ -105,6 +109,17 @@ class SceneFolder:
 
         return read_clip(self.path / stage)
 
+    def workload(self, stage: str, frames: int | None = None, repairs: bool = False, refines: bool = False) -> Workload:
+        """What a command works on that reads the scene: frames of the size of `stage`, by default as many as it has."""
+        from stages.files.transforms import read_transforms
+        from stages.prior.memory import Workload
+
+        cameras = read_transforms(self.path / stage / "transforms.json")[0]
+        h, w = cameras.size
+        return Workload(
+            0, h * w, len(cameras) if frames is None else frames, predicts=False, repairs=repairs, refines=refines
+        )
+
     def save_clip(self, stage: str, clip: Clip, request: Request, record: Record) -> None:
         """Publish a clip as a stage. The manifest is written last."""
         from stages.files.clip_folder import write_clip
@@ -143,6 +158,20 @@ def ply_comments(request: Request) -> list[str]:
     options = " ".join(f"{key}={value}" for key, value in sorted(request.options.items()))
     program = f"videoscene {request.identity['version']} {request.command} {options}".strip()
     return [program, f"fingerprint {request.fingerprint}"]
+
+
+def describe_folder(folder: Path) -> str:
+    """What a folder that is no scene holds, for an error message."""
+    from stages.files.image_decoding import photographs_in
+
+    photographs = len(photographs_in(folder))
+    if photographs:
+        return f"it holds {photographs} photograph{'s' if photographs > 1 else ''} and none of {', '.join(STAGES)}"
+    files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+    if not files:
+        return f"it holds none of {', '.join(STAGES)}"
+    endings = ", ".join(sorted({path.suffix.lower() or "none" for path in files})[:4])
+    return f"it holds {len(files)} file{'s' if len(files) > 1 else ''}, none in a format that is read ({endings})"
 
 
 def files_below(folder: Path) -> dict[str, Path]:

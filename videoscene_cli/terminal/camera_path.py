@@ -26,11 +26,11 @@ class PathSettings:
 
     @property
     def file(self) -> Path | None:
-        """The file of the path, a transforms.json, or None. Raises InputError when --path is no name and no file."""
+        """The file of the path, or None. Raises InputError when --path is no name and no file."""
         if self.path in NAMES:
             return None
         if not Path(self.path).is_file():
-            hint = f"known paths: {', '.join(NAMES)}; or a transforms.json"
+            hint = f"known paths: {', '.join(NAMES)}; or a transforms.json, or a camera path of nerfstudio"
             raise InputError(f"no camera path {self.path!r}", "it is neither a known path nor a file", hint)
         return Path(self.path)
 
@@ -43,9 +43,9 @@ class PathSettings:
         """The number of cameras on the path. Raises InputError when its file cannot be read."""
         if self.file is None:
             return self.frames
-        from stages.files.transforms import read_transforms
+        from stages.files.camera_paths import read_camera_path
 
-        return len(read_transforms(self.file)[0])
+        return len(read_camera_path(self.file))
 
     def inputs(self) -> dict[str, Path]:
         """The path's file, if there is one, by its role in a request."""
@@ -56,11 +56,11 @@ class PathSettings:
 
         `interp` is bent around what is in its way. Raises InputError when there is no such path.
         """
-        from stages.files.transforms import read_transforms
+        from stages.files.camera_paths import read_camera_path
         from stages.trajectory import along
         from stages.walk import walk
 
         name = "interp" if self.path == "straight" else self.path
-        path = name if self.file is None else read_transforms(self.file)[0]
+        path = name if self.file is None else read_camera_path(self.file)
         cameras = along(path, inputs, gaussians.means, self.frames)
         return walk(cameras, gaussians, inputs, bend=self.path == "interp")

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import inspect
+import os
 import re
 import sys
 import warnings
@@ -17,11 +18,14 @@ from stages.errors import InputError
 from stages.files.documents import read_yaml
 from videoscene_cli.terminal.report import Report
 
+MOST = 10**9  # largest number of frames, steps or Gaussians that can be asked for
+
 
 def _read_config(context: typer.Context, path: Path | None) -> Path | None:
     """Make the values of a YAML file the command's defaults. Raises InputError for a bad file or an unknown key."""
     if path is None:
         return None
+    path = path.expanduser()
     values = read_yaml(path, "give a YAML file of option: value lines")
     if not isinstance(values, dict):
         raise InputError(f"cannot use {path}", "it is not a mapping", "write option: value lines, such as size: 256")
@@ -32,11 +36,56 @@ def _read_config(context: typer.Context, path: Path | None) -> Path | None:
         if key not in options:
             why, hint = f"{key!r} is no option of {context.command_path}", f"known: {', '.join(sorted(options))}"
             raise InputError(f"unknown key in {path}", why, hint)
-        if isinstance(value, dict) or (isinstance(value, list) and not options[key].multiple):
-            why = f"{key} is a {type(value).__name__}"
-            raise InputError(f"bad value in {path}", why, "give one number, word or true/false")
-    context.default_map = settings
+        listed = isinstance(value, list) and options[key].multiple
+        for item in value if listed else [value]:
+            fault = _misfit(item, options[key])
+            if fault:
+                why, hint = f"{key} is {fault}", "give one number, word or true/false, and a word such as no in quotes"
+                raise InputError(f"bad value in {path}", why, hint)
+    context.default_map = {key: _expanded(value) for key, value in settings.items()}
     return path
+
+
+def _misfit(value: Any, option: Any) -> str | None:
+    """What is wrong with a YAML value for an option of the command line, or None."""
+    kind = option.type_descriptor.annotation
+    if isinstance(value, (dict, list)):
+        return f"a {type(value).__name__}"
+    shown = "empty" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)[:40]
+    if option.is_flag:
+        return None if isinstance(value, bool) else f"{shown}, not true or false"
+    if isinstance(value, bool) or value is None:
+        return f"{shown}, not a {'number' if kind in (int, float) else 'word'}"
+    if kind in (int, float) and not isinstance(value, (int, float)):
+        return f"{shown}, not a number"
+    return f"{shown}, not a whole number" if kind is int and not isinstance(value, int) else None
+
+
+def _expanded(value: Any) -> Any:
+    """A value with a leading ~ replaced by the home folder. A shell leaves it in --out=~/x, and lists and files too.
+
+    Raises InputError for empty text, such as an unset variable leaves behind.
+    """
+    if isinstance(value, list):
+        return [_expanded(item) for item in value]
+    if isinstance(value, str) and not value:
+        raise InputError("bad usage", "an option or argument is empty", "is a variable of the shell unset?")
+    if isinstance(value, str) and value.startswith("~"):
+        return os.path.expanduser(value)
+    return value.expanduser() if isinstance(value, Path) and str(value).startswith("~") else value
+
+
+def _check_seed(seed: int) -> int:
+    if seed >= 2**63:
+        raise typer.BadParameter(f"{seed} is above 2^63 - 1")
+    return seed
+
+
+def check_count(count: int | None) -> int | None:
+    """Refuse a number that no machine can work on."""
+    if count is not None and count > MOST:
+        raise typer.BadParameter(f"{count} is above {MOST}")
+    return count
 
 
 def _check_device(name: str) -> str:
@@ -62,7 +111,7 @@ class Shared:
     """The options of every command, as the user gave them."""
 
     out: Annotated[str | None, typer.Option("-o", "--out", metavar="PATH", help="Where the result goes.")] = None
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of everything random.")] = 0
+    seed: Annotated[int, typer.Option(metavar="N", min=0, callback=_check_seed, help="Seed of everything random.")] = 0
     device: Annotated[
         str,
         typer.Option(
@@ -97,7 +146,9 @@ Size = Annotated[
 CamerasFile = Annotated[
     Path | None,
     typer.Option(
-        "--cameras", metavar="FILE.json", help="Known cameras (nerfstudio transforms.json), not estimated ones."
+        "--cameras",
+        metavar="FILE.json|FOLDER",
+        help="Known cameras, not estimated ones: nerfstudio's transforms.json, or a COLMAP folder.",
     ),
 ]
 CameraPath = Annotated[
@@ -109,7 +160,10 @@ CameraPath = Annotated[
     ),
 ]
 Frames = Annotated[
-    int, typer.Option(metavar="N", min=1, help="Frames along the path; a FILE.json path brings its own number.")
+    int,
+    typer.Option(
+        metavar="N", min=1, callback=check_count, help="Frames along the path; a FILE.json path brings its own number."
+    ),
 ]
 Fps = Annotated[float, typer.Option(metavar="RATE", min=0.1, max=1000, help="Frames per second of the video.")]
 KeepExposure = Annotated[
@@ -131,7 +185,14 @@ Leap = Annotated[
     ),
 ]
 Steps = Annotated[
-    int, typer.Option("--steps", metavar="N", min=1, help="Steps of the student's sampler; it was trained for one.")
+    int,
+    typer.Option(
+        "--steps",
+        metavar="N",
+        min=1,
+        callback=check_count,
+        help="Steps of the student's sampler; it was trained for one.",
+    ),
 ]
 
 
@@ -162,6 +223,7 @@ def with_shared(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(**values: Any) -> None:
+        values = {name: _expanded(value) for name, value in values.items()}
         shared = Shared(**{parameter.name: values.pop(parameter.name) for parameter in common})
         report = shared.report()
         with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():

@@ -7,13 +7,14 @@ import json
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 from typing import Any, BinaryIO
 
 import typer
 
 from stages.errors import DeviceError, InputError, StageError, WeightsError
+from videoscene_cli.terminal.standard_streams import is_closed_stdout
 
 Advance = Callable[..., None]
 """Reports progress: (done, total), and optionally a new label."""
@@ -59,7 +60,9 @@ class Report:
         self._stdout.flush()
 
     def stream(self) -> BinaryIO:
-        """stdout as bytes, for a video. Raises InputError if it is a terminal."""
+        """stdout as bytes, for a video. Raises InputError if it is a terminal or closed."""
+        if is_closed_stdout(self._stdout):
+            raise InputError("no video on stdout", "stdout is closed", "give -o out.mp4, or pipe the video")
         if self._stdout.isatty():
             why = "-o - writes binary data"
             raise InputError("no video on a terminal", why, "pipe it: videoscene generate A B -o - | ffplay -")
@@ -131,5 +134,6 @@ def _first_line(error: BaseException) -> str:
 
 
 def _print_message(text: str) -> None:
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    with suppress(OSError):  # nobody reads stderr any more, which changes neither the work nor the exit code
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()

@@ -1,6 +1,5 @@
 """The work of a command: two photographs, a scene folder, or a list of either on stdin."""
 
-import json
 import os
 import re
 import sys
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.errors import DeviceError, InputError, RunError, WeightsError
+from videoscene_cli.terminal.list_on_stdin import LIST_HINT, read_list
 from videoscene_cli.terminal.report import Report
 
 Photos = tuple[Path, Path]
@@ -19,7 +19,11 @@ TAKES = {
     "scenes": ((1,), "one scene folder"),
     "both": ((1, 2), "two photographs or one scene folder"),
 }
-LIST_HINT = "lines of a.png<TAB>b.png[<TAB>out], of scene folders, or JSON objects with images or path"
+# Endings of files that no command makes with -o. A folder that is called like one would surprise.
+FOREIGN_ENDINGS = (
+    ".mov", ".webm", ".gif", ".avi", ".mkv", ".m4v", ".ply", ".splat", ".spz", ".png", ".jpg", ".jpeg", ".json",
+    ".html", ".yaml", ".zip",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,18 @@ def is_video(out: str | None) -> bool:
 
 
 def require_folder(out: str | None) -> None:
-    """Raise InputError when -o names a video or stdout, but the command's result is a folder."""
+    """Raise InputError when -o names a video, another file or stdout, but the command's result is a folder."""
+    require_no_foreign_ending(out)
     if is_video(out):
         raise InputError("bad usage", f"-o {out} asks for a video, and the result is a folder", "give -o FOLDER")
+
+
+def require_no_foreign_ending(out: str | None) -> None:
+    """Raise InputError when -o has the ending of a file that no command makes."""
+    ending = "" if out is None else os.path.splitext(out)[1]
+    if ending.lower() in FOREIGN_ENDINGS:
+        why = f"-o {out} ends in {ending}, but a video ends in .mp4, and a folder needs no ending"
+        raise InputError("bad usage", why, "give -o x.mp4, or -o FOLDER; ffmpeg makes other formats of an mp4")
 
 
 def read_works(arguments: Sequence[str], out: str | None, takes: str) -> list[Work]:
@@ -77,11 +90,7 @@ def read_works(arguments: Sequence[str], out: str | None, takes: str) -> list[Wo
     """
     # Read the list or the arguments.
     if list(arguments) == ["-"]:
-        try:
-            works = [_parse(line, number) for number, line in enumerate(sys.stdin, 1) if line.strip()]
-        except UnicodeDecodeError as error:
-            why = f"it is not UTF-8: {error.reason}"
-            raise InputError("cannot read the list on stdin", why, f"give {LIST_HINT}") from error
+        works = [Work(tuple(map(Path, paths)), target) for paths, target in read_list(sys.stdin.buffer.read())]
         if not works:
             raise InputError("nothing to do", "the list on stdin is empty", f"give {LIST_HINT}")
         if out == "-":
@@ -93,8 +102,14 @@ def read_works(arguments: Sequence[str], out: str | None, takes: str) -> list[Wo
         works = [Work(tuple(map(Path, arguments)), out)]
     # Check that every piece of work has what the command takes, and a path for its result.
     for work in works:
+        require_no_foreign_ending(work.out)
         if takes != "both":
             require_folder(work.out)
+        if takes == "both" and not work.is_pair and work.scene.is_file():
+            why = f"{work.scene} is one file, not a scene folder"
+            raise InputError(
+                "one photograph is not enough", why, "give two: videoscene generate left.jpg right.jpg -o out.mp4"
+            )
         counts, wanted = TAKES[takes]
         if len(work.paths) not in counts:
             why = f"{' '.join(map(str, work.paths))} where {wanted} should be"
@@ -113,27 +128,6 @@ def require_apart(works: Sequence[Work]) -> None:
     if twice:
         why = f"{sorted(twice)[0]} is named twice"
         raise InputError("two results in one place", why, "give each an out of its own, or one at a time")
-
-
-def _parse(line: str, number: int) -> Work:
-    line = line.rstrip("\r\n")
-    if not line.lstrip().startswith("{"):
-        paths, out = line.split("\t")[:2], line.split("\t")[2:]
-        if len(out) > 1 or not all([*paths, *out]):
-            why = f"{line!r} has an empty or a fourth column"
-            raise InputError(f"bad line {number} on stdin", why, f"give {LIST_HINT}")
-        return Work(tuple(map(Path, paths)), out[0] if out else None)
-    try:
-        record = json.loads(line)
-        paths, out = record["images"] if "images" in record else [record["path"]], record.get("out")
-        if not isinstance(paths, list) or ("images" in record and len(paths) != 2):
-            raise TypeError("images is a list of two")
-        if not all(isinstance(text, str) and text for text in [*paths, *([] if out is None else [out])]):
-            raise TypeError("images, path and out are text")
-    except (ValueError, KeyError, TypeError) as error:
-        why = f"{type(error).__name__}: {error}"
-        raise InputError(f"bad line {number} on stdin", why, f"give {LIST_HINT}") from error
-    return Work(tuple(map(Path, paths)), out)
 
 
 def run_each(works: Sequence[Work], run: Callable[[Work], None], report: Report) -> None:

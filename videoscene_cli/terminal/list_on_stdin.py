@@ -1,0 +1,70 @@
+"""The lines of a list on stdin."""
+
+import json
+import os
+from collections.abc import Iterator
+
+from stages.errors import InputError
+from stages.files.documents import decode_text
+
+LIST_HINT = "lines of a.png<TAB>b.png[<TAB>out], of scene folders, or JSON objects with images or path"
+SEPARATORS = {"commas": ",", "semicolons": ";", "spaces": None}  # what people write in place of tabs
+
+
+def read_list(data: bytes) -> Iterator[tuple[list[str], str | None]]:
+    """The paths of each line, two photographs or one folder, and the path of its result, if it names one.
+
+    data: UTF-8, or the encoding of a byte order mark. Bytes that are not UTF-8 stay as they are, for they may belong to
+    names.  A leading ~ becomes the home folder.  Raises InputError for the first line that is malformed.
+    """
+    try:
+        lines = [line.rstrip("\r") for line in decode_text(data, errors="surrogateescape").split("\n")]
+    except UnicodeDecodeError as error:
+        raise InputError(
+            "cannot read the list on stdin", f"it is no {error.encoding} text", "save it as UTF-8"
+        ) from error
+    for number, line in enumerate(lines, 1):
+        if "\0" in line:
+            raise InputError(
+                f"bad line {number} on stdin", "it holds NUL characters, as UTF-16 does", "save it as UTF-8"
+            )
+        if line.strip():
+            paths, out = _json_line(line, number) if line.lstrip().startswith("{") else _columns(line, number)
+            yield [os.path.expanduser(path) for path in paths], None if out is None else os.path.expanduser(out)
+
+
+def _columns(line: str, number: int) -> tuple[list[str], str | None]:
+    paths, out = line.split("\t")[:2], line.split("\t")[2:]
+    if len(out) > 1 or not all([*paths, *out]):
+        why = f"{line!r} has an empty or a fourth column"
+        raise InputError(f"bad line {number} on stdin", why, f"give {LIST_HINT}")
+    separator = _wrong_separator(line) if len(paths) == 1 else None
+    if separator:
+        why = f"the columns of {line!r} are parted by {separator}, not by tabs"
+        raise InputError(f"bad line {number} on stdin", why, f"give {LIST_HINT}")
+    return paths, out[0] if out else None
+
+
+def _wrong_separator(line: str) -> str | None:
+    """What parts two or three columns of a line without tabs, of which the first two are files, or None."""
+    for name, separator in SEPARATORS.items():
+        columns = [column.strip() for column in line.split(separator)]
+        if len(columns) in (2, 3) and not os.path.lexists(line) and all(os.path.splitext(c)[1] for c in columns[:2]):
+            return name
+    return None
+
+
+def _json_line(line: str, number: int) -> tuple[list[str], str | None]:
+    try:
+        record = json.loads(line)
+        paths, out = record["images"] if "images" in record else [record["path"]], record.get("out")
+        if not isinstance(paths, list) or ("images" in record and len(paths) != 2):
+            raise TypeError("images is a list of two")
+        if not all(isinstance(text, str) and text for text in [*paths, *([] if out is None else [out])]):
+            raise TypeError("images, path and out are text")
+        if any("\0" in text for text in [*paths, out or ""]):
+            raise ValueError("a path holds a NUL character")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise InputError(f"bad line {number} on stdin", why, f"give {LIST_HINT}") from error
+    return paths, out
