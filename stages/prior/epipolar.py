@@ -12,9 +12,10 @@ from torch import Tensor
 
 from stages.geometry import homogeneous
 
-# Smallest and largest number of RANSAC trials. The smallest is high because in a pair with a wide baseline only a third
-# of the matches may be right, and a wrong pose may fit nearly as many.
+# Smallest and largest number of RANSAC trials among all matches. The smallest is high because in a pair with a wide
+# baseline only a third of the matches may be right, and a wrong pose may fit nearly as many.
 TRIALS = (1000, 20000)
+LIKELY_TRIALS = (100, 1000)  # the same among matches most of which are right
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,16 +38,19 @@ class RelativePose:
         return torch.stack([torch.eye(4, dtype=b.dtype), b])
 
 
-def ransac(points_a: Tensor, points_b: Tensor, K: Tensor, threshold: float) -> RelativePose | None:
+def ransac(
+    points_a: Tensor, points_b: Tensor, K: Tensor, threshold: float, trials: tuple[int, int] = TRIALS
+) -> RelativePose | None:
     """Relative pose by LO-RANSAC with the five-point method (pycolmap), or None if no pose fits. Deterministic.
 
     points_a, points_b: [M, 2], px.  K: [2, 3, 3], px.  threshold: largest epipolar distance of an inlier, px.
+    trials: their smallest and largest number.
     """
     import pycolmap
 
     if len(points_a) < 5:
         return None
-    least, most = TRIALS
+    least, most = trials
     options = pycolmap.RANSACOptions(max_error=threshold, min_num_trials=least, max_num_trials=most, random_seed=0)
     parameters = [[k[0, 0], k[1, 1], k[0, 2], k[1, 2]] for k in K]
     a, b = (pycolmap.Camera(model="PINHOLE", width=1, height=1, params=values) for values in parameters)
@@ -55,6 +59,24 @@ def ransac(points_a: Tensor, points_b: Tensor, K: Tensor, threshold: float) -> R
         return None
     pose = torch.from_numpy(result["cam2_from_cam1"].matrix().copy())
     return RelativePose(pose[:, :3], pose[:, 3] / pose[:, 3].norm(), torch.from_numpy(result["inlier_mask"].copy()))
+
+
+def fits_any_lens(points_a: Tensor, points_b: Tensor, threshold: float) -> Tensor:
+    """Which matches fit one fundamental matrix, whatever the focal lengths (LO-RANSAC, pycolmap), [M], boolean.
+
+    threshold: largest epipolar distance, px.
+    """
+    import pycolmap
+
+    least, most = TRIALS
+    options = pycolmap.RANSACOptions(max_error=threshold, min_num_trials=least, max_num_trials=most, random_seed=0)
+    nothing = torch.zeros(len(points_a), dtype=torch.bool)
+    if len(points_a) < 7:
+        return nothing
+    result = pycolmap.estimate_fundamental_matrix(points_a.numpy(), points_b.numpy(), options)
+    if result is None:
+        return nothing
+    return torch.from_numpy(result["inlier_mask"].copy())
 
 
 def sampson_error(points_a: Tensor, points_b: Tensor, F: Tensor) -> Tensor:
@@ -100,6 +122,32 @@ def pure_rotation(points_a: Tensor, points_b: Tensor, K: Tensor) -> tuple[Tensor
     turned = rays_a @ rotation.mT @ K[1].mT
     pixels = turned[:, :2] / turned[:, 2:].clamp_min(1e-6)
     return rotation, (pixels - points_b).norm(dim=1)
+
+
+def magnification(points_a: Tensor, points_b: Tensor) -> float:
+    """How much larger image b shows things than image a: the median ratio of the distances between matches."""
+    pairs = torch.randint(len(points_a), (2, 4000), generator=torch.Generator().manual_seed(0))
+    in_a, in_b = ((points[pairs[0]] - points[pairs[1]]).norm(dim=1) for points in (points_a, points_b))
+    known = (in_a > 0) & (in_b > 0)
+    return float((in_b[known] / in_a[known]).median()) if bool(known.any()) else 1.0
+
+
+def homography_error(points_a: Tensor, points_b: Tensor, threshold: float) -> Tensor:
+    """How far each match is from the homography that explains most of them (HZ section 4.7), px, [M].
+
+    threshold: largest distance of a match that it explains, px. Distances are in the image that shows things smaller,
+    because a position in an enlarged image is not more exact. They are infinite if no homography fits.
+    """
+    import pycolmap
+
+    if magnification(points_a, points_b) > 1:
+        points_a, points_b = points_b, points_a
+    options = pycolmap.RANSACOptions(max_error=threshold, min_num_trials=1000, max_num_trials=5000, random_seed=0)
+    result = pycolmap.estimate_homography_matrix(points_a.numpy(), points_b.numpy(), options)
+    if result is None:
+        return torch.full_like(points_a[:, 0], torch.inf)
+    mapped = homogeneous(points_a) @ torch.from_numpy(result["H"].copy()).mT
+    return (mapped[:, :2] / mapped[:, 2:] - points_b).norm(dim=1)
 
 
 def _unit(rays: Tensor) -> Tensor:

@@ -1,12 +1,12 @@
 """The cameras of two photographs, estimated from the photographs, and the depth range of the scene.
 
 Matches (matching.py) give a relative pose by RANSAC, for each of several focal lengths or for a known one
-(epipolar.py). Pose and focal length are refined together (refine.py). Matches are triangulated, and the depths of the
-points give the range. "Working pixels" are pixels of an image resized to a short side of 512. Thresholds in them suit
-photographs of any size.
+(epipolar.py). Pose and focal lengths are refined together (refine.py). Several assumptions about the lenses compete
+(lenses.py). Pairs without parallax are refused, and doubts about the others are stated (evidence.py). Matches are
+triangulated, and the depths of the points give the range. "Working pixels" are pixels of an image resized to a short
+side of 512. Thresholds in them suit photographs of any size.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,25 +15,38 @@ from torch import Tensor
 
 from stages.errors import RunError
 from stages.geometry import fundamental, fundamental_of
-from stages.prior.epipolar import RelativePose, pure_rotation, ransac, sampson_error, triangulate
-from stages.prior.matching import SHORT_SIDE, match
-from stages.prior.refine import FocalPrior, Refined, refine, scaled
+from stages.prior.epipolar import (
+    LIKELY_TRIALS,
+    RelativePose,
+    fits_any_lens,
+    magnification,
+    ransac,
+    sampson_error,
+    triangulate,
+)
+from stages.prior.evidence import Solution, doubts_of, refuse_without_parallax
+from stages.prior.lenses import FOCAL_MEAN, Known, Lenses, possible_lenses
+from stages.prior.matching import SHORT_SIDE, Matches, match
+from stages.prior.refine import Refined, refine, scaled
 from stages.scene import Cameras
 
 INLIER = 2.0  # largest epipolar distance of an inlier in RANSAC, working px
 LOSS_SCALE = 1.0  # position noise of a good match, working px: the scale of the loss in the refinement
-# Prior for an unknown focal length f, as a multiple of the image's longer side: log(f) is normal with mean log(0.65), a
-# field of view of 75 degrees, and standard deviation 0.4. Phones and common zoom lenses are within it.
-FOCAL_MEAN, FOCAL_DEVIATION = 0.65, 0.4
-FIELDS_OF_VIEW = (35, 50, 65, 80, 95)  # first guesses of an unknown field of view across the longer side, degrees
 LEAST_INLIERS = 20  # fewer inliers than this are no evidence for a pose
-# A pair has parallax if, after the best pure rotation, a tenth of the matches is off by more than this, working px.
-LEAST_PARALLAX = 3.0
+# Another solution explains the matches as well if its cost is at most this much higher, px^2. It counts if rotation or
+# direction differ by more than these angles, degrees.
+RIVAL, RIVAL_ANGLES = 3.0, (2.0, 10.0)
+SURELY_UPRIGHT = 500  # pairs with fewer matches may have a mirrored photograph
+MIRRORED_MATCHES = 50  # so many matches of the flipped photograph are no chance
 # Near and far of the scene are a quantile of the triangulated depths times a factor, which leaves room for parts
 # without matches.
 NEAR, FAR = (0.02, 0.7), (0.98, 2.5)
 # Near and far in baselines, for pairs with too few triangulated points.
 BASELINE_NEAR, BASELINE_FAR = 1.0, 50.0
+
+
+Focals = tuple[tuple[float, ...], tuple[float, ...]]
+"""The focal lengths that the EXIF of each photograph may mean, px, the most likely one first; empty if none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +56,10 @@ class PairGeometry:
     c2w: [2, 4, 4].  K: [2, 3, 3], px of the input images.  near_far: [2, 2], z range of each view.  points: [P, 3].
     The unit of length is the median depth of the points in the first camera.
     matches, inliers: their numbers.
-    focal_source: "given", "exif", or "matches": estimated from the matches and the prior FOCAL_MEAN, FOCAL_DEVIATION.
+    focal_source: "given", "exif", or "matches": estimated from the matches and a prior (lenses.py).
     parallax: median angle between the two rays of a point, degrees.
     error: median epipolar distance of the inliers, working px.
+    doubts: why the cameras may be wrong, a part of a sentence each; empty if the evidence is good.
     """
 
     c2w: Tensor
@@ -57,6 +71,7 @@ class PairGeometry:
     focal_source: str
     parallax: float
     error: float
+    doubts: tuple[str, ...]
 
     def facts(self) -> dict[str, object]:
         """The entries for the manifest."""
@@ -68,29 +83,44 @@ class PairGeometry:
             "focal_px": [round(float(k[0, 0]), 2) for k in self.K],
             "parallax_degrees": round(self.parallax, 3),
             "epipolar_error_px": round(self.error, 3),
+            "evidence": "weak" if self.doubts else "good",
+            "doubts": list(self.doubts),
         }
 
 
-def estimate_cameras(
-    images: Sequence[Tensor], focals: tuple[float | None, float | None] = (None, None), K: Tensor | None = None
-) -> PairGeometry:
+def estimate_cameras(images: Sequence[Tensor], focals: Focals = ((), ()), K: Tensor | None = None) -> PairGeometry:
     """Estimate the cameras of two overlapping photographs.
 
-    images: two of [3, h, w] in [0, 1]; sizes may differ.  focals: focal lengths from EXIF, px of the image, or None.
+    images: two of [3, h, w] in [0, 1]; sizes may differ.  focals: focal lengths from EXIF, px of the image.
     K: [2, 3, 3], px, if the intrinsics are known; `focals` is ignored then.  Without K the principal point is the
-    centre. Raises RunError when the photographs share too few matches or were taken from one position, WeightsError
-    when the matcher's weights are missing.
+    centre. Raises RunError when the photographs share too few matches, were taken from one position or one is mirrored;
+    WeightsError when the matcher's weights are missing.
     """
-    # Matches in working pixels.
     matches = match(images[0], images[1])
-    sizes = [(image.shape[-2], image.shape[-1]) for image in images]
+    if len(matches) < SURELY_UPRIGHT:
+        _refuse_mirrored(images, len(matches))
+    return cameras_from_matches(matches, [(image.shape[-2], image.shape[-1]) for image in images], focals, K)
+
+
+def cameras_from_matches(
+    matches: Matches, sizes: list[tuple[int, int]], focals: Focals = ((), ()), K: Tensor | None = None
+) -> PairGeometry:
+    """`estimate_cameras` for two images of the sizes (h, w) with these matches."""
+    # Matches in working pixels.
     zoom = torch.tensor([SHORT_SIDE / min(size) for size in sizes], dtype=torch.float64)
     a, b = matches.points_a.double() * zoom[0], matches.points_b.double() * zoom[1]
     # Pose and intrinsics.
-    first_K, free, source = _intrinsics(sizes, focals, K)
-    pose, working_K = _solve(a, b, first_K * _zoom(zoom), free, len(matches))
-    _refuse_without_baseline(a[pose.inliers], b[pose.inliers], working_K, free, len(matches))
-    return _finish(a[pose.inliers], b[pose.inliers], pose, working_K, zoom, len(matches), source)
+    if K is not None:
+        solution, working_K = _solve_with_known(a, b, K.double().expand(2, 3, 3) * _zoom(zoom), len(matches))
+    else:
+        first_K = _first_guess(sizes, focals) * _zoom(zoom)
+        others = [tuple(focal / readings[0] for focal in readings[1:]) for readings in focals]
+        known = Known(first_K, zoom, (not focals[0], not focals[1]), (others[0], others[1]))
+        solution, working_K = _solve_unknown(a, b, known, len(matches))
+    a, b = a[solution.inliers], b[solution.inliers]
+    flat = refuse_without_parallax(a, b, working_K, solution.lenses, len(matches))
+    doubts = doubts_of(solution, working_K, len(matches), any(focals), flat)
+    return _finish(a, b, solution, working_K, zoom, len(matches), doubts)
 
 
 def near_far_from_cameras(images: Sequence[Tensor], cameras: Cameras) -> Tensor:
@@ -119,49 +149,82 @@ def depth_range(z: Tensor) -> Tensor:
     return torch.stack([z.quantile(NEAR[0], 1) * NEAR[1], z.quantile(FAR[0], 1) * FAR[1]], 1)
 
 
-def _intrinsics(
-    sizes: list[tuple[int, int]], focals: tuple[float | None, float | None], K: Tensor | None
-) -> tuple[Tensor, tuple[bool, bool], str]:
-    """A first K [2, 3, 3], which of the two focal lengths are unknown, and the source of the known ones."""
-    if K is not None:
-        return K.double().expand(2, 3, 3), (False, False), "given"
+def _first_guess(sizes: list[tuple[int, int]], focals: Focals) -> Tensor:
+    """K [2, 3, 3], px, with the focal lengths from EXIF, else those of a usual camera."""
     # One known focal length, relative to the image's size, is also the first guess of the other.
-    ratios = [focal / max(size) for focal, size in zip(focals, sizes, strict=True) if focal is not None]
-    first_K = []
-    for focal, (h, w) in zip(focals, sizes, strict=True):
-        f = focal if focal is not None else (ratios[0] if ratios else FOCAL_MEAN) * max(h, w)
-        first_K.append(torch.tensor([[f, 0, w / 2], [0, f, h / 2], [0, 0, 1]], dtype=torch.float64))
-    return torch.stack(first_K), (focals[0] is None, focals[1] is None), "exif" if ratios else "matches"
+    ratios = [readings[0] / max(size) for readings, size in zip(focals, sizes, strict=True) if readings]
+    K = []
+    for readings, (h, w) in zip(focals, sizes, strict=True):
+        f = readings[0] if readings else (ratios[0] if ratios else FOCAL_MEAN) * max(h, w)
+        K.append(torch.tensor([[f, 0, w / 2], [0, f, h / 2], [0, 0, 1]], dtype=torch.float64))
+    return torch.stack(K)
 
 
-def _solve(a: Tensor, b: Tensor, K: Tensor, free: tuple[bool, bool], matches: int) -> tuple[RelativePose, Tensor]:
-    """The refined pose and the intrinsics with the estimated focal lengths. Points and K are in working pixels."""
-    # RANSAC and refinement for every first guess of the focal length. The lowest cost wins.
-    best: Refined | None = None
-    prior = FocalPrior(free, FOCAL_DEVIATION) if any(free) else None
-    focals = [0.5 / math.tan(math.radians(angle) / 2) for angle in FIELDS_OF_VIEW]
-    for log_scale in [math.log(focal / FOCAL_MEAN) for focal in focals] if prior else [0.0]:
-        start = torch.stack([scaled(k, log_scale) if f else k for k, f in zip(K, free, strict=True)])
-        pose = ransac(a, b, start, INLIER)
-        if pose is None:
-            continue
-        candidate = refine(a, b, K, pose.rotation, pose.translation, LOSS_SCALE, prior, log_scale)
-        if best is None or candidate.cost < best.cost:
-            best = candidate
-    if best is None:
+def _solve(a: Tensor, b: Tensor, K: Tensor, unknown: tuple[bool, bool], matches: int) -> tuple[Solution, Tensor]:
+    """`_solve_unknown` for two photographs of the short side SHORT_SIDE, with one reading of EXIF."""
+    return _solve_unknown(a, b, Known(K, torch.ones(2, dtype=K.dtype), unknown), matches)
+
+
+def _solve_unknown(a: Tensor, b: Tensor, known: Known, matches: int) -> tuple[Solution, Tensor]:
+    """The refined pose and the intrinsics under the assumption about the lenses that fits the matches best.
+
+    a, b: [M, 2], working px.  matches: their number, for messages.
+    """
+    # Matches that fit some lens. Among them few trials suffice for each guess of the focal lengths.
+    likely = fits_any_lens(a, b, 2 * INLIER)
+    if int(likely.sum()) < LEAST_INLIERS:
+        raise _too_few(matches, int(likely.sum()))
+    found = []
+    for lenses in possible_lenses(known, magnification(a[likely], b[likely])):
+        for start in lenses.starts:
+            pose = ransac(a[likely], b[likely], scaled(known.K, start), INLIER, LIKELY_TRIALS)
+            if pose is not None:
+                refined = refine(a, b, known.K, pose.rotation, pose.translation, LOSS_SCALE, lenses.prior, start)
+                found.append((refined, lenses))
+    if not found:
         raise _too_few(matches, 0)
-    # Inliers of the refined pose are near their epipolar lines and in front of both cameras.
-    K = torch.stack([scaled(k, best.log_scale) if f else k for k, f in zip(K, free, strict=True)])
-    inliers = sampson_error(a, b, fundamental(best.rotation, best.translation, K)).abs() < INLIER
-    pose = RelativePose(best.rotation, best.translation, inliers)
-    inliers &= (triangulate(a, b, pose.c2w, K)[1] > 0).all(0)
-    if int(inliers.sum()) < LEAST_INLIERS:
-        raise _too_few(matches, int(inliers.sum()))
-    return pose, K
+    refined, lenses = min(found, key=lambda pair: pair[0].cost + pair[1].penalty)
+    rivals = [other for other, _ in found if other.cost <= refined.cost + RIVAL]
+    contested = any(_differ(refined, other) for other in rivals)
+    return _with_inliers(a, b, scaled(known.K, refined.log_scales), refined, lenses, contested, matches)
+
+
+def _differ(one: Refined, other: Refined) -> bool:
+    """Whether two solutions differ by more than RIVAL_ANGLES. The sign of the translation is not compared."""
+    rotation = ((one.rotation.mT @ other.rotation).trace() - 1) / 2
+    cosines = torch.stack([rotation, (one.translation @ other.translation).abs()])
+    angles = torch.rad2deg(torch.acos(cosines.clamp(-1, 1)))
+    return bool((angles > angles.new_tensor(RIVAL_ANGLES)).any())
+
+
+def _solve_with_known(a: Tensor, b: Tensor, K: Tensor, matches: int) -> tuple[Solution, Tensor]:
+    """The refined pose with known intrinsics, and these. Points and K are in working pixels."""
+    pose = ransac(a, b, K, INLIER)
+    if pose is None:
+        raise _too_few(matches, 0)
+    refined = refine(a, b, K, pose.rotation, pose.translation, LOSS_SCALE)
+    return _with_inliers(a, b, K, refined, None, False, matches)
+
+
+def _with_inliers(
+    a: Tensor, b: Tensor, K: Tensor, refined: Refined, lenses: Lenses | None, contested: bool, matches: int
+) -> tuple[Solution, Tensor]:
+    """The solution with its inliers, which are near their epipolar lines and in front of both cameras; and K."""
+    near = sampson_error(a, b, fundamental(refined.rotation, refined.translation, K)).abs() < INLIER
+    # Sampson's error does not see the sign of the translation, so the refinement may have turned it round.
+    solutions = []
+    for translation in (refined.translation, -refined.translation):
+        pose = RelativePose(refined.rotation, translation, near)
+        inliers = near & (triangulate(a, b, pose.c2w, K)[1] > 0).all(0)
+        solutions.append(Solution(refined.rotation, translation, inliers, refined, lenses, contested))
+    best = max(solutions, key=lambda solution: int(solution.inliers.sum()))
+    if int(best.inliers.sum()) < LEAST_INLIERS:
+        raise _too_few(matches, int(best.inliers.sum()))
+    return best, K
 
 
 def _finish(
-    a: Tensor, b: Tensor, pose: RelativePose, K: Tensor, zoom: Tensor, matches: int, source: str
+    a: Tensor, b: Tensor, pose: Solution, K: Tensor, zoom: Tensor, matches: int, doubts: tuple[str, ...]
 ) -> PairGeometry:
     """The result from the inliers a, b, [P, 2], and K, both in working pixels."""
     points, z = triangulate(a, b, pose.c2w, K)
@@ -181,9 +244,10 @@ def _finish(
         (points / unit).float(),
         matches,
         len(a),
-        source,
+        pose.lenses.source if pose.lenses else "given",
         float(parallax),
         float(error),
+        doubts,
     )
 
 
@@ -194,15 +258,15 @@ def _zoom(zoom: Tensor) -> Tensor:
     return factor
 
 
-def _refuse_without_baseline(a: Tensor, b: Tensor, K: Tensor, free: tuple[bool, bool], matches: int) -> None:
-    """Raise RunError when a pure rotation explains the matches. An unknown focal length may have any value."""
-    scales = torch.linspace(-0.6, 0.6, 13).tolist() if any(free) else [0.0]
-    lenses = (torch.stack([scaled(k, scale) if f else k for k, f in zip(K, free, strict=True)]) for scale in scales)
-    residual = min(float(pure_rotation(a, b, lens)[1].quantile(0.9)) for lens in lenses)
-    if residual < LEAST_PARALLAX:
-        why = f"there are {matches} matches, and turning the camera explains them to {residual:.1f} px"
-        hint = "step sideways between the photographs, by a tenth of the distance to what you photograph"
-        raise RunError("the two photographs were taken from one place", why, hint)
+def _refuse_mirrored(images: Sequence[Tensor], matches: int) -> None:
+    """Raise RunError when the second photograph has many more matches after it is mirrored. matches: as it is."""
+    mirrored = len(match(images[0], images[1].flip(-1)))
+    if mirrored > max(MIRRORED_MATCHES, 1.5 * matches):
+        raise RunError(
+            "one of the two photographs is mirrored",
+            f"there are {matches} matches as they are, and {mirrored} when the second one is flipped left to right",
+            "flip one photograph; front cameras of phones often save mirrored pictures",
+        )
 
 
 def _too_few(matches: int, inliers: int) -> RunError:

@@ -1,6 +1,7 @@
 """Makes the prior's input from two photographs: views of one size with cameras, and the depth range of the scene."""
 
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.errors import InputError
-from stages.files.exif import read_focal
+from stages.files.exif import read_focals
 from stages.files.images import fit, read_image
 from stages.files.known_cameras import read_known_cameras
 from stages.geometry import crop_intrinsics, resize_intrinsics
@@ -46,11 +47,16 @@ def prepare(paths: tuple[Path, Path], short_side: int = 256, cameras_file: Path 
 
     short_side: shorter side of the result, px. Sides are multiples of 16, in the aspect ratio of the first photograph.
     cameras_file: a transforms.json with the two photographs, matched by file name, else in order; or a COLMAP folder.
+    Warns (RuntimeWarning) when the estimated cameras may be wrong.
     Raises InputError (unreadable files, cameras that do not fit) and RunError (no overlap, no baseline).
     """
     photos = (read_image(paths[0]), read_image(paths[1]))
     if cameras_file is None:
-        geometry = estimate_cameras(photos, (read_focal(paths[0]), read_focal(paths[1])))
+        geometry = estimate_cameras(photos, (read_focals(paths[0]), read_focals(paths[1])))
+        if geometry.doubts:
+            doubts = "; ".join(geometry.doubts)
+            text = f"the cameras of {paths[0]} and {paths[1]} may be wrong: {doubts}; --cameras gives known ones"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
         c2w, K, near_far, facts = geometry.c2w, geometry.K, geometry.near_far, geometry.facts()
     else:
         c2w, K = _read_cameras(paths, photos, cameras_file)

@@ -1,7 +1,7 @@
-"""Refinement of a relative pose, and of an unknown focal length, from matches.
+"""Refinement of a relative pose, and of uncertain focal lengths, from matches.
 
-It minimises the Sampson error under a Cauchy loss, plus a Gaussian prior on the logarithm of the focal length. Two
-views often say little about the focal length (parallel axes, a planar scene, forward motion). Without the prior, a
+It minimises the Sampson error under a Cauchy loss, plus a Gaussian prior on the logarithms of the two focal lengths.
+Two views often say little about the focal lengths (parallel axes, a planar scene, forward motion). Without the prior, a
 wrong focal length then fits slightly better than the true one. pycolmap's bundle adjustment has no such prior.
 """
 
@@ -15,26 +15,36 @@ from stages.geometry import cross_matrix, homogeneous, turned_by
 ITERATIONS = 30  # largest number of Levenberg-Marquardt steps
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FocalPrior:
-    """The prior of unknown focal lengths: the logarithm of their scale is normal with mean 0.
+    """A normal distribution of the logarithms of the two focal lengths, each relative to that in K.
 
-    deviation: its standard deviation.  free: which of the two views has an unknown focal length. If both have, they
-    share one scale.
+    mean: [2].  covariance: [2, 2].
     """
 
-    free: tuple[bool, bool]
-    deviation: float
+    mean: Tensor
+    covariance: Tensor
+
+    def cost(self, log_scales: Tensor) -> float:
+        """Half the squared Mahalanobis distance of log_scales [2] from the mean."""
+        offset = log_scales - self.mean
+        return float(offset @ torch.linalg.solve(self.covariance, offset)) / 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Refined:
-    """rotation: [3, 3].  translation: [3], unit length.  log_scale: of the unknown focal lengths.  cost: px^2."""
+    """rotation: [3, 3].  translation: [3], unit length.  log_scales: [2], of the focal lengths.
+
+    cost: half the robust squared Sampson error, px^2, plus the prior's cost times the squared loss scale.
+    hessian: [7, 7], the Gauss-Newton Hessian of the cost by rotation vector (3), translation in its tangent plane (2)
+    and log_scales (2); without a prior [5, 5].
+    """
 
     rotation: Tensor
     translation: Tensor
-    log_scale: float
+    log_scales: Tensor
     cost: float
+    hessian: Tensor
 
 
 def refine(
@@ -45,44 +55,48 @@ def refine(
     translation: Tensor,
     loss_scale: float,
     prior: FocalPrior | None = None,
-    log_scale: float = 0.0,
+    log_scales: Tensor | None = None,
 ) -> Refined:
-    """Levenberg-Marquardt over rotation, direction of translation and, with a prior, the logarithm of the focal scale.
+    """Levenberg-Marquardt over rotation, direction of translation and, with a prior, the logarithms of focal scales.
 
-    points_a, points_b: [M, 2], px, float64.  K: [2, 3, 3], px; unknown focal lengths are those of K times
-    exp(log_scale).
-    rotation, translation, log_scale: where to start.
+    points_a, points_b: [M, 2], px, float64.  K: [2, 3, 3], px.  Focal lengths are those of K times exp(log_scales).
+    rotation, translation, log_scales: where to start. log_scales starts at 0 if it is None.
     loss_scale: noise of a good match, px; beyond it the Cauchy loss grows slowly.
     """
-    free = prior.free if prior else (False, False)
-    count = 6 if prior else 5
-    state = (rotation.clone(), translation / translation.norm(), torch.tensor(log_scale, dtype=points_a.dtype))
+    count = 7 if prior else 5
+    start = torch.zeros(2, dtype=points_a.dtype) if log_scales is None else log_scales
+    state = (rotation.clone(), translation / translation.norm(), start)
+    stiffness = loss_scale**2 * torch.linalg.inv(prior.covariance) if prior else torch.zeros(2, 2, dtype=start.dtype)
+    mean = prior.mean if prior else torch.zeros_like(start)
 
-    def cost_of(error: Tensor, log_scale: Tensor) -> Tensor:
+    def cost_of(error: Tensor, log_scales: Tensor) -> Tensor:
         cost = loss_scale**2 / 2 * torch.log1p((error / loss_scale) ** 2).sum()
-        return cost + stiffness / 2 * log_scale**2
+        return cost + (log_scales - mean) @ stiffness @ (log_scales - mean) / 2
 
-    stiffness = loss_scale**2 / prior.deviation**2 if prior else 0.0
-    damping, tangent = 1e-3, _tangent(state[1])
-    error, jacobian = _linearised(points_a, points_b, K, free, *state, tangent)
-    cost = cost_of(error, state[2])
-    for _ in range(ITERATIONS):
-        # Gradient and Gauss-Newton Hessian, with the weights of the Cauchy loss and the prior's part.
+    def linear(error: Tensor, jacobian: Tensor, log_scales: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradient and Gauss-Newton Hessian, with the weights of the Cauchy loss and the prior's part."""
         weight, free_jacobian = 1 / (1 + (error / loss_scale) ** 2), jacobian[:, :count]
         hessian = free_jacobian.mT @ (weight[:, None] * free_jacobian)
         gradient = free_jacobian.mT @ (weight * error)
         if prior:
-            hessian[5, 5] += stiffness
-            gradient[5] += stiffness * state[2]
+            hessian[5:, 5:] += stiffness
+            gradient[5:] += stiffness @ (log_scales - mean)
+        return gradient, hessian
+
+    damping, tangent = 1e-3, _tangent(state[1])
+    error, jacobian = _linearised(points_a, points_b, K, *state, tangent)
+    cost = cost_of(error, state[2])
+    for _ in range(ITERATIONS):
+        gradient, hessian = linear(error, jacobian, state[2])
         # Increase the damping until the step lowers the cost.
         before = cost
         while damping < 1e6:
-            step = torch.zeros(6, dtype=points_a.dtype)
+            step = torch.zeros(7, dtype=points_a.dtype)
             step[:count] = -torch.linalg.solve(hessian + damping * torch.diag(hessian.diagonal() + 1e-12), gradient)
-            step[5] = step[5].clamp(-0.3, 0.3)
+            step[5:] *= 0.3 / step[5:].abs().max().clamp_min(0.3)
             new_state = _apply(step, *state, tangent)
             new_tangent = _tangent(new_state[1])
-            new_error, new_jacobian = _linearised(points_a, points_b, K, free, *new_state, new_tangent)
+            new_error, new_jacobian = _linearised(points_a, points_b, K, *new_state, new_tangent)
             new_cost = cost_of(new_error, new_state[2])
             if new_cost < cost:
                 state, tangent, error, jacobian, cost = new_state, new_tangent, new_error, new_jacobian, new_cost
@@ -91,45 +105,41 @@ def refine(
             damping *= 10
         if before - cost <= 1e-8 * before:
             break
-    return Refined(state[0], state[1], float(state[2]), float(cost))
+    return Refined(*state, float(cost), linear(error, jacobian, state[2])[1])
 
 
-def scaled(K: Tensor, log_scale: Tensor | float) -> Tensor:
-    """K with its focal lengths times exp(log_scale). K: [3, 3]."""
-    factor = torch.exp(torch.as_tensor(log_scale, dtype=K.dtype))
-    one = torch.ones_like(factor)
-    rows = ((factor, one, one), (one, factor, one), (one, one, one))
-    return K * torch.stack([torch.stack(row) for row in rows])
+def scaled(K: Tensor, log_scales: Tensor) -> Tensor:
+    """K [2, 3, 3] with its focal lengths times exp(log_scales) [2]."""
+    factor = torch.ones_like(K)
+    factor[:, 0, 0] = factor[:, 1, 1] = log_scales.exp()
+    return K * factor
 
 
 def _linearised(
     points_a: Tensor,
     points_b: Tensor,
     K: Tensor,
-    free: tuple[bool, bool],
     rotation: Tensor,
     translation: Tensor,
-    log_scale: Tensor,
+    log_scales: Tensor,
     tangent: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Sampson errors [M] and their derivatives [M, 6] by the six numbers of a step (`_apply`)."""
-    # Inverse intrinsics, and their derivatives by log_scale.
-    inverse, slope = [], []
-    for k, f in zip(K, free, strict=True):
-        inverse.append(torch.linalg.inv(scaled(k, log_scale) if f else k))
-        slope.append(-inverse[-1] * inverse[-1].new_tensor([[1, 1, 1], [1, 1, 1], [1, 1, 0]]) * f)
-    # The fundamental matrix, and its derivatives by rotation, translation and log_scale.
+    """Sampson errors [M] and their derivatives [M, 7] by the seven numbers of a step (`_apply`)."""
+    # Inverse intrinsics, and the derivative of each by its log_scale.
+    inverse = torch.linalg.inv(scaled(K, log_scales))
+    slope = -inverse * inverse.new_tensor([[1, 1, 1], [1, 1, 1], [1, 1, 0]])
+    # The fundamental matrix, and its derivatives by rotation, translation and log_scales.
     cross = cross_matrix(translation)
     essential = cross @ rotation
     axes = torch.eye(3, dtype=K.dtype)
     change = [inverse[1].mT @ cross @ cross_matrix(axis) @ rotation @ inverse[0] for axis in axes]
     change += [inverse[1].mT @ cross_matrix(axis) @ rotation @ inverse[0] for axis in tangent.mT]
-    change += [slope[1].mT @ essential @ inverse[0] + inverse[1].mT @ essential @ slope[0]]
+    change += [inverse[1].mT @ essential @ slope[0], slope[1].mT @ essential @ inverse[0]]
     F, dF = inverse[1].mT @ essential @ inverse[0], torch.stack(change)
     # Sampson errors and their derivatives, by the quotient rule.
     a, b = homogeneous(points_a), homogeneous(points_b)
     line_b, line_a = a @ F.mT, b @ F
-    d_line_b, d_line_a = a @ dF.mT, b @ dF  # [6, M, 3]
+    d_line_b, d_line_a = a @ dF.mT, b @ dF  # [7, M, 3]
     squared = (line_b[:, :2].square().sum(1) + line_a[:, :2].square().sum(1)).clamp_min(1e-18)
     error = (b * line_b).sum(1) / squared.sqrt()
     d_squared = (line_b * d_line_b)[..., :2].sum(2) + (line_a * d_line_a)[..., :2].sum(2)
@@ -137,12 +147,12 @@ def _linearised(
 
 
 def _apply(
-    step: Tensor, rotation: Tensor, translation: Tensor, log_scale: Tensor, tangent: Tensor
+    step: Tensor, rotation: Tensor, translation: Tensor, log_scales: Tensor, tangent: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Add a step [6]: rotation vector (3), translation in its tangent plane (2), change of log_scale (1)."""
+    """Add a step [7]: rotation vector (3), translation in its tangent plane (2), change of log_scales (2)."""
     rotation = turned_by(step[:3]) @ rotation
     translation = translation + tangent @ step[3:5]
-    return rotation, translation / translation.norm(), log_scale + step[5]
+    return rotation, translation / translation.norm(), log_scales + step[5:]
 
 
 def _tangent(direction: Tensor) -> Tensor:

@@ -104,3 +104,16 @@ def test_a_single_wall_is_solved(photos: tuple[Tensor, Tensor], shift: tuple[flo
     )
     assert rotation < 2
     assert translation < 10
+
+
+def test_a_mirrored_photograph_is_refused(photos: tuple[Tensor, Tensor]) -> None:
+    with pytest.raises(RunError, match="mirrored"):
+        estimate_cameras((photos[0], photos[1].flip(-1)))
+
+
+def test_a_square_cut_of_one_photograph_does_not_change_the_pose(photos: tuple[Tensor, Tensor], truth: Cameras) -> None:
+    h, w = SIZE
+    square = photos[0][:, :, (w - h) // 2 : (w + h) // 2]
+    rotation, translation = _errors(estimate_cameras((square, photos[1])).c2w, truth.c2w)
+    assert rotation < 3
+    assert translation < 15

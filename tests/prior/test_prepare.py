@@ -1,5 +1,6 @@
 """From photographs of any kind to two views of one size."""
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from stages.files.transforms import write_transforms
 from stages.geometry import project, unproject
 from stages.prior.config import SMALL
 from stages.prior.network import MVSplat
+from stages.prior.pose import PairGeometry
 from stages.prior.predict import RANGES, Prediction, predict, predict_in_range
 from stages.prior.prepare import cover, prepare
 from stages.scene import C0, Cameras, Gaussians, Views
@@ -170,3 +172,23 @@ def test_the_range_that_the_photographs_bear_out_is_swept(monkeypatch: pytest.Mo
     for scale, _ in RANGES:
         start = torch.tensor([[depth / scale, 50.0]] * 2)
         assert torch.allclose(predict(views, start, MVSplat(SMALL)).near_far[:, 0], torch.tensor(depth))
+
+
+def test_doubtful_cameras_are_a_warning_and_in_the_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = (tmp_path / "left.png", tmp_path / "right.png")
+    for path in paths:
+        write_png(path, torch.full((3, 64, 96), 0.5))
+    K = torch.tensor([[80.0, 0, 48], [0, 80, 32], [0, 0, 1]]).repeat(2, 1, 1)
+    near_far, points = torch.tensor([[1.0, 9.0], [1.0, 9.0]]), torch.zeros(1, 3)
+
+    def found(*doubts: str) -> PairGeometry:
+        return PairGeometry(torch.eye(4).repeat(2, 1, 1), K, near_far, points, 90, 60, "matches", 3.0, 0.4, doubts)
+
+    monkeypatch.setattr("stages.prior.prepare.estimate_cameras", lambda *_: found("two lenses"))
+    with pytest.warns(RuntimeWarning, match=r"left\.png and .*right\.png may be wrong: two lenses"):
+        facts = prepare(paths, 64).facts
+    assert (facts["evidence"], facts["doubts"]) == ("weak", ["two lenses"])
+    monkeypatch.setattr("stages.prior.prepare.estimate_cameras", lambda *_: found())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert prepare(paths, 64).facts["evidence"] == "good"

@@ -3,6 +3,10 @@
 Reads posed/val (scenes with transforms.json and pairs.json) and pairs/pairs_gt.json (indoor pairs with K and relative
 pose). Prints one line per pair: errors of rotation and of translation direction in degrees, with the true K and with an
 estimated focal length, and that length divided by the true one. The end compares the share of good pairs with the bars.
+
+With --changed the medium pairs of posed/val are measured after one photograph was cut or zoomed, which must be solved,
+refused or doubted; after the second one was mirrored; and with the first one zoomed in place of the second one, which
+must be refused. --every N takes every Nth pair.
 """
 
 import argparse
@@ -14,15 +18,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from stages.errors import RunError
 from stages.evaluate.cases import find_scenes, load_task, read_cases
 from stages.files.images import read_image
+from stages.geometry import crop_intrinsics, resize_intrinsics
 from stages.prior.pose import PairGeometry, estimate_cameras
 
 # Share of pairs within the limits that must be reached: (kind, whether K is known) -> share.
 BARS = {("medium", True): 0.96, ("wide", True): 0.90, ("medium", False): 0.80}
+CHANGED_BAR = 0.90  # share of the pairs with a cut or zoomed photograph that must be solved; others refused or doubted
+CHANGED_LIMITS = (3.0, 15.0)  # largest errors of rotation and direction of these pairs, degrees
+ZOOMS = (1.2, 1.5, 2.0, 3.0)  # of a photograph from one spot
 # Kind -> largest error of rotation and of translation direction of a good pair, in degrees.
 LIMITS = {"medium": (2.0, 10.0), "wide": (2.0, 10.0), "indoor": (10.0, 10.0)}
 
@@ -84,13 +93,89 @@ def measure(pair: Pair, K: Tensor | None) -> tuple[bool, str]:
     )
 
 
+def cut(image: Tensor, K: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The middle of an image [3, h, w], of the given size (h, w), and its K."""
+    top, left = (image.shape[-2] - size[0]) // 2, (image.shape[-1] - size[1]) // 2
+    return image[:, top : top + size[0], left : left + size[1]], crop_intrinsics(K, left, top)
+
+
+def zoomed(image: Tensor, K: Tensor, factor: float) -> tuple[Tensor, Tensor]:
+    """The middle of an image [3, h, w], enlarged to its size, and its K."""
+    size = (image.shape[-2], image.shape[-1])
+    part, K = cut(image, K, (round(size[0] / factor), round(size[1] / factor)))
+    K = resize_intrinsics(K, (part.shape[-2], part.shape[-1]), size)
+    return F.interpolate(part[None], size, mode="bicubic", antialias=True)[0].clamp(0, 1), K
+
+
+def changed(image: Tensor, K: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """A photograph with its K as a user may have changed it."""
+    h, w = image.shape[-2:]
+    yield "square", *cut(image, K, (min(h, w), min(h, w)))
+    yield "upright", *cut(image, K, (h, round(0.75 * h)) if w >= h else (round(0.75 * w), w))
+    yield "60 %", *cut(image, K, (round(0.6 * h), round(0.6 * w)))
+    yield "zoom 1.5", *zoomed(image, K, 1.5)
+    yield "zoom 2", *zoomed(image, K, 2)
+
+
+def outcome(images: tuple[Tensor, Tensor], truth: Tensor | None) -> tuple[str, str]:
+    """The outcome and a line about it. truth: [4, 4], None if no pose is right.
+
+    Outcomes: "good", "refused", "doubted" (wrong with a doubt), "WRONG" (without one).
+    """
+    try:
+        found = estimate_cameras(images)
+    except RunError as error:
+        return "refused", error.why
+    if truth is None:
+        return "doubted" if found.doubts else "WRONG", "; ".join(found.doubts)
+    rotation, direction = angles(found, truth)
+    good = rotation < CHANGED_LIMITS[0] and direction < CHANGED_LIMITS[1]
+    word = "good" if good else "doubted" if found.doubts else "WRONG"
+    return word, f"R {rotation:6.2f} T {direction:6.2f} {'; '.join(found.doubts)}"
+
+
+def measure_changed(folder: Path, every: int) -> None:
+    """Measure pairs with a changed photograph, photographs from one spot and mirrored ones, and print the results."""
+    counts: dict[str, dict[str, int]] = {}
+
+    def add(name: str, kind: str, images: tuple[Tensor, Tensor], truth: Tensor | None) -> None:
+        word, line = outcome(images, truth)
+        of_kind = counts.setdefault(kind, dict.fromkeys(("good", "refused", "doubted", "WRONG"), 0))
+        of_kind[word] += 1
+        print(f"{name:44s} {kind:9s} {word:8s} {line}", flush=True)
+
+    seen: set[str] = set()
+    for pair in [pair for pair in posed_pairs(folder) if pair.kind == "medium"][::every]:
+        for kind, image, _ in changed(pair.images[1], pair.K[1]):
+            add(pair.name, kind, (pair.images[0], image), pair.b_from_a)
+        scene = pair.name.rsplit("-", 2)[0]
+        if scene in seen:
+            continue
+        seen.add(scene)
+        add(pair.name, "mirrored", (pair.images[0], pair.images[1].flip(-1)), None)
+        for factor in ZOOMS:
+            spot = zoomed(pair.images[0], pair.K[0], factor)[0]
+            add(pair.name, "one spot", (pair.images[0], spot), None)
+    for kind, words in counts.items():
+        print(f"{kind}: {', '.join(f'{number} {word}' for word, number in words.items())}")
+    solvable = [words for kind, words in counts.items() if kind not in ("mirrored", "one spot")]
+    share = sum(words["good"] for words in solvable) / max(1, sum(sum(words.values()) for words in solvable))
+    print(f"cut or zoomed: {100 * share:.1f} % good, bar {100 * CHANGED_BAR:.0f} %")
+
+
 def main() -> None:
     """Measure all pairs and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     default = os.environ.get("VIDEOSCENE_DATA", Path(__file__).resolve().parents[3] / "shared" / "data")
     parser.add_argument("data", type=Path, nargs="?", default=Path(default))
-    folder: Path = parser.parse_args().data
+    parser.add_argument("--changed", action="store_true", help="pairs with a cut, zoomed or mirrored photograph")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="with --changed: every Nth pair")
+    arguments = parser.parse_args()
+    folder: Path = arguments.data
     torch.set_num_threads(2)
+    if arguments.changed:
+        measure_changed(folder / "posed" / "val", arguments.every)
+        return
     scores: dict[tuple[str, bool], list[bool]] = {}
     for pairs in (posed_pairs(folder / "posed" / "val"), indoor_pairs(folder / "pairs")):
         for pair in pairs:

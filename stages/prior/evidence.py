@@ -1,0 +1,105 @@
+"""How far the matches bear out the cameras that were estimated from them.
+
+"Working pixels" are explained in pose.py.
+"""
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stages.errors import RunError
+from stages.prior.epipolar import RelativePose, homography_error, magnification, pure_rotation
+from stages.prior.lenses import FOCAL_MEAN, Lenses
+from stages.prior.refine import Refined, scaled
+
+# A pair has parallax if more than a share of the matches is off by more than LEAST_PARALLAX, working px, after the best
+# homography. Without parallax up to 14 % are off where one photograph shows things twice as large, because matches of
+# enlarged photographs are less exact, and up to 26 % where it shows them three times as large. So the share grows.
+LEAST_PARALLAX, PARALLAX_SHARE = 3.0, 0.15
+PARALLAX_SHARE_OF_KNOWN = 0.1  # the same after the best rotation of known lenses
+# The same after the best rotation of lenses from EXIF. Their focal lengths are tried times the exponentials of COMMON,
+# and the second one also times those of RATIOS: a wrong ratio moves the matches by far more than a wrong common factor.
+ROTATION_SHARE = 0.3
+COMMON, RATIOS = (-0.2, 0.0, 0.2), tuple(0.02 * k for k in range(-6, 7))
+FEW_INLIERS, FEW_SHARE = 40, 0.33  # fewer inliers, or a smaller share of the matches, are weak evidence
+UNCERTAIN_ANGLES = (4.0, 12.0)  # standard deviations of rotation and direction of a weak solution, degrees
+# How unusual a focal length is: the logarithm of its ratio to a usual one. A lens beyond 1.15 times the longer side is
+# doubted if other focal lengths explain the matches as well, and one beyond 1.8 times always.
+UNUSUAL, VERY_UNUSUAL = 0.57, 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Solution(RelativePose):
+    """A pose with what it was found with.
+
+    refined: the result of the refinement.  lenses: the assumption about the focal lengths, None if they are known.
+    contested: whether other focal lengths with another pose explain the matches as well.
+    """
+
+    refined: Refined
+    lenses: Lenses | None
+    contested: bool
+
+
+def refuse_without_parallax(a: Tensor, b: Tensor, K: Tensor, lenses: Lenses | None, matches: int) -> bool:
+    """Raise RunError when the matches a, b show no parallax. Returns whether they show one flat surface.
+
+    Unknown lenses: a homography that explains the matches may be a turn, a zoom or a flat surface, and tells no pose.
+    Known ones: a pure rotation shows no parallax. EXIF is 10 % wrong or more, so the rotation is less exact then.
+    """
+    enlarged = magnification(a, b)
+    enlarged = max(enlarged, 1 / enlarged)
+    allowed = PARALLAX_SHARE * max(1.0, enlarged - 1) if lenses else PARALLAX_SHARE_OF_KNOWN
+    if lenses is not None:
+        share = float((homography_error(a, b, LEAST_PARALLAX) > LEAST_PARALLAX).double().mean())
+        if share > allowed:
+            return False
+    if lenses is None or lenses.source == "exif":
+        a, b, K = (b, a, K.flip(0)) if magnification(a, b) > 1 else (a, b, K)
+        tried = itertools.product(COMMON, RATIOS) if lenses else ((0.0, 0.0),)
+        pairs = [torch.tensor([common, common + ratio], dtype=K.dtype) for common, ratio in tried]
+        errors = [pure_rotation(a, b, scaled(K, pair))[1] for pair in pairs]
+        share = min(float((error > LEAST_PARALLAX).double().mean()) for error in errors)
+        if share > (ROTATION_SHARE if lenses else allowed):
+            return lenses is not None
+    raise RunError(
+        "the two photographs were taken from one place, or show one flat surface",
+        f"there are {matches} matches, and turning or zooming the camera explains {100 * (1 - share):.0f} % of them",
+        "step sideways between the photographs, by a tenth of the distance to what you photograph",
+    )
+
+
+def doubts_of(solution: Solution, K: Tensor, matches: int, exif: bool, flat: bool) -> tuple[str, ...]:
+    """Why the cameras may be wrong. exif: whether EXIF states a focal length.  flat: whether the scene is flat."""
+    doubts = []
+    inliers = int(solution.inliers.sum())
+    if inliers < max(FEW_INLIERS, FEW_SHARE * matches):
+        doubts.append(f"only {inliers} of {matches} matches agree with the cameras")
+    if flat:
+        doubts.append("the matches lie on one flat surface")
+    hessian = solution.refined.hessian
+    variance = torch.linalg.inv(hessian + 1e-6 * torch.eye(len(hessian)).to(hessian)).diagonal()  # invertible
+    rotation, direction = (float(torch.rad2deg(part.max().sqrt())) for part in (variance[:3], variance[3:5]))
+    if rotation > UNCERTAIN_ANGLES[0] or direction > UNCERTAIN_ANGLES[1]:
+        doubts.append(f"the direction of the step is known to {direction:.0f} degrees only, the turn to {rotation:.0f}")
+    lenses = solution.lenses
+    if lenses is None:
+        return tuple(doubts)
+    focals = ", ".join(f"{float(k[0, 0]) / (2 * float(k[:2, 2].max())):.2f}" for k in K)
+    found = f"{focals} of the longer sides"
+    unusual = max(abs(math.log(float(k[0, 0]) / (2 * float(k[:2, 2].max()) * FOCAL_MEAN))) for k in K)
+    if lenses.source == "exif" and solution.contested and unusual > VERY_UNUSUAL:
+        doubts.append(f"EXIF states unusual focal lengths ({found}), and others explain the matches as well")
+    if lenses.source == "matches":
+        if exif:
+            doubts.append(f"the focal lengths in EXIF contradict the matches, which give {found}")
+        elif not lenses.one_lens:
+            doubts.append(f"the photographs seem to be of two lenses, zooms or crops, with focal lengths of {found}")
+        elif unusual > VERY_UNUSUAL:
+            doubts.append(f"the focal lengths found are unusual: {found}")
+        elif solution.contested and (unusual > UNUSUAL or abs(float(K[0, 0, 2] - K[1, 0, 2])) > 1):
+            doubts.append(f"other focal lengths than those found ({found}) explain the matches as well")
+    return tuple(doubts)

@@ -1,0 +1,142 @@
+"""What is assumed about the focal lengths of two photographs before their matches are looked at.
+
+Most pairs come from one camera with one lens. But one photograph may have been cut or zoomed, and EXIF may be wrong.
+So each assumption is tried. It is a normal distribution of the logarithms of the two focal lengths, with a penalty for
+being rare. The assumption with the lowest sum of cost and penalty wins (pose.py).
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from stages.prior.refine import FocalPrior
+
+# Prior for an unknown focal length f, as a multiple of the image's longer side: log(f) is normal with mean log(0.65), a
+# field of view of 75 degrees, and standard deviation 0.4. Phones and common zoom lenses are within it.
+FOCAL_MEAN, FOCAL_DEVIATION = 0.65, 0.4
+# Standard deviation of the logarithm of a focal length from EXIF. It states whole millimetres, often of the full
+# sensor, although stabilisation and wide formats show less.
+EXIF_DEVIATION = 0.1
+EXIF_CORRELATION = 0.9  # of these deviations in a pair: two photographs of one camera are wrong alike
+ONE_LENS_DEVIATION = 0.01  # how much the logarithms of the focal lengths of one lens differ, because of the focus
+# First guesses of the logarithm of an unknown focal length, relative to FOCAL_MEAN: fields of view in degrees across
+# the longer side.
+GUESSES = tuple(math.log(0.5 / math.tan(math.radians(angle) / 2) / FOCAL_MEAN) for angle in (35, 50, 65, 80, 95))
+# Penalties, px^2. A second free focal length lowers the cost of pairs of one lens by at most 4.4, of cut or zoomed ones
+# mostly by 10 to 100.
+TWO_LENSES = 5.0
+CUT = 3.0  # one photograph is a part of a larger one, although both have one shape
+CUT_WITH_EXIF = 6.0  # EXIF is right for the photograph before it was cut
+WRONG_EXIF, WRONG_UNUSUAL_EXIF = 12.0, 5.0
+UNUSUAL_EXIF = 1.0  # from this logarithm of its ratio to a usual one on, a focal length from EXIF is unusual
+OTHER_READING = 2.0  # a less likely meaning of EXIF
+SAME_SHAPE = 0.03  # largest difference of the logarithms of two aspect ratios that are equal but for rounding
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What the files of two photographs say.
+
+    K: [2, 3, 3], working px, with a first guess of the focal lengths and the principal points in the middle.
+    zoom: [2], working px for each px of the file.
+    unknown: whether EXIF lacks the focal length of a photograph.
+    readings: of each photograph, other focal lengths that its EXIF may mean, as factors of that in K.
+    """
+
+    K: Tensor
+    zoom: Tensor
+    unknown: tuple[bool, bool]
+    readings: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
+
+    @property
+    def long_sides(self) -> Tensor:
+        """The longer sides of the photographs, [2], working px. The shorter sides are equal."""
+        return 2 * self.K[:, :2, 2].amax(1)
+
+    @property
+    def usual(self) -> Tensor:
+        """Logarithms of the focal lengths of a usual camera, relative to those of K, [2]."""
+        return (FOCAL_MEAN * self.long_sides / self.K[:, 0, 0]).log()
+
+
+@dataclass(frozen=True, eq=False)
+class Lenses:
+    """An assumption about two focal lengths.
+
+    source: what the focal lengths mostly come from, "exif" or "matches".  one_lens: whether one lens took both.
+    prior: of the logarithms of the focal lengths, relative to those of K.  penalty: px^2, added to the cost.
+    starts: where a search begins, logarithms [2] each.
+    """
+
+    source: str
+    one_lens: bool
+    prior: FocalPrior
+    penalty: float
+    starts: tuple[Tensor, ...]
+
+
+def possible_lenses(known: Known, magnification: float) -> list[Lenses]:
+    """The assumptions to try. magnification: how much larger the second photograph shows things, in working px."""
+    enlarged = (known.K[0, 0, 0] / known.K[1, 0, 0]).log() + math.log(magnification)
+    doubted = [*_one_lens(known), _two_lenses(known, enlarged)]
+    if all(known.unknown):
+        return doubted
+    stated = [float(usual) for usual, unknown in zip(known.usual, known.unknown, strict=True) if not unknown]
+    unusual = max(abs(log_ratio) for log_ratio in stated) > UNUSUAL_EXIF
+    wrong = WRONG_UNUSUAL_EXIF if unusual else WRONG_EXIF
+    return [*_from_exif(known, enlarged), *(replace(other, penalty=other.penalty + wrong) for other in doubted)]
+
+
+def _one_lens(known: Known) -> list[Lenses]:
+    """One lens of any focal length took both photographs."""
+    cut = float((known.zoom[1] / known.zoom[0]).log())  # one photograph was cut: equal in px of the file
+    longer = float((known.long_sides[1] / known.long_sides[0]).log())  # photographs of one shape, perhaps reduced
+    same_shape = [(longer, 0.0), (cut, CUT)]
+    two_shapes = [(0.0, 0.0), (cut, 0.0), (longer, TWO_LENSES)]  # cut, at full height or not, and perhaps reduced
+    ratios = same_shape if abs(longer) < SAME_SHAPE else two_shapes
+    lenses: list[Lenses] = []
+    in_K = known.K[:, 0, 0].log()
+    covariance = FOCAL_DEVIATION**2 * torch.ones(2, 2).to(in_K) + ONE_LENS_DEVIATION**2 * torch.eye(2).to(in_K)
+    tried: list[float] = []
+    for ratio, penalty in ratios:
+        if any(abs(ratio - other) < SAME_SHAPE for other in tried):
+            continue
+        tried.append(ratio)
+        mean = torch.stack([known.usual[0], known.usual[0] + in_K[0] + ratio - in_K[1]])
+        guesses = GUESSES if len(tried) == 1 else GUESSES[1:4]
+        starts = tuple(mean + guess for guess in guesses)
+        lenses.append(Lenses("matches", True, FocalPrior(mean, covariance), penalty, starts))
+    return lenses
+
+
+def _two_lenses(known: Known, enlarged: Tensor) -> Lenses:
+    """Both focal lengths are free. How much larger things are is due to the lens, or in part to a step forward."""
+    covariance = FOCAL_DEVIATION**2 * torch.eye(2).to(known.K)
+    guesses = [(GUESSES[2], 0.0), (GUESSES[2], 0.5), *((guess, 1.0) for guess in GUESSES[1:4])]
+    first = known.usual[0]
+    starts = tuple(torch.stack([first + guess, first + guess + part * enlarged]) for guess, part in guesses)
+    return Lenses("matches", False, FocalPrior(known.usual, covariance), TWO_LENSES, starts)
+
+
+def _from_exif(known: Known, enlarged: Tensor) -> list[Lenses]:
+    """EXIF is right to 10 % for each photograph that has it, or for one of them before the other was cut."""
+    nothing = torch.zeros_like(enlarged)
+    of_other = (torch.stack([nothing, enlarged]), torch.stack([-enlarged, nothing]))
+    lenses = []
+    if not any(known.unknown):
+        exact = EXIF_DEVIATION**2 * torch.tensor([[1, EXIF_CORRELATION], [EXIF_CORRELATION, 1]]).to(known.K)
+        for first in (1.0, *known.readings[0]):
+            for second in (1.0, *known.readings[1]):
+                mean = torch.tensor([math.log(first), math.log(second)]).to(known.K)
+                penalty = OTHER_READING * ((first != 1) + (second != 1))
+                lenses.append(Lenses("exif", False, FocalPrior(mean, exact), penalty, (mean,)))
+    for right in (0, 1):
+        if not known.unknown[right]:
+            deviations = [EXIF_DEVIATION, FOCAL_DEVIATION] if right == 0 else [FOCAL_DEVIATION, EXIF_DEVIATION]
+            prior = FocalPrior(torch.zeros(2).to(known.K), torch.tensor(deviations).to(known.K).square().diag())
+            penalty = 0.0 if any(known.unknown) else CUT_WITH_EXIF
+            starts = (torch.zeros(2).to(known.K), of_other[right])
+            lenses.append(Lenses("exif", False, prior, penalty, starts))
+    return lenses

@@ -1,0 +1,150 @@
+"""Cameras from exact matches of two photographs of different lens, zoom or crop, with right, wrong and no EXIF."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from stages.errors import RunError
+from stages.geometry import turned_by
+from stages.prior.matching import Matches
+from stages.prior.pose import PairGeometry, cameras_from_matches
+
+W, H = 768, 512
+FOCAL = 0.8 * W
+TURN = turned_by(torch.tensor([0.05, 0.3, -0.02], dtype=torch.float64))
+STEP = torch.tensor([-1.0, 0.3, 0.3], dtype=torch.float64)
+
+
+def camera(focal: float, size: tuple[int, int] = (H, W)) -> Tensor:
+    return torch.tensor([[focal, 0, size[1] / 2], [0, focal, size[0] / 2], [0, 0, 1]], dtype=torch.float64)
+
+
+def matches_of(
+    K: tuple[Tensor, Tensor], size_b: tuple[int, int] = (H, W), step: Tensor = STEP, flat: bool = False
+) -> Matches:
+    """Matches of a random scene, 0.4 px of noise, a tenth of them wrong. The first photograph has H x W px."""
+    g = Generator().manual_seed(0)
+    pixels = torch.rand(700, 2, generator=g, dtype=torch.float64) * torch.tensor([W, H])
+    rays = F.pad(pixels, (0, 1), value=1.0) @ torch.linalg.inv(K[0]).mT
+    depth = 2.0 + 3.0 * torch.rand(700, 1, generator=g, dtype=torch.float64)
+    if flat:
+        depth = 3.0 / (rays @ F.normalize(torch.tensor([0.5, 0.1, 1.0], dtype=torch.float64), dim=0))[:, None]
+    seen = (rays * depth @ TURN.mT + step) @ K[1].mT
+    in_b = seen[:, :2] / seen[:, 2:]
+    inside = ((in_b > 0) & (in_b < torch.tensor([size_b[1], size_b[0]]))).all(1)
+    noise = 0.4 * torch.randn(2, int(inside.sum()), 2, generator=g, dtype=torch.float64)
+    a, b = pixels[inside] + noise[0], in_b[inside] + noise[1]
+    wrong = len(a) // 10
+    b[:wrong] = torch.rand(wrong, 2, generator=g, dtype=torch.float64) * torch.tensor([size_b[1], size_b[0]])
+    return Matches(a.float(), b.float(), torch.ones(len(a)))
+
+
+def assert_right(found: PairGeometry) -> None:
+    b_from_a = torch.linalg.inv(found.c2w[1].double())
+    rotation = ((b_from_a[:3, :3].T @ TURN).trace() - 1) / 2
+    direction = F.cosine_similarity(b_from_a[:3, 3], STEP, dim=0)
+    assert math.degrees(math.acos(min(1.0, float(rotation)))) < 3
+    assert math.degrees(math.acos(min(1.0, float(direction)))) < 15
+
+
+def test_one_lens_is_solved_without_doubts() -> None:
+    K = camera(FOCAL)
+    found = cameras_from_matches(matches_of((K, K)), [(H, W), (H, W)])
+    assert_right(found)
+    assert found.doubts == ()
+    assert found.facts()["evidence"] == "good"
+
+
+@pytest.mark.parametrize("zoom", [0.5, 1.5, 2.0])
+def test_a_zoomed_photograph_is_solved_and_said(zoom: float) -> None:
+    K = camera(FOCAL), camera(zoom * FOCAL)
+    found = cameras_from_matches(matches_of(K), [(H, W), (H, W)])
+    assert_right(found)
+    assert float(found.K[1, 0, 0] / found.K[0, 0, 0]) == pytest.approx(zoom, rel=0.1)
+    assert any("two lenses" in doubt for doubt in found.doubts)
+    assert found.facts()["evidence"] == "weak"
+
+
+@pytest.mark.parametrize("size", [(H, H), (H, 384), (300, 460)])
+def test_a_cut_photograph_is_solved(size: tuple[int, int]) -> None:
+    """Cut in the middle: a square, upright, and 60 %."""
+    K = camera(FOCAL), camera(FOCAL, size)
+    found = cameras_from_matches(matches_of(K, size), [(H, W), size])
+    assert_right(found)
+    assert float(found.K[1, 0, 0] / found.K[0, 0, 0]) == pytest.approx(1, rel=0.1)
+
+
+@pytest.mark.parametrize("zoom", [1.0, 1.2, 2.0, 3.0])
+@pytest.mark.parametrize("exif", [False, True])
+def test_turns_and_zooms_from_one_place_are_refused(zoom: float, exif: bool) -> None:
+    K = camera(FOCAL), camera(zoom * FOCAL)
+    focals = ((FOCAL,), (zoom * FOCAL,)) if exif else ((), ())
+    with pytest.raises(RunError, match="one place"):
+        cameras_from_matches(matches_of(K, step=torch.zeros(3, dtype=torch.float64)), [(H, W), (H, W)], focals)
+
+
+def test_a_flat_surface_is_refused_without_a_focal_length_and_solved_with_doubts_with_one() -> None:
+    K = camera(FOCAL)
+    matches = matches_of((K, K), flat=True)
+    with pytest.raises(RunError, match="flat surface"):
+        cameras_from_matches(matches, [(H, W), (H, W)])
+    found = cameras_from_matches(matches, [(H, W), (H, W)], ((FOCAL,), (FOCAL,)))
+    assert any("flat" in doubt for doubt in found.doubts)
+
+
+def test_exif_is_a_prior_of_some_ten_percent() -> None:
+    K = camera(FOCAL)
+    for factor in (0.93, 1.0, 1.08):
+        found = cameras_from_matches(matches_of((K, K)), [(H, W), (H, W)], ((factor * FOCAL,), (factor * FOCAL,)))
+        assert_right(found)
+        assert found.focal_source == "exif"
+        assert abs(float(found.K[0, 0, 0]) / FOCAL - 1) < 0.09
+        assert found.doubts == ()
+
+
+def test_exif_that_contradicts_the_matches_is_dropped_and_said() -> None:
+    """A phone of 28 mm that claims 177 mm."""
+    K, claimed = camera(FOCAL), 177 / 28 * FOCAL
+    found = cameras_from_matches(matches_of((K, K)), [(H, W), (H, W)], ((claimed,), (claimed,)))
+    assert_right(found)
+    assert found.focal_source == "matches"
+    assert any("EXIF" in doubt for doubt in found.doubts)
+
+
+def test_exif_of_a_photograph_that_was_cut_later_is_right_for_the_other() -> None:
+    K = camera(FOCAL), camera(1.7 * FOCAL)
+    found = cameras_from_matches(matches_of(K), [(H, W), (H, W)], ((FOCAL,), (FOCAL,)))
+    assert_right(found)
+    assert found.focal_source == "exif"
+    assert float(found.K[1, 0, 0] / found.K[0, 0, 0]) == pytest.approx(1.7, rel=0.1)
+
+
+def test_the_reading_of_exif_that_fits_the_matches_is_taken() -> None:
+    """A digital zoom of 2 that the 35 mm equivalent counts, or does not count."""
+    K = camera(FOCAL), camera(2 * FOCAL)
+    for readings in ((2 * FOCAL, 4 * FOCAL), (4 * FOCAL, 2 * FOCAL)):
+        found = cameras_from_matches(matches_of(K), [(H, W), (H, W)], ((FOCAL,), readings))
+        assert_right(found)
+        assert found.focal_source == "exif"
+        assert found.doubts == ()
+
+
+@pytest.mark.parametrize(("focal", "baseline", "seed"), [(1.6, 0.05, 0), (2.0, 0.1, 0)])
+def test_the_sign_of_the_step_is_the_one_that_puts_points_in_front(focal: float, baseline: float, seed: int) -> None:
+    """Small steps with a long lens: from a wide first guess the refinement turns the step round."""
+    g = Generator().manual_seed(seed)
+    n, K = 600, camera(focal * W)
+    pixels = torch.rand(n, 2, generator=g, dtype=torch.float64) * torch.tensor([W, H])
+    depth = 1 + 2 * torch.rand(n, 1, generator=g, dtype=torch.float64)
+    points = F.pad(pixels, (0, 1), value=1.0) @ torch.linalg.inv(K).mT * depth
+    turn = turned_by(torch.tensor([0.0, math.radians(4), 0.0], dtype=torch.float64))
+    centre = baseline * F.normalize(torch.randn(3, generator=g, dtype=torch.float64), dim=0)
+    seen = (points - centre) @ turn.mT @ K.mT
+    noise = 0.7 * torch.randn(2, n, 2, generator=g, dtype=torch.float64)
+    a, b = pixels + noise[0], seen[:, :2] / seen[:, 2:] + noise[1]
+    b[:150] = torch.rand(150, 2, generator=g, dtype=torch.float64) * torch.tensor([W, H])
+    found = cameras_from_matches(Matches(a.float(), b.float(), torch.ones(n)), [(H, W), (H, W)])
+    assert found.inliers > 350  # of 450
