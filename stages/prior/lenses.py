@@ -20,7 +20,7 @@ FOCAL_MEAN, FOCAL_DEVIATION = 0.65, 0.4
 # sensor, although stabilisation and wide formats show less.
 EXIF_DEVIATION = 0.1
 EXIF_CORRELATION = 0.9  # of these deviations in a pair: two photographs of one camera are wrong alike
-ONE_LENS_DEVIATION = 0.01  # how much the logarithms of the focal lengths of one lens differ, because of the focus
+ONE_LENS_DEVIATION = 0.003  # how much the logarithms of the focal lengths of one lens differ, because of the focus
 # First guesses of the logarithm of an unknown focal length, relative to FOCAL_MEAN: fields of view in degrees across
 # the longer side.
 GUESSES = tuple(math.log(0.5 / math.tan(math.radians(angle) / 2) / FOCAL_MEAN) for angle in (35, 50, 65, 80, 95))
