@@ -57,16 +57,19 @@ class RewardTable:
 
     def compute(self, student: Weights, progress: Progress) -> Tensor:
         """The rewards of all clips, [clips, len(grid)]; computes those that are missing. student: frozen."""
-        backbone = self.context.model.at(student)
+        backbone, workers = self.context.model.at(student), self.context.workers
         progress(len(self.rows), self.recipe.clips)
         while len(self.rows) < self.recipe.clips:
-            batch, noise = self.batch(len(self.rows))
+            # Each process takes one of the next clips, or repeats the last one where there are too few.
+            own = min(len(self.rows) + workers.rank, self.recipe.clips - 1)
+            batch, noise = self.batch(own)
             row = rewards(backbone, batch.z_render, batch.z_truth, batch.condition, self.recipe.grid, noise)[0]
-            self.rows.append(row.tolist())
-            if self.context.workers.rank == 0:
+            new_rows = [row.tolist() for row in workers.gather(row)]
+            self.rows += new_rows[: self.recipe.clips - len(self.rows)]
+            if workers.rank == 0:
                 write_json(self.path, {"identity": self.identity, "clips": self.clips.names, "rewards": self.rows})
             progress(len(self.rows), self.recipe.clips)
-        self.context.workers.wait()
+        workers.wait()
         return torch.tensor(self.rows)
 
 

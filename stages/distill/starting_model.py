@@ -10,7 +10,7 @@ from stages.distill.weights_folder import small_config
 from stages.errors import InputError
 from stages.files.documents import sha256_file
 from stages.video.cogvideox_files import StudentFiles, find_files, load_cogvideox
-from stages.video.cogvideox_network import Memory
+from stages.video.cogvideox_memory import Memory
 from stages.video.small_files import read_weights
 from stages.video.small_network import SmallVideo
 

@@ -113,9 +113,11 @@ class Trainer:
             group["lr"] = _learning_rate(recipe, self.step) * group["share"]
         self.optimiser.zero_grad(set_to_none=True)
         means: dict[str, float] = {}
-        # Sum the gradients of several batches, on all processes.
+        # Sum the gradients of several batches, on all processes. One process that accumulates n batches sees the same
+        # ones as n processes.
         for k in range(recipe.accumulate):
-            g = generator(self.seed, task.phase, self.step, k, self.workers.rank)
+            number = k * self.workers.count + self.workers.rank
+            g = generator(self.seed, task.phase, self.step, number, 0)
             terms = task.loss(self.step, g, self.average)
             (terms["loss"] / recipe.accumulate).backward()
             for name, value in terms.items():
@@ -166,6 +168,7 @@ class Trainer:
             partial.write_text("".join(kept), encoding="utf-8")
 
     def _save(self) -> None:
+        self.workers.require_equal(self.task.weights)
         if self.workers.rank == 0:
             picture, figures = self.task.preview(self.average)
             if picture is not None:

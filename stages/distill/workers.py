@@ -1,44 +1,81 @@
-"""Training in one process, or in several that share weights and train on different clips (Hugging Face accelerate)."""
+"""Training in one process, or in several that share weights and train on different clips (torch.distributed)."""
 
-from collections.abc import Callable, Iterable
+import atexit
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
-from stages.errors import InputError
+from stages.errors import RunError
+
+# The longest time that a process waits for another one. The first one may make clips or write a checkpoint meanwhile.
+TIMEOUT = timedelta(hours=12)
+BUCKET = 1 << 24  # numbers that are averaged in one transfer
 
 
 @dataclass(frozen=True)
 class Workers:
     """The processes of a run. This one is number `rank` of `count`.
 
-    mean: replaces gradients by their mean over all processes.  wait: returns when all processes have called it.
+    As the mean gradients are the same in all processes, so are weights, averages and optimisers. Only rank 0 writes.
     """
 
     rank: int = 0
     count: int = 1
     device: torch.device | None = None
-    mean: Callable[[Iterable[Tensor]], None] = lambda gradients: None
-    wait: Callable[[], None] = lambda: None
+
+    def mean(self, tensors: Iterable[Tensor]) -> None:
+        """Replace tensors by their mean over all processes. Every process must give the same shapes in one order."""
+        for bucket in _buckets(tensors) if self.count > 1 else ():
+            flat = torch.cat([tensor.flatten() for tensor in bucket])
+            dist.all_reduce(flat)
+            parts = (flat / self.count).split([tensor.numel() for tensor in bucket])
+            for tensor, part in zip(bucket, parts, strict=True):
+                tensor.copy_(part.view_as(tensor))
+
+    def gather(self, tensor: Tensor) -> list[Tensor]:
+        """The tensors of all processes, which have one shape, by rank."""
+        if self.count == 1:
+            return [tensor]
+        gathered = [torch.empty_like(tensor) for _ in range(self.count)]
+        dist.all_gather(gathered, tensor.contiguous())
+        return gathered
+
+    def require_equal(self, weights: Mapping[str, Tensor]) -> None:
+        """Raise RunError in every process unless all have the same weights."""
+        if self.count == 1:
+            return
+        sums = torch.stack([value.detach().double().sum() for value in weights.values()])
+        for rank, others in enumerate(self.gather(sums)):
+            if not torch.equal(others, sums):
+                why = f"those of process {rank} differ from those of process {self.rank}"
+                raise RunError("the processes have different weights", why, "go on from an earlier checkpoint")
+
+    def wait(self) -> None:
+        """Return when all processes have called this."""
+        if self.count > 1:
+            dist.barrier()
 
 
-def accelerated(cpu: bool) -> Workers:
-    """The processes that `accelerate launch` or torchrun started. Raises InputError without the package accelerate.
+def join_workers(device: torch.device) -> Workers:
+    """Join the processes that torchrun or `accelerate launch` started. device: of this process."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+    atexit.register(dist.destroy_process_group)
+    return Workers(dist.get_rank(), dist.get_world_size(), device)
 
-    As the gradients are the same in all processes, so are weights, averages and optimisers. Only rank 0 writes.
-    """
-    try:
-        from accelerate import Accelerator  # type: ignore[import-not-found, unused-ignore]
-    except ImportError as error:
-        why = "the package accelerate is missing"
-        raise InputError("cannot train in several processes", why, "pip install accelerate") from error
-    accelerator = Accelerator(cpu=cpu)
 
-    def mean(gradients: Iterable[Tensor]) -> None:
-        for gradient in gradients:
-            gradient.copy_(accelerator.reduce(gradient, "mean"))
-
-    return Workers(
-        accelerator.process_index, accelerator.num_processes, accelerator.device, mean, accelerator.wait_for_everyone
-    )
+def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+    """The tensors in groups of one type and of about BUCKET numbers."""
+    bucket: list[Tensor] = []
+    for tensor in tensors:
+        if bucket and (tensor.dtype != bucket[0].dtype or sum(t.numel() for t in bucket) + tensor.numel() > BUCKET):
+            yield bucket
+            bucket = []
+        bucket.append(tensor)
+    if bucket:
+        yield bucket

@@ -9,6 +9,7 @@ from videoscene_cli.models.session import Session
 
 if TYPE_CHECKING:
     from stages.distill.recipe_file import Data
+    from stages.distill.workers import Workers
 
 RECORDED_CLIPS = 8  # number of clips per shard of recordings
 
@@ -18,16 +19,18 @@ def planned_folders(data: Data, folder: Path) -> list[Path]:
     return [folder / kind for kind, count in (("worlds", data.worlds), ("recorded", data.recorded)) if count]
 
 
-def make_clips(data: Data, folder: Path, session: Session) -> None:
+def make_clips(data: Data, folder: Path, session: Session, workers: Workers) -> None:
     """Make the missing shards of worlds and recordings. A shard depends on the prior, --seed and its number.
 
+    Each process makes its share of them.
     Raises InputError when recordings or textures cannot be used, WeightsError when the prior cannot.
     """
     from stages.worlds.shards import shard_path
 
     worlds, recorded = folder / "worlds", folder / "recorded"
-    missing = [k for k in range(data.worlds) if not shard_path(worlds, k).exists()]
-    missing_recorded = [k for k in range(data.recorded) if not shard_path(recorded, k).exists()]
+    own = slice(workers.rank, None, workers.count)
+    missing = [k for k in range(data.worlds)[own] if not shard_path(worlds, k).exists()]
+    missing_recorded = [k for k in range(data.recorded)[own] if not shard_path(recorded, k).exists()]
     if missing:
         _make_worlds(data, worlds, missing, session)
     if missing_recorded:

@@ -58,11 +58,12 @@ class PriorRun(Run):
         from stages.distill.prior_phases import PriorContext
         from stages.distill.prior_start import first_network
 
-        device, seed = self.workers.device or self.session.device, self.session.shared.seed
+        device, seed = self.device, self.session.shared.seed
         furniture = self.config.data.furniture
         if not self.shards:
             why = "the recipe makes none, and --clips names no folder"
             raise InputError("no training pairs", why, "name one with --clips")
+        self.session.open_renderer()
         network, origin = first_network(self.config, seed)
         network = network.to(device)
         return PriorContext(
@@ -100,7 +101,7 @@ class PriorRun(Run):
         record.device, steps = str(self.setting.device), getattr(self.config, phase).steps
         checkpoint = newest(self.run, phase)
         if checkpoint is not None:
-            self.session.report.note(f"{phase}: going on from step {int(checkpoint.name[5:])} of {steps}")
+            self.note(f"{phase}: going on from step {int(checkpoint.name[5:])} of {steps}")
         with self._pairs() as check, record.stage(phase), self.session.report.progress(phase) as advance:
             train_phase(replace(self.setting, check=check), phase, advance)
         if self.workers.rank:

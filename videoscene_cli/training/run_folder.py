@@ -10,11 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stages.errors import DeviceError
 from videoscene_cli.models.session import Session
 from videoscene_cli.results.manifest import Record
 from videoscene_cli.results.request import Request
 
 if TYPE_CHECKING:
+    import torch
+
     from stages.distill.recipe_file import Config, Phase
     from stages.distill.workers import Workers
 
@@ -56,12 +59,28 @@ class Run(ABC):
 
     @cached_property
     def workers(self) -> Workers:
-        """This process, and those beside it when `accelerate launch` or torchrun started several."""
-        from stages.distill.workers import Workers, accelerated
+        """This process, and those beside it when torchrun or `accelerate launch` started several: one per GPU."""
+        import torch
+
+        from stages.distill.workers import Workers, join_workers
 
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return Workers()
-        return accelerated(cpu=self.session.shared.device == "cpu")
+        device = self.session.device
+        return join_workers(torch.device("cuda", int(os.environ["LOCAL_RANK"])) if device.type == "cuda" else device)
+
+    @property
+    def device(self) -> torch.device:
+        """The device on which this process trains. Raises DeviceError for a GPU of Apple."""
+        device = self.workers.device or self.session.device
+        if device.type == "mps":
+            raise DeviceError("no training on mps", "a step needs float64 beside the network", "use --device cpu")
+        return device
+
+    def note(self, text: str) -> None:
+        """Print a message once, whatever the number of processes."""
+        if self.workers.rank == 0:
+            self.session.report.note(text)
 
     def weights(self, phase: Phase) -> Path:
         """The folder with the weights of a phase. That of the policy also holds the student."""

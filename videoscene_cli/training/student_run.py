@@ -34,8 +34,7 @@ class StudentRun(Run):
         """
         folders = [Path(folder) for folder in self.clips or self.config.data.clips]
         if not self.clips:
-            if self.workers.rank == 0:
-                make_clips(self.config.data, self.run / "clips", self.session)
+            make_clips(self.config.data, self.run / "clips", self.session, self.workers)
             self.workers.wait()
             folders += planned_folders(self.config.data, self.run / "clips")
         shards: list[Path] = []
@@ -64,8 +63,7 @@ class StudentRun(Run):
         from stages.distill.phases import RunContext
         from stages.distill.starting_model import starting_model
 
-        device = self.workers.device or self.session.device
-        seed = self.session.shared.seed
+        device, seed = self.device, self.session.shared.seed
         model, origin = starting_model(self.config, device, seed, hub_cache())
         shards, perceptual = self.shards, self._perceptual(device)
         return RunContext(self.config, model, self.run, shards, seed, origin, perceptual, device, self.workers)
@@ -104,7 +102,7 @@ class StudentRun(Run):
         record.device, steps = str(self.setting.device), getattr(self.config, phase).steps
         checkpoint = newest(self.run, phase)
         if checkpoint is not None:
-            self.session.report.note(f"{phase}: going on from step {int(checkpoint.name[5:])} of {steps}")
+            self.note(f"{phase}: going on from step {int(checkpoint.name[5:])} of {steps}")
         policy, leap = None, RELEASED
         with record.stage(phase), self.session.report.progress(phase) as advance:
             if phase == "policy":
@@ -133,7 +131,7 @@ class StudentRun(Run):
         figures = {key: report[key] for key in ("policy", "best fixed", "released", "oracle")}
         rewards = ", ".join(f"{key} {value:.5f}" for key, value in figures.items())
         what = f"policy: mean reward on {report['clips']} held-out clips"
-        self.session.report.note(f"{what}: {rewards}; chosen {report['chosen']}")
+        self.note(f"{what}: {rewards}; chosen {report['chosen']}")
         return policy, int(str(report["best fixed t"]))
 
     def _borrowed(self, folder: Path) -> list[Path]:
