@@ -94,6 +94,11 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         raise WeightsError(what, why, DOWNLOAD) from error
 
 
+def names_in(path: Path) -> set[str]:
+    """The names of the tensors of a .safetensors file. Raises WeightsError as `read_safetensors` does."""
+    return set(read_safetensors(path))
+
+
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> None:
     """Publish tensors as a .safetensors file, in another dtype if one is given."""
     stored = {name: value.detach().to("cpu", dtype).contiguous() for name, value in tensors.items()}

@@ -19,13 +19,15 @@ from stages.files.weight_tensors import (
     KeyReport,
     compare_keys,
     first_difference,
+    names_in,
     read_json_object,
     read_pickled,
     read_safetensors,
     read_sharded,
     require_keys,
 )
-from stages.video.cogvideox_network import TRANSFORMER_5B, VAE_5B, CogVideoX, Memory, build
+from stages.video.cogvideox_memory import Memory
+from stages.video.cogvideox_network import TRANSFORMER_5B, VAE_5B, CogVideoX, build
 
 BASE = "feizhengcong/CogvideoX-Interpolation"  # CogVideoX-5B-I2V, fine-tuned so that the clip ends at a second image
 OURS = "give VideoScene's release, and CogVideoX-5B-I2V as its base"
@@ -47,10 +49,18 @@ class StudentFiles:
     prompt: Path
 
     def paths(self) -> list[Path]:
-        """Every file that decides the result, for a manifest."""
-        folders = [folder for folder in (self.vae, self.transformer) if folder is not None]
+        """Every file that decides the result, for a manifest. A base that a complete overlay replaces does not."""
+        base = None if self.overlay is not None and self._is_complete(self.overlay) else self.transformer
+        folders = [folder for folder in (self.vae, base) if folder is not None]
         weights = [path for folder in folders for path in sorted(folder.glob("*.safetensors"))]
         return [*weights, *([self.overlay] if self.overlay else []), self.prompt]
+
+    def _is_complete(self, overlay: Path) -> bool:
+        """Whether the overlay holds every tensor of the base, by the names in both. Reads no tensor."""
+        if self.transformer is None:
+            return True
+        names = {name.removeprefix("module.") for name in names_in(overlay)}
+        return all(names_in(path) <= names for path in self.transformer.glob("*.safetensors"))
 
 
 def find_files(folder: Path, hub: Path) -> StudentFiles:

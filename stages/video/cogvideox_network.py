@@ -1,12 +1,16 @@
 """CogVideoX-5B-I2V: the transformer and its codec as diffusers implements them, with their sizes and use of memory."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from stages.video.cogvideox_memory import Memory, Visitor, stream_blocks
 
 TRANSFORMER_5B: dict[str, Any] = {
     "num_attention_heads": 48,
@@ -50,25 +54,20 @@ VAE_5B: dict[str, Any] = {
 }
 """Arguments of diffusers' AutoencoderKLCogVideoX for 0.2 billion parameters."""
 
-
-@dataclass(frozen=True)
-class Memory:
-    """How the networks use memory.
-
-    dtype: of the weights and the latents.  offload: keep the codec and the transformer in main memory, and move each
-    to the device only while it runs.  tiling: encode and decode in overlapping tiles; they show faintly.
-    slicing: encode and decode one clip at a time.
-    """
-
-    dtype: torch.dtype = torch.bfloat16
-    offload: bool = False
-    tiling: bool = False
-    slicing: bool = False
+FASTEST_ATTENTION = [
+    SDPBackend.CUDNN_ATTENTION,
+    SDPBackend.FLASH_ATTENTION,
+    SDPBackend.EFFICIENT_ATTENTION,
+    SDPBackend.MATH,
+]
+"""Implementations of attention on CUDA in the order of their speed; torch takes the first that knows the inputs."""
 
 
-def memory_on(device: torch.device) -> Memory:
-    """The settings for a device: bfloat16 on a GPU, float32 on a CPU, which has no fast bfloat16."""
-    return Memory(torch.bfloat16 if device.type == "cuda" else torch.float32)
+def dtype_on(device: torch.device) -> torch.dtype:
+    """The type of weights for a device: a CPU has no fast bfloat16, and a GPU before NVIDIA's Ampere has none."""
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
 
 
 class CogVideoX:
@@ -89,7 +88,7 @@ class CogVideoX:
         autocast: torch.dtype | None = None,
     ) -> None:
         self.device, self.memory, self.autocast = torch.device(device), memory, autocast
-        home = "cpu" if memory.offload else self.device
+        home = torch.device("cpu") if memory.offload else self.device
         self.transformer = transformer.to(home).eval().requires_grad_(False)
         self.vae = vae.to(home).eval().requires_grad_(False)
         self.prompt = prompt.to(self.device, memory.dtype)
@@ -97,6 +96,14 @@ class CogVideoX:
             self.vae.enable_tiling()
         if memory.slicing:
             self.vae.enable_slicing()
+        # How to call a method of each network.
+        self._with_vae = self._with_transformer = _call
+        if memory.offload:
+            self._with_vae = Visitor(self.vae, self.device).call
+            if not memory.stream:
+                self._with_transformer = Visitor(self.transformer, self.device).call
+        if memory.stream:
+            stream_blocks(self.transformer, self.device)
 
     @property
     def frames(self) -> int:
@@ -116,8 +123,9 @@ class CogVideoX:
         """
         angles = rotary(self.transformer.config, x.shape[1], (x.shape[3], x.shape[4]), x.device)
         prompt = self.prompt.expand(x.shape[0], -1, -1)
-        with self._on_device(self.transformer):
-            v = self.transformer(x, prompt, t, image_rotary_emb=angles, return_dict=False)[0]
+        options = {"image_rotary_emb": angles, "return_dict": False}
+        with self._computing():
+            v = self._with_transformer(self.transformer.forward, x, prompt, t, **options)[0]
         return v.to(x.dtype)
 
     def encode(self, video: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -127,8 +135,8 @@ class CogVideoX:
 
         generator: sample from the posterior, as the released code does; None takes the posterior's mode.
         """
-        with self._on_device(self.vae):
-            posterior = self.vae.encode(video.to(self.device, self.memory.dtype)).latent_dist
+        with self._computing():
+            posterior = self._with_vae(self.vae.encode, video.to(self.device, self.memory.dtype)).latent_dist
         latent = posterior.mode() if generator is None else posterior.sample(generator)
         return (latent * self.vae.config.scaling_factor).transpose(1, 2).to(self.memory.dtype)
 
@@ -137,19 +145,26 @@ class CogVideoX:
 
         Returns [B, 3, 4k + 1, 8H, 8W], about in [-1, 1].
         """
-        with self._on_device(self.vae):
+        with self._computing():
             z = latent.to(self.memory.dtype).transpose(1, 2) / self.vae.config.scaling_factor
-            return self.vae.decode(z, return_dict=False)[0]
+            return self._with_vae(self.vae.decode, z, return_dict=False)[0]
 
     @contextmanager
-    def _on_device(self, module: Any) -> Iterator[None]:
-        module.to(self.device)  # moves nothing without `offload`
-        try:
-            with torch.autocast(self.device.type, self.autocast or torch.bfloat16, enabled=self.autocast is not None):
-                yield
-        finally:
-            if self.memory.offload:
-                module.to("cpu")
+    def _computing(self) -> Iterator[None]:
+        """With autocast if it is asked for, and on CUDA with the fastest attention first.
+
+        In training attention stays as it is, because checkpointed blocks run again outside of this context.
+        """
+        with ExitStack() as stack:
+            if self.device.type == "cuda" and not torch.is_grad_enabled():
+                stack.enter_context(sdpa_kernel(FASTEST_ATTENTION, set_priority=True))
+            precision = self.autocast or torch.bfloat16
+            stack.enter_context(torch.autocast(self.device.type, precision, enabled=self.autocast is not None))
+            yield
+
+
+def _call(method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    return method(*arguments, **options)
 
 
 def rotary(
@@ -172,6 +187,7 @@ def rotary(
 def build(part: Literal["transformer", "vae"], config: dict[str, Any], device: torch.device | str = "meta") -> Any:
     """diffusers' network of one part with the sizes of `config`. On the meta device it takes no memory."""
     from diffusers import AutoencoderKLCogVideoX, CogVideoXTransformer3DModel
+    from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXSpatialNorm3D
 
     with torch.device(device):
         if part == "transformer":
@@ -181,4 +197,27 @@ def build(part: Literal["transformer", "vae"], config: dict[str, Any], device: t
             "down_block_types": ["CogVideoXDownBlock3D"] * blocks,
             "up_block_types": ["CogVideoXUpBlock3D"] * blocks,
         }
-        return AutoencoderKLCogVideoX(**kinds, **config)
+        vae: Any = AutoencoderKLCogVideoX(**kinds, **config)
+    norms: list[Any] = [module for module in vae.modules() if isinstance(module, CogVideoXSpatialNorm3D)]
+    for norm in norms:
+        norm.forward = partial(spatial_norm, norm)
+    return vae
+
+
+def spatial_norm(norm: Any, f: Tensor, zq: Tensor, conv_cache: object = None) -> tuple[Tensor, dict[str, Any]]:
+    """What diffusers' CogVideoXSpatialNorm3D computes: norm(f) times one projection of the latent plus another one.
+
+    The projections are 1 x 1 x 1 convolutions, which commute with nearest interpolation. Here they come first, on up to
+    256 times fewer positions.
+    f: [B, C, F, H, W].  zq: [B, 16, F', H', W'].  Returns [B, C, F, H, W]; a kernel of size 1 has no cache.
+    """
+
+    def project(convolution: Any) -> Tensor:
+        projected, _ = convolution(zq)
+        if f.shape[2] == 1 or f.shape[2] % 2 == 0:
+            return F.interpolate(projected, size=f.shape[-3:])
+        first = F.interpolate(projected[:, :, :1], size=(1, *f.shape[-2:]))
+        rest = F.interpolate(projected[:, :, 1:], size=(f.shape[2] - 1, *f.shape[-2:]))
+        return torch.cat([first, rest], dim=2)
+
+    return norm.norm_layer(f) * project(norm.conv_y) + project(norm.conv_b), {}

@@ -10,7 +10,7 @@ import yaml
 from safetensors.torch import load_file
 
 from stages.video.cogvideox_files import find_files, load_cogvideox
-from stages.video.cogvideox_network import Memory
+from stages.video.cogvideox_memory import Memory
 from tests.cli.conftest import Ended
 from tests.distill.tiny import write_shards
 from tests.video.tiny import TRANSFORMER, VAE, save_student

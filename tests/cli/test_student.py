@@ -7,9 +7,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from stages.errors import DeviceError
 from stages.files.transforms import write_transforms
 from stages.scene import Cameras
 from tests.cli.conftest import Ended
+from videoscene_cli.models import video_student
 
 Run = Callable[..., Ended]
 Photos = tuple[Path, Path]
@@ -45,6 +47,23 @@ def test_without_a_student_its_options_are_refused(
     ended = videoscene("generate", *photos, "-o", tmp_path / "out.mp4", "--student", "none", option, 4)
     assert ended.code == 2
     assert f"{option} does nothing without a student" in ended.err
+
+
+def test_memory_is_for_cogvideox(videoscene: Run, photos: Photos, tmp_path: Path) -> None:
+    ended = videoscene("generate", *photos, "-o", tmp_path / "out.mp4", "--memory", "tiled")
+    assert ended.code == 2
+    assert "--memory does nothing to small" in ended.err
+
+
+@pytest.mark.parametrize(("mode", "hint"), [("full", "--memory offload"), ("stream", "--student small")])
+def test_a_lack_of_gpu_memory_names_the_next_mode(mode: str, hint: str) -> None:
+    """A smaller --size would not help: the network's size is fixed."""
+    student = object.__new__(video_student._CogVideoX)
+    student.memory = mode
+    with pytest.raises(DeviceError) as raised, student._memory_hint():
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 14.7 GiB.\nMore")
+    assert hint in raised.value.hint
+    assert "14.7 GiB" in raised.value.why
 
 
 def test_the_leap_is_a_step_of_the_schedule(videoscene: Run, photos: Photos, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from stages.distill.weights_folder import write_weights
 from stages.errors import InputError
 from stages.files.weight_tensors import read_safetensors
 from stages.video.cogvideox_files import StudentFiles, load_cogvideox
-from stages.video.cogvideox_network import Memory
+from stages.video.cogvideox_memory import Memory
 from stages.video.cogvideox_student import StepSettings, student
 from tests.distill.tiny import COMMON, setting, write_shards
 from tests.video.tiny import TRANSFORMER, VAE, save_student, scene

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from stages.video.cogvideox_network import TRANSFORMER_5B, VAE_5B, CogVideoX, Memory
+from stages.video.cogvideox_memory import Memory
+from stages.video.cogvideox_network import TRANSFORMER_5B, VAE_5B, CogVideoX
 from stages.video.cogvideox_student import StepSettings, encode_ends, repair_frames
 from stages.video.one_step import one_step
 from tests.gpu.findings import Findings, Timed

@@ -17,7 +17,8 @@ from stages.distill.phases import RunContext, finished, train_phase
 from stages.distill.policy_training import train_policy
 from stages.distill.training_loop import Trainer
 from stages.training import adamw
-from stages.video.cogvideox_network import TRANSFORMER_5B, VAE_5B, Memory
+from stages.video.cogvideox_memory import Memory
+from stages.video.cogvideox_network import TRANSFORMER_5B, VAE_5B
 from tests.distill.tiny import setting, small, write_shards
 from tests.gpu.findings import Findings
 from tests.tools.benchmark_cogvideox import random_model

@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stages.video.cogvideox_network import TRANSFORMER_5B, VAE_5B, CogVideoX, Memory, build
+from stages.video.cogvideox_memory import Memory
+from stages.video.cogvideox_network import TRANSFORMER_5B, VAE_5B, CogVideoX, build
 from stages.video.cogvideox_student import encode_ends
 from stages.video.one_step import one_step
 

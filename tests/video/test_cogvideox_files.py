@@ -113,7 +113,14 @@ def test_prompt_as_safetensors(student_files: StudentFiles) -> None:
 def test_a_folder_with_everything(student_files: StudentFiles) -> None:
     folder = student_files.vae.parent
     assert find_files(folder, NOWHERE) == student_files
-    assert len(student_files.paths()) == 4
+
+
+def test_a_base_that_a_whole_overlay_replaces_decides_nothing(student_files: StudentFiles) -> None:
+    assert student_files.overlay is not None
+    weights = ("vae", "student", "student")
+    assert tuple(path.parent.name for path in student_files.paths()) == weights
+    change(student_files.overlay, **{KEY.replace(".", "__"): None})
+    assert tuple(path.parent.name for path in student_files.paths()) == ("vae", "transformer", "student", "student")
 
 
 def test_the_base_comes_from_the_hugging_face_cache(student_files: StudentFiles, tmp_path: Path) -> None:

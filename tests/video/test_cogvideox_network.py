@@ -1,11 +1,14 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXSpatialNorm3D
 
-from stages.video.cogvideox_network import TRANSFORMER_5B, VAE_5B, CogVideoX, Memory, build, rotary
+from stages.video.cogvideox_memory import MODES, PEAKS, Memory, mode_for, next_mode
+from stages.video.cogvideox_network import TRANSFORMER_5B, VAE_5B, CogVideoX, build, rotary, spatial_norm
 from tests.video.tiny import FULL, TRANSFORMER, VAE
 
 
@@ -65,12 +68,49 @@ def test_memory_options_do_not_change_the_result_beyond_rounding() -> None:
         return v, model.decode(v)
 
     v, frames = run(FULL)
-    offloaded = run(Memory(torch.float32, offload=True, slicing=True))
-    assert torch.equal(v, offloaded[0])
-    assert torch.equal(frames, offloaded[1])
+    for memory in (Memory(offload=True, slicing=True), Memory(offload=True, stream=True)):
+        moved = run(replace(memory, dtype=torch.float32))
+        assert torch.equal(v, moved[0])
+        assert torch.equal(frames, moved[1])
     half, half_frames = run(Memory())
     assert half.dtype == half_frames.dtype == torch.bfloat16
     torch.testing.assert_close(half.float(), v, rtol=0.1, atol=0.05)
+
+
+@torch.no_grad()
+def test_projections_come_before_the_interpolation() -> None:
+    """As in diffusers, where they come after it."""
+    torch.manual_seed(0)
+    norm = CogVideoXSpatialNorm3D(8, 16, groups=4)
+    for frames, latents in ((1, 1), (9, 3), (8, 2)):
+        f, zq = torch.randn(2, 8, frames, 12, 20), torch.randn(2, 16, latents, 3, 5)
+        expected, _ = norm(f, zq)
+        torch.testing.assert_close(spatial_norm(norm, f, zq)[0], expected)
+
+
+def test_the_decoder_uses_them(monkeypatch: pytest.MonkeyPatch, model: CogVideoX) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("diffusers' order")
+
+    monkeypatch.setattr(CogVideoXSpatialNorm3D, "forward", refuse)
+    assert model.decode(torch.zeros(1, 1, 16, 4, 6)).isfinite().all()
+
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("free", "mode"), [(80, "full"), (24, "offload"), (15.5, "tiled"), (12, "stream"), (8, "stream"), (2, "stream")]
+)
+def test_the_fastest_mode_that_fits_is_taken(free: float, mode: str) -> None:
+    """For cards of 80, 24, 16, 12 and 8 GB, and for one that has too little."""
+    assert mode_for(int(free * GIB)) == mode
+
+
+def test_every_mode_needs_less_than_the_one_before() -> None:
+    assert list(MODES) == list(PEAKS)
+    assert list(PEAKS.values()) == sorted(PEAKS.values(), reverse=True)
+    assert [next_mode(mode) for mode in MODES] == [*list(MODES)[1:], None]
 
 
 @torch.no_grad()

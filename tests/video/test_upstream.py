@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from stages.video import cogvideox_student
-from stages.video.cogvideox_network import CogVideoX, Memory, build
+from stages.video.cogvideox_memory import Memory
+from stages.video.cogvideox_network import CogVideoX, build
 from stages.video.cogvideox_student import StepSettings, repair_frames
 
 SEED, TOLERANCE = 20250402, 1e-4

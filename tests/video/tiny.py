@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import save_file
 
 from stages.scene import Cameras, Clip, Views
-from stages.video.cogvideox_network import TRANSFORMER_5B, VAE_5B, Memory, build
+from stages.video.cogvideox_memory import Memory
+from stages.video.cogvideox_network import TRANSFORMER_5B, VAE_5B, build
 from stages.video.schedule import levels
 
 TRANSFORMER: dict[str, Any] = TRANSFORMER_5B | {

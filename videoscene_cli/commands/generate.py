@@ -50,7 +50,7 @@ def generate(
     cameras: options.CamerasFile = None, path: options.CameraPath = "interp", frames: options.Frames = 49,
     fps: options.Fps = 8.0, keep_exposure: options.KeepExposure = False,
     student: options.StudentName = options.STUDENT, leap: options.Leap = "auto",
-    steps: options.Steps = 1, pairs: Pairs = None,
+    steps: options.Steps = 1, memory: options.Memory = "auto", pairs: Pairs = None,
 ) -> None:  # fmt: skip
     """\b
     Examples:
@@ -71,13 +71,13 @@ def generate(
     if prior_options and not all(work.is_pair for work in works):
         why = f"--{prior_options[0]} does nothing to a scene that is rendered already"
         raise InputError("bad usage", why, "leave it out, or give it to prior or render")
-    student_options = given(context, "leap", "steps")
+    student_options = given(context, "leap", "steps", "memory")
     if student_options and student == "none":
         why = f"--{student_options[0]} does nothing without a student"
         raise InputError("bad usage", why, "leave it out, or name a --student")
     # Work on every pair or scene.
     prior, camera_path = PriorSettings(size, cameras), PathSettings(path, frames, fps, keep_exposure)
-    video = VideoStudent(student, leap, session, steps)
+    video = VideoStudent(student, leap, session, steps, memory)
 
     def run(work: Work) -> None:
         if work.is_pair:

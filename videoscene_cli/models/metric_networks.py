@@ -5,9 +5,14 @@ import sys
 from pathlib import Path
 
 
+def cache_folder() -> Path:
+    """$VIDEOSCENE_CACHE, or ~/.cache/videoscene."""
+    return Path(os.environ.get("VIDEOSCENE_CACHE") or "~/.cache/videoscene").expanduser()
+
+
 def folder_of_networks() -> Path:
-    """The folder metrics/ in $VIDEOSCENE_CACHE, or in ~/.cache/videoscene."""
-    return Path(os.environ.get("VIDEOSCENE_CACHE") or "~/.cache/videoscene").expanduser() / "metrics"
+    """The folder metrics/ in the cache."""
+    return cache_folder() / "metrics"
 
 
 def main(archives: list[str]) -> int:

@@ -6,14 +6,14 @@ Its files are found before any work. Its network is loaded once.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from stages.errors import InputError
-from stages.files.documents import sha256_file
+from stages.errors import DeviceError, InputError
 from videoscene_cli.models import weights_file as installed
 from videoscene_cli.models.session import Session
 from videoscene_cli.models.weights_file import WeightsFile, find_weights, hub_cache
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from stages.pipeline import Student
+    from stages.scene import Clip, Views
     from stages.video.cogvideox_files import StudentFiles
     from stages.video.cogvideox_student import StepSettings
     from stages.video.small_network import SmallVideoConfig
@@ -34,19 +35,24 @@ class VideoStudent:
     """The student of a command: none, `small`, a folder that `distill` wrote, or CogVideoX from a folder.
 
     leap: a timestep, or auto, which leaves the choice to the weights' policy or, without one, to their default.
-    steps: of the sampler. Raises InputError for an impossible leap, WeightsError for a wrong name or an incomplete
-    folder, both before any work.
+    steps: of the sampler.  memory: a mode of CogVideoX's use of GPU memory, or auto.
+    Raises InputError for an impossible leap, WeightsError for a wrong name or an incomplete folder, before any work.
     """
 
-    def __init__(self, name: str, leap: int | str, session: Session, steps: int = 1) -> None:
+    def __init__(self, name: str, leap: int | str, session: Session, steps: int = 1, memory: str = AUTO) -> None:
         self.name, self.session = name, session
         self._model: _Model | None = None
         if name != "none":
             ours = installed.SHIPPED.is_dir() and name in os.listdir(installed.SHIPPED)
             folder = installed.SHIPPED / name if ours else hub_cache() / name if name == OFFICIAL else Path(name)
             small = ours or (folder / "config.yaml").is_file()
-            self._model = (_Small if small else _CogVideoX)(
-                name, folder, None if leap == AUTO else int(leap), steps, session
+            chosen = None if leap == AUTO else int(leap)
+            if small and memory != AUTO:
+                raise InputError("bad usage", f"--memory does nothing to {name}", "leave it out, or use cogvideox-5b")
+            self._model = (
+                _Small(name, folder, chosen, steps, session)
+                if small
+                else _CogVideoX(name, folder, chosen, steps, session, memory)
             )
 
     @property
@@ -141,11 +147,11 @@ class _Small:
 class _CogVideoX:
     """CogVideoX-5B-I2V with VideoScene's weights (see stages/video/cogvideox_files.py)."""
 
-    def __init__(self, name: str, folder: Path, leap: int | None, steps: int, session: Session) -> None:
+    def __init__(self, name: str, folder: Path, leap: int | None, steps: int, session: Session, memory: str) -> None:
         from stages.video.cogvideox_files import find_files
         from stages.video.cogvideox_network import TRANSFORMER_5B
 
-        self.name, self.leap, self.session = name, leap, session
+        self.name, self.leap, self.session, self.memory = name, leap, session, memory
         self.files: StudentFiles = find_files(folder, hub_cache())
         self.frames: int | None = TRANSFORMER_5B["sample_frames"]
         self.steps, policy = steps, folder / "policy.safetensors"
@@ -160,27 +166,70 @@ class _CogVideoX:
         return settings if self.leap is None else replace(settings, t=self.leap)
 
     def options(self) -> dict[str, Any]:
-        return asdict(self.settings) | ({"t": AUTO} if self.policy else {})
+        chosen = {"t": AUTO} if self.policy else {}
+        return asdict(self.settings) | chosen | ({} if self.memory == AUTO else {"memory": self.memory})
+
+    @cached_property
+    def mode(self) -> str:
+        """The mode of memory: --memory, or the fastest one that fits into what is free on the GPU."""
+        import torch
+
+        from stages.video.cogvideox_memory import mode_for
+
+        if self.memory != AUTO:
+            return self.memory
+        on_cuda = self.session.device.type == "cuda"
+        return mode_for(torch.cuda.mem_get_info(self.session.device)[0]) if on_cuda else "full"
 
     def weights(self) -> dict[str, dict[str, str]]:
         paths = [*self.files.paths(), *([self.policy] if self.policy else [])]
         record = {f"student/{path.parent.name}/{path.name}": path for path in paths}
         return {
-            part: {"name": self.name, "file": path.name, "sha256": sha256_file(path)} for part, path in record.items()
+            part: {"name": self.name, "file": path.name, "sha256": self.session.hashes.of(path)}
+            for part, path in record.items()
         }
 
     def load(self) -> Student:
         from stages.video.cogvideox_files import load_cogvideox
-        from stages.video.cogvideox_network import memory_on
+        from stages.video.cogvideox_memory import MODES
+        from stages.video.cogvideox_network import dtype_on
         from stages.video.cogvideox_student import student
 
-        model, keys = load_cogvideox(self.files, self.session.device, memory_on(self.session.device))
+        if self.session.device.type == "mps":
+            why = "it was made for CUDA, and needs float64 beside the network"
+            raise DeviceError(f"{self.name} does not run on mps", why, "use --student small, or --device cpu")
+        device = self.session.device
+        self.session.report.detail(f"{self.name}: --memory {self.mode}")
+        with self._memory_hint():
+            model, keys = load_cogvideox(self.files, device, replace(MODES[self.mode], dtype=dtype_on(device)))
         self._keys = str(keys)
         choose = None if self.policy is None else _chooser(self.policy, model.transformer.config.out_channels)
-        return student(model, self.settings, choose)
+        step = student(model, self.settings, choose)
+
+        def repair(clip: Clip, views: Views) -> Clip:
+            with self._memory_hint():
+                return step(clip, views)
+
+        return repair
+
+    @contextmanager
+    def _memory_hint(self) -> Iterator[None]:
+        """Turn a lack of GPU memory into a DeviceError that names the next mode: the network's size is fixed."""
+        import torch
+
+        from stages.video.cogvideox_memory import next_mode
+
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            smaller = next_mode(self.mode)
+            hint = "a larger GPU, or --student small" if smaller is None else f"--memory {smaller}"
+            why = f"--memory {self.mode}: {str(error).splitlines()[0]}"
+            raise DeviceError("out of memory on the GPU", why, hint) from error
 
     def facts(self) -> dict[str, Any]:
-        return {"chosen": _who_chose(self.policy, self.leap), "steps": self.steps, "keys": self._keys}
+        facts = {"chosen": _who_chose(self.policy, self.leap), "steps": self.steps, "keys": self._keys}
+        return facts | {"memory": self.mode}
 
 
 def _who_chose(policy: WeightsFile | Path | None, leap: int | None) -> str:

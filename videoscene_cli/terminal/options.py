@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -89,8 +89,8 @@ def check_count(count: int | None) -> int | None:
 
 
 def _check_device(name: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
-        raise typer.BadParameter(f"{name!r} is not one of auto, cpu, cuda, cuda:0, cuda:1, ...")
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+        raise typer.BadParameter(f"{name!r} is not one of auto, cpu, cuda, cuda:0, cuda:1, ..., mps")
     return name
 
 
@@ -115,7 +115,10 @@ class Shared:
     device: Annotated[
         str,
         typer.Option(
-            envvar="VIDEOSCENE_DEVICE", metavar="auto|cpu|cuda[:n]", callback=_check_device, help="Where to compute."
+            envvar="VIDEOSCENE_DEVICE",
+            metavar="auto|cpu|cuda[:n]|mps",
+            callback=_check_device,
+            help="Where to compute.",
         ),
     ] = "auto"
     weights: Annotated[
@@ -183,6 +186,10 @@ Leap = Annotated[
     typer.Option(
         "--leap", metavar="auto|T", callback=_check_leap, help="Noise step that the student leaps to; auto: its policy."
     ),
+]
+Memory = Annotated[
+    Literal["auto", "full", "offload", "tiled", "stream"],
+    typer.Option("--memory", help="How cogvideox-5b uses a GPU's memory: from the fastest to the smallest."),
 ]
 Steps = Annotated[
     int,
