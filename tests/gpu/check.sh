@@ -1,5 +1,7 @@
 #!/bin/bash
-# Everything that needs a GPU, part by part: bash tests/gpu/check.sh [PART...], in the repository's root.
+# Everything that needs a GPU, part by part: bash tests/gpu/check.sh [--dry] [PART...], in the repository's root.
+#
+# --dry runs the same lines on the CPU at tiny size, to find mistakes in the checks without a GPU.
 #
 # Each part has a limit of its own and is killed there; the next one goes on. The limits add up to less than 12 minutes.
 # What a part prints goes to $OUT/PART.log, by default .gpu/out, and its last lines to stdout. Exit code 1 when a part
@@ -10,7 +12,8 @@
 # without it gsplat compiles them at first use.
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-python=${PYTHON:-python3} out=${OUT:-.gpu/out} failed=0
+python=${PYTHON:-python3} out=${OUT:-.gpu/out} failed=0 dry=()
+[ "${1:-}" != --dry ] || { dry=(--dry); shift; }
 mkdir -p "$out"
 export PYTHONPATH=$PWD PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 TOKENIZERS_PARALLELISM=false
 
@@ -40,15 +43,15 @@ part() { # name, seconds, command...
 [ $# -gt 0 ] || set -- environment tests splat small cogvideox distill
 for name in "$@"; do
   case $name in
-    environment) part environment 45 "$python" -m tests.gpu.check environment ;;
+    environment) part environment 45 "$python" -m tests.gpu.check environment "${dry[@]}" ;;
     tests)
       mapfile -t files < <(grep -rl --include="test_*.py" 'reason="needs CUDA"' tests)
       part tests 90 "$python" -m pytest -rs -k cuda "${files[@]}"
       ;;
-    splat) part splat 80 "$python" -m tests.gpu.check splat ;;
-    small) part small 110 "$python" -m tests.gpu.check small ;;
-    cogvideox) part cogvideox 220 "$python" -m tests.gpu.check cogvideox ;;
-    distill) part distill 150 "$python" -m tests.gpu.check distill ;;
+    splat) part splat 80 "$python" -m tests.gpu.check splat "${dry[@]}" ;;
+    small) part small 110 "$python" -m tests.gpu.check small "${dry[@]}" ;;
+    cogvideox) part cogvideox 220 "$python" -m tests.gpu.check cogvideox "${dry[@]}" ;;
+    distill) part distill 150 "$python" -m tests.gpu.check distill "${dry[@]}" ;;
     *) echo "no part $name"; failed=1 ;;
   esac
 done
