@@ -9,12 +9,15 @@
 The commands, the evaluation and the training clips all call these functions. A function returns what a scene folder
 would give back: Gaussians as a PLY holds them, 8 bits per colour channel, 16 bits of depth. So the chain gives the same
 pixels in memory and through files.
+
+Images, depth and Gaussians stay on the device on which they are given; cameras are on the CPU.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from stages.exposure import Exposure
@@ -23,7 +26,7 @@ from stages.files.images import as_in_png
 from stages.files.ply import as_in_ply
 from stages.prior.network import MVSplat
 from stages.prior.predict import Prediction, predict
-from stages.prior.prepare import Prepared, prepare
+from stages.prior.prepare import CPU, Prepared, prepare
 from stages.reconstruct import Progress, Reconstruction, Settings, State, gather, reconstruct
 from stages.render import render
 from stages.scene import Cameras, Clip, Gaussians, Views
@@ -46,13 +49,16 @@ class CoarseScene:
     near_far: Tensor
 
 
-def find_views(photographs: tuple[Path, Path], short_side: int = 256, cameras_file: Path | None = None) -> Prepared:
+def find_views(
+    photographs: tuple[Path, Path], short_side: int = 256, cameras_file: Path | None = None, device: torch.device = CPU
+) -> Prepared:
     """Read two photographs, resize them and find their cameras, or take the cameras of a transforms.json.
 
-    short_side: px.  Raises InputError for files that cannot be used. Raises RunError when the photographs do not
-    overlap or have no baseline.
+    short_side: px.  device: where the photographs are matched, and where they are in the result.
+    Raises InputError for files that cannot be used. Raises RunError when the photographs do not overlap or have no
+    baseline.
     """
-    return prepare(photographs, short_side, cameras_file)
+    return prepare(photographs, short_side, cameras_file, device)
 
 
 def predict_gaussians(views: Views, near_far: Tensor, network: MVSplat) -> CoarseScene:
@@ -77,12 +83,12 @@ def render_path(
     progress: Callable[[int, int], None] | None = None,
     exposure: Exposure | None = None,
 ) -> Clip:
-    """Render the Gaussians of two photographs from every camera of a path, on their device. The clip is on the CPU.
+    """Render the Gaussians of two photographs from every camera of a path, on their device.
 
     progress(done, total) is called as frames are finished.
     exposure: difference in exposure of the photographs, see `estimate_exposure`, which None calls.
     """
-    return clip_as_in_folder(render(gaussians, path.to(gaussians.means), fps, progress, views, exposure))
+    return clip_as_in_folder(render(gaussians, path.to(gaussians.means.dtype), fps, progress, views, exposure))
 
 
 def repair_clip(clip: Clip, views: Views, student: Student | None) -> Clip:

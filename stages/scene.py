@@ -12,7 +12,7 @@ Files with other conventions (nerfstudio, COLMAP) are converted in stages/files 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import torch
@@ -106,6 +106,11 @@ class Views:
         if self.depth is not None:
             why = f"depth has shape {tuple(self.depth.shape)}"
             _require(self.depth.shape == (n, h, w), "bad views", why, f"give {(n, h, w)}")
+
+    def to(self, device: torch.device) -> Views:
+        """Move images and depth. The cameras stay on the CPU: they are few numbers, which many decisions depend on."""
+        depth = None if self.depth is None else self.depth.to(device)
+        return Views(self.images.to(device), self.cameras, depth)
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,3 +220,8 @@ class Clip:
                 why = f"{name} has shape {tuple(value.shape)}"
                 _require(value.shape == (n, h, w), "bad clip", why, f"give {(n, h, w)}")
         _require(self.fps > 0, "bad clip", f"fps is {self.fps}", "give a frame rate above 0")
+
+    def to(self, device: torch.device) -> Clip:
+        """Move frames, coverage and depth. The cameras stay on the CPU, as in `Views.to`."""
+        coverage, depth = (None if maps is None else maps.to(device) for maps in (self.coverage, self.depth))
+        return replace(self, frames=self.frames.to(device), coverage=coverage, depth=depth)

@@ -6,6 +6,8 @@ these are not all frames of a video, "times" gives the position of each target: 
 second.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,10 @@ class Task:
     cameras: Cameras
     truth: Tensor
     times: Tensor
+
+    def to(self, device: torch.device) -> Task:
+        """Move the images. Cameras and times stay on the CPU."""
+        return Task(self.context.to(device), self.cameras, self.truth.to(device), self.times)
 
 
 def find_scenes(folders: list[Path]) -> list[Path]:

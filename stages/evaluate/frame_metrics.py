@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from stages.evaluate.case_record import NOT_AVAILABLE
@@ -55,12 +56,19 @@ def networks_at_hand(folder: Path) -> dict[str, str]:
     }
 
 
-def open_instruments(folder: Path) -> Instruments:
-    """PSNR, SSIM, and the metrics whose networks are in `folder`. Raises WeightsError if a file is damaged."""
+def open_instruments(folder: Path, device: torch.device) -> Instruments:
+    """PSNR, SSIM, and the metrics whose networks are in `folder`, for frames on `device`.
+
+    Raises WeightsError if a file is damaged.
+    """
+
+    def weights(network: str) -> dict[str, Tensor]:
+        return {name: tensor.to(device) for name, tensor in load(network, folder).items()}
+
     networks = networks_at_hand(folder)
     metrics: dict[str, Metric | None] = {"psnr": _psnr, "ssim": _ssim}
     for name, network in LPIPS_NETWORKS.items():
         available = networks[network] != NOT_AVAILABLE
-        metrics[name] = LPIPS(network.removeprefix("lpips-"), load(network, folder)) if available else None
-    i3d = None if networks["i3d"] == NOT_AVAILABLE else I3D(load("i3d", folder))
+        metrics[name] = LPIPS(network.removeprefix("lpips-"), weights(network)) if available else None
+    i3d = None if networks["i3d"] == NOT_AVAILABLE else I3D(weights("i3d"))
     return Instruments(metrics, i3d)

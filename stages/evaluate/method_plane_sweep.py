@@ -61,15 +61,15 @@ def sweep(context: Views, reference: int, other: int, near_far: Tensor) -> tuple
     """
     # The cost of every plane at every pixel, averaged over two windows.
     near, far = near_far.tolist()
-    disparities = torch.linspace(1 / far, 1 / near, PLANES)
     image = context.images[reference]
+    disparities = torch.linspace(1 / far, 1 / near, PLANES, device=image.device)
     mean = _mean(image, ZNCC_WINDOW)
     variance = (_mean(image**2, ZNCC_WINDOW) - mean**2).sum(0)
     cost = torch.stack([_cost(image, mean, variance, *_warp(context, reference, other, float(d))) for d in disparities])
     cost = (_mean(cost, WIDE_WINDOW) + _mean(cost, COLOUR_WINDOW)) / 2
     # The depth of the cheapest plane, refined between planes by a softmin over its neighbours.
     lowest, best = cost.min(0)
-    planes = torch.arange(PLANES)[:, None, None]
+    planes = torch.arange(PLANES, device=image.device)[:, None, None]
     weight = torch.softmax(-SHARPNESS * cost, 0) * ((planes - best).abs() <= NEIGHBOURS)
     disparity = (weight * disparities[:, None, None]).sum(0) / weight.sum(0)
     return median5(1 / disparity), lowest

@@ -53,6 +53,7 @@ def random_points(context: Views, near_far: Tensor, seed: int, count: int) -> Ga
     """Faint points on random pixels of each photograph, with their colour, at random inverse depths.
 
     near_far: [2, 2], range of camera z of each photograph, scene units.  count: number of points per photograph.
+    The points are on the device of the photographs.
     """
     generator = torch.Generator().manual_seed(seed)
     h, w = context.cameras.size
@@ -64,11 +65,12 @@ def random_points(context: Views, near_far: Tensor, seed: int, count: int) -> Ga
         c2w = context.cameras.c2w[view].float()
         points = rays(context.cameras.K[view].float(), (h, w)).reshape(-1, 3)[pixel] * z
         means.append(points @ c2w[:3, :3].T + c2w[:3, 3])
-        colours.append(context.images[view].reshape(3, -1).T[pixel])
+        colours.append(context.images[view].cpu().reshape(3, -1).T[pixel])
     mean = torch.cat(means)
     # Each point covers its share of a photograph: sqrt(h w / count) pixels.
     pixels = (h * w / count) ** 0.5 / float(context.cameras.K[:, 0, 0].mean())
     scales = (distance_to_cameras(mean, context.cameras) * pixels)[:, None].expand(-1, 3)
     quats = mean.new_tensor([1.0, 0, 0, 0]).repeat(len(mean), 1)
     opacities = mean.new_full((len(mean),), RANDOM_OPACITY)
-    return Gaussians(mean, scales, quats, opacities, colours_to_sh(torch.cat(colours)))
+    points = Gaussians(mean, scales, quats, opacities, colours_to_sh(torch.cat(colours)))
+    return points.to(context.images.device)

@@ -78,6 +78,7 @@ def make(task: Task, method: Method) -> MethodResult:
         raise RunError("the method failed", f"it gave frames {tuple(clip.frames.shape)}, not {expected}", "report this")
     if not torch.isfinite(clip.frames).all():
         raise RunError("the method failed", "its frames hold NaN or infinite values", "report this")
+    clip = clip.to(task.truth.device)
     return MethodResult(as_stored(clip.frames), clip.coverage, seconds, cameras, clip.depth, clip.leap)
 
 

@@ -146,7 +146,7 @@ def _depth_difference(cameras: Cameras, prior: Gaussians, pairs: list[PairMatche
         h, w = cameras.size
         x, y = pair.points_a[pair.good].long().unbind(1)
         x, y = x.clamp(0, w - 1), y.clamp(0, h - 1)
-        z_prior, has_depth = drawing.depth[0, y, x].double(), drawing.alpha[0, y, x] >= KNOWN_DEPTH
+        z_prior, has_depth = drawing.depth[0, y, x].double().cpu(), drawing.alpha[0, y, x].cpu() >= KNOWN_DEPTH
         z = triangulated_depth(pair.points_a[pair.good], pair.points_b[pair.good], cameras[list(pair.frames)])
         difference = (z / z_prior - 1).abs()[has_depth & (z > 0)]
         differences.append(difference[torch.isfinite(difference)])

@@ -38,9 +38,12 @@ def write_depth(path: Path, depth: Tensor, unit: float) -> None:
 
 
 def as_in_png(depth: Tensor) -> Tensor:
-    """The depth maps, float32, that 16-bit PNGs of depth [N, h, w] give back. Maps from such PNGs do not change."""
+    """The depth maps, float32, that 16-bit PNGs of depth [N, h, w] give back, on its device.
+
+    Maps from such PNGs do not change.
+    """
     unit = depth_unit(depth)
-    return _levels(depth, unit).cpu().mul_(unit).float()
+    return _levels(depth, unit).mul_(unit).float()
 
 
 def _levels(depth: Tensor, unit: float) -> Tensor:

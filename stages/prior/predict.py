@@ -30,7 +30,7 @@ CLAMP = 0.25  # colour differences are clamped to this, because larger ones are 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The result for two views.
+    """The result for two views, on the device of their images.
 
     gaussians: those of view 0, then those of view 1.  depth: [2, h, w], camera z of each view, scene units.
     near_far: [2, 2], the depth range that was swept in each view.
@@ -92,7 +92,8 @@ def predict_in_range(
     keep[:, BORDER : h - BORDER, BORDER : w - BORDER] = True
     keep[:, :h, :w] &= scene_pixels(views.images).to(keep.device)
     keep = keep.flatten()
-    return Prediction(scene[keep].to("cpu"), depth[:, :h, :w].cpu(), near_far)
+    home = views.images.device
+    return Prediction(scene[keep].to(home), depth[:, :h, :w].to(home), near_far)
 
 
 @torch.no_grad()

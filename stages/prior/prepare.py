@@ -17,6 +17,8 @@ from stages.geometry import crop_intrinsics, resize_intrinsics
 from stages.prior.pose import estimate_cameras, near_far_from_cameras
 from stages.scene import Cameras, Views
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
@@ -42,17 +44,24 @@ def cover(image: Tensor, K: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tens
     return image, crop_intrinsics(resize_intrinsics(K, old, new), left, top)
 
 
-def prepare(paths: tuple[Path, Path], short_side: int = 256, cameras_file: Path | None = None) -> Prepared:
+def prepare(
+    paths: tuple[Path, Path],
+    short_side: int = 256,
+    cameras_file: Path | None = None,
+    device: torch.device = CPU,
+) -> Prepared:
     """Read two photographs and estimate their cameras, or read the cameras from a file.
 
     short_side: shorter side of the result, px. Sides are multiples of 16, in the aspect ratio of the first photograph.
     cameras_file: a transforms.json with the two photographs, matched by file name, else in order; or a COLMAP folder.
+    device: where the photographs are matched, and where they are in the result; its cameras are on the CPU.
     Warns (RuntimeWarning) when the estimated cameras may be wrong.
     Raises InputError (unreadable files, cameras that do not fit) and RunError (no overlap, no baseline).
     """
     photos = (read_image(paths[0]), read_image(paths[1]))
     if cameras_file is None:
-        geometry = estimate_cameras(photos, (read_focals(paths[0]), read_focals(paths[1])))
+        on_device = [photo.to(device) for photo in photos]
+        geometry = estimate_cameras(on_device, (read_focals(paths[0]), read_focals(paths[1])))
         if geometry.doubts:
             doubts = "; ".join(geometry.doubts)
             text = f"the cameras of {paths[0]} and {paths[1]} may be wrong: {doubts}; --cameras gives known ones"
@@ -65,7 +74,7 @@ def prepare(paths: tuple[Path, Path], short_side: int = 256, cameras_file: Path 
     first, K_first = fit(photos[0], K[0], short_side)
     size = (first.shape[-2], first.shape[-1])
     second, K_second = cover(photos[1], K[1], size)
-    views = Views(torch.stack([first, second]), Cameras(c2w, torch.stack([K_first, K_second]), size))
+    views = Views(torch.stack([first, second]).to(device), Cameras(c2w, torch.stack([K_first, K_second]), size))
     if near_far is None:
         near_far = near_far_from_cameras(list(views.images), views.cameras)
     facts |= {"near_far": near_far.tolist(), "size": list(size)}

@@ -17,6 +17,7 @@ CELL = 0.7
 GROWTH = 1.2  # factor by which cells grow until the budget is met
 LEVELS = 4  # cell sizes per doubling of the distance
 MAX_OPACITY = 0.99  # largest opacity of a merged Gaussian
+EIGEN_BATCH = 16_384  # covariances decomposed in one call: cuSOLVER refuses more than about 32,000
 
 
 def thin(gaussians: Gaussians, cameras: Cameras, budget: int) -> tuple[Gaussians, Tensor]:
@@ -85,7 +86,8 @@ def _merge(g: Gaussians, cell: Tensor, count: int) -> tuple[Gaussians, Tensor]:
     spread = rotation @ torch.diag_embed(g.scales.double() ** 2) @ rotation.mT
     covariance = mean(spread + offset[:, :, None] * offset[:, None, :])
     # Scales and rotation of that covariance. Eigenvectors may form a reflection, which the determinant undoes.
-    variances, axes = torch.linalg.eigh(covariance)
+    parts = [torch.linalg.eigh(part) for part in covariance.split(EIGEN_BATCH)]
+    variances, axes = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
     axes = axes * torch.linalg.det(axes)[:, None, None]
     scales, quats = variances.clamp_min(1e-20).sqrt(), quaternions(axes)
     opacities = (total / scales.log().mean(1).exp() ** 2).clamp_max(MAX_OPACITY)

@@ -14,7 +14,7 @@ POINTS = 20_000  # largest number of points
 
 def orbit_of(gaussians: Gaussians, cameras: Cameras, frames: int) -> Cameras:
     """An orbit between the first two cameras, about a pivot at the median depth of what the first one sees."""
-    _, z = project(gaussians.means.double().cpu(), cameras.K[0].double(), cameras.c2w[0].double())
+    _, z = project(gaussians.means.double().cpu(), cameras.K[0].double().cpu(), cameras.c2w[0].double().cpu())
     return orbit(cameras[[0, 1]], float(z[z > 0].median()), frames)
 
 

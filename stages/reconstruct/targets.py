@@ -57,7 +57,7 @@ def gather(views: Views, clip: Clip | None) -> Targets:
     black border of a photograph, and the one of a clip that all photographs share, get weight 0.
     Raises InputError when the sizes of photographs and clip do not fit.
     """
-    views = views if clip is None else _crop_to(views, clip.cameras)
+    views = views if clip is None else _crop_to(views, clip.cameras).to(clip.frames.device)
     border = black_border(views.images)
     ones, inside = (~border).float(), (~border.all(0)).float()
     if clip is None:
@@ -67,18 +67,19 @@ def gather(views: Views, clip: Clip | None) -> Targets:
     is_new = ((frame[:, None] - photo[None]).abs().amax(-1) > SAME_POSE).all(1)
     new_frames = torch.nonzero(is_new)[:, 0].tolist()
     # Their weights, and one list of cameras.
-    coverage = torch.ones(len(new_frames), *clip.cameras.size) if clip.coverage is None else clip.coverage[new_frames]
+    everywhere = clip.frames.new_ones(len(clip.frames), *clip.cameras.size)
+    coverage = (everywhere if clip.coverage is None else clip.coverage)[new_frames]
     frame_weight = RENDER_WEIGHT if clip.leap is None else REPAIRED_WEIGHT
     weight = frame_weight * (INVENTED_SHARE + (1 - INVENTED_SHARE) * coverage) * inside
-    photographs = views.cameras.to(torch.float64)
-    cameras = photographs.joined(clip.cameras[new_frames].to(torch.float64))
+    photographs = views.cameras.to("cpu", torch.float64)
+    cameras = photographs.joined(clip.cameras[new_frames].to("cpu", torch.float64))
     images = torch.cat([views.images, clip.frames[new_frames]])
     return Targets(images, cameras, torch.cat([ones, weight]), len(photographs))
 
 
 def _entries(cameras: Cameras) -> Tensor:
     """All entries of c2w, and of K over the image size, [N, 25], float64."""
-    return torch.cat([cameras.c2w.flatten(1), cameras.K.flatten(1) / max(cameras.size)], 1).double()
+    return torch.cat([cameras.c2w.flatten(1), cameras.K.flatten(1) / max(cameras.size)], 1).double().cpu()
 
 
 def _crop_to(views: Views, clip: Cameras) -> Views:

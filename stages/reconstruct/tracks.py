@@ -36,7 +36,7 @@ def find_tracks(photographs: Views) -> Tracks:
     """
     count = len(photographs.cameras)
     starts = torch.linspace(0, count - 2, min(PAIRS, count - 1)).round().long().unique().tolist() if count > 1 else []
-    matcher = load_matcher() if starts else None
+    matcher = load_matcher(photographs.images.device) if starts else None
     c2w, K = photographs.cameras.c2w.double().cpu(), photographs.cameras.K.double().cpu()
     bound = INLIER * min(photographs.cameras.size) / SHORT_SIDE
     points, colors, observations, total = [], [], [], 0
@@ -47,7 +47,7 @@ def find_tracks(photographs: Views) -> Tracks:
         if baseline == 0:
             continue
         # Points of the pair: matches near their epipolar lines, in front of both cameras, and not too far away.
-        matches = matcher(*photographs.images[pair].cpu())
+        matches = matcher(*photographs.images[pair])
         a, b = matches.points_a.double(), matches.points_b.double()
         positions, z = triangulate(a, b, c2w[pair], K[pair])
         fits = sampson_error(a, b, fundamental_of(c2w[pair], K[pair])).abs() < bound

@@ -88,5 +88,6 @@ def _blur(maps: Tensor, sigma: float) -> Tensor:
 
 
 def _camera(views: Views, photograph: int) -> tuple[Tensor, Tensor]:
-    """K and c2w of a photograph."""
-    return views.cameras.K[photograph].float(), views.cameras.c2w[photograph].float()
+    """K and c2w of a photograph, on the device of the photographs."""
+    cameras = views.cameras.to(views.images.device, torch.float32)
+    return cameras.K[photograph], cameras.c2w[photograph]

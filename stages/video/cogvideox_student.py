@@ -96,7 +96,7 @@ def repair_frames(
     frames: [F, 3, h, w] in [0, 1], resized to the network's size and back.  ends: [2, 3, *model.size] in [0, 1].
     choose: (render's latent [1, T, 16, H, W]) -> leap step, in place of settings.t.
     All noise comes from one CPU generator in the order of the released code, so a seed gives the same noise on every
-    device. Returns frames like `frames`, float32 on the CPU, and the leap step.
+    device. Returns frames like `frames`, and the leap step.
     """
     generator = torch.Generator().manual_seed(settings.seed)
     latent = model.encode((2 * _resize(frames, model.size) - 1).transpose(0, 1)[None], generator)
@@ -110,7 +110,7 @@ def repair_frames(
         x0 = one_step(model, latent, condition, t, noise)
     else:
         x0 = several_steps(model, latent, condition, t, noise, settings.steps)
-    out = model.decode(x0)[0].transpose(0, 1).float().cpu()
+    out = model.decode(x0)[0].transpose(0, 1).to(frames)
     if not bool(torch.isfinite(out).all()):
         why = "its weights or its precision"
         raise RunError("the student's frames hold NaN or infinite values", why, "try --device cpu, in float32")
@@ -127,7 +127,7 @@ def encode_ends(model: CogVideoX, ends: Tensor, frames: int, generator: torch.Ge
     sigma = sample_sigma(generator, images)
     latents = []
     for image in images:
-        image = image + sigma * torch.randn(image.shape, generator=generator, dtype=image.dtype)
+        image = image + sigma * torch.randn(image.shape, generator=generator, dtype=image.dtype).to(image)
         latents.append(model.encode(image[None, :, None], generator))
     return place_ends(latents[0], latents[1], frames)
 

@@ -36,9 +36,10 @@ def levels(t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
     The roots are taken in float64 and returned as float32 or wider. Diffusers and the released code convert abar to the
     dtype of `like` before: in bfloat16 at t = 459 they have 0.546875 and 0.83984375 in place of 0.546803 and 0.837261.
     """
-    abar = _ALPHAS_AND_CLEAN.to(t.device)[t].reshape(-1, *[1] * (like.dim() - 1)).to(like.device)
-    dtype = torch.promote_types(like.dtype, torch.float32)
-    return abar.sqrt().to(dtype), (1 - abar).sqrt().to(dtype)
+    dtype, shape = torch.promote_types(like.dtype, torch.float32), (-1, *[1] * (like.dim() - 1))
+    tables = (_ALPHAS_AND_CLEAN.sqrt(), (1 - _ALPHAS_AND_CLEAN).sqrt())  # on the CPU: Apple's GPUs have no float64
+    signal, sigma = (table.to(dtype).to(t.device)[t].reshape(shape).to(like.device) for table in tables)
+    return signal, sigma
 
 
 def add_noise(x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:

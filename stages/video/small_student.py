@@ -69,6 +69,7 @@ def repair_frames(
     Returns frames like `frames`, and the leap step. Raises RunError if they are not finite.
     """
     count, _, h, w = frames.shape
+    photographs = photographs.to(frames)
     if photographs.shape[-2:] != (h, w):
         photographs = F.interpolate(photographs, (h, w), mode="bicubic", antialias=True)
     extended_coverage = extend(coverage[:, None])[None, :, 0]
@@ -78,8 +79,8 @@ def repair_frames(
     extended_warped = Warped(colours[None], extend(warped.weight)[None])
     clip_condition = condition(latent, extended_coverage, ends, extended_warped)
     t = leap if isinstance(leap, int) else leap(latent, extended_coverage)
-    noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed))
-    x = several_steps(backbone, latent, clip_condition, torch.tensor([t]), noise, steps)
+    noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed)).to(latent)
+    x = several_steps(backbone, latent, clip_condition, torch.tensor([t], device=latent.device), noise, steps)
     out = decode(x)[0, :count, :, :h, :w].clamp(0, 1)
     if not bool(torch.isfinite(out).all()):
         why = "its weights are damaged"

@@ -29,9 +29,9 @@ def fake_prior() -> dict[str, Callable[..., Any]]:
         gaussians: Any = None
         depth: Any = None
 
-    def prepare(paths: tuple[Path, Path], short_side: int, cameras_file: Path | None) -> Result:
+    def prepare(paths: tuple[Path, Path], short_side: int, cameras_file: Path | None, device: torch.device) -> Result:
         hang("cameras")
-        images = torch.stack([fit_image(read_image(path), short_side) for path in paths])
+        images = torch.stack([fit_image(read_image(path), short_side) for path in paths]).to(device)
         h, w = images.shape[-2:]
         c2w = torch.eye(4).repeat(2, 1, 1)
         c2w[1, 0, 3] = 0.2
@@ -45,13 +45,14 @@ def fake_prior() -> dict[str, Callable[..., Any]]:
     def predict(views: Views, near_far: Any, network: Any) -> Result:
         hang("prior")
         depth = torch.full((2, *views.cameras.size), 2.0)
-        means = unproject(depth, views.cameras.K, views.cameras.c2w)[0].reshape(-1, 3)
-        colours = (views.images[0].reshape(3, -1).T - 0.5) / 0.28209479
+        means = unproject(depth, views.cameras.K.float(), views.cameras.c2w.float())[0].reshape(-1, 3)
+        colours = (views.images[0].cpu().reshape(3, -1).T - 0.5) / 0.28209479
         quats = torch.tensor([1.0, 0, 0, 0]).expand(len(means), 4)
         scales, first = torch.full_like(means, 2.0 / views.cameras.size[1]), torch.zeros(len(means), dtype=torch.uint8)
+        gaussians = Gaussians(means, scales, quats, torch.full((len(means),), 0.9), colours[:, None], first)
         return Result(
-            gaussians=Gaussians(means, scales, quats, torch.full((len(means),), 0.9), colours[:, None], first),
-            depth=depth,
+            gaussians=gaussians.to(views.images.device),
+            depth=depth.to(views.images.device),
             near_far=torch.tensor([[1.0, 10.0]] * 2),
         )
 

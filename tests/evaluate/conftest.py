@@ -60,5 +60,5 @@ def _no_metric_networks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
 @pytest.fixture(autouse=True)
 def _as_in_a_new_process() -> None:
     """A process loads networks once and keeps them; no test may meet those of a test before it."""
-    for load in (jobs._instruments, methods.open_method, methods._session, methods._prior, methods._ranges):
+    for load in (jobs._instruments, methods.open_method, methods.open_session, methods._prior, methods._ranges):
         load.cache_clear()

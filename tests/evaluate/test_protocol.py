@@ -21,6 +21,8 @@ from stages.metrics.image import as_stored, psnr
 from stages.scene import Cameras, Clip, Views
 from tests.evaluate.records import record
 
+CPU = torch.device("cpu")
+
 Wall = Callable[..., Path]
 
 
@@ -35,7 +37,7 @@ def test_records(wall: Wall, tmp_path: Path) -> None:
     case = read_cases(wall())[1]
     task = load_task(case)
     results = {"crossfade": make(task, crossfade), "nearest": make(task, nearest)}
-    records = compare(case, task, results, open_instruments(tmp_path / "no networks"))
+    records = compare(case, task, results, open_instruments(tmp_path / "no networks", CPU))
     assert list(records) == ["crossfade", "nearest"]
     for name, method in (("crossfade", crossfade), ("nearest", nearest)):
         expected = psnr(as_stored(method(task.context, task.cameras, task.times).frames), task.truth)
@@ -57,7 +59,7 @@ def test_context_frames_come_from_the_method(wall: Wall, tmp_path: Path) -> None
 
     case = read_cases(wall())[1]
     task = load_task(case)
-    measured = compare(case, task, {"shaded": make(task, shaded)}, open_instruments(tmp_path))["shaded"]
+    measured = compare(case, task, {"shaded": make(task, shaded)}, open_instruments(tmp_path, CPU))["shaded"]
     assert all(3 < value < 15 for value in measured.context_psnr)
 
 
@@ -96,7 +98,7 @@ def test_seen_and_invented_pixels_apart(wall: Wall, tmp_path: Path) -> None:
         coverage[:, :, 32:] = 0.1
         return Clip(frames, cameras, coverage)
 
-    measured = compare(case, task, {"half": make(task, half)}, open_instruments(tmp_path))["half"]
+    measured = compare(case, task, {"half": make(task, half)}, open_instruments(tmp_path, CPU))["half"]
     assert measured.coverage["seen"] == 0.5
     assert measured.coverage["psnr seen"] is None, "they are exact"
     json.dumps(measured.to_json(), allow_nan=False)

@@ -137,7 +137,7 @@ def evaluate(
 ) -> Callable[..., tuple[int, list[str], str]]:
     from stages.prior import matching
 
-    monkeypatch.setattr(matching, "load_matcher", lambda: true_matches)
+    monkeypatch.setattr(matching, "load_matcher", lambda device: true_matches)
 
     def run(*arguments: object) -> tuple[int, list[str], str]:
         code = app.run(["evaluate", *map(str, arguments)])

@@ -43,7 +43,7 @@ def figures(instruments: Instruments, candidates: Tensor, truth: Tensor) -> Tens
 def test_frames_measure_the_same_in_any_batch_with_any_threads_and_from_png(
     networks: Path, frames: Tensor, tmp_path: Path
 ) -> None:
-    instruments = open_instruments(networks)
+    instruments = open_instruments(networks, torch.device("cpu"))
     truth, made = frames[0], frames[1:]
     torch.set_num_threads(1)
     together = figures(instruments, made, truth)

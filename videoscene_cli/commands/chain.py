@@ -50,7 +50,7 @@ def predict_pair(photos: Photos, settings: PriorSettings, session: Session, reco
     with record.stage("start"), session.report.progress("starting"):
         from stages.pipeline import find_views, predict_gaussians
     with record.stage("cameras"), session.report.progress("cameras"):
-        prepared = find_views(photos, settings.size, settings.cameras)
+        prepared = find_views(photos, settings.size, settings.cameras, session.home)
     record.facts["geometry"] = prepared.facts
     with record.stage("prior"), session.report.progress("prior"):
         scene = predict_gaussians(prepared.views, prepared.near_far, session.network)
@@ -64,7 +64,7 @@ def render_along(path: PathSettings, views: Views, gaussians: Gaussians, session
     from stages.pipeline import render_path
 
     with record.stage("render"), session.report.progress("render") as advance:
-        gaussians = gaussians.to(session.device)
+        gaussians, views = gaussians.to(session.home), views.to(session.home)
         exposure = Exposure.same() if path.keep_exposure else estimate_exposure(views)
         walk = path.walk(views.cameras, gaussians)
         clip = render_path(gaussians, views, walk.cameras, path.fps, advance, exposure)
@@ -89,6 +89,6 @@ def repair(clip: Clip, views: Views, student: VideoStudent, session: Session, re
     with record.stage("student"), session.report.progress("loading the student"):
         step = student.step
     with record.stage("generate"), session.report.progress("generate"):
-        repaired = repair_clip(clip, views, step)
+        repaired = repair_clip(clip.to(session.home), views.to(session.home), step)
     record.facts["student"] = student.facts(repaired.leap)
     return repaired

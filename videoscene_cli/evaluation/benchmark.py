@@ -112,6 +112,7 @@ def time_stage(name: str, task: Task) -> dict[str, Any]:
     keep_freed_memory()
     session = task.session
     session.seed()
+    session.open_renderer()
     run, save = STAGES[name](task)
     result, seconds = run(), []
     _wait(session.device)
@@ -162,7 +163,7 @@ def _cameras(task: Task) -> Stage:
         write_views(task.folder / "views", prepared.views)
         write_json(task.folder / "near_far.json", prepared.near_far.tolist())
 
-    return lambda: find_views(task.photographs, task.workload.size), save
+    return lambda: find_views(task.photographs, task.workload.size, device=task.session.home), save
 
 
 def _prior(task: Task) -> Stage:
@@ -173,7 +174,8 @@ def _prior(task: Task) -> Stage:
     from stages.files.ply import write_ply
     from stages.pipeline import CoarseScene, predict_gaussians
 
-    views, near_far = read_views(task.folder / "views"), torch.tensor(read_json(task.folder / "near_far.json"))
+    views = read_views(task.folder / "views").to(task.session.home)
+    near_far = torch.tensor(read_json(task.folder / "near_far.json"))
 
     def save(scene: CoarseScene) -> None:
         write_ply(task.folder / "gaussians.ply", scene.gaussians, comments=[])
@@ -188,8 +190,8 @@ def _render(task: Task) -> Stage:
     from stages.pipeline import render_path
     from stages.trajectory import along
 
-    gaussians = read_ply(task.folder / "gaussians.ply").to(task.session.device)
-    views = read_views(task.folder / "prior")
+    gaussians = read_ply(task.folder / "gaussians.ply").to(task.session.home)
+    views = read_views(task.folder / "prior").to(task.session.home)
     path = along("interp", views.cameras, gaussians.means, task.workload.frames)
     return lambda: render_path(gaussians, views, path), lambda clip: write_clip(task.folder / "render", clip)
 
@@ -198,7 +200,8 @@ def _generate(task: Task) -> Stage:
     from stages.files.clip_folder import read_clip, read_views, write_clip
     from stages.pipeline import repair_clip
 
-    clip, views = read_clip(task.folder / "render"), read_views(task.folder / "prior")
+    home = task.session.home
+    clip, views = read_clip(task.folder / "render").to(home), read_views(task.folder / "prior").to(home)
     student = VideoStudent(task.setup.student, AUTO, task.session)
     return lambda: repair_clip(clip, views, student.step), lambda clip: write_clip(task.folder / "generate", clip)
 
@@ -210,8 +213,8 @@ def _reconstruct(task: Task) -> Stage:
     from stages.reconstruct import Settings
 
     clip = read_clip(task.folder / ("generate" if (task.folder / "generate").is_dir() else "render"))
-    gaussians = read_ply(task.folder / "gaussians.ply").to(task.session.device)
-    views = read_views(task.folder / "prior")
+    gaussians = read_ply(task.folder / "gaussians.ply").to(task.session.home)
+    views = read_views(task.folder / "prior").to(task.session.home)
     settings = Settings(steps=task.workload.steps, seed=task.setup.shared.seed)
     return lambda: refine_gaussians(gaussians, views, clip, settings), lambda result: None
 

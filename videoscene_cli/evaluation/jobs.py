@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from stages.errors import DeviceError, InputError, RunError, StageError, WeightsError
-from videoscene_cli.evaluation.methods import Setup, Students, decides, open_method, read_method
+from videoscene_cli.evaluation.methods import Setup, Students, decides, open_method, open_session, read_method
 from videoscene_cli.models.allocator import keep_freed_memory
 from videoscene_cli.models.metric_networks import folder_of_networks
 from videoscene_cli.models.session import Session
@@ -26,6 +26,8 @@ from videoscene_cli.results.produce import REPLACE
 from videoscene_cli.results.request import Request
 
 if TYPE_CHECKING:
+    import torch
+
     from stages.evaluate.case_record import CaseRecord
     from stages.evaluate.cases import Case, Task
     from stages.evaluate.frame_metrics import Instruments
@@ -155,7 +157,9 @@ def _make_and_measure(jobs: Sequence[Job]) -> dict[str, Outcome]:
     from stages.files.publish import write_json
 
     # Run the methods.
-    case, task = jobs[0].case, load_task(jobs[0].case)
+    case, session = jobs[0].case, open_session(jobs[0].setup)
+    session.open_renderer()
+    task = load_task(case).to(session.home)
     outcomes: dict[str, Outcome] = {}
     results: dict[str, MethodResult] = {}
     facts: dict[str, dict[str, Any]] = {}
@@ -167,7 +171,7 @@ def _make_and_measure(jobs: Sequence[Job]) -> dict[str, Outcome]:
         except Exception as error:
             outcomes[job.method] = error
     # Measure and publish.
-    records = compare(case, task, results, _instruments()) if results else {}
+    records = compare(case, task, results, _instruments(session.home)) if results else {}
     if any(job.keep for job in jobs):
         keep_truth(jobs[0].frames.parents[1], case.name, task)
     for job in (job for job in jobs if job.method in results):
@@ -196,10 +200,10 @@ def _make(job: Job, task: Task) -> tuple[MethodResult, dict[str, Any]]:
 
 
 @functools.cache
-def _instruments() -> Instruments:
+def _instruments(device: torch.device) -> Instruments:
     from stages.evaluate.frame_metrics import open_instruments
 
-    return open_instruments(folder_of_networks())
+    return open_instruments(folder_of_networks(), device)
 
 
 def _start_worker(processes: int) -> None:

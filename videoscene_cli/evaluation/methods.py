@@ -160,7 +160,7 @@ def open_method(choice: MethodName, setup: Setup) -> LoadedMethod:
     from stages.evaluate.method_prior import render_prior, repair_prior
     from stages.evaluate.method_reconstruction import photographs_only, refined_prior
 
-    session, seed, name = _session(setup), setup.shared.seed, choice.base
+    session, seed, name = open_session(setup), setup.shared.seed, choice.base
     if name in ("crossfade", "nearest"):
         return LoadedMethod({"crossfade": method_baselines.crossfade, "nearest": method_baselines.nearest}[name])
     if name == "plane-sweep":
@@ -190,7 +190,8 @@ def _settings(choice: MethodName, seed: int) -> Settings:
 
 
 @functools.cache
-def _session(setup: Setup) -> Session:
+def open_session(setup: Setup) -> Session:
+    """The session of this process."""
     return setup.session()
 
 
@@ -198,7 +199,7 @@ def _session(setup: Setup) -> Session:
 def _prior(setup: Setup) -> Prior:
     from stages.evaluate.method_prior import open_prior
 
-    return open_prior(_session(setup).network, _ranges(setup))
+    return open_prior(open_session(setup).network, _ranges(setup))
 
 
 @functools.cache

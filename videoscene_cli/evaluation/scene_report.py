@@ -68,7 +68,7 @@ def _evaluate(scene: SceneFolder, target: Path, session: Session) -> None:
 
     def make(record: Record) -> None:
         with publish(target) as partial:
-            measured = {stage: _measure(scene, stage, partial, record) for stage in clips}
+            measured = {stage: _measure(scene, stage, partial, session, record) for stage in clips}
             document = {"protocol": PROTOCOL} | {
                 part: {stage: figures[part] for stage, figures in measured.items()} for part in ("scene", "frames")
             }
@@ -82,7 +82,7 @@ def _evaluate(scene: SceneFolder, target: Path, session: Session) -> None:
         session.report.done(str(result.path), current, command="evaluate", manifest=str(result.manifest))
 
 
-def _measure(scene: SceneFolder, stage: str, folder: Path, record: Record) -> dict[str, Any]:
+def _measure(scene: SceneFolder, stage: str, folder: Path, session: Session, record: Record) -> dict[str, Any]:
     """The figures of one clip. A picture of its matches goes into `folder`."""
     from stages.evaluate.without_truth import match_clip, measure_scene
     from stages.files.images import write_png
@@ -91,11 +91,12 @@ def _measure(scene: SceneFolder, stage: str, folder: Path, record: Record) -> di
     from stages.prior.matching import load_matcher
 
     with record.stage("start"):
-        clip, (prior, views) = scene.load_clip(stage), scene.load_prior()
+        home, (prior, views) = session.home, scene.load_prior()
+        clip, prior, views = scene.load_clip(stage).to(home), prior.to(home), views.to(home)
         refined = scene.path / "reconstruct" / "gaussians.ply"
-        gaussians = read_ply(refined) if refined.exists() else None
+        gaussians = read_ply(refined).to(home) if refined.exists() else None
     with record.stage("matches"):
-        pairs = match_clip(clip, load_matcher())
+        pairs = match_clip(clip, load_matcher(home))
     with record.stage("measure"):
         figures = measure_scene(clip, views, prior, gaussians, pairs)
     if pairs:

@@ -1,12 +1,19 @@
 """`evaluate --real DIR --fake DIR`: the distances of two sets of clips. A measured clip is not measured again."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stages.errors import RunError
 from videoscene_cli.models.metric_networks import folder_of_networks
 from videoscene_cli.models.session import Session
 from videoscene_cli.results.request import Request
+
+if TYPE_CHECKING:
+    import torch
+
+    from stages.metrics.i3d import I3D
 
 
 def evaluate_sets(real: Path, fake: Path, out: Path, session: Session) -> None:
@@ -26,7 +33,8 @@ def evaluate_sets(real: Path, fake: Path, out: Path, session: Session) -> None:
     if session.shared.dry_run:
         plan = {**{name: f"{len(paths)} clips" for name, paths in clips.items()}, "out": str(out)}
         return session.report.data("\n".join(f"{key}: {value}" for key, value in plan.items()), plan)
-    network = I3D(load("i3d", folder_of_networks()))
+    weights = {name: tensor.to(session.home) for name, tensor in load("i3d", folder_of_networks()).items()}
+    network = I3D(weights)
     protocol = PROTOCOL | {"network": networks_at_hand(folder_of_networks())["i3d"]}
     measured: dict[str, dict[str, dict[str, Any]]] = {"real": {}, "fake": {}}
     failed: list[str] = []
@@ -35,7 +43,7 @@ def evaluate_sets(real: Path, fake: Path, out: Path, session: Session) -> None:
         for name, clip in [("real", clip) for clip in clips["real"]] + [("fake", clip) for clip in clips["fake"]]:
             try:
                 record = out / "clips" / name / f"{clip.name}.json"
-                measured[name][f"{name}/{clip.name}"] = _measure(clip, record, network, protocol)
+                measured[name][f"{name}/{clip.name}"] = _measure(clip, record, network, session.home, protocol)
             except Exception as error:
                 session.report.error(error)
                 failed.append(f"{name}/{clip.name}")
@@ -51,7 +59,7 @@ def evaluate_sets(real: Path, fake: Path, out: Path, session: Session) -> None:
     session.report.done(str(out / "metrics.json"), False, command="evaluate")
 
 
-def _measure(clip: Path, record: Path, network: Any, protocol: dict[str, Any]) -> dict[str, Any]:
+def _measure(clip: Path, record: Path, network: I3D, device: torch.device, protocol: dict[str, Any]) -> dict[str, Any]:
     """The figures of a clip. They are read from its record if that is of the same files."""
     from stages.evaluate.clip_sets import frames_of, measure_clip, read_frames
     from stages.files.documents import read_json
@@ -60,6 +68,6 @@ def _measure(clip: Path, record: Path, network: Any, protocol: dict[str, Any]) -
     request = Request("evaluate --real --fake", {"protocol": protocol}, {path.name: path for path in frames_of(clip)})
     if record.exists() and (stored := read_json(record)).get("fingerprint") == request.fingerprint:
         return dict(stored)
-    figures = measure_clip(read_frames(clip), network) | {"fingerprint": request.fingerprint}
+    figures = measure_clip(read_frames(clip).to(device), network) | {"fingerprint": request.fingerprint}
     write_json(record, figures)
     return figures

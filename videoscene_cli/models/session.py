@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from stages.errors import DeviceError
 from stages.files.file_hashes import FileHashes
 from videoscene_cli.models.gpu_renderer import load_renderer
+from videoscene_cli.models.metric_networks import cache_folder
 from videoscene_cli.models.weights_file import WeightsFile, find_weights
 from videoscene_cli.terminal.options import Shared
 from videoscene_cli.terminal.report import Report
@@ -23,7 +24,7 @@ class Session:
 
     def __init__(self, shared: Shared, report: Report) -> None:
         self.shared, self.report = shared, report
-        self.hashes = FileHashes()
+        self.hashes = FileHashes(cache_folder() / "hashes.json")
 
     @cached_property
     def weights(self) -> WeightsFile:
@@ -38,10 +39,7 @@ class Session:
 
     @cached_property
     def device(self) -> torch.device:
-        """The device of the computation. Raises DeviceError when this machine does not have it.
-
-        On a GPU this also loads the renderer's kernels, before any work: the first time they are compiled, in minutes.
-        """
+        """The device on which networks run. Raises DeviceError when this machine does not have it."""
         import torch
 
         name, count = self.shared.device, torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -52,9 +50,24 @@ class Session:
             have = f"this machine has {count} CUDA device{'' if count == 1 else 's'} that torch can use"
             hint = "use --device cpu" + (f" or cuda:0 to cuda:{count - 1}" if count else "")
             raise DeviceError(f"no device {name}", have, hint)
-        if device.type == "cuda":
-            load_renderer(device, self.report)
+        if device.type == "mps" and not torch.backends.mps.is_available():
+            raise DeviceError("no device mps", "torch finds no GPU of Apple here", "use --device cpu")
         return device
+
+    @cached_property
+    def home(self) -> torch.device:
+        """The device of images and Gaussians: that of the networks, but the CPU for a GPU of Apple.
+
+        That one has no float64, and no renderer. Raises DeviceError as `device` does.
+        """
+        import torch
+
+        return torch.device("cpu") if self.device.type == "mps" else self.device
+
+    def open_renderer(self) -> None:
+        """Load the renderer of a GPU before any work: its kernels may first be compiled. Raises DeviceError."""
+        if self.device.type == "cuda":
+            load_renderer(self.device, self.report)
 
     @cached_property
     def network(self) -> MVSplat:

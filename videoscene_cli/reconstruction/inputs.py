@@ -156,7 +156,7 @@ def _posed(
     def load(session: Session) -> Inputs:
         from stages.reconstruct.initial_gaussians import predict_pairs, resize
 
-        views = resize(*read(), size)
+        views = resize(*read(), size).to(session.home)
         return Inputs(predict_pairs(views, session.network), views)
 
     def workload() -> Workload:

@@ -48,7 +48,7 @@ def refine(
     # Load the inputs and the checkpoint.
     with record.stage("start"), session.report.progress("starting"):
         inputs = source.load(session)
-        state = load_checkpoint(checkpoint, source.request.fingerprint, session.device)
+        state = load_checkpoint(checkpoint, source.request.fingerprint, session.home)
     if state is not None:
         session.report.note(f"going on from step {state.step} of {settings.steps}")
     # Optimise.
@@ -62,7 +62,7 @@ def refine(
         refinement = Settings(
             settings.steps, gaussians=settings.gaussians, refine_poses=settings.refine_poses, seed=session.shared.seed
         )
-        start = inputs.gaussians.to(session.device)
+        start = inputs.gaussians.to(session.home)
         result = refine_gaussians(
             start, inputs.views, inputs.clip, refinement, state, report_step,
             lambda state: save_checkpoint(checkpoint, state, source.request.fingerprint),

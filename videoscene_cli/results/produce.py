@@ -81,6 +81,7 @@ def produce(
         with record.stage("start"):
             session.seed()
             record.device = str(session.device)
+            session.open_renderer()
         make(record)
     # Report it.
     if announce:
