@@ -99,9 +99,10 @@ def _chain(findings: Findings, device: torch.device, views: Views, near_far: Ten
         all_ranges = findings.timed(lambda: predict(views, near_far, prior), rounds, warm)
         prediction = all_ranges.result
         gaussians = prediction.gaussians.to(device)
-        drawn = findings.timed(lambda: render(gaussians, path.to(gaussians.means), views=views), rounds, warm)
-        rendered = _on_cpu(drawn.result)
         seen = replace(views, depth=prediction.depth)
+        there = seen.to(device)
+        drawn = findings.timed(lambda: render(gaussians, path.to(torch.float32), views=there), rounds, warm)
+        rendered = _on_cpu(drawn.result)
         warped = findings.timed(lambda: warp(seen, rendered.cameras, rendered.depth), rounds, warm)
         repaired = findings.timed(lambda: small_student(backbone, leap)(rendered, seen), rounds, warm)
     told = f"{all_ranges.seconds:.3f} s, one range {one.seconds:.3f} s, {all_ranges.gib:.2f} GiB"
