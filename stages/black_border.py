@@ -19,9 +19,9 @@ BRIGHTEST = (0.06, 0.03, 0.015, 0.004)
 UNIFORM = 0.008  # a border's brightness has at most this standard deviation; dark places in a photograph have more
 LARGEST = 0.6  # black pixels on a larger share of the image than this mean a dark photograph, not a border
 TOUCHED = 0.02  # a border of any shape touches at least this share of each of the four sides
-SHARP = 0.6  # at least this share of the pixels beside a border is brighter than CLEAR
+SHARP = 0.6  # at least this share of the pixels beside a border is clear, which means brighter than the next value
 CLEAR = 0.12
-STRAIGHT = 0.7  # a bar has the same depth in at least this share of its rows or columns; a date may be written on it
+STRAIGHT = 0.7  # a bar is equally thick in at least this share of its rows or columns; a date may be written on it
 MIXED = 2  # pixels beside a border, px, that are mixed with it
 
 
@@ -48,7 +48,7 @@ def beside_shared_border(images: Tensor) -> Tensor:
 
 
 def keep_border(clip: Clip, images: Tensor) -> Clip:
-    """The clip with the black border that the photographs `images` [2, 3, h, w] share laid over every frame.
+    """The clip, with the black border that both photographs share laid over every frame. images: [2, 3, h, w].
 
     Without a shared border, or where the clip has another size than the photographs, the clip is returned as it is.
     """
@@ -99,7 +99,7 @@ def _bars(black: Tensor) -> Tensor:
     bars = torch.zeros_like(black)
     for turns in range(4):
         turned = torch.rot90(black, turns)
-        depths = turned.int().cumprod(0).sum(0)  # of the black pixels in each column, from the edge
+        depths = turned.int().cumprod(0).sum(0)  # how many pixels of each column are black, counted from the edge
         depth = int(depths.median())
         along = (depths > 0) & ((depths - depth).abs() <= 1)
         if 0 < depth < len(turned) and float(along.float().mean()) >= STRAIGHT:

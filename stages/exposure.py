@@ -17,11 +17,11 @@ from stages.geometry import project, sampling_grid, unproject
 from stages.scene import Gaussians, Views, colours_to_sh
 
 SAME_SURFACE = 0.03  # both photographs show a point if its depth differs from the other's surface by less than this
-DARKEST, BRIGHTEST = 0.03, 0.97  # colours outside are clipped by the camera and tell nothing
+DARKEST, BRIGHTEST = 0.03, 0.97  # colours outside this range are clipped by the camera and tell nothing
 FEWEST = 200  # points that both photographs must show
 TYPICAL_RESIDUAL = 0.05  # colours that differ more than this after correction count for less
 REWEIGHTINGS = 12  # iterations of the robust fit
-GAIN_PRIOR = 4e-4  # strength of the prior for a gain of 1, as a variance of colour
+GAIN_PRIOR = 4e-4  # how strongly the gain is drawn towards 1, as a variance of colour
 GAINS = (0.4, 2.5)  # bounds of the gain
 NOTICEABLE = 0.03  # change of middle grey, in [0, 1], by which an exposure counts as different
 
@@ -57,12 +57,12 @@ class Exposure:
         return colours * gain**part + offset * part
 
     def half_way(self, images: Tensor) -> Tensor:
-        """Both photographs [2, 3, h, w] with the exposure between theirs."""
+        """Both photographs, [2, 3, h, w], brought to the exposure half-way between theirs."""
         return torch.cat([self.bring(images[[k]], k, torch.tensor([0.5])) for k in (0, 1)]).clamp(0, 1)
 
     def own_colours(self, gaussians: Gaussians) -> Gaussians:
-        """Gaussians of the photographs at `half_way`, with the colours of the photographs as they are."""
-        assert gaussians.photograph is not None, "the prior tells it"
+        """Give Gaussians that were predicted from the images of `half_way` the exposure of their own photographs."""
+        assert gaussians.photograph is not None, "the prior sets photograph"
         gain, offset = (torch.stack(pair).to(gaussians.sh) for pair in zip(self._of(0), self._of(1), strict=True))
         which = gaussians.photograph.long()
         gain = gain[which].sqrt()

@@ -153,7 +153,7 @@ class Gaussians:
         return Gaussians(**{name: value[which] for name, value in self._tensors()})
 
     def of_photograph(self, photograph: int) -> Gaussians:
-        """The Gaussians predicted from photograph 0 or 1. Raises InputError when `photograph` is None."""
+        """The Gaussians predicted from photograph 0 or 1. Raises InputError when it is unknown which these are."""
         if self.photograph is None:
             what = "cannot separate the Gaussians of the two photographs"
             raise InputError(what, "the scene does not say which came from which", "use the prior's own Gaussians")

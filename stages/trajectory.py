@@ -110,7 +110,7 @@ def _parallel(a: Tensor, b: Tensor) -> bool:
 
 
 def _pivot_point(a: Tensor, b: Tensor) -> Tensor:
-    """The point [3] nearest to both view rays (least squares), or midway between the cameras if they are parallel."""
+    """The point [3] nearest to both view rays (least squares); for parallel rays, midway between the cameras."""
     looks = torch.stack([a[:3, 2], b[:3, 2]])
     centres = torch.stack([a[:3, 3], b[:3, 3]])
     if _parallel(*looks):
@@ -143,7 +143,11 @@ def _turntable(look: Tensor, axes: Tensor) -> Tensor:
 
 
 def _pivot_coordinates(c2w: Tensor, pivot: Tensor, axes: Tensor) -> tuple[Tensor, Tensor]:
-    """Offset of the pivot from the camera along its turntable axes [3], and (yaw, roll) in the pivot axes [2], rad."""
+    """Where a camera stands relative to the pivot: an offset [3], and two angles [2] in radians.
+
+    The offset leads from the camera to the pivot, in the camera's turntable axes. The angles are the camera's yaw and
+    roll in the pivot axes.
+    """
     offset = _turntable(c2w[:3, 2], axes).T @ (pivot - c2w[:3, 3])
     # Intrinsic Y-X-Z angles. The middle one, pitch, is 0 because y is normal to both view directions.
     local = axes.T @ c2w[:3, :3]
@@ -216,8 +220,8 @@ def spiral(cameras: Cameras, depth: float, frames: int = 49) -> Cameras:
     """Two turns of a flat spiral about the middle pose, which opens and closes (after LLFF, Mildenhall et al. 2019).
 
     cameras: the two inputs.  depth: distance to the point that all cameras look at, scene units.
-    The radius reaches a quarter of the baseline sideways, but at most a tenth of the depth, and half as much
-    vertically. The path starts and ends at the middle pose.
+    Sideways, the radius reaches a quarter of the baseline, but at most a tenth of the depth. Vertically, it reaches
+    half as much. The path starts and ends at the middle pose.
     """
     middle, K, baseline = _middle(cameras, depth)
     radius = min(SPIRAL_RADIUS * float(baseline.norm()) / 2, SPIRAL_BOUND * depth)
@@ -239,7 +243,7 @@ def dolly(cameras: Cameras, depth: float, frames: int = 49) -> Cameras:
     """Straight ahead from the middle pose by a fifth of the scene depth, without turning.
 
     cameras: the two inputs.  depth: distance to the scene, scene units.
-    Only forward, because a step back would show what neither photograph saw.
+    The path only leads forward, because a step back would show what neither photograph saw.
     """
     middle, K, _ = _middle(cameras, depth)
     travel = DOLLY_TRAVEL * depth * eased_times(frames).to(middle.device)

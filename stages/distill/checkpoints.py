@@ -84,7 +84,7 @@ def load_state(checkpoint: Path, own: Mapping[str, Tensor]) -> State:
 
 
 def hash_identity(identity: Mapping[str, Any]) -> str:
-    """The settings of a phase in 16 digits, for the identity of the phase after it."""
+    """A hash of the settings of a phase, 16 hexadecimal digits, for the identity of the phase after it."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -96,9 +96,9 @@ def write_shard(
     frames: int,
     clips: int,
 ) -> Path:
-    """Make shard `number` of the set `seed`: random stretches of `frames` frames, cropped to `size` (h, w).
+    """Make one shard of random stretches of `frames` frames, cropped to `size` (h, w).
 
-    Returns its path.
+    number: which shard of the sequence that `seed` gives.  Returns its path.
 
     Raises InputError when no recording is long and large enough.
     """

@@ -31,7 +31,7 @@ CLEARANCE = 0.15  # distance in metres that the camera keeps from all surfaces
 
 
 def write_shard(folder: Path, textures: Textures, network: MVSplat, seed: int, number: int, clips: int = CLIPS) -> Path:
-    """Make shard `number` of the set `seed`, publish it and return its path."""
+    """Make shard `number` of the sequence of shards that `seed` gives, publish it and return its path."""
     generator = shard_generator(seed, number)
     size = SIZES[number % len(SIZES)]
     path = shard_path(folder, number)

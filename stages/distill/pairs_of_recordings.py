@@ -29,7 +29,9 @@ def write_pairs(
     sizes: Sequence[tuple[int, int]],
     scenes: int,
 ) -> Path:
-    """Make shard `number` of the set `seed`, publish it and return its path. sizes: (h, w), of which it has one.
+    """Make shard `number` of the sequence of shards that `seed` gives, publish it and return its path.
+
+    sizes: possible sizes (h, w) of its pictures, of which it has one.
 
     Raises InputError when the recordings give too few pairs.
     """

@@ -247,6 +247,6 @@ def _to_truth(
 
 
 def _perceptual(context: RunContext, g: Generator) -> Callable[[Tensor, Tensor], Tensor] | None:
-    """LPIPS of a few frames. The step samples them as it samples everything else."""
+    """LPIPS of a few frames, which are sampled with the generator of the step."""
     frames = context.config.perceptual_frames
     return None if context.perceptual is None else some_frames(context.perceptual, frames, g)

@@ -1,5 +1,6 @@
-"""DDPNet (VideoScene, section 3.3): the policy that chooses a clip's leap step from its render. A contextual bandit.
+"""DDPNet (VideoScene, section 3.3): the policy that chooses a clip's leap step from its render.
 
+It solves a contextual bandit:
     context  the render's latent and its coverage
     action   one of a grid of leap steps
     reward   -MSE(one-step prediction from t, latent of the *truth*); against the render, t -> 0 would always win
@@ -134,6 +135,6 @@ def load_policy(path: Path, channels: int) -> DDPNet:
     require_keys(network.state_dict(), tensors, f"the weights {path} are of another policy", hint)
     finite = all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values())
     if not finite or not bool(((grid >= 0) & (grid < 1000)).all()):
-        raise WeightsError(f"damaged weights {path}", "a value is not finite or a leap step no timestep", hint)
+        raise WeightsError(f"damaged weights {path}", "a value is not finite, or a leap step is no timestep", hint)
     network.load_state_dict(tensors)
     return network.eval()

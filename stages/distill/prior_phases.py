@@ -37,7 +37,7 @@ from stages.scene import Cameras
 from stages.splat import draw, near_plane
 
 BRANCH = "backbone.monocular."  # the names of the monocular branch's weights begin with this
-ENCODER = "backbone.monocular.encoder."  # and those of its encoder with this
+ENCODER = "backbone.monocular.encoder."  # the names of the weights of the branch's encoder begin with this
 PREVIEW_SCENES = 2  # number of held-out scenes that are measured at every checkpoint
 
 

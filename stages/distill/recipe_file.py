@@ -24,7 +24,7 @@ def _require(condition: bool, rule: str) -> None:
 
 
 def _require_timesteps(*steps: int) -> None:
-    _require(all(0 <= t < STEPS for t in steps), f"timesteps are 0 to {STEPS - 1}")
+    _require(all(0 <= t < STEPS for t in steps), f"timesteps must be from 0 to {STEPS - 1}")
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ class Recipe:
     every: int = 100
 
     def __post_init__(self) -> None:
-        _require(min(self.batch, self.accumulate, self.every) >= 1, "batch, accumulate and every are at least 1")
-        _require(min(self.steps, self.warmup) >= 0, "steps and warmup are not negative")
-        _require(self.learning_rate > 0 and self.clip_norm > 0, "learning_rate and clip_norm are above 0")
-        _require(0 <= self.ema < 1, "ema is from 0 to below 1")
+        _require(min(self.batch, self.accumulate, self.every) >= 1, "batch, accumulate and every must be at least 1")
+        _require(min(self.steps, self.warmup) >= 0, "steps and warmup must not be negative")
+        _require(self.learning_rate > 0 and self.clip_norm > 0, "learning_rate and clip_norm must be above 0")
+        _require(0 <= self.ema < 1, "ema must be at least 0 and below 1")
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class TeacherRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(0 <= self.renders <= 1, "renders is a share, 0 to 1")
+        _require(0 <= self.renders <= 1, "renders is a share and must be from 0 to 1")
         _require_timesteps(self.leap_max - 1, self.leap_max)
 
 
@@ -116,8 +116,8 @@ class StudentRecipe(Recipe):
         super().__post_init__()
         _require_timesteps(self.leap_max - 1, self.leap_max, *self.near)
         gaps = self.gap >= 1 and self.gap_halvings >= 0 and 0 <= self.gap_share <= 1
-        _require(gaps, "gap is at least 1, gap_share from 0 to 1")
-        _require(self.huber > 0, "huber is above 0")
+        _require(gaps, "gap must be at least 1, and gap_share from 0 to 1")
+        _require(self.huber > 0, "huber must be above 0")
 
 
 @dataclass(frozen=True)
@@ -138,9 +138,9 @@ class PolicyRecipe(Recipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         _require_timesteps(*self.grid)
-        _require(len(set(self.grid)) == len(self.grid) >= 2, "grid holds two or more different timesteps")
+        _require(len(set(self.grid)) == len(self.grid) >= 2, "grid must hold two or more timesteps, all different")
         both = 0 < self.held_out < 1 and self.clips * min(self.held_out, 1 - self.held_out) >= 1
-        _require(both, "some clips are held out, some not")
+        _require(both, "held_out must leave clips to train on and clips to measure on")
 
 
 @dataclass(frozen=True)
@@ -160,9 +160,9 @@ class PairsRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.encoder >= 0 and self.shards_per_step >= 0, "encoder and shards_per_step are not negative")
-        _require(self.width is None or (self.width > 0 and self.width % 16 == 0), "width is a multiple of 16")
-        _require(self.first_shards is None or self.first_shards >= 1, "first_shards is at least 1")
+        _require(self.encoder >= 0 and self.shards_per_step >= 0, "encoder and shards_per_step must not be negative")
+        _require(self.width is None or (self.width > 0 and self.width % 16 == 0), "width must be a multiple of 16")
+        _require(self.first_shards is None or self.first_shards >= 1, "first_shards must be at least 1")
 
     def shards(self, step: int, count: int) -> int:
         """How many of `count` shards step `step`, counted from 0, may sample from."""
@@ -199,7 +199,7 @@ class PriorRecipe(PairsRecipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         weights = (self.depth, self.planes, self.edges, self.alone, self.picture, self.gaps, self.unseen, self.pictured)
-        _require(min(weights) >= 0, "weights of losses and pictured are not negative")
+        _require(min(weights) >= 0, "weights of losses and pictured must not be negative")
 
 
 @dataclass(frozen=True)
@@ -232,14 +232,14 @@ class Data:
     makers: int = 0
 
     def __post_init__(self) -> None:
-        _require(self.frames % 4 == 1 and self.frames > 4, "frames is 4k + 1, such as 17 or 49")
-        _require(all(side > 0 and side % 16 == 0 for side in self.size), "the sides of size are multiples of 16")
+        _require(self.frames % 4 == 1 and self.frames > 4, "frames must be 4k + 1, such as 17 or 49")
+        _require(all(side > 0 and side % 16 == 0 for side in self.size), "the sides of size must be multiples of 16")
         sides = [side for size in self.sizes for side in size]
         multiples = bool(sides) and all(side > 0 and side % 16 == 0 for side in sides)
-        _require(multiples, "sizes are pairs of multiples of 16")
+        _require(multiples, "sizes must be pairs of multiples of 16")
         counts = (self.worlds, self.recorded, self.pairs, self.makers)
-        _require(min(counts) >= 0, "worlds, recorded, pairs and makers are not negative")
-        _require(self.scenes >= 1, "scenes is at least 1")
+        _require(min(counts) >= 0, "worlds, recorded, pairs and makers must not be negative")
+        _require(self.scenes >= 1, "scenes must be at least 1")
         _require(not self.recorded or bool(self.recordings), "recorded shards need recordings")
 
 

@@ -38,7 +38,7 @@ def starting_model(config: Config, device: torch.device, seed: int, hub: Path) -
 def base_files(config: Config, hub: Path) -> StudentFiles:
     """The files of CogVideoX that training starts from. Raises InputError when the recipe names none."""
     if config.base is None:
-        why = "cogvideox-5b starts from weights"
+        why = "the training of cogvideox-5b starts from the weights of a base model"
         hint = "copy the recipe and write base: FOLDER, with transformer/, vae/ and prompt_embeds.pt"
         raise InputError("no base", why, hint)
     return find_files(Path(config.base), hub)

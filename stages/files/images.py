@@ -28,8 +28,8 @@ def read_image(path: Path, min_side: int = MIN_SIDE) -> Tensor:
     colour, an error of at most 1/257. Alpha is dropped, not blended, because blending would add a background that was
     never photographed. Colours of another profile, such as Display P3, are converted to sRGB, except 16-bit grey.
 
-    Raises InputError: missing, a folder, not an image, damaged or cut off, a raw file, too large, pixels that are not
-    square, 32 bits per channel, or a side below min_side px.
+    Raises InputError if the file is missing, a folder, not an image, damaged, cut off, a raw file or too large; and if
+    the image has pixels that are not square, 32 bits per channel, or a side below min_side px.
     """
     image = decode(path)
     width, height = image.size
@@ -78,7 +78,10 @@ def to_bytes(image: Tensor, path: Path | str) -> Tensor:
 
 
 def as_in_png(images: Tensor) -> Tensor:
-    """The values, float32, that 8-bit PNGs of images or maps in [0, 1] give back, on their device. RunError on NaN."""
+    """The values, float32, that 8-bit PNGs of images or maps in [0, 1] give back, on their device.
+
+    Raises RunError on NaN.
+    """
     images = images.detach().float()
     if not bool(torch.isfinite(images).all()):
         why, hint = "the image holds NaN or infinite values", "report this: no stage should produce them"

@@ -133,7 +133,7 @@ def read_ply(path: Path) -> Gaussians:
 
     Properties may have any order and number type. Normals and unknown properties are ignored.
     Raises InputError when the file is missing, is not a binary PLY whose first element is `vertex`, lacks a property,
-    has an incomplete set of f_rest_*, or is shorter than its header states. Also on NaN or a quaternion of length 0.
+    has an incomplete set of f_rest_*, is shorter than its header states, or holds NaN or a quaternion of length 0.
     """
     table, comments = read_vertices(path)
     names = table.dtype.names or ()

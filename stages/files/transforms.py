@@ -1,8 +1,8 @@
 """Cameras as nerfstudio's transforms.json: OpenGL camera-to-world (x right, y up, z backward), intrinsics in pixels.
 
 Keys: https://docs.nerf.studio/quickstart/data_conventions.html. Cameras with lens distortion are refused, because every
-stage works with pinhole cameras. As in other readers, the paths of images may have backslashes, from Windows, and no
-ending (NeRF's synthetic scenes), and the size may be left out: it is that of the first image.
+stage works with pinhole cameras. As in other readers, the paths of images may have backslashes, as on Windows, or no
+ending, as in NeRF's synthetic scenes. If the file gives no size, it is that of the first image.
 """
 
 import math

@@ -23,7 +23,7 @@ def closed(gaussians: Gaussians, cameras: Cameras) -> Gaussians:
 
     gaussians: with `photograph` set.  cameras: of the two photographs.
     """
-    assert gaussians.photograph is not None, "the prior tells it"
+    assert gaussians.photograph is not None, "the prior sets photograph"
     which, means = gaussians.photograph.long(), gaussians.means
     depth = torch.stack([depth_of(means, cameras.c2w[k].to(means)) for k in (0, 1)], 1)
     pixel = depth.gather(1, which[:, None]) / cameras.K[:, 0, 0].to(means)[which, None]

@@ -87,7 +87,7 @@ class DepthPredictor(nn.Module):
         """Logits of the candidate depths at a quarter of the image's size, [N, D, H/4, W/4]. N is B * V in this class.
 
         images: [B, V, 3, H, W].  features: [B, V, C, H/4, W/4].  c2w: [B, V, 4, 4].  K: [B, V, 3, 3], px.
-        candidates: [B, V, D], inverse depths.  monocular: output of that branch for the N images.
+        candidates: [B, V, D], inverse depths.  monocular: output of the monocular branch for the N images.
         """
         volumes = match_volumes(images, features, K, c2w, candidates, self.config)
         inputs = [*volumes, features.flatten(0, 1)]
@@ -131,8 +131,9 @@ class DepthPredictor(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Sharpen the depth with the image and predict the rest of the Gaussians.
 
-        images: [B, V, 3, H, W].  cnn, features: [B, V, C, H/4, W/4].  coarse: inverse depth, and confidence,
-        [N, 1, H/4, W/4].  candidates: [B, V, D], inverse depths.  monocular: output of that branch for the N images.
+        images: [B, V, 3, H, W].  cnn, features: [B, V, C, H/4, W/4].  coarse: [N, 1, H/4, W/4], inverse depths.
+        confidence: [N, 1, H/4, W/4].  candidates: [B, V, D], inverse depths.
+        monocular: output of the monocular branch for the N images.
         Returns inverse depth [N, 1, H, W], opacity [N, 1, H, W] and raw Gaussian parameters [N, G, H, W].
         """
         config, stride = self.config, self.config.refine_stride
@@ -160,7 +161,7 @@ class DepthPredictor(nn.Module):
         return fine, opacity, raw
 
     def interpolate(self, x: Tensor, size: tuple[int, int]) -> Tensor:
-        """Resize bilinearly. With "ray" the centres of corner pixels coincide, with "z" the corners of the images."""
+        """Resize bilinearly: align the corners of the images ("z") or the centres of their corner pixels ("ray")."""
         return F.interpolate(x, size, mode="bilinear", align_corners=self.config.depth_convention == "ray")
 
     def upsample(self, coarse: Tensor, blend: Tensor) -> Tensor:

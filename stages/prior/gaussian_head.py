@@ -40,7 +40,9 @@ class GaussianAdapter(nn.Module):
     def forward(
         self, raw: Tensor, inverse_depth: Tensor, opacity: Tensor, images: Tensor, c2w: Tensor, K: Tensor
     ) -> WorldGaussians:
-        """raw: [B * V, parameters, H, W].  inverse_depth, opacity: [B * V, 1, H, W].  images: [B, V, 3, H, W].
+        """Make the Gaussians of all views.
+
+        raw: [B * V, parameters, H, W].  inverse_depth, opacity: [B * V, 1, H, W].  images: [B, V, 3, H, W].
         c2w: [B, V, 4, 4].  K: [B, V, 3, 3], px.
         """
         config = self.config

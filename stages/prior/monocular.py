@@ -16,7 +16,7 @@ from stages.prior.efficientnet import EfficientNetLite, EncoderConfig
 HEADS = 4  # attention heads
 REWEIGHTINGS = 4  # iterations of the robust fit to the matches
 TYPICAL_RESIDUAL = 0.1  # a match counts less if its log inverse depth is farther than this from the fit
-SLOPE_PRIOR = 0.02  # strength of the prior for a slope of 1, as a variance of log inverse depth
+SLOPE_PRIOR = 0.02  # how strongly the slope is drawn towards 1, as a variance of log inverse depth
 SLOPES = (0.3, 3.0)  # bounds of the slope
 LEAST_MATCHES = 1e-3  # weight of a pixel's artificial match in the middle of the sweep
 SPREAD = (0.04, 0.6)  # bounds of the predicted uncertainty of log inverse depth
@@ -142,7 +142,7 @@ def fit_to_matches(log_inverse: Tensor, matched: Tensor, weight: Tensor, candida
 
 
 def vote(fitted: Tensor, spread: Tensor, candidates: Tensor) -> Tensor:
-    """The vote for each candidate, [N, D, h, w] in (0, 1]: a Gaussian about the monocular depth.
+    """The vote for each candidate, [N, D, h, w] in (0, 1]: a bell curve about the monocular depth.
 
     fitted: [N, 1, h, w], log inverse depth.  spread: its uncertainty.  candidates: [N, D], inverse depths.
     """

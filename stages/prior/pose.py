@@ -41,7 +41,7 @@ MIRRORED_MATCHES = 50  # so many matches of the flipped photograph are no chance
 # Near and far of the scene are a quantile of the triangulated depths times a factor, which leaves room for parts
 # without matches.
 NEAR, FAR = (0.02, 0.7), (0.98, 2.5)
-# Near and far in baselines, for pairs with too few triangulated points.
+# Near and far in units of the baseline, for pairs with too few triangulated points.
 BASELINE_NEAR, BASELINE_FAR = 1.0, 50.0
 
 
@@ -56,7 +56,7 @@ class PairGeometry:
     c2w: [2, 4, 4].  K: [2, 3, 3], px of the input images.  near_far: [2, 2], z range of each view.  points: [P, 3].
     The unit of length is the median depth of the points in the first camera.
     matches, inliers: their numbers.
-    focal_source: "given", "exif", or "matches": estimated from the matches and a prior (lenses.py).
+    focal_source: "given", "exif", or "matches": estimated from them and from what lenses.py assumes.
     parallax: median angle between the two rays of a point, degrees.
     error: median epipolar distance of the inliers, working px.
     doubts: why the cameras may be wrong, a part of a sentence each; empty if the evidence is good.

@@ -1,8 +1,9 @@
 """Refinement of a relative pose, and of uncertain focal lengths, from matches.
 
-It minimises the Sampson error under a Cauchy loss, plus a Gaussian prior on the logarithms of the two focal lengths.
-Two views often say little about the focal lengths (parallel axes, a planar scene, forward motion). Without the prior, a
-wrong focal length then fits slightly better than the true one. pycolmap's bundle adjustment has no such prior.
+It minimises the Sampson error under a Cauchy loss, plus a penalty on unusual focal lengths. The penalty comes from a
+normal distribution of the logarithms of the two focal lengths, here called the focal prior. Two views often say little
+about the focal lengths (parallel axes, a planar scene, forward motion). Without the penalty, a wrong focal length then
+fits slightly better than the true one. pycolmap's bundle adjustment has no such penalty.
 """
 
 from dataclasses import dataclass
@@ -35,9 +36,9 @@ class FocalPrior:
 class Refined:
     """rotation: [3, 3].  translation: [3], unit length.  log_scales: [2], of the focal lengths.
 
-    cost: half the robust squared Sampson error, px^2, plus the prior's cost times the squared loss scale.
+    cost: half the robust squared Sampson error, px^2, plus the focal prior's cost times the squared loss scale.
     hessian: [7, 7], the Gauss-Newton Hessian of the cost by rotation vector (3), translation in its tangent plane (2)
-    and log_scales (2); without a prior [5, 5].
+    and log_scales (2); without a focal prior [5, 5].
     """
 
     rotation: Tensor
@@ -57,7 +58,7 @@ def refine(
     prior: FocalPrior | None = None,
     log_scales: Tensor | None = None,
 ) -> Refined:
-    """Levenberg-Marquardt over rotation, direction of translation and, with a prior, the logarithms of focal scales.
+    """Levenberg-Marquardt over rotation, direction of translation and, with a focal prior, `log_scales`.
 
     points_a, points_b: [M, 2], px, float64.  K: [2, 3, 3], px.  Focal lengths are those of K times exp(log_scales).
     rotation, translation, log_scales: where to start. log_scales starts at 0 if it is None.
@@ -74,7 +75,7 @@ def refine(
         return cost + (log_scales - mean) @ stiffness @ (log_scales - mean) / 2
 
     def linear(error: Tensor, jacobian: Tensor, log_scales: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradient and Gauss-Newton Hessian, with the weights of the Cauchy loss and the prior's part."""
+        """Gradient and Gauss-Newton Hessian, with the weights of the Cauchy loss and the part of the focal prior."""
         weight, free_jacobian = 1 / (1 + (error / loss_scale) ** 2), jacobian[:, :count]
         hessian = free_jacobian.mT @ (weight[:, None] * free_jacobian)
         gradient = free_jacobian.mT @ (weight * error)
@@ -124,11 +125,11 @@ def _linearised(
     log_scales: Tensor,
     tangent: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Sampson errors [M] and their derivatives [M, 7] by the seven numbers of a step (`_apply`)."""
+    """Sampson errors [M] and their derivatives [M, 7] with respect to the seven numbers of a step (`_apply`)."""
     # Inverse intrinsics, and the derivative of each by its log_scale.
     inverse = torch.linalg.inv(scaled(K, log_scales))
     slope = -inverse * inverse.new_tensor([[1, 1, 1], [1, 1, 1], [1, 1, 0]])
-    # The fundamental matrix, and its derivatives by rotation, translation and log_scales.
+    # The fundamental matrix, and its derivatives with respect to rotation, translation and log_scales.
     cross = cross_matrix(translation)
     essential = cross @ rotation
     axes = torch.eye(3, dtype=K.dtype)

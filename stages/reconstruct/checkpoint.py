@@ -29,7 +29,8 @@ class State:
     distances: [G], from each Gaussian to the nearest camera, scene units.
     unit_steps: [G, 3, 3], columns; Adam moves positions in these units (position_steps.py).
     losses: [N], of each target when it was last rendered, NaN before.
-    position_gradients: [G], norm of the loss's gradient by position, times distance, summed since the last split.
+    position_gradients: [G], norm of the loss's gradient with respect to position, times distance; the sum since
+        the last split.
     """
 
     step: int

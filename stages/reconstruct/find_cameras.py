@@ -16,8 +16,9 @@ ENOUGH = 0.5  # at least this share of the photographs must get a camera in one 
 def find_poses(images: Tensor) -> tuple[Cameras, list[int]]:
     """Cameras of photographs of one scene, taken with one lens, in any order.
 
-    images: [N, 3, h, w].  Returns the cameras, float64, in COLMAP's scale, of the photographs that fit together, and
-    the indices of these. The same images give the same cameras, because COLMAP runs on one thread with a fixed seed.
+    images: [N, 3, h, w].  Returns the cameras of the photographs that fit together (float64, in COLMAP's scale), and
+    the indices of these photographs. The same images give the same cameras, because COLMAP runs on one thread with a
+    fixed seed.
     Raises InputError for fewer than three photographs, RunError when too few of them fit together.
     """
     count = len(images)
@@ -28,7 +29,7 @@ def find_poses(images: Tensor) -> tuple[Cameras, list[int]]:
 
     pycolmap.logging.minloglevel = pycolmap.logging.ERROR.value  # otherwise it reports every image on stderr
     pycolmap.set_random_seed(0)
-    # COLMAP reads images from a folder: features, matches of all pairs, then the mapper.
+    # COLMAP reads images from a folder. It extracts features, matches all pairs, and then finds the cameras.
     with tempfile.TemporaryDirectory() as name:
         folder, database = Path(name, "images"), Path(name, "database.db")
         for index, image in enumerate(images):

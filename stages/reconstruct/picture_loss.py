@@ -49,7 +49,7 @@ class _Ssim(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         a, b, mean_a, mean_b, squares, below, luminance, contrast, similarity = ctx.saved_tensors
-        # Derivatives of the similarity by the blurred a * a, a * b and a.
+        # Derivatives of the similarity with respect to the blurred a * a, a * b and a.
         by_variance = -similarity * (squares + C1) / below
         by_covariance = 2 * luminance / below
         by_mean = 2 * (mean_b * contrast / below - mean_a * similarity / (squares + C1))

@@ -48,7 +48,10 @@ def unit_steps(means: Tensor, rays_from: Tensor, photographs: Cameras) -> Tensor
 
 
 def to_unit_steps(steps: Tensor, by_mean: Tensor, by_log_scale: Tensor) -> Tensor:
-    """The gradient by unit steps, [G, 3], from the gradients by means, [G, 3], and by logarithms of scales, [G, 3]."""
+    """The gradient with respect to unit steps, [G, 3].
+
+    by_mean, by_log_scale: [G, 3], the gradients with respect to means and to logarithms of scales.
+    """
     gradient = (steps.mT @ by_mean[:, :, None])[..., 0]
     gradient[:, 2] += _growth(steps) * by_log_scale.sum(1)
     return gradient

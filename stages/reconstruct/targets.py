@@ -54,7 +54,7 @@ def gather(views: Views, clip: Clip | None) -> Targets:
 
     A clip without a leap step is the prior's render, which no student repaired.
     If the clip shows only the middle of the photographs, as CogVideoX clips do, the photographs are cropped to it. The
-    black border of a photograph, and the one of a clip that all photographs share, get weight 0.
+    black border of a photograph gets weight 0. So does that of a clip, which is the border that all photographs share.
     Raises InputError when the sizes of photographs and clip do not fit.
     """
     views = views if clip is None else _crop_to(views, clip.cameras).to(clip.frames.device)

@@ -3,8 +3,8 @@
 render        frame by frame: the Gaussians of each photograph are a layer, and the two layers are blended
 blend_layers, nearness, fill_holes   the parts of a frame that training needs too
 
-The other files hold one idea each: surfaces (surfaces.py), sharp colours from the photographs (photographs.py),
-their small misalignment (alignment.py), and what a photograph shows at its own camera (own_view.py).
+The other files hold one idea each: surfaces (surfaces.py), sharp colours from the photographs (photographs.py), the
+small misalignment of the two photographs (alignment.py), and what a photograph shows at its own camera (own_view.py).
 """
 
 from stages.render.frames import render

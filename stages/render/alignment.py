@@ -14,19 +14,20 @@ from stages.geometry import pixel_centres, project, sampling_grid, unproject
 from stages.scene import Views
 
 SAME_SURFACE = 0.05  # both photographs show a point if its depth differs from the other's surface by less than this
-LEVELS, ITERATIONS = 3, 3  # sizes, each half of the one before, and iterations at each
+LEVELS, ITERATIONS = 3, 3  # number of image sizes, each half of the one before, and of iterations at each size
 WINDOW = 4.0  # standard deviation of the window whose pixels share one offset, px
-RIDGE = 1e-4  # strength of the prior for no offset, as a squared gradient of colour
-LARGEST = 4.0  # bound of an offset, px
+RIDGE = 1e-4  # how strongly offsets are drawn towards 0, as a squared gradient of colour
+LARGEST = 4.0  # largest offset in each direction, px
 TYPICAL_DIFFERENCE = 0.08  # pixels whose colours differ more than this count for less
 FADE = 6.0  # distance over which the offset fades out where only one photograph shows the surface, px
 
 
 @torch.no_grad()
 def misalignment(views: Views, photograph: int, exposure: Exposure) -> Tensor:
-    """The offset of each pixel of a photograph, [2, h, w], px: where the other photograph shows its content.
+    """The offset of each pixel of a photograph, [2, h, w], px.
 
-    It is relative to where geometry says, and measured in this photograph.  views: the two, with depth.
+    It leads from the pixel to where the other photograph shows the same content, after the depth and the cameras have
+    warped the other photograph into this one.  views: the two photographs, with depth.
     """
     assert views.depth is not None, "the caller has checked it"
     other, size = 1 - photograph, views.cameras.size

@@ -35,7 +35,7 @@ def render(
     progress(done, total) is called as frames are finished.
     views: the two photographs. With them, frames get the photographs' black border, and Gaussians whose `photograph` is
     set are rendered as two blended layers with the colours of the photographs. These must have depth then.
-    exposure: of the two photographs; None stands for `estimate_exposure`.
+    exposure: difference in exposure of the two photographs; None stands for `estimate_exposure`.
 
     Raises InputError if the depth is missing.
     """
@@ -67,7 +67,7 @@ def render(
 
 @dataclass(frozen=True, eq=False)
 class _Layer:
-    """The Gaussians of one photograph. gone: those that show only near it.
+    """The Gaussians of one photograph. gone: those that show only in frames near its camera (own_view.py).
 
     offset: see `misalignment`.  usable: [h, w], the pixels of the photograph that show the scene.
     """

@@ -15,15 +15,15 @@ from stages.geometry import project, unproject
 from stages.render.surfaces import SMALL
 from stages.scene import Gaussians, Views, colours_to_sh
 
-NEAR = 0.92  # they begin to show at this nearness, and are whole at 1, the photograph's own camera
-OPACITY = 0.95  # of those that are whole
-EMPTY = 0.3  # a pixel is missing if at least this share of the 3 x 3 pixels around has no Gaussian
+NEAR = 0.92  # missing Gaussians begin to show at this nearness, and show fully at 1, the photograph's own camera
+OPACITY = 0.95  # opacity of missing Gaussians that show fully
+EMPTY = 0.3  # a pixel's Gaussian is missing if more than this share of the 3 x 3 pixels around it has none
 
 
 def missing(gaussians: Gaussians, views: Views, photograph: int, shown: Tensor) -> Gaussians:
     """Gaussians for the pixels of a photograph that have none, on the surface that its depth tells.
 
-    gaussians: those of this photograph.  views: the two, with depth.  shown: [h, w], its pixels that frames show.
+    gaussians: those of this photograph.  views: the two, with depth.  shown: [h, w], the pixels that frames show.
     """
     assert views.depth is not None, "the caller has checked it"
     h, w = views.cameras.size

@@ -13,8 +13,9 @@ from stages.geometry import project, sampling_grid, unproject
 from stages.scene import Cameras, Views
 from stages.splat import Drawing
 
-# Colours differ by this much where the trust in the photograph falls to 1/e, for a camera half-way between the two
-# photographs. It grows towards the photograph's own camera, where every colour is right.
+# The trust in a photograph's colour falls to 1/e where it differs by this much from the blurred one. This holds for a
+# camera half-way between the two photographs. Nearer the photograph's own camera, where every colour is right, the
+# colours may differ by more.
 TYPICAL_DIFFERENCE = 0.1
 WINDOW = 3  # side of the square over which differences are averaged, px
 

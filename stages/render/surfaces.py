@@ -20,7 +20,7 @@ from stages.splat import Drawing
 SMALL = 0.3  # standard deviation of a Gaussian in a frame that does not magnify it, px of its photograph
 ROUNDING = 1.001  # sizes that differ by less are equal
 OPAQUE = 0.95  # alpha of a closed surface
-RADIUS = 2  # a hole is compared with the pixels in a window of 2 RADIUS + 1
+RADIUS = 2  # a hole is compared with the pixels around it, up to this many away in each direction
 SOLID = 0.5  # a hole is closed if at least this share of the window is opaque
 ONE_SURFACE = 1.05  # depths belong to one surface if the largest is at most this many times the smallest
 
@@ -48,7 +48,7 @@ def close(drawing: Drawing) -> Drawing:
     opaque = (drawing.alpha > OPAQUE).float()
     share = F.avg_pool2d(opaque, side, 1, RADIUS)
     frame, row, column = ((opaque == 0) & (share >= SOLID)).nonzero().T
-    first = (frame * (h + 2 * RADIUS) + row) * width + column  # of the window around each of them
+    first = (frame * (h + 2 * RADIUS) + row) * width + column  # index of the first pixel of each window
     steps = torch.arange(side, device=maps.device)
     window = padded[:, first[:, None] + (steps[:, None] * width + steps).flatten()]  # [5, P, side * side]
     opaque, depth = window[3] > OPAQUE, window[4]

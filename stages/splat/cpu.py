@@ -1,7 +1,7 @@
 """The three differentiable functions of the C++ kernel: project, harmonics, composite.
 
 `fallback.py` has the same three in torch. All take and return dense CPU tensors for C cameras and N Gaussians. "v_x" is
-the gradient of the loss by x.
+the gradient of the loss with respect to x.
 """
 
 import ctypes

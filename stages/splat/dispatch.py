@@ -58,8 +58,8 @@ def rasterization(
     sh: [N, K, 3], harmonics of degree 0 to 4, K = (degree + 1)^2.  viewmats: [C, 4, 4], world-to-camera, OpenCV axes.
     Ks: [C, 3, 3], px.  near_plane: smallest camera z that is rendered, scene units.
 
-    Returns image [C, h, w, 4], red, green, blue times alpha and the expected camera z (0 where no Gaussian is), and
-    alpha [C, h, w, 1].
+    Returns image [C, h, w, 4] and alpha [C, h, w, 1]. The image holds red, green and blue, each times alpha, and the
+    expected camera z, which is 0 where no Gaussian is.
 
     On the CPU it is differentiable in everything but Ks. Culled Gaussians get gradient 0. Gradients have the same bits
     for any number of threads. Raises ValueError for tensors that do not fit together, and MemoryError.

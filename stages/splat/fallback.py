@@ -17,7 +17,7 @@ __all__ = ["composite", "harmonics", "project"]
 
 EXTENT_MAX = 3.33  # radius at which even an opaque Gaussian is below alpha 1/255, standard deviations
 BLUR = 0.3  # variance added to every projected Gaussian, px^2 (eps2d of gsplat)
-# For the Jacobian, a mean outside the image is moved to at most this share of half the image's size from it.
+# A mean that lies farther outside the image than this share of half the image's size is moved nearer for the Jacobian.
 MARGIN = 0.3
 
 

@@ -2,7 +2,7 @@
 
 A group of tiles with similar numbers of Gaussians is processed together. A step blends the next few Gaussians of every
 tile in the group. Autograd computes the gradients. It repeats each step in the backward pass, so that memory does not
-grow with their number.
+grow with the number of steps.
 """
 
 from typing import NamedTuple

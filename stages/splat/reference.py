@@ -68,8 +68,8 @@ def rasterization(
 def image_covariance(point: Tensor, covariance: Tensor, view: Tensor, K: Tensor, width: int, height: int) -> Tensor:
     """Covariances in the image, J R covariance R^T J^T, [N, 2, 2], px^2, with R the rotation of `view`.
 
-    J is the Jacobian of the projection at the points, [N, 3] in camera axes. A point outside the image is first moved
-    to at most 0.15 of the image's size from it, as in gsplat.
+    J is the Jacobian of the projection at the points, [N, 3] in camera axes. A point that lies farther outside the
+    image than 0.15 of the image's size is first moved to that distance, as in gsplat.
     """
     x, y, z = point.unbind(-1)
     fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]

@@ -112,7 +112,7 @@ def repair_frames(
         x0 = several_steps(model, latent, condition, t, noise, settings.steps)
     out = model.decode(x0)[0].transpose(0, 1).to(frames)
     if not bool(torch.isfinite(out).all()):
-        why = "its weights or its precision"
+        why = "its weights are damaged, or its precision is too low"
         raise RunError("the student's frames hold NaN or infinite values", why, "try --device cpu, in float32")
     return _resize((out / 2 + 0.5).clamp(0, 1), (frames.shape[-2], frames.shape[-1])), leap
 

@@ -1,6 +1,6 @@
 """`small` at work: a render along a path and the two photographs -> the repaired clip.
 
-Any size and number of frames, one step or more.
+It takes clips of any size and number of frames, and repairs them in one step or more.
 """
 
 from collections.abc import Callable

@@ -16,10 +16,10 @@ from stages.scene import Cameras, Gaussians
 FARTHEST = 0.25  # a larger clearance is not measured
 BINS = 64  # steps in which clearance is measured, from 0 to FARTHEST
 AREA = math.pi * 0.03**2  # area of surface that counts: that of a disc with a radius of 3 % of the scene's depth
-SAMPLE = 8192  # about the number of Gaussians near the path, evenly chosen, that are looked at
+SAMPLE = 8192  # about how many of the Gaussians near the path are looked at; they are evenly chosen
 MOST_STOPS = 16  # positions between two cameras at which clearance is measured
 GROUP = 256  # positions measured at a time, so that long paths need no more memory
-EXACT = "donot_use_mm_for_euclid_dist"  # torch.cdist by a matrix product rounds small distances
+EXACT = "donot_use_mm_for_euclid_dist"  # keeps torch.cdist from a matrix product, which rounds small distances
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,18 +19,18 @@ from stages.scene import Cameras, Gaussians
 from stages.walk.clearance import Surfaces, surfaces_near, way
 
 NEEDED = 0.06  # clearance that a camera needs, as a share of the scene's depth
-# A photograph may be taken closer to something. Then this share of its clearance is enough for the path.
+# A photograph may have been taken closer to something. Then this share of its clearance is enough for the path.
 SHARE_OF_PHOTOGRAPHS = 0.5
 BENDS = (0.06, 0.1, 0.15, 0.2, 0.3, 0.4)  # sizes of bends to try, as shares of the scene's depth
 STEEPEST = 1.0  # a bend moves sideways by at most this for each unit of length along the path
-ACROSS = 0.5  # an axis of the camera is across the path if at least this share of it is
+ACROSS = 0.5  # a camera's axis leads across the path if more than this share of its length does
 
 
 @dataclass(frozen=True, eq=False)
 class Walk:
     """A camera path, and how freely it runs. Lengths are shares of the scene's depth.
 
-    cameras: T.  clearance: [T], of each camera and of its way to the next.  needed: what they need.
+    cameras: T.  clearance: [T], of each camera and of its way to the next.  needed: the clearance that they need.
     depth: of the scene, scene units.
     blocked: the cameras whose clearance was too small on the path that was asked for, ascending.
     obstacle: the photograph that shows what was in the way, and where, as shares of its width and height; None if
@@ -85,7 +85,7 @@ def _bends(
     before = float(length[blocked[0]])
     after = float(length[-1] - length[min(blocked[-1] + 1, len(path) - 1)])
     for size in BENDS:
-        steepest = 1.5 * size * depth  # of the bump, times the length over which it grows
+        steepest = 1.5 * size * depth  # steepest slope of the bump, times the length over which it grows
         if not float(chord.norm()) > 0 or steepest > STEEPEST * min(before, after):
             return
         bump = _smooth(length / before) * _smooth((length[-1] - length) / after)

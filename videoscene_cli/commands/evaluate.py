@@ -74,9 +74,9 @@ def evaluate(
     they show one rigid scene? The figures go to SCENE/evaluate.
 
     --two-view: DIR holds transforms.json and pairs.json, is a COLMAP scene, or has chunks of RealEstate10K (then name
-    the .json of their cases too). Methods produce the missing frames and are compared with the truth; prints one line
-    per case and the means. A stopped run continues; a bad scene does not stop the rest. --real, --fake: the Frechet and
-    kernel video distance of two sets.
+    the .json of their cases too). Methods produce the missing frames, which are compared with the truth. One line per
+    case and the means are printed. A stopped run continues; a bad scene does not stop the rest.
+    --real, --fake: the Frechet and kernel video distance of two sets.
     """
     # Find out which report is asked for.
     require_folder(shared.out)

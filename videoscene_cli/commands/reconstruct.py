@@ -29,8 +29,8 @@ Steps = Annotated[
         metavar="N",
         min=1,
         callback=check_count,
-        show_default="100 for a scene, 24 if no student repaired it, else 600",
-        help="How long to optimise.",
+        show_default="100 for a scene, 24 if no student repaired it, 600 for photographs",
+        help="Number of optimisation steps.",
     ),
 ]
 Count = Annotated[
@@ -70,8 +70,8 @@ def reconstruct(
     videos.
 
     A scene of this program must be finished (`generate`). Or give photographs: a folder with transforms.json or with a
-    COLMAP model (images/, sparse/0), a video with --cameras, or a folder of images, whose cameras are then estimated;
-    --size is for these. The result goes into SCENE/reconstruct. A stopped run continues.
+    COLMAP model (images/, sparse/0), a video with --cameras, or a folder of images, whose cameras are then estimated.
+    --size is for photographs. The result goes into SCENE/reconstruct. A stopped run continues.
     """
     check_formats(export or [])
     if view:

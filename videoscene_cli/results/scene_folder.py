@@ -110,7 +110,10 @@ class SceneFolder:
         return read_clip(self.path / stage)
 
     def workload(self, stage: str, frames: int | None = None, repairs: bool = False, refines: bool = False) -> Workload:
-        """What a command works on that reads the scene: frames of the size of `stage`, by default as many as it has."""
+        """The work of a command that reads the scene. Its frames are as large as those of `stage`.
+
+        frames: their number; None for as many as `stage` has.
+        """
         from stages.files.transforms import read_transforms
         from stages.prior.memory import Workload
 

@@ -47,7 +47,7 @@ def _stream(request: Request, make: Callable[[Record], tuple[Clip, Gaussians]], 
 
 
 def _save(result: Result, clip: Clip, gaussians: Gaussians, request: Request, record: Record) -> None:
-    """Publish the three files. All are complete when the block ends; then they are renamed, the manifest last."""
+    """Publish the three files. All are complete before the first is renamed, and the manifest is renamed last."""
     from stages.files.ply import write_ply
     from stages.files.publish import publish
     from stages.files.video import write_mp4

@@ -46,7 +46,7 @@ def _columns(line: str, number: int) -> tuple[list[str], str | None]:
 
 
 def _wrong_separator(line: str) -> str | None:
-    """What parts two or three columns of a line without tabs, of which the first two are files, or None."""
+    """What separates the columns of a line without tabs, or None if it has no two or three that begin with files."""
     for name, separator in SEPARATORS.items():
         columns = [column.strip() for column in line.split(separator)]
         if len(columns) in (2, 3) and not os.path.lexists(line) and all(os.path.splitext(c)[1] for c in columns[:2]):
@@ -59,9 +59,9 @@ def _json_line(line: str, number: int) -> tuple[list[str], str | None]:
         record = json.loads(line)
         paths, out = record["images"] if "images" in record else [record["path"]], record.get("out")
         if not isinstance(paths, list) or ("images" in record and len(paths) != 2):
-            raise TypeError("images is a list of two")
+            raise TypeError("images must be a list of two")
         if not all(isinstance(text, str) and text for text in [*paths, *([] if out is None else [out])]):
-            raise TypeError("images, path and out are text")
+            raise TypeError("images, path and out must be text")
         if any("\0" in text for text in [*paths, out or ""]):
             raise ValueError("a path holds a NUL character")
     except (ValueError, KeyError, TypeError, RecursionError) as error:

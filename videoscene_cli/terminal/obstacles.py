@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 # A surface fills the part of a picture in which it is nearer than this many times the clearance that cameras need.
 FILLS = 2.0
-LEAST_SHARE = 0.05  # a smaller part of the picture is not worth a word
+LEAST_SHARE = 0.05  # a smaller part of the picture is not mentioned
 
 
 def picture_filled(walk: Walk, clip: Clip) -> tuple[float, int]:

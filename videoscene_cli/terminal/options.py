@@ -62,7 +62,7 @@ def _misfit(value: Any, option: Any) -> str | None:
 
 
 def _expanded(value: Any) -> Any:
-    """A value with a leading ~ replaced by the home folder. A shell leaves it in --out=~/x, and lists and files too.
+    """A value with a leading ~ replaced by the home folder. Shells do not do so in --out=~/x, in lists and in files.
 
     Raises InputError for empty text, such as an unset variable leaves behind.
     """
@@ -177,14 +177,17 @@ StudentName = Annotated[
     typer.Option(
         "--student",
         metavar="none|small|cogvideox-5b|FOLDER",
-        help="What repairs the render: nothing, or these weights.",
+        help="What repairs the render: nothing, weights by name, or the weights in a folder.",
     ),
 ]
 STUDENT = "small"  # student of commands that have no --student
 Leap = Annotated[
     str,
     typer.Option(
-        "--leap", metavar="auto|T", callback=_check_leap, help="Noise step that the student leaps to; auto: its policy."
+        "--leap",
+        metavar="auto|T",
+        callback=_check_leap,
+        help="Noise step that the student leaps to; auto lets its policy choose.",
     ),
 ]
 Memory = Annotated[

@@ -36,7 +36,8 @@ class Report:
 
     json: print a JSON object per result in place of its path.  quiet: print only errors and warnings.
     verbose: print tracebacks and the seconds of each stage too.
-    It keeps the stdout of its creation, so a library that prints later cannot write there (see options.with_shared).
+    Results go to the stdout that was open when the report was created. While a command runs, what libraries print goes
+    to stderr (options.with_shared).
     """
 
     def __init__(self, json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
