@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageCms
 
 from stages.errors import InputError
-from stages.files.exif import read_focal
+from stages.files.exif import read_focals
 from stages.files.image_decoding import image_size, photographs_in
 from stages.files.images import read_image
 
@@ -64,7 +64,7 @@ def test_heic_is_read_upright_with_its_focal_length(tmp_path: Path) -> None:
     assert image.shape == (3, 64, 96)
     assert torch.allclose(corners, torch.eye(3), atol=0.05)
     assert image_size(HEIC) == (64, 96)
-    assert read_focal(HEIC) == pytest.approx(26 / 43.27 * 115.4, rel=1e-3)
+    assert read_focals(HEIC)[0] == pytest.approx(26 / 43.27 * 115.4, rel=1e-3)
 
 
 def test_a_damaged_heic_says_that_it_is_one(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from stages.files.clip_folder import read_clip
 from stages.files.colmap import read_colmap, write_colmap
-from stages.files.exif import read_focal
+from stages.files.exif import read_focals
 from stages.files.image_decoding import decode
 from stages.files.ply import read_ply
 from stages.files.video import read_mp4
@@ -75,7 +75,7 @@ def _photographs(folder: Path) -> tuple[Path, Path]:
 
 def _photograph(path: Path, other: Path) -> Target:
     def read(changed: Path) -> None:
-        read_focal(changed)
+        read_focals(changed)
         decode(changed)
 
     command = ("prior", str(path), str(other), "-o", "OUT", *SIZE)
