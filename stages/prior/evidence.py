@@ -1,4 +1,4 @@
-"""How far the matches bear out the cameras that were estimated from them.
+"""How well the matches support the cameras that were estimated from them.
 
 "Working pixels" are explained in pose.py.
 """
@@ -15,13 +15,13 @@ from stages.prior.epipolar import RelativePose, homography_error, magnification,
 from stages.prior.lenses import FOCAL_MEAN, Lenses
 from stages.prior.refine import Refined, scaled
 
-# A pair has parallax if more than a share of the matches is off by more than LEAST_PARALLAX, working px, after the best
-# homography. Without parallax up to 14 % are off where one photograph shows things twice as large, because matches of
-# enlarged photographs are less exact, and up to 26 % where it shows them three times as large. So the share grows.
+# A pair has parallax if more than PARALLAX_SHARE of the matches are off by more than LEAST_PARALLAX, working px, after
+# the best homography. Matches of enlarged photographs are less exact: without parallax, up to 14 % are off where one
+# photograph shows things twice as large, and up to 26 % where three times. So the share grows with the enlargement.
 LEAST_PARALLAX, PARALLAX_SHARE = 3.0, 0.15
-PARALLAX_SHARE_OF_KNOWN = 0.1  # the same after the best rotation of known lenses
-# The same after the best rotation of lenses from EXIF. Their focal lengths are tried times the exponentials of COMMON,
-# and the second one also times those of RATIOS: a wrong ratio moves the matches by far more than a wrong common factor.
+PARALLAX_SHARE_OF_KNOWN = 0.1  # this share for known lenses, after the best rotation in place of the homography
+# This share for lenses from EXIF, after the best rotation. Focal lengths are tried times the exponentials of COMMON,
+# and the second one also times those of RATIOS. A wrong ratio moves the matches by far more than a wrong common factor.
 ROTATION_SHARE = 0.3
 COMMON, RATIOS = (-0.2, 0.0, 0.2), tuple(0.02 * k for k in range(-6, 7))
 FEW_INLIERS, FEW_SHARE = 40, 0.33  # fewer inliers, or a smaller share of the matches, are weak evidence
@@ -33,7 +33,7 @@ UNUSUAL, VERY_UNUSUAL = 0.57, 1.0
 
 @dataclass(frozen=True, eq=False)
 class Solution(RelativePose):
-    """A pose with what it was found with.
+    """A pose, and how it was found.
 
     refined: the result of the refinement.  lenses: the assumption about the focal lengths, None if they are known.
     contested: whether other focal lengths with another pose explain the matches as well.
@@ -47,8 +47,9 @@ class Solution(RelativePose):
 def refuse_without_parallax(a: Tensor, b: Tensor, K: Tensor, lenses: Lenses | None, matches: int) -> bool:
     """Raise RunError when the matches a, b show no parallax. Returns whether they show one flat surface.
 
-    Unknown lenses: a homography that explains the matches may be a turn, a zoom or a flat surface, and tells no pose.
-    Known ones: a pure rotation shows no parallax. EXIF is 10 % wrong or more, so the rotation is less exact then.
+    With unknown lenses, a homography that explains the matches may be a turn, a zoom or a flat surface, and tells no
+    pose. With known lenses, a pure rotation that explains them shows that there is no parallax. Focal lengths from EXIF
+    may be wrong by 10 % or more, so the rotation is less exact then.
     """
     enlarged = magnification(a, b)
     enlarged = max(enlarged, 1 / enlarged)

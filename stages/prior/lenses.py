@@ -13,16 +13,16 @@ from torch import Tensor
 
 from stages.prior.refine import FocalPrior
 
-# Prior for an unknown focal length f, as a multiple of the image's longer side: log(f) is normal with mean log(0.65), a
-# field of view of 75 degrees, and standard deviation 0.4. Phones and common zoom lenses are within it.
+# What is assumed of an unknown focal length f, in units of the image's longer side: log(f) is normally distributed. Its
+# mean is log(0.65), a field of view of 75 degrees, and its standard deviation is 0.4. Phones and common zooms fit it.
 FOCAL_MEAN, FOCAL_DEVIATION = 0.65, 0.4
-# Standard deviation of the logarithm of a focal length from EXIF. It states whole millimetres, often of the full
-# sensor, although stabilisation and wide formats show less.
+# Standard deviation of the logarithm of a focal length from EXIF. EXIF states whole millimetres, often for the full
+# sensor, although stabilisation and wide formats use only a part of it.
 EXIF_DEVIATION = 0.1
-EXIF_CORRELATION = 0.9  # of these deviations in a pair: two photographs of one camera are wrong alike
+EXIF_CORRELATION = 0.9  # correlation of these deviations in a pair: EXIF is wrong alike in photographs of one camera
 ONE_LENS_DEVIATION = 0.003  # how much the logarithms of the focal lengths of one lens differ, because of the focus
-# First guesses of the logarithm of an unknown focal length, relative to FOCAL_MEAN: fields of view in degrees across
-# the longer side.
+# First guesses of the logarithm of an unknown focal length, relative to FOCAL_MEAN. They come from fields of view, in
+# degrees, across the longer side.
 GUESSES = tuple(math.log(0.5 / math.tan(math.radians(angle) / 2) / FOCAL_MEAN) for angle in (35, 50, 65, 80, 95))
 # Penalties, px^2. A second free focal length lowers the cost of pairs of one lens by at most 4.4, of cut or zoomed ones
 # mostly by 10 to 100.
@@ -30,7 +30,7 @@ TWO_LENSES = 5.0
 CUT = 3.0  # one photograph is a part of a larger one, although both have one shape
 CUT_WITH_EXIF = 6.0  # EXIF is right for the photograph before it was cut
 WRONG_EXIF, WRONG_UNUSUAL_EXIF = 12.0, 5.0
-UNUSUAL_EXIF = 1.0  # from this logarithm of its ratio to a usual one on, a focal length from EXIF is unusual
+UNUSUAL_EXIF = 1.0  # EXIF is unusual if the logarithm of its focal length's ratio to a usual one is farther from 0
 OTHER_READING = 2.0  # a less likely meaning of EXIF
 SAME_SHAPE = 0.03  # largest difference of the logarithms of two aspect ratios that are equal but for rounding
 
@@ -66,8 +66,8 @@ class Lenses:
     """An assumption about two focal lengths.
 
     source: what the focal lengths mostly come from, "exif" or "matches".  one_lens: whether one lens took both.
-    prior: of the logarithms of the focal lengths, relative to those of K.  penalty: px^2, added to the cost.
-    starts: where a search begins, logarithms [2] each.
+    prior: distribution of the logarithms of the focal lengths, relative to those of K.
+    penalty: px^2, added to the cost.  starts: where a search begins, logarithms [2] each.
     """
 
     source: str
@@ -91,8 +91,8 @@ def possible_lenses(known: Known, magnification: float) -> list[Lenses]:
 
 def _one_lens(known: Known) -> list[Lenses]:
     """One lens of any focal length took both photographs."""
-    cut = float((known.zoom[1] / known.zoom[0]).log())  # one photograph was cut: equal in px of the file
-    longer = float((known.long_sides[1] / known.long_sides[0]).log())  # photographs of one shape, perhaps reduced
+    cut = float((known.zoom[1] / known.zoom[0]).log())  # if one photograph was cut: one focal length in px of the files
+    longer = float((known.long_sides[1] / known.long_sides[0]).log())  # if both have one shape, perhaps one reduced
     same_shape = [(longer, 0.0), (cut, CUT)]
     two_shapes = [(0.0, 0.0), (cut, 0.0), (longer, TWO_LENSES)]  # cut, at full height or not, and perhaps reduced
     ratios = same_shape if abs(longer) < SAME_SHAPE else two_shapes

@@ -33,11 +33,11 @@ from stages.scene import Cameras
 INLIER = 2.0  # largest epipolar distance of an inlier in RANSAC, working px
 LOSS_SCALE = 1.0  # position noise of a good match, working px: the scale of the loss in the refinement
 LEAST_INLIERS = 20  # fewer inliers than this are no evidence for a pose
-# Another solution explains the matches as well if its cost is at most this much higher, px^2. It counts if rotation or
-# direction differ by more than these angles, degrees.
+# Another solution explains the matches as well if its cost is at most this much higher, px^2. It counts as another one
+# if its rotation or the direction of its translation differs by more than these angles, degrees.
 RIVAL, RIVAL_ANGLES = 3.0, (2.0, 10.0)
-SURELY_UPRIGHT = 500  # pairs with fewer matches may have a mirrored photograph
-MIRRORED_MATCHES = 50  # so many matches of the flipped photograph are no chance
+SURELY_UPRIGHT = 500  # pairs with fewer matches are also matched with one photograph mirrored
+MIRRORED_MATCHES = 50  # more matches than this with the mirrored photograph are no coincidence
 # Near and far of the scene are a quantile of the triangulated depths times a factor, which leaves room for parts
 # without matches.
 NEAR, FAR = (0.02, 0.7), (0.98, 2.5)
@@ -93,8 +93,9 @@ def estimate_cameras(images: Sequence[Tensor], focals: Focals = ((), ()), K: Ten
 
     images: two of [3, h, w] in [0, 1]; sizes may differ.  focals: focal lengths from EXIF, px of the image.
     K: [2, 3, 3], px, if the intrinsics are known; `focals` is ignored then.  Without K the principal point is the
-    centre. Raises RunError when the photographs share too few matches, were taken from one position or one is mirrored;
-    WeightsError when the matcher's weights are missing.
+    centre.
+    Raises RunError when the photographs share too few matches, were taken from one position, or when one is mirrored.
+    Raises WeightsError when the matcher's weights are missing.
     """
     matches = match(images[0], images[1])
     if len(matches) < SURELY_UPRIGHT:
@@ -259,7 +260,7 @@ def _zoom(zoom: Tensor) -> Tensor:
 
 
 def _refuse_mirrored(images: Sequence[Tensor], matches: int) -> None:
-    """Raise RunError when the second photograph has many more matches after it is mirrored. matches: as it is."""
+    """Raise RunError when the second photograph has many more matches when mirrored. matches: their number before."""
     mirrored = len(match(images[0], images[1].flip(-1)))
     if mirrored > max(MIRRORED_MATCHES, 1.5 * matches):
         raise RunError(

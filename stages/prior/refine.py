@@ -37,8 +37,8 @@ class Refined:
     """rotation: [3, 3].  translation: [3], unit length.  log_scales: [2], of the focal lengths.
 
     cost: half the robust squared Sampson error, px^2, plus the focal prior's cost times the squared loss scale.
-    hessian: [7, 7], the Gauss-Newton Hessian of the cost by rotation vector (3), translation in its tangent plane (2)
-    and log_scales (2); without a focal prior [5, 5].
+    hessian: [7, 7], the Gauss-Newton Hessian of the cost with respect to rotation vector (3), translation in its
+    tangent plane (2) and log_scales (2); without a focal prior [5, 5].
     """
 
     rotation: Tensor
@@ -126,7 +126,7 @@ def _linearised(
     tangent: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Sampson errors [M] and their derivatives [M, 7] with respect to the seven numbers of a step (`_apply`)."""
-    # Inverse intrinsics, and the derivative of each by its log_scale.
+    # Inverse intrinsics, and the derivative of each with respect to its log_scale.
     inverse = torch.linalg.inv(scaled(K, log_scales))
     slope = -inverse * inverse.new_tensor([[1, 1, 1], [1, 1, 1], [1, 1, 0]])
     # The fundamental matrix, and its derivatives with respect to rotation, translation and log_scales.

@@ -15,7 +15,8 @@ class Memory:
 
     dtype: of the weights and the latents.  offload: keep the weights in main memory, and give each network copies on
     the device while it runs.  stream: with `offload`, copy the transformer's weights block by block.
-    tiling: encode and decode in overlapping tiles; they show faintly.  slicing: encode and decode one clip at a time.
+    tiling: encode and decode in overlapping tiles, whose seams show faintly.
+    slicing: encode and decode one clip at a time.
     """
 
     dtype: torch.dtype = torch.bfloat16
@@ -31,12 +32,13 @@ MODES: dict[str, Memory] = {
     "tiled": Memory(offload=True, tiling=True),
     "stream": Memory(offload=True, tiling=True, stream=True),
 }
-"""The modes of --memory, the fastest first. All but the tiles give the same pixels."""
+"""The modes of --memory, the fastest first. Only tiling changes the pixels."""
 
 PEAKS = {"full": 25.6, "offload": 15.1, "tiled": 11.8, "stream": 4.4}
 """Peak memory of a clip of 49 x 480 x 720 in bfloat16, GiB: weights on the device and the largest activations.
 
-Sums of the sizes of the tensors that live at one time, counted on torch's meta device. Nobody has measured them yet.
+They are sums of the sizes of the tensors that live at one time, counted on torch's meta device. Nobody has measured
+them yet.
 """
 RESERVE = 1.0  # GiB that CUDA's context, the kernels' workspaces and fragmentation need besides
 

@@ -60,7 +60,7 @@ FASTEST_ATTENTION = [
     SDPBackend.EFFICIENT_ATTENTION,
     SDPBackend.MATH,
 ]
-"""Implementations of attention on CUDA in the order of their speed; torch takes the first that knows the inputs."""
+"""Implementations of attention on CUDA in the order of their speed; torch takes the first that fits the inputs."""
 
 
 def dtype_on(device: torch.device) -> torch.dtype:
@@ -151,7 +151,7 @@ class CogVideoX:
 
     @contextmanager
     def _computing(self) -> Iterator[None]:
-        """With autocast if it is asked for, and on CUDA with the fastest attention first.
+        """A context with autocast if it is asked for, and on CUDA with the fastest attention first.
 
         In training attention stays as it is, because checkpointed blocks run again outside of this context.
         """

@@ -192,7 +192,7 @@ Leap = Annotated[
 ]
 Memory = Annotated[
     Literal["auto", "full", "offload", "tiled", "stream"],
-    typer.Option("--memory", help="How cogvideox-5b uses a GPU's memory: from the fastest to the smallest."),
+    typer.Option("--memory", help="How much of a GPU's memory cogvideox-5b uses; full is the fastest."),
 ]
 Steps = Annotated[
     int,
