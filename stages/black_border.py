@@ -19,8 +19,8 @@ BRIGHTEST = (0.06, 0.03, 0.015, 0.004)
 UNIFORM = 0.008  # a border's brightness has at most this standard deviation; dark places in a photograph have more
 LARGEST = 0.6  # black pixels on a larger share of the image than this mean a dark photograph, not a border
 TOUCHED = 0.02  # a border of any shape touches at least this share of each of the four sides
-SHARP = 0.6  # at least this share of the pixels beside a border is clear, which means brighter than the next value
-CLEAR = 0.12
+SHARP = 0.6  # at least this share of the pixels beside a border is clear
+CLEAR = 0.12  # brightness above which a pixel is clear
 STRAIGHT = 0.7  # a bar is equally thick in at least this share of its rows or columns; a date may be written on it
 MIXED = 2  # pixels beside a border, px, that are mixed with it
 

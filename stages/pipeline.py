@@ -39,7 +39,7 @@ Student = Callable[[Clip, Views], Clip]
 class CoarseScene:
     """The coarse Gaussians of two photographs, and the photographs with depth.
 
-    gaussians: in the world of the cameras, those of the first photograph first.
+    gaussians: Gaussians in the world of the cameras, those of the first photograph first.
     views: the two photographs with cameras and depth.
     near_far: [2, 2], the range of camera z that was searched in each view, scene units.
     """

@@ -49,7 +49,7 @@ def world_clip(
 ) -> Example:
     """A clip in a new random world, filmed along the path between two photographs, or along a part of it.
 
-    size: (h, w).  path: number of frames of the whole path.  frames: of the clip, 4k + 1.
+    size: (h, w).  path: number of frames of the whole path.  frames: number of frames of the clip, 4k + 1.
     """
     # Choose a world, a path in it, and the part of the path that is filmed.
     world, cameras = sample_path(textures.count, generator, size, path)

@@ -94,8 +94,8 @@ def leap_flow_loss(
 def earlier(t: Tensor, progress: float, gap: int, share: float, halvings: int) -> Tensor:
     """s for each t. The gap t - s is a share of t that halves during training (Geng et al. 2024), but at least `gap`.
 
-    progress: 0 to 1.  share: its first value. 1 gives s = 0, where the target is the teacher's own jump to the end;
-    0 gives a constant gap.  halvings: how often the share halves, at even intervals.  Returns [B], from 0.
+    progress: 0 to 1.  share: the first share. With 1, s = 0, and the target is the teacher's own jump to the end; with
+    0, the gap is constant.  halvings: how often the share halves, at even intervals.  Returns [B], from 0.
     """
     stage = min(halvings, int(progress * (halvings + 1)))
     return (t - (t * share / 2**stage).ceil().long().clamp(min=gap)).clamp(min=0)

@@ -44,7 +44,7 @@ def descendants(phase: Phase) -> list[Phase]:
 class RunContext:
     """What all phases of a run share.
 
-    run: its folder.  shards: files of clips, in a fixed order.
+    run: the run's folder.  shards: files of clips, in a fixed order.
     origin: hash of the file of the teacher's first weights, or "random".
     perceptual: LPIPS for the loss on pixels, or None.
     """

@@ -17,7 +17,7 @@ def picture_loss(
     """A scalar: mean absolute difference of frames and of their changes over time, plus a perceptual distance.
 
     prediction, truth: [B, F, 3, h, w], truth in [0, 1].  perceptual: distance of two sets of frames [N, 3, h, w], see
-    `Perceptual`.  weight: of the perceptual distance.
+    `Perceptual`.  weight: weight of the perceptual distance.
     """
     change = (prediction.diff(dim=1) - truth.diff(dim=1)).abs().mean()
     loss = (prediction - truth).abs().mean() + MOTION * change

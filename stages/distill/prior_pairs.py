@@ -105,7 +105,7 @@ def read_scenes(path: Path) -> list[dict[str, Tensor]]:
 def make_batch(scenes: dict[str, Tensor], generator: Generator, device: torch.device, width: int | None) -> Batch:
     """Random variants of the scenes: cropped to `width` columns, mirrored, photographs swapped, recoloured.
 
-    generator: on the CPU, so that the random numbers do not depend on the device.
+    generator: a generator on the CPU, so that the random numbers do not depend on the device.
     """
     on_device = {name: value.to(device) for name, value in scenes.items()}
     images, depth = on_device["images"].float() / 255, on_device["depth"].float() if "depth" in on_device else None

@@ -45,7 +45,7 @@ PREVIEW_SCENES = 2  # number of held-out scenes that are measured at every check
 class PriorContext:
     """What both phases of a run share.
 
-    network: on `device`.  start: its first weights.  run: the run's folder.
+    network: the prior's network, on `device`.  start: its first weights.  run: the run's folder.
     shards: files of pairs, in a fixed order. Those of worlds need not exist yet.
     origin: hashes of the files of the first weights, or "random".  furniture: hash of the furniture pack, or None.
     check: raises an error when missing shards will not come.

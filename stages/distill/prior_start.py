@@ -20,7 +20,7 @@ HINT = "give weights of the prior that the recipe trains, or of one without its 
 def first_network(config: Config, seed: int) -> tuple[MVSplat, str]:
     """The network of a recipe with its first weights, on the CPU, and hashes of the files that these come from.
 
-    If no file is named, "random" stands for the hashes.  seed: of random weights.
+    If no file is named, "random" stands for the hashes.  seed: seed of random weights.
     Raises WeightsError when a file cannot be read or does not fit.
     """
     torch.manual_seed(seed)

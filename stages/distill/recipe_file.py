@@ -32,8 +32,8 @@ class Recipe:
     """How a phase is optimised: AdamW with clipped gradients, and a moving average of the weights.
 
     steps: number of optimiser steps.  batch: number of clips per batch.  accumulate: batches per step.
-    learning_rate: its peak, reached by a linear warm-up.  warmup: number of its steps.
-    decay: "cosine" lowers the rate to 2 % of the peak, "constant" keeps it.  weight_decay: of AdamW.
+    learning_rate: peak of the learning rate, after a linear warm-up.  warmup: number of steps of the warm-up.
+    decay: "cosine" lowers the rate to 2 % of the peak, "constant" keeps it.  weight_decay: AdamW's weight decay.
     clip_norm: largest norm of the gradient.  ema: decay of the averaged weights.  every: steps between checkpoints.
     """
 
@@ -96,7 +96,7 @@ class RegressionRecipe(Recipe):
 class StudentRecipe(Recipe):
     """The phase of leap flow distillation.
 
-    leap_max: T', the largest timestep.  consistency: weight of the leap flow loss.  huber: its constant c.
+    leap_max: T', the largest timestep.  consistency: weight of the leap flow loss.  huber: constant c of that loss.
     gap: smallest t - s.  gap_share: t - s at the start, as a share of t.  gap_halvings: how often that share halves.
     near: first and last timestep at which the prediction is also compared with the truth.
     latent, picture: weights of that comparison on latents and on pixels.
@@ -252,7 +252,7 @@ class Config:
     network: sizes of `small`, if not the usual ones.
     start: file with the first weights of the teacher or of the prior. A prior's may lack layers (prior_start.py).
     encoder: file of the published EfficientNet-Lite2: first weights of `small-prior`'s encoder, if `start` lacks it.
-    precision: of matrix products; losses are always float32. A prior computes in bfloat16 on CUDA only.
+    precision: type of matrix products; losses are always float32. A prior computes in bfloat16 on CUDA only.
     perceptual_frames: number of frames per clip with LPIPS in the loss on pixels.
     perceptual_weight: weight of that LPIPS.
     """

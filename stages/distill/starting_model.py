@@ -18,8 +18,8 @@ from stages.video.small_network import SmallVideo
 def starting_model(config: Config, device: torch.device, seed: int, hub: Path) -> tuple[Model, str]:
     """The model with the weights that the teacher starts from, and a name for these weights.
 
-    seed: of random weights.  hub: the cache of the Hugging Face hub, where the base of cogvideox-5b may be.
-    Raises InputError, WeightsError.
+    seed: seed of random weights.  hub: the cache of the Hugging Face hub, where the base of cogvideox-5b may be.
+    Raises InputError when the recipe does not fit, and WeightsError when weights are missing or do not fit.
     """
     precision = torch.bfloat16 if config.precision == "bfloat16" else None
     if config.model != "small":

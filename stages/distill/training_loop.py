@@ -57,8 +57,8 @@ def generator(seed: int, *purpose: object) -> Generator:
 class Trainer:
     """Trains one phase of a run, from a checkpoint if `resume` is called.
 
-    run: the run's folder.  seed: of all random numbers.  Raises InputError when the checkpoint is of other settings,
-    and WeightsError when it is damaged.
+    run: the run's folder.  seed: seed of all random numbers.
+    Raises InputError when the checkpoint is of other settings, and WeightsError when it is damaged.
     """
 
     def __init__(self, task: Task, run: Path, seed: int, workers: Workers) -> None:

@@ -21,7 +21,7 @@ ODDS = 2.7  # factor on opacity / (1 - opacity)
 def closed(gaussians: Gaussians, cameras: Cameras) -> Gaussians:
     """Gaussians that cover the surface from any distance.
 
-    gaussians: with `photograph` set.  cameras: of the two photographs.
+    gaussians: Gaussians that have `photograph`.  cameras: the cameras of the two photographs.
     """
     assert gaussians.photograph is not None, "the prior sets photograph"
     which, means = gaussians.photograph.long(), gaussians.means

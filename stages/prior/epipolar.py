@@ -15,7 +15,7 @@ from stages.geometry import homogeneous
 # Smallest and largest number of RANSAC trials among all matches. The smallest is high because in a pair with a wide
 # baseline only a third of the matches may be right, and a wrong pose may fit nearly as many.
 TRIALS = (1000, 20000)
-LIKELY_TRIALS = (100, 1000)  # the same among matches most of which are right
+LIKELY_TRIALS = (100, 1000)  # numbers of trials among matches most of which are right
 
 
 @dataclass(frozen=True, eq=False)

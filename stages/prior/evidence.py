@@ -24,8 +24,8 @@ PARALLAX_SHARE_OF_KNOWN = 0.1  # this share for known lenses, after the best rot
 # and the second one also times those of RATIOS. A wrong ratio moves the matches by far more than a wrong common factor.
 ROTATION_SHARE = 0.3
 COMMON, RATIOS = (-0.2, 0.0, 0.2), tuple(0.02 * k for k in range(-6, 7))
-FEW_INLIERS, FEW_SHARE = 40, 0.33  # fewer inliers, or a smaller share of the matches, are weak evidence
-UNCERTAIN_ANGLES = (4.0, 12.0)  # standard deviations of rotation and direction of a weak solution, degrees
+FEW_INLIERS, FEW_SHARE = 40, 0.33  # evidence is weak with fewer inliers, or if they are a smaller share of the matches
+UNCERTAIN_ANGLES = (4.0, 12.0)  # a rotation and a step direction with larger standard deviations are uncertain, degrees
 # How unusual a focal length is: the logarithm of its ratio to a usual one. A lens beyond 1.15 times the longer side is
 # doubted if other focal lengths explain the matches as well, and one beyond 1.8 times always.
 UNUSUAL, VERY_UNUSUAL = 0.57, 1.0

@@ -22,7 +22,7 @@ def fuse(gaussians: Gaussians, confidence: Tensor, cameras: Cameras) -> tuple[Ga
     """Move Gaussians along their rays to the surface that both views see. Sizes grow with depth.
 
     gaussians: one per pixel of view 0, then of view 1.  confidence: [2, h, w]; the weight of a depth is its square.
-    cameras: of the 2 views, with K in pixels of the depth maps.
+    cameras: the cameras of the 2 views, with K in pixels of the depth maps.
     Returns the Gaussians in the same order, and their depth [2, h, w], camera z, scene units.
     """
     K, c2w = cameras.K.to(gaussians.means), cameras.c2w.to(gaussians.means)

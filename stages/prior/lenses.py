@@ -31,7 +31,7 @@ CUT = 3.0  # one photograph is a part of a larger one, although both have one sh
 CUT_WITH_EXIF = 6.0  # EXIF is right for the photograph before it was cut
 WRONG_EXIF, WRONG_UNUSUAL_EXIF = 12.0, 5.0
 UNUSUAL_EXIF = 1.0  # EXIF is unusual if the logarithm of its focal length's ratio to a usual one is farther from 0
-OTHER_READING = 2.0  # a less likely meaning of EXIF
+OTHER_READING = 2.0  # EXIF has a less likely meaning
 SAME_SHAPE = 0.03  # largest difference of the logarithms of two aspect ratios that are equal but for rounding
 
 
@@ -42,7 +42,7 @@ class Known:
     K: [2, 3, 3], working px, with a first guess of the focal lengths and the principal points in the middle.
     zoom: [2], working px for each px of the file.
     unknown: whether EXIF lacks the focal length of a photograph.
-    readings: of each photograph, other focal lengths that its EXIF may mean, as factors of that in K.
+    readings: other focal lengths that the EXIF of each photograph may mean, as factors of that in K.
     """
 
     K: Tensor

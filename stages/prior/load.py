@@ -14,7 +14,7 @@ from stages.files.weight_tensors import read_pickled, read_safetensors, require_
 from stages.prior.config import RE10K, SMALL, SMALL_MATCHING, PriorConfig
 from stages.prior.network import MVSplat
 
-LIGHTNING_PREFIX = "encoder."  # of every key in a Lightning checkpoint
+LIGHTNING_PREFIX = "encoder."  # beginning of every key in a Lightning checkpoint
 CLASSICAL = "depth_predictor.match_scale"  # a key of our networks, which MVSplat's network lacks
 MONOCULAR = "depth_predictor.vote_scale"  # a key of our networks with a monocular branch
 

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-# Fitted to peaks of the process that were measured for views of 256 x 384 to 384 x 576 pixels, 13 to 49 frames, and
-# pairs of photographs of 12 and 108 million pixels; right within a factor of 1.3.
+# Bytes that each part of the work needs. They are fitted to peaks of the process, which were measured for views of
+# 256 x 384 to 384 x 576 pixels, 13 to 49 frames, and pairs of photographs of 12 and 108 million pixels. They are right
+# within a factor of 1.3.
 PROGRAM_BYTES = 240e6  # torch and this program
 PHOTOGRAPH_BYTES = 22.0  # for each pixel of a photograph as it is in the file, while it is read and resized
 NETWORK_BYTES = 450e6  # the prior's network and the matcher
@@ -19,7 +20,7 @@ class Workload:
     """How much a command works on.
 
     photographs: number of pixels of all photographs that are read, as they are in the files.
-    view: number of pixels of one view or frame.  frames: of the clip, 0 without one.
+    view: number of pixels of one view or frame.  frames: number of frames of the clip, 0 without a clip.
     predicts: whether the prior predicts Gaussians.  repairs: whether the student repairs the clip.
     refines: whether Gaussians are refined on the clip.
     """

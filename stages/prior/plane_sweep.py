@@ -47,7 +47,7 @@ def sweep(
 
     K, source_K: [N, 3, 3], px of a map of `size` (h, w).  c2w, source_c2w: [N, 4, 4].  inverse_depth: [N, D].
     convention: see `PriorConfig.depth_convention`.
-    Returns positions [N, D, P, 2], (x, y) in cells of the map, where 0 is the centre of the first cell. Also returns
+    Returns positions [N, D, P, 2], (x, y) in cells of the map, where 0 is the centre of the first cell; and
     whether each lies inside the source's map and in front of its camera, [N, D, P].
     """
     h, w = size

@@ -25,7 +25,7 @@ class Prepared:
     """The prior's input.
 
     views: the two photographs, resized and cropped, with cameras.  near_far: [2, 2], camera z range of each view, scene
-    units.  facts: for the manifest, such as the source of the cameras.
+    units.  facts: entries of the manifest, such as the source of the cameras.
     """
 
     views: Views

@@ -13,7 +13,7 @@ from stages.splat import draw, near_plane
 HOLE = 0.5  # a pixel whose coverage is below this gets a Gaussian of its own
 VIEWS = 5  # number of targets whose holes are filled, evenly spaced
 SIGMA = 0.6  # standard deviation of a new Gaussian, pixels
-OPACITY = 0.5  # of a new Gaussian, which is half transparent because its depth is a guess
+OPACITY = 0.5  # opacity of a new Gaussian; it is half transparent because its depth is a guess
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ EIGEN_BATCH = 16_384  # covariances decomposed in one call: cuSOLVER refuses mor
 def thin(gaussians: Gaussians, cameras: Cameras, budget: int) -> tuple[Gaussians, Tensor]:
     """Drop transparent Gaussians and those behind every camera. If more than `budget` remain, merge neighbours.
 
-    cameras: of the targets.  Returns M Gaussians and, for each, the index [M] of an input Gaussian that it is or
+    cameras: the targets' cameras.  Returns M Gaussians and, for each, the index [M] of an input Gaussian that it is or
     contains. Gaussians are merged if they share a cell, a cube about as wide as a pixel at its distance. Cells grow
     until the budget is met. Raises InputError when no Gaussian remains.
     """

@@ -58,7 +58,7 @@ class Settings:
     views: int = 3  # targets per step, one of them a photograph
     gaussians: int = 300_000  # largest number of Gaussians
     refine_poses: bool = False  # whether the cameras of generated frames may move
-    seed: int = 0  # of the random order of frames
+    seed: int = 0  # seed of the random order of frames
     adapt_every: int = 100  # steps between two changes of the number of Gaussians
     adapt_until: float = 0.7  # share of all steps after which that number stays
     tolerance: float = 1.5  # a frame counts less if its loss exceeds this multiple of the frames' median loss
@@ -164,7 +164,7 @@ def choose(step: int, targets: Targets, settings: Settings) -> list[int]:
 def _trust(losses: Tensor, before: Tensor, indices: list[int], photographs: int, tolerance: float) -> Tensor:
     """The weight [n] of each target of a step: 1, but less for a generated frame that disagrees with the others.
 
-    losses: [n], of this step.  before: [N], the last loss of every target, NaN if there is none.
+    losses: [n], the losses of this step.  before: [N], the last loss of every target, NaN if there is none.
     With m the median loss of the frames, a frame whose loss l exceeds `tolerance` m has the weight (tolerance m / l)^2,
     as in the tail of the Geman-McClure loss.
     """

@@ -12,7 +12,7 @@ from stages.scene import Cameras, Gaussians
 def quality(gaussians: Gaussians, targets: Targets, cameras: Cameras) -> dict[str, float | None]:
     """Mean PSNR (dB) over the photographs and over the frames that count, or None where there are none.
 
-    cameras: of the targets, as given or as refined.
+    cameras: the targets' cameras, as given or as refined.
     Images are rendered as for a video: holes are filled, values rounded to 8 bits.
     """
     pictures = as_stored(render(gaussians, cameras[: targets.counted].to(gaussians.means)).frames.cpu())

@@ -13,8 +13,9 @@ from torch.func import functional_call
 class Memory:
     """How the networks use memory.
 
-    dtype: of the weights and the latents.  offload: keep the weights in main memory, and give each network copies on
-    the device while it runs.  stream: with `offload`, copy the transformer's weights block by block.
+    dtype: type of the weights and the latents.
+    offload: keep the weights in main memory, and give each network copies on the device while it runs.
+    stream: with `offload`, copy the transformer's weights block by block.
     tiling: encode and decode in overlapping tiles, whose seams show faintly.
     slicing: encode and decode one clip at a time.
     """

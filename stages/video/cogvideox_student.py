@@ -28,7 +28,7 @@ Choose = Callable[[Tensor, Tensor], int]
 class StepSettings:
     """How the one step is set up.
 
-    t: leap step, 0 to 999.  steps: number of sampler steps from t down.  seed: of all noise.
+    t: leap step, 0 to 999.  steps: number of sampler steps from t down.  seed: seed of all noise.
     """
 
     t: int = 459
@@ -121,7 +121,7 @@ def encode_ends(model: CogVideoX, ends: Tensor, frames: int, generator: torch.Ge
     """The condition of two images: each gets noise, is encoded alone and stands at its end of the clip.
 
     ends: [2, 3, h, w] in [0, 1]. The noise of both has the same strength.
-    frames: latent frames T.  generator: of the noise and of the codec's samples.  Returns [1, T, 16, H, W].
+    frames: latent frames T.  generator: source of the noise and of the codec's samples.  Returns [1, T, 16, H, W].
     """
     images = (2 * ends - 1).to(model.memory.dtype)
     sigma = sample_sigma(generator, images)

@@ -28,9 +28,9 @@ Leap = int | Callable[[Tensor, Tensor], int]
 def small_student(backbone: Backbone, leap: Leap, seed: int = 0, steps: int = 1) -> Callable[[Clip, Views], Clip]:
     """The student for `stages.pipeline.repair_clip`. Raises InputError for a clip without coverage or depth.
 
-    backbone: a trained `SmallVideo`.  seed: of the noise. It is sampled on the CPU, so the same seed gives the same
-    clip everywhere.
-    steps: of the sampler, evenly spaced from the leap step down. The network was distilled for 1.
+    backbone: a trained `SmallVideo`.  seed: seed of the noise, which is sampled on the CPU, so the same seed gives
+    the same clip everywhere.
+    steps: number of sampler steps, evenly spaced from the leap step down. The network was distilled for 1.
     """
     if steps < 1 or (isinstance(leap, int) and not 0 < leap < STEPS):
         raise InputError("bad sampler", f"{steps} steps from t = {leap}", f"give at least 1 step from 1 to {STEPS - 1}")

@@ -28,7 +28,7 @@ class Surfaces:
 
     points: [P, 3], centres of Gaussians, scene units.  area: [P], what each covers, as a share of the depth squared.
     photograph: [P], the photograph that shows each of them, or None if unknown.
-    depth: of the scene, scene units; 1 if it is empty.
+    depth: the scene's depth, scene units; 1 if the scene is empty.
     """
 
     points: Tensor

@@ -31,7 +31,7 @@ class Walk:
     """A camera path, and how freely it runs. Lengths are shares of the scene's depth.
 
     cameras: T.  clearance: [T], of each camera and of its way to the next.  needed: the clearance that they need.
-    depth: of the scene, scene units.
+    depth: the scene's depth, scene units.
     blocked: the cameras whose clearance was too small on the path that was asked for, ascending.
     obstacle: the photograph that shows what was in the way, and where, as shares of its width and height; None if
     nothing was in the way or it is unknown.
@@ -81,7 +81,7 @@ def _bends(
     """Bent paths, the smallest first: (size, direction in words, cameras). depth: of the scene, scene units."""
     centres = path.c2w[:, :3, 3].double()
     chord = centres[-1] - centres[0]
-    length = torch.cat([centres[:1], centres]).diff(dim=0).norm(dim=1).cumsum(0)  # from the start to each camera
+    length = torch.cat([centres[:1], centres]).diff(dim=0).norm(dim=1).cumsum(0)  # up to each camera
     before = float(length[blocked[0]])
     after = float(length[-1] - length[min(blocked[-1] + 1, len(path) - 1)])
     for size in BENDS:

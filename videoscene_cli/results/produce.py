@@ -29,7 +29,7 @@ REPLACE = "choose another -o, or replace it with --force"
 class Result:
     """The files of a result.
 
-    path: printed when the result is done.  manifest: its last file, which marks it as complete.
+    path: the path that is printed when the result is done.  manifest: the last file, which marks it as complete.
     outputs: its files or folders, for `--dry-run`.
     guarded: files or folders that are replaced only with --force if they hold something else.
     """

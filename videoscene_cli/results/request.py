@@ -17,7 +17,7 @@ class Request:
     """Everything that decides the pixels of a result. The same request gives the same result.
 
     options: values that change pixels.  inputs: role -> file.  weights: part -> name, file, sha256.
-    hashes: of this command's files, each computed once.
+    hashes: the hashes of this command's files, each computed once.
     """
 
     command: str

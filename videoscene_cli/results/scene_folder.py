@@ -23,7 +23,7 @@ STAGES = ("inputs", "prior", "render", "generate")  # folders of the chain, in o
 
 
 class SceneFolder:
-    """A scene on disk. hashes: of this command's files, so a stage that several steps need is verified once."""
+    """A scene on disk. hashes: the hashes of this command's files, so a stage is verified only once."""
 
     def __init__(self, path: Path, hashes: FileHashes) -> None:
         self.path, self._hashes = path, hashes

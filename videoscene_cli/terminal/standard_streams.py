@@ -3,7 +3,7 @@
 import os
 import sys
 
-STREAMS = {"stdin": "r", "stdout": "w", "stderr": "w"}  # by descriptor: 0, 1, 2
+STREAMS = {"stdin": "r", "stdout": "w", "stderr": "w"}  # mode of each stream, in the order of descriptors 0, 1 and 2
 
 
 def open_standard_streams() -> None:
