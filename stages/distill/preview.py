@@ -1,4 +1,4 @@
-"""Pictures and figures that show how a training run goes, on held-out clips."""
+"""Pictures and numbers that show how a training run goes, on held-out clips."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ def preview(
     t: int,
     perceptual: Callable[[Tensor, Tensor], Tensor] | None,
 ) -> tuple[Tensor, dict[str, float]]:
-    """The one-step prediction from t on some clips, as a picture and as figures.
+    """The one-step prediction from t on some clips, as a picture and as numbers.
 
     batches, noises: one clip each, with noise like its latent.  Returns a picture [3, h, w] of the first clip, with the
     rows render, prediction and truth, and means over all clips: mean squared error of the latent, PSNR, and with

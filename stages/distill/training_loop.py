@@ -32,7 +32,7 @@ class Task:
 
     weights: the trained parameters, by name.  loss: (step, generator, averaged weights) -> loss terms by name; "loss"
     is minimised, and all randomness comes from the generator.  preview: (averaged weights) -> a picture [3, h, w] and
-    figures for the log.  identity: the settings that decide the result.
+    numbers for the log.  identity: the settings that decide the result.
     facts: further contents of the first checkpoint, which all later ones keep.
     slow: names of the weights whose learning rate is multiplied by `share`.
     """
@@ -107,7 +107,7 @@ class Trainer:
         return self.average
 
     def _step(self) -> dict[str, float]:
-        """Take one step of the optimiser and of the averaged weights. Returns figures for the log."""
+        """Take one step of the optimiser and of the averaged weights. Returns numbers for the log."""
         task, recipe = self.task, self.task.recipe
         for group in self.optimiser.param_groups:
             group["lr"] = _learning_rate(recipe, self.step) * group["share"]

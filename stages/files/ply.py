@@ -38,7 +38,8 @@ def property_names(rest: int) -> list[str]:
 def write_ply(path: Path, gaussians: Gaussians, comments: list[str], degree: int | None = None) -> None:
     """Write Gaussians as a 3DGS PLY with comments in its header. Creates parent folders.
 
-    degree: degree of the spherical harmonics in the file, at least that of the Gaussians. The rest is written as 0.
+    degree: degree of the spherical harmonics in the file, at least that of the Gaussians. Coefficients that
+    they lack are written as 0.
     Quaternions are normalised. Opacities are clamped to [1e-10, 1 - 1e-10] and scales to float32's smallest normal
     number, so that their logit and logarithm are finite. Raises InputError on no Gaussians, NaN, a negative scale, an
     opacity outside [0, 1] or a quaternion of length 0; RunError when the disk is full.

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 DSSIM = 0.2  # lambda, the weight of 1 - SSIM (Kerbl et al. 2023, eq. 7)
-WINDOW, SIGMA = 11, 1.5  # width of SSIM's window and standard deviation of its Gaussian, px (Wang et al. 2004)
+WINDOW, SIGMA = 11, 1.5  # width of SSIM's window and standard deviation of its weights, px (Wang et al. 2004)
 C1, C2 = 0.01**2, 0.03**2  # SSIM's stabilising constants, for values in [0, 1] (Wang et al. 2004)
 
 

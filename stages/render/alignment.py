@@ -80,7 +80,7 @@ def _step(target: Tensor, source: Tensor, mask: Tensor, flow: Tensor) -> Tensor:
 
 
 def _blur(maps: Tensor, sigma: float) -> Tensor:
-    """Maps [N, C, h, w] filtered by a Gaussian of `sigma` px."""
+    """Maps [N, C, h, w] blurred by a bell curve with a standard deviation of `sigma` px."""
     radius = int(2 * sigma + 0.5)
     kernel = torch.exp(-(torch.arange(-radius, radius + 1).to(maps) ** 2) / (2 * sigma**2))
     kernel = (kernel / kernel.sum()).expand(maps.shape[1], 1, 1, -1)

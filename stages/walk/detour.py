@@ -81,7 +81,8 @@ def _bends(
     """Bent paths, the smallest first: (size, direction in words, cameras). depth: of the scene, scene units."""
     centres = path.c2w[:, :3, 3].double()
     chord = centres[-1] - centres[0]
-    length = torch.cat([centres[:1], centres]).diff(dim=0).norm(dim=1).cumsum(0)  # up to each camera
+    # The length of the path up to each camera.
+    length = torch.cat([centres[:1], centres]).diff(dim=0).norm(dim=1).cumsum(0)
     before = float(length[blocked[0]])
     after = float(length[-1] - length[min(blocked[-1] + 1, len(path) - 1)])
     for size in BENDS:

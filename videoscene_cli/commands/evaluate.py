@@ -1,4 +1,4 @@
-"""`videoscene evaluate`: methods on cases with true frames, finished scenes, sets of clips -> figures."""
+"""`videoscene evaluate`: methods on cases with true frames, finished scenes, sets of clips -> measured values."""
 
 from pathlib import Path
 from typing import Annotated
@@ -71,7 +71,7 @@ def evaluate(
       videoscene evaluate --report out
 
     Measure the clips of finished scenes: do the ends match the photographs, do frames flicker, how do they move, do
-    they show one rigid scene? The figures go to SCENE/evaluate.
+    they show one rigid scene? The results go to SCENE/evaluate.
 
     --two-view: DIR holds transforms.json and pairs.json, is a COLMAP scene, or has chunks of RealEstate10K (then name
     the .json of their cases too). Methods produce the missing frames, which are compared with the truth. One line per
