@@ -100,7 +100,7 @@ else
 	$(BIN)/python tests/tools/measure_depth.py $(if $(TEXTURES),--textures $(TEXTURES))
 endif
 
-depth-sheet: $(READY)  ## the pairs in the folder PAIRS with their depth maps, as a picture; WEIGHTS="A B" shows both
+depth-sheet: $(READY)  ## a picture of the pairs in PAIRS and their depth maps; WEIGHTS="A B" compares two files
 	$(BIN)/python -m tests.tools.depth_sheet $(or $(PAIRS),$(DIR)) -o $(OUT)/depth-sheet.png $(WEIGHTS:%=--weights %)
 
 measure-errors: $(READY)  ## where the prior's renders of the medium cases in DATA are wrong, cause by cause

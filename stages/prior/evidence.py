@@ -85,7 +85,7 @@ def doubts_of(solution: Solution, K: Tensor, matches: int, exif: bool, flat: boo
     variance = torch.linalg.inv(hessian + 1e-6 * torch.eye(len(hessian)).to(hessian)).diagonal()  # invertible
     rotation, direction = (float(torch.rad2deg(part.max().sqrt())) for part in (variance[:3], variance[3:5]))
     if rotation > UNCERTAIN_ANGLES[0] or direction > UNCERTAIN_ANGLES[1]:
-        doubts.append(f"the camera's move is known to only {direction:.0f} degrees, and its turn to {rotation:.0f}")
+        doubts.append(f"the camera's move is known only to within {direction:.0f} degrees, its turn to {rotation:.0f}")
     lenses = solution.lenses
     if lenses is None:
         return tuple(doubts)

@@ -30,7 +30,7 @@ ACROSS = 0.5  # a camera's axis leads across the path if more than this share of
 class Walk:
     """A camera path, and how freely it runs. Lengths are shares of the scene's depth.
 
-    cameras: T.  clearance: [T], of each camera and of its way to the next.  needed: the clearance that they need.
+    cameras: T.  clearance: [T], the least one of each camera and its way to the next.  needed: what they need.
     depth: the scene's depth, scene units.
     blocked: the cameras whose clearance was too small on the path that was asked for, ascending.
     obstacle: the photograph that shows what was in the way, and where, as shares of its width and height; None if

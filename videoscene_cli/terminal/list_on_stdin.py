@@ -46,7 +46,7 @@ def _columns(line: str, number: int) -> tuple[list[str], str | None]:
 
 
 def _wrong_separator(line: str) -> str | None:
-    """What separates the columns of a line without tabs, or None if it has no two or three that begin with files."""
+    """The separator of a line without tabs, or None. It makes two or three columns, and the first two are files."""
     for name, separator in SEPARATORS.items():
         columns = [column.strip() for column in line.split(separator)]
         if len(columns) in (2, 3) and not os.path.lexists(line) and all(os.path.splitext(c)[1] for c in columns[:2]):

@@ -62,7 +62,7 @@ def _misfit(value: Any, option: Any) -> str | None:
 
 
 def _expanded(value: Any) -> Any:
-    """A value with a leading ~ replaced by the home folder. Shells do not do so in --out=~/x, in lists and in files.
+    """A value with a leading ~ replaced by the home folder. A shell replaces it in -o ~/x, but not in --out=~/x.
 
     Raises InputError for empty text, such as an unset variable leaves behind.
     """
