@@ -28,7 +28,7 @@ def read_tensors(path: Path) -> Mapping[str, Tensor]:
     if path.suffix == ".safetensors":
         return read_safetensors(path)
     if path.suffix != ".ckpt":
-        why = f"its name ends with {path.suffix or 'nothing'}"
+        why = f"its name ends with {path.suffix}" if path.suffix else "its name has no ending"
         raise WeightsError(what, why, "give a .safetensors file or a Lightning .ckpt")
     checkpoint = read_pickled(path)
     state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
