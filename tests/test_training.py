@@ -1,9 +1,10 @@
 """What both trainings share: which parameters decay, the learning rate, the average."""
 
 import pytest
+import torch
 from torch import nn
 
-from stages.training import adamw, average_decay, learning_rate
+from stages.training import adamw, average_decay, learning_rate, without_denormals
 
 
 def test_matrices_alone_decay() -> None:
@@ -38,3 +39,10 @@ def test_no_warm_up_and_no_steps() -> None:
 
 def test_the_average_forgets_its_start() -> None:
     assert [average_decay(0.9, step) for step in (0, 10, 1000)] == [0, 0.5, 0.9]
+
+
+def test_denormal_numbers_count_as_0_within_the_block_alone() -> None:
+    tiny = torch.full((64,), 1e-30)
+    with without_denormals():
+        assert float((tiny * 1e-10).sum()) == 0
+    assert float((tiny * 1e-10).sum()) > 0

@@ -20,7 +20,7 @@ from stages.distill.recipe_file import Recipe
 from stages.distill.workers import Workers
 from stages.files.images import write_png
 from stages.files.publish import publish
-from stages.training import adamw, average_decay, learning_rate
+from stages.training import adamw, average_decay, learning_rate, without_denormals
 
 LOG_EVERY = 10  # number of steps between two lines of the log
 Progress = Callable[[int, int], None]
@@ -87,13 +87,12 @@ class Trainer:
     def train(self, progress: Progress) -> dict[str, Tensor]:
         """Run to the end of the recipe. Returns the averaged weights. progress: called with (steps done, all steps)."""
         recipe, sums, since, counted = self.task.recipe, dict[str, float](), time.monotonic(), 0
-        # Gradients hold many numbers below the normal range of float32. Unless they count as 0, convolutions on a CPU
-        # are up to 40 times slower.
-        torch.set_flush_denormal(True)
         self._trim_log()
         progress(self.step, recipe.steps)
         while self.step < recipe.steps:
-            for name, value in self._step().items():
+            with without_denormals():
+                step = self._step()
+            for name, value in step.items():
                 sums[name] = sums.get(name, 0.0) + value
             counted += 1
             progress(self.step, recipe.steps)

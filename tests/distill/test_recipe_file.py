@@ -40,7 +40,7 @@ def test_what_is_written_is_read_back() -> None:
         ("student: {near: [0, 1000]}", ["0 to 999"]),
         ("student: {leap_max: 0}", ["0 to 999"]),
         ("policy: {grid: [459]}", ["two or more"]),
-        ("policy: {clips: 1}", ["held out"]),
+        ("policy: {clips: 1}", ["held_out"]),
         ("data: {frames: 16}", ["4k + 1"]),
         ("data: {size: [100, 128]}", ["multiples of 16"]),
         ("data: {size: [128]}", ["[128]"]),
