@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from stages.geometry import project, sampling_grid, unproject
+from stages.overlap import other_photograph
 from stages.scene import Gaussians, Views, colours_to_sh
 
 SAME_SURFACE = 0.03  # both photographs show a point if its depth differs from the other's surface by less than this
@@ -95,16 +94,9 @@ def estimate_exposure(views: Views) -> Exposure:
 
 def _common_colours(views: Views, photograph: int) -> tuple[Tensor, Tensor]:
     """Colours [P, 3] of a photograph's pixels that the other photograph shows too, and the other's colours there."""
-    assert views.depth is not None, "the caller has checked it"
-    other, depth, cameras = 1 - photograph, views.depth.float(), views.cameras
-    K, c2w = cameras.K.to(depth), cameras.c2w.to(depth)
-    points = unproject(depth[photograph], K[photograph], c2w[photograph]).flatten(0, 1)
-    pixels, z = project(points, K[other], c2w[other])
-    grid = sampling_grid(pixels, cameras.size)
-    maps = torch.cat([views.images[other].to(depth), depth[other][None]])[None]
-    sampled = F.grid_sample(maps, grid[None, None], align_corners=False)[0, :, 0]
-    same = ((z / sampled[3] - 1).abs() < SAME_SURFACE) & (z > 0) & (grid.abs() < 1).all(-1)
-    return views.images[photograph].to(depth).flatten(1).T[same].cpu(), sampled[:3].T[same].cpu()
+    other, apart = other_photograph(views, photograph)
+    same = apart < SAME_SURFACE
+    return views.images[photograph].to(other)[:, same].T.cpu(), other[:, same].T.cpu()
 
 
 def _robust_line(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -47,6 +47,16 @@ def project(points: Tensor, K: Tensor, c2w: Tensor) -> tuple[Tensor, Tensor]:
     return pixels[:, :2] / z[:, None], z
 
 
+def reproject(depth: Tensor, K: Tensor, c2w: Tensor, to_K: Tensor, to_c2w: Tensor) -> tuple[Tensor, Tensor]:
+    """Where another camera sees the points that depth maps show.
+
+    depth: [..., h, w], camera z.  K: [..., 3, 3], px.  c2w: [..., 4, 4].  to_K: [3, 3], px, and to_c2w: [4, 4], of the
+    other camera.  Returns pixel positions [..., h, w, 2] and camera z [..., h, w]. See `project`.
+    """
+    pixels, z = project(unproject(depth, K, c2w).reshape(-1, 3), to_K, to_c2w)
+    return pixels.view(*depth.shape, 2), z.view(depth.shape)
+
+
 def depth_of(points: Tensor, c2w: Tensor) -> Tensor:
     """Camera z of world points. points: [..., P, 3].  c2w: [..., 4, 4].  Returns [..., P]."""
     return ((points - c2w[..., None, :3, 3]) * c2w[..., None, :3, 2]).sum(-1)

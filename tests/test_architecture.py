@@ -14,6 +14,7 @@ LAYERS = [
     {"errors"},
     {"scene"},
     {"geometry", "black_border"},
+    {"overlap"},
     {"exposure"},
     {"trajectory", "splat", "files"},
     {"worlds", "metrics", "training", "walk"},

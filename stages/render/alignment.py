@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.exposure import Exposure
-from stages.geometry import pixel_centres, project, sampling_grid, unproject
+from stages.geometry import pixel_centres, sampling_grid
+from stages.overlap import other_photograph
 from stages.scene import Views
 
 SAME_SURFACE = 0.05  # both photographs show a point if its depth differs from the other's surface by less than this
@@ -29,19 +30,10 @@ def misalignment(views: Views, photograph: int, exposure: Exposure) -> Tensor:
     It leads from the pixel to where the other photograph shows the same content, after the depth and the cameras have
     warped the other photograph into this one.  views: the two photographs, with depth.
     """
-    assert views.depth is not None, "the caller has checked it"
-    other, size = 1 - photograph, views.cameras.size
-    depth = views.depth.float()
     own = exposure.bring(views.images[photograph][None].float(), photograph, torch.ones(1))
-    # The other photograph as this camera would see it.
-    points = unproject(depth[photograph], *_camera(views, photograph)).flatten(0, 1)
-    pixels, z = project(points, *_camera(views, other))
-    grid = sampling_grid(pixels, size).view(1, *size, 2)
-    maps = torch.cat([views.images[other].float(), depth[other][None]])[None]
-    warped = F.grid_sample(maps, grid, padding_mode="border", align_corners=False)
-    common = ((z.view(size) / warped[0, 3] - 1).abs() < SAME_SURFACE) & (z.view(size) > 0) & (grid[0].abs() < 1).all(-1)
-    mask = common.float()[None, None]
-    return (optical_flow(own, warped[:, :3], mask) * _blur(mask, FADE))[0]
+    other, apart = other_photograph(views, photograph)
+    mask = (apart < SAME_SURFACE).float()[None, None]
+    return (optical_flow(own, other[None], mask) * _blur(mask, FADE))[0]
 
 
 def optical_flow(target: Tensor, source: Tensor, mask: Tensor) -> Tensor:
@@ -86,9 +78,3 @@ def _blur(maps: Tensor, sigma: float) -> Tensor:
     kernel = (kernel / kernel.sum()).expand(maps.shape[1], 1, 1, -1)
     rows = F.conv2d(F.pad(maps, (radius, radius, 0, 0), mode="replicate"), kernel, groups=maps.shape[1])
     return F.conv2d(F.pad(rows, (0, 0, radius, radius), mode="replicate"), kernel.mT, groups=maps.shape[1])
-
-
-def _camera(views: Views, photograph: int) -> tuple[Tensor, Tensor]:
-    """K and c2w of a photograph, on the device of the photographs."""
-    cameras = views.cameras.to(views.images.device, torch.float32)
-    return cameras.K[photograph], cameras.c2w[photograph]

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.geometry import project, sampling_grid, unproject
+from stages.geometry import reproject, sampling_grid
 from stages.scene import Cameras, Views
 from stages.splat import Drawing
 
@@ -33,21 +33,21 @@ def sharpened(
     n, (h, w) = len(cameras), cameras.size
     alpha, image = drawing.alpha, drawing.image
     near = near.to(alpha)
-    points = unproject(drawing.depth.clamp_min(1e-9), cameras.K.to(alpha), cameras.c2w.to(alpha)).reshape(-1, 3)
-    pixels, z = project(points, views.cameras.K[photograph].to(alpha), views.cameras.c2w[photograph].to(alpha))
-    grid = sampling_grid(pixels, views.cameras.size).view(1, n * h, w, 2)
+    own, here = views.cameras[[photograph]].to(alpha), cameras.to(alpha)
+    pixels, z = reproject(drawing.depth.clamp_min(1e-9), here.K, here.c2w, own.K[0], own.c2w[0])
+    grid = sampling_grid(pixels, own.size).view(1, n * h, w, 2)
     # Move the photograph's content by a part of its misalignment.
     maps = _look_up(torch.cat([offset, usable[None].to(offset)]).to(alpha), grid, "bilinear").view(3, n, h, w)
     moved = maps[:2].permute(1, 2, 3, 0)
-    pixels = pixels.view(n, h, w, 2) - (1 - near)[:, None, None, None] * moved
-    grid = sampling_grid(pixels, views.cameras.size).view(1, n * h, w, 2)
+    pixels = pixels - (1 - near)[:, None, None, None] * moved
+    grid = sampling_grid(pixels, own.size).view(1, n * h, w, 2)
     colours = _look_up(views.images[photograph].to(alpha), grid, "bicubic").clamp(0, 1)
     colours = colours.view(3, n, h, w).transpose(0, 1)
     # Keep the blurred colour where the photograph's differs from it.
     blurred = image / alpha.clamp_min(1e-3)[:, None]
     difference = F.avg_pool2d((colours - blurred).abs().mean(1, keepdim=True), WINDOW, 1, WINDOW // 2)
     typical = TYPICAL_DIFFERENCE * (0.5 / (1 - near).clamp_min(1e-3)).sqrt()
-    shown = ((grid.abs() < 1).all(-1) & (z.view(1, n * h, w) > 0)).view(n, 1, h, w) & (drawing.depth > 0)[:, None]
+    shown = ((grid.abs() < 1).all(-1).view(n, h, w) & (z > 0) & (drawing.depth > 0))[:, None]
     trust = shown * maps[2][:, None].clamp(0, 1) * torch.exp(-((difference / typical[:, None, None, None]) ** 2))
     return Drawing(torch.lerp(blurred, colours, trust) * alpha[:, None], alpha, drawing.depth)
 

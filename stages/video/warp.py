@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stages.errors import InputError
 from stages.exposure import estimate_exposure
-from stages.geometry import project, sampling_grid, unproject
+from stages.geometry import reproject, sampling_grid
 from stages.render import nearness
 from stages.scene import Cameras, Views
 
@@ -47,17 +47,16 @@ def warp(views: Views, cameras: Cameras, depth: Tensor) -> Warped:
         why = "they have no depth"
         raise InputError("cannot warp the photographs", why, "predict it with this program: videoscene prior")
     f, (h, w) = len(cameras), cameras.size
-    points = unproject(depth, cameras.K.to(depth), cameras.c2w.to(depth)).reshape(-1, 3)
+    here, photographs = cameras.to(depth), views.cameras.to(depth)
     exposure = estimate_exposure(views)
     camera_weight = nearness(cameras, views.cameras).to(depth)
     colours, weight = [], []
     for k in (0, 1):
-        pixels, z = project(points, views.cameras.K[k].to(depth), views.cameras.c2w[k].to(depth))
+        pixels, z = reproject(depth, here.K, here.c2w, photographs.K[k], photographs.c2w[k])
         grid = sampling_grid(pixels, views.cameras.size).view(1, f * h, w, 2)
         image, surface = views.images[k][None].to(depth), views.depth[k][None, None].to(depth)
         looked_up = F.grid_sample(image, grid, mode="bicubic", padding_mode="border", align_corners=False)[0]
         surface = F.grid_sample(surface, grid, padding_mode="border", align_corners=False).view(f, h, w)
-        z = z.view(f, h, w)
         inside = (grid.abs() < 1).all(-1).view(f, h, w) & (z > 0) & (depth > 0)
         visible = inside & (z < (1 + OCCLUSION_MARGIN) * surface)
         own = exposure.bring(looked_up.view(3, f, h, w).transpose(0, 1), k, 1 - camera_weight[:, k])

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from stages.geometry import project, unproject
+from stages.geometry import reproject
 from stages.scene import Cameras
 from stages.worlds.layouts import World
 from stages.worlds.photograph import depth_map, free
@@ -48,8 +48,7 @@ def intrinsics(field_of_view: float, size: tuple[int, int]) -> Tensor:
 def overlap(depth: Tensor, cameras: Cameras) -> float:
     """The share of the first camera's pixels that the second one sees, with occlusion. depth: [2, h, w], exact."""
     h, w = cameras.size
-    points = unproject(depth[0], cameras.K[0], cameras.c2w[0]).reshape(-1, 3)
-    pixels, z = project(points, cameras.K[1], cameras.c2w[1])
+    pixels, z = reproject(depth[0], cameras.K[0], cameras.c2w[0], cameras.K[1], cameras.c2w[1])
     x, y = pixels.unbind(-1)
     inside = (z > 0) & (x >= 0) & (x < w) & (y >= 0) & (y < h)
     surface_depth = depth[1][y.clamp(0, h - 1).long(), x.clamp(0, w - 1).long()]

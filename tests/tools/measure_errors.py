@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stages.evaluate.cases import find_scenes, load_task, read_cases
 from stages.evaluate.method_prior import depth_ranges, open_prior
-from stages.geometry import project, sampling_grid, unproject
+from stages.geometry import reproject, sampling_grid
 from stages.metrics.image import as_stored
 from stages.prior.load import load_prior
 from stages.render import render
@@ -40,11 +40,12 @@ def groups(clip: Clip, views: Views) -> Tensor:
     assert clip.coverage is not None
     assert views.depth is not None
     K, c2w = views.cameras.K.float(), views.cameras.c2w.float()
-    points = unproject(clip.depth, clip.cameras.K.float(), clip.cameras.c2w.float()).reshape(-1, 3)
+    here = clip.cameras.to(torch.float32)
     inside, shows, flat = [], [], []
     for k in (0, 1):
-        pixels, z = project(points, K[k], c2w[k])
-        grid = sampling_grid(pixels, views.cameras.size)[None, None]
+        pixels, z = reproject(clip.depth, here.K, here.c2w, K[k], c2w[k])
+        grid = sampling_grid(pixels, views.cameras.size).flatten(0, 2)[None, None]
+        z = z.flatten()
         maps = torch.stack([views.depth[k], textureless(views.images[[k]])[0].float()])[None]
         depth, plain = F.grid_sample(maps, grid, mode="nearest", align_corners=False)[0, :, 0]
         inside.append((z > 0) & (grid[0, 0].abs() < 1).all(-1))

@@ -21,7 +21,7 @@ from torch import Tensor
 from stages.black_border import scene_pixels
 from stages.evaluate.cases import Task, find_scenes, load_task, read_cases
 from stages.evaluate.method_prior import depth_ranges
-from stages.geometry import pixel_centres, project, resize_intrinsics, sampling_grid, unproject
+from stages.geometry import pixel_centres, reproject, resize_intrinsics, sampling_grid
 from stages.metrics.image import as_stored, psnr
 from stages.pipeline import CoarseScene, predict_gaussians
 from stages.prior.load import load_prior
@@ -72,14 +72,15 @@ def turned(task: Task) -> Task:
 def shown(views: Views, clip: Clip) -> Tensor:
     """Pixels of a clip whose surface lies inside one of the photographs and outside its wedges, [T, h, w]."""
     assert clip.depth is not None
-    points = unproject(clip.depth, clip.cameras.K.float(), clip.cameras.c2w.float()).reshape(-1, 3)
+    here, photographs = clip.cameras.to(torch.float32), views.cameras.to(torch.float32)
     parts, usable = [], scene_pixels(views.images).float()
     for k in (0, 1):
-        pixels, z = project(points, views.cameras.K[k].float(), views.cameras.c2w[k].float())
-        grid = sampling_grid(pixels, views.cameras.size)[None, None]
-        inside = F.grid_sample(usable[k][None, None], grid, mode="nearest", align_corners=False)[0, 0, 0] > 0
-        parts.append(inside & (z > 0) & (grid[0, 0].abs() < 1).all(-1))
-    return (parts[0] | parts[1]).view(clip.depth.shape)
+        pixels, z = reproject(clip.depth, here.K, here.c2w, photographs.K[k], photographs.c2w[k])
+        grid = sampling_grid(pixels, photographs.size)
+        maps = usable[k].expand(len(grid), 1, -1, -1)
+        inside = F.grid_sample(maps, grid, mode="nearest", align_corners=False)[:, 0] > 0
+        parts.append(inside & (z > 0) & (grid.abs() < 1).all(-1))
+    return parts[0] | parts[1]
 
 
 def cloud_holes(scene: CoarseScene) -> list[float]:
