@@ -35,15 +35,16 @@ def black_border(images: Tensor) -> Tensor:
     return torch.stack([_border_of(image) for image in images])
 
 
-def scene_pixels(images: Tensor) -> Tensor:
-    """The pixels of each image that show the scene alone: neither its border nor mixed with it. [N, h, w], boolean."""
-    border = black_border(images).float()
-    return F.max_pool2d(border, 2 * MIXED + 1, 1, MIXED) == 0
+def scene_pixels(border: Tensor) -> Tensor:
+    """The pixels of each image that show the scene alone: neither its border nor mixed with it. [N, h, w], boolean.
+
+    border: [N, h, w], from `black_border`.
+    """
+    return ~_grown(border, MIXED)
 
 
-def beside_shared_border(images: Tensor) -> Tensor:
-    """The pixels that are mixed with a border which all images share, [h, w], boolean. images: [N, 3, h, w]."""
-    border = black_border(images)
+def beside_shared_border(border: Tensor) -> Tensor:
+    """The pixels that are mixed with a border which all images share, [h, w], boolean. border: see `scene_pixels`."""
     return _grown(border.all(0), MIXED + 1) & ~border.any(0)
 
 
@@ -71,7 +72,7 @@ def _border_below(brightness: Tensor, bound: float) -> Tensor:
     """The border of pixels whose brightness [h, w] is below `bound`."""
     black = brightness < bound
     none, bars = torch.zeros_like(black), _bars(black)
-    border = _connected_to_the_edge(black) | bars
+    border = connected_to_the_edge(black) | bars
     share = float(border.float().mean())
     sides = [float(side.float().mean()) for side in (border[0], border[-1], border[:, 0], border[:, -1])]
     if not 0 < share < LARGEST or not (bars.any() or min(sides) >= TOUCHED):
@@ -83,15 +84,25 @@ def _border_below(brightness: Tensor, bound: float) -> Tensor:
     return border if float(evenly.std(correction=0)) <= UNIFORM and float(sharp) >= SHARP else none
 
 
-def _connected_to_the_edge(black: Tensor) -> Tensor:
-    """Flood fill: the black pixels at the edge, and black neighbours until none is left."""
+def connected_to_the_edge(black: Tensor) -> Tensor:
+    """Flood fill of a mask [h, w]: its pixels at the edge, and their neighbours, also diagonal ones, until none is left."""
     border = torch.zeros_like(black)
     border[[0, -1]], border[:, [0, -1]] = black[[0, -1]], black[:, [0, -1]]
     count = 0
     while int(border.sum()) > count:
         count = int(border.sum())
         border = _grown(border, 1) & black
+        # Whole runs at once: a fill by single pixels takes as many rounds as the way is long.
+        border = _along_runs(_along_runs(border, black).T, black.T).T
     return border
+
+
+def _along_runs(border: Tensor, black: Tensor) -> Tensor:
+    """Add to a border [h, w] the black pixels of each row that are in one run with a pixel of it."""
+    run = (~black).cumsum(1)  # a number for each run, and for the pixel before it
+    touched = torch.zeros(len(black), black.shape[1] + 1, dtype=torch.int32, device=black.device)
+    touched.scatter_add_(1, run, border.int())
+    return (touched.gather(1, run) > 0) & black
 
 
 def _bars(black: Tensor) -> Tensor:
@@ -110,5 +121,5 @@ def _bars(black: Tensor) -> Tensor:
 
 
 def _grown(mask: Tensor, radius: int) -> Tensor:
-    """A mask [h, w] and the pixels up to `radius` px away."""
+    """A mask [..., h, w] and the pixels up to `radius` px away."""
     return F.max_pool2d(mask[None].float(), 2 * radius + 1, 1, radius)[0] > 0

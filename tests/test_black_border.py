@@ -4,9 +4,10 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from stages.black_border import black_border, keep_border, scene_pixels
+from stages.black_border import black_border, connected_to_the_edge, keep_border, scene_pixels
 from stages.scene import Cameras, Clip
 
 
@@ -63,6 +64,16 @@ def test_a_border_beside_a_dark_place_is_found_alone() -> None:
     assert not border[4:14, 4:14].any()
 
 
+def test_the_fill_reaches_what_single_steps_reach() -> None:
+    for seed, share in enumerate((0.4, 0.5, 0.6, 0.7)):
+        black = torch.rand(40, 60, generator=Generator().manual_seed(seed)) < share
+        border = torch.zeros_like(black)
+        border[[0, -1]], border[:, [0, -1]] = black[[0, -1]], black[:, [0, -1]]
+        for _ in range(black.numel()):
+            border = (F.max_pool2d(border[None].float(), 3, 1, 1)[0] > 0) & black
+        assert torch.equal(connected_to_the_edge(black), border)
+
+
 def test_each_photograph_has_its_own_border() -> None:
     moved = photographs(top=3)
     moved[1, :, :3] = 0.5
@@ -70,7 +81,7 @@ def test_each_photograph_has_its_own_border() -> None:
     first, second = black_border(moved)
     assert first[:3].all()
     assert not second.any()
-    usable = scene_pixels(moved)
+    usable = scene_pixels(black_border(moved))
     assert usable[1].all()
     assert not usable[0, :5].any()
     assert usable[0, 5:-5].all()

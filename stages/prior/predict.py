@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.black_border import scene_pixels
+from stages.black_border import black_border, scene_pixels
 from stages.exposure import estimate_exposure
 from stages.prior.carve import visible_as_claimed
 from stages.prior.closed import closed
@@ -51,15 +51,15 @@ def predict(views: Views, near_far: Tensor, network: MVSplat) -> Prediction:
     for near_factor, far_factor in RANGES:
         nearest = near * near_factor
         ranges.append(torch.stack([nearest, (far * far_factor).maximum(LEAST_SPAN * nearest)], 1))
-    features = _features(views, network)  # the same for every range
-    predictions = [predict_in_range(views, ranges[0], network, features)]
+    features, usable = _features(views, network), scene_pixels(black_border(views.images))  # the same for every range
+    predictions = [predict_in_range(views, ranges[0], network, features, usable)]
     # Photographs of different exposure are hard to match. If they turn out to be, start again from equal ones.
     exposure = estimate_exposure(replace(views, depth=predictions[0].depth))
     if exposure.noticeable:
         views = replace(views, images=exposure.half_way(views.images))
         features = _features(views, network)
-        predictions = [predict_in_range(views, ranges[0], network, features)]
-    predictions += [predict_in_range(views, swept, network, features) for swept in ranges[1:]]
+        predictions = [predict_in_range(views, ranges[0], network, features, usable)]
+    predictions += [predict_in_range(views, swept, network, features, usable) for swept in ranges[1:]]
     best = carve(min(predictions, key=lambda prediction: disagreement(prediction, views)), views)
     scene = exposure.own_colours(best.gaussians) if exposure.noticeable else best.gaussians
     return replace(best, gaussians=closed(scene, views.cameras))
@@ -73,11 +73,16 @@ def carve(prediction: Prediction, views: Views) -> Prediction:
 
 @torch.no_grad()
 def predict_in_range(
-    views: Views, near_far: Tensor, network: MVSplat, features: ImageFeatures | None = None
+    views: Views,
+    near_far: Tensor,
+    network: MVSplat,
+    features: ImageFeatures | None = None,
+    usable: Tensor | None = None,
 ) -> Prediction:
     """Predict the scene of two views of any size over one depth range.
 
     near_far: [2, 2], camera z range of each view.  features: result of the network's backbone, if it is known.
+    usable: [2, h, w], the pixels that show the scene, if they are known.
     Images are extended by copies of their last row and column to sides that the network takes. The Gaussians of the
     extension, of a black border and of the outermost pixels of a photograph are dropped.
     """
@@ -90,7 +95,8 @@ def predict_in_range(
     scene = replace(scene, photograph=photograph)
     keep = torch.zeros(images.shape[1], *images.shape[-2:], dtype=torch.bool, device=images.device)
     keep[:, BORDER : h - BORDER, BORDER : w - BORDER] = True
-    keep[:, :h, :w] &= scene_pixels(views.images).to(keep.device)
+    usable = scene_pixels(black_border(views.images)) if usable is None else usable
+    keep[:, :h, :w] &= usable.to(keep.device)
     keep = keep.flatten()
     home = views.images.device
     return Prediction(scene[keep].to(home), depth[:, :h, :w].to(home), near_far)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stages.black_border import beside_shared_border, keep_border, scene_pixels
+from stages.black_border import beside_shared_border, black_border, keep_border, scene_pixels
 from stages.errors import InputError
 from stages.exposure import Exposure, estimate_exposure
 from stages.render.alignment import misalignment
@@ -46,7 +46,8 @@ def render(
             hint = "predict it with this program: videoscene prior"
             raise InputError("cannot render the layers of two photographs", "the photographs have no depth", hint)
         exposure = estimate_exposure(views) if exposure is None else exposure
-        layers = [_layer(gaussians.of_photograph(k), views, k, exposure) for k in (0, 1)]
+        border = black_border(views.images)
+        layers = [_layer(gaussians.of_photograph(k), views, k, exposure, border) for k in (0, 1)]
     frames, coverage, depth = [], [], []
     for start in range(0, len(cameras), CHUNK):
         chunk = cameras[start : start + CHUNK]
@@ -93,8 +94,8 @@ class _Layer:
         return Drawing(colours * alpha, sharp.alpha, sharp.depth)
 
 
-def _layer(own: Gaussians, views: Views, photograph: int, exposure: Exposure) -> _Layer:
+def _layer(own: Gaussians, views: Views, photograph: int, exposure: Exposure, border: Tensor) -> _Layer:
     offset = misalignment(views, photograph, exposure)
-    usable = scene_pixels(views.images)[photograph]
-    shown = usable | beside_shared_border(views.images)
+    usable = scene_pixels(border)[photograph]
+    shown = usable | beside_shared_border(border)
     return _Layer(own, missing(own, views, photograph, shown), views, photograph, exposure, offset, usable)

@@ -153,7 +153,7 @@ def test_the_range_that_the_photographs_bear_out_is_swept(monkeypatch: pytest.Mo
     wide = torch.rand(3, 32, 58, generator=Generator().manual_seed(0))
     views = Views(torch.stack([wide[..., :48], wide[..., 10:]]), Cameras(c2w, K, size))
 
-    def at_near(views: Views, near_far: Tensor, network: MVSplat, features: object = None) -> Prediction:
+    def at_near(views: Views, near_far: Tensor, *_: object) -> Prediction:
         z = near_far[:, 0]
         points = torch.cat([unproject(z[v].expand(size), K[v], c2w[v]).reshape(-1, 3) for v in (0, 1)])
         colours = views.images.permute(0, 2, 3, 1).reshape(-1, 1, 3)
