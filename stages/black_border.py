@@ -85,7 +85,7 @@ def _border_below(brightness: Tensor, bound: float) -> Tensor:
 
 
 def connected_to_the_edge(black: Tensor) -> Tensor:
-    """Flood fill of a mask [h, w]: its pixels at the edge, and their neighbours, also diagonal ones, until none is left."""
+    """Flood fill of a mask [h, w]: its pixels at the edge, and their neighbours, also diagonal ones, to the end."""
     border = torch.zeros_like(black)
     border[[0, -1]], border[:, [0, -1]] = black[[0, -1]], black[:, [0, -1]]
     count = 0

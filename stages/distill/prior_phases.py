@@ -250,8 +250,9 @@ class _Depths(nn.Module):
 
 
 def _render(out: PriorOutput, batch: Batch, b: int) -> tuple[Tensor, Tensor]:
-    """Scene b from the cameras beyond the first two, as `stages.render` renders it.
+    """Scene b from the cameras beyond the first two: its two layers, blended as `stages.render` blends them.
 
+    The colours are those of the Gaussians, and not looked up in the photographs, so that Gaussians learn.
     Returns images [V - 2, 3, h, w] and alpha [V - 2, h, w].
     """
     size = (batch.images.shape[-2], batch.images.shape[-1])

@@ -5,16 +5,23 @@ float64. Points and K are in the same pixels. A relative pose maps camera a to c
 Matches tell the direction of t only, so |t| = 1.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from stages.geometry import homogeneous
 
+if TYPE_CHECKING:
+    import pycolmap
+
 # Smallest and largest number of RANSAC trials among all matches. The smallest is high because in a pair with a wide
 # baseline only a third of the matches may be right, and a wrong pose may fit nearly as many.
 TRIALS = (1000, 20000)
+HOMOGRAPHY_TRIALS = (1000, 5000)  # the same for homographies
 LIKELY_TRIALS = (100, 1000)  # numbers of trials among matches most of which are right
 
 
@@ -50,8 +57,7 @@ def ransac(
 
     if len(points_a) < 5:
         return None
-    least, most = trials
-    options = pycolmap.RANSACOptions(max_error=threshold, min_num_trials=least, max_num_trials=most, random_seed=0)
+    options = _options(threshold, trials)
     parameters = [[k[0, 0], k[1, 1], k[0, 2], k[1, 2]] for k in K]
     a, b = (pycolmap.Camera(model="PINHOLE", width=1, height=1, params=values) for values in parameters)
     result = pycolmap.estimate_relative_pose(a, points_a.numpy(), b, points_b.numpy(), options)
@@ -68,12 +74,10 @@ def fits_any_lens(points_a: Tensor, points_b: Tensor, threshold: float) -> Tenso
     """
     import pycolmap
 
-    least, most = TRIALS
-    options = pycolmap.RANSACOptions(max_error=threshold, min_num_trials=least, max_num_trials=most, random_seed=0)
     nothing = torch.zeros(len(points_a), dtype=torch.bool)
     if len(points_a) < 7:
         return nothing
-    result = pycolmap.estimate_fundamental_matrix(points_a.numpy(), points_b.numpy(), options)
+    result = pycolmap.estimate_fundamental_matrix(points_a.numpy(), points_b.numpy(), _options(threshold, TRIALS))
     if result is None:
         return nothing
     return torch.from_numpy(result["inlier_mask"].copy())
@@ -142,12 +146,20 @@ def homography_error(points_a: Tensor, points_b: Tensor, threshold: float) -> Te
 
     if magnification(points_a, points_b) > 1:
         points_a, points_b = points_b, points_a
-    options = pycolmap.RANSACOptions(max_error=threshold, min_num_trials=1000, max_num_trials=5000, random_seed=0)
+    options = _options(threshold, HOMOGRAPHY_TRIALS)
     result = pycolmap.estimate_homography_matrix(points_a.numpy(), points_b.numpy(), options)
     if result is None:
         return torch.full_like(points_a[:, 0], torch.inf)
     mapped = homogeneous(points_a) @ torch.from_numpy(result["H"].copy()).mT
     return (mapped[:, :2] / mapped[:, 2:] - points_b).norm(dim=1)
+
+
+def _options(threshold: float, trials: tuple[int, int]) -> pycolmap.RANSACOptions:
+    """threshold: largest distance of an inlier, px.  trials: their smallest and largest number."""
+    import pycolmap
+
+    least, most = trials
+    return pycolmap.RANSACOptions(max_error=threshold, min_num_trials=least, max_num_trials=most, random_seed=0)
 
 
 def _unit(rays: Tensor) -> Tensor:

@@ -89,9 +89,9 @@ def doubts_of(solution: Solution, K: Tensor, matches: int, exif: bool, flat: boo
     lenses = solution.lenses
     if lenses is None:
         return tuple(doubts)
-    focals = ", ".join(f"{float(k[0, 0]) / (2 * float(k[:2, 2].max())):.2f}" for k in K)
-    found = f"{focals} of the longer sides"
-    unusual = max(abs(math.log(float(k[0, 0]) / (2 * float(k[:2, 2].max()) * FOCAL_MEAN))) for k in K)
+    relative = [float(k[0, 0]) / (2 * float(k[:2, 2].max())) for k in K]  # to the longer side
+    found = f"{', '.join(f'{focal:.2f}' for focal in relative)} of the longer sides"
+    unusual = max(abs(math.log(focal / FOCAL_MEAN)) for focal in relative)
     if lenses.source == "exif" and solution.contested and unusual > VERY_UNUSUAL:
         doubts.append(f"EXIF states unusual focal lengths ({found}), and others explain the matches as well")
     if lenses.source == "matches":

@@ -161,11 +161,6 @@ def _first_guess(sizes: list[tuple[int, int]], focals: Focals) -> Tensor:
     return torch.stack(K)
 
 
-def _solve(a: Tensor, b: Tensor, K: Tensor, unknown: tuple[bool, bool], matches: int) -> tuple[Solution, Tensor]:
-    """`_solve_unknown` for two photographs of the short side SHORT_SIDE, with one reading of EXIF."""
-    return _solve_unknown(a, b, Known(K, torch.ones(2, dtype=K.dtype), unknown), matches)
-
-
 def _solve_unknown(a: Tensor, b: Tensor, known: Known, matches: int) -> tuple[Solution, Tensor]:
     """The refined pose and the intrinsics under the assumption about the lenses that fits the matches best.
 

@@ -26,11 +26,6 @@ class FocalPrior:
     mean: Tensor
     covariance: Tensor
 
-    def cost(self, log_scales: Tensor) -> float:
-        """Half the squared Mahalanobis distance of log_scales [2] from the mean."""
-        offset = log_scales - self.mean
-        return float(offset @ torch.linalg.solve(self.covariance, offset)) / 2
-
 
 @dataclass(frozen=True, eq=False)
 class Refined:
