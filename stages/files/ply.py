@@ -7,7 +7,7 @@ Gaussian is known, those of the first photograph come first, and a comment in th
 `comment photographs 65025 64980`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,10 +71,9 @@ def as_in_ply(gaussians: Gaussians) -> Gaussians:
     Gaussians that were read from such a file do not change in any bit.
     """
     _require_sound("a PLY", gaussians)
-    g = replace(gaussians, photograph=None).to("cpu", torch.float32)
+    g = gaussians.to("cpu", torch.float32)
     logits, log_scales, quats = (x.float() for x in _encoded(g))
-    photograph = None if gaussians.photograph is None else gaussians.photograph.cpu()
-    rounded = Gaussians(g.means, *_decoded(log_scales, quats, logits), g.sh, photograph)
+    rounded = Gaussians(g.means, *_decoded(log_scales, quats, logits), g.sh, g.photograph)
     return rounded.to(gaussians.means.device)
 
 
@@ -146,8 +145,18 @@ def read_ply(path: Path) -> Gaussians:
         raise InputError(what, f"it has {rest} f_rest properties", f"{hint}, with {allowed} of them")
     if missing:
         raise InputError(what, f"it has no {', '.join(missing[:4])}{' ...' if len(missing) > 4 else ''}", hint)
-    gaussians = _gaussians({name: table[name] for name in names}, path)
-    return replace(gaussians, photograph=_read_photographs(comments, len(table), path))
+    # Turn the columns into Gaussians.
+    means, log_scales = _columns(table, "xyz"), _columns(table, ("scale_0", "scale_1", "scale_2"))
+    quats, logits = _columns(table, ("rot_0", "rot_1", "rot_2", "rot_3")), _columns(table, ("opacity",))[:, 0]
+    sh = _columns(table, ("f_dc_0", "f_dc_1", "f_dc_2"))[:, None]
+    if rest:
+        higher = _columns(table, [f"f_rest_{i}" for i in range(rest)]).reshape(-1, 3, rest // 3).mT
+        sh = torch.cat([sh, higher], dim=1)
+    values = (means.float(), *_decoded(log_scales, quats, logits), sh.float())
+    if not all(bool(torch.isfinite(x).all()) for x in values):
+        why = "some values are NaN or infinite, or a rotation has length 0"
+        raise InputError(what, why, "the file is damaged: write it again")
+    return Gaussians(*values, _read_photographs(comments, len(table), path))
 
 
 def _read_photographs(comments: list[str], count: int, path: Path) -> Tensor | None:
@@ -162,25 +171,10 @@ def _read_photographs(comments: list[str], count: int, path: Path) -> Tensor | N
     return torch.arange(2, dtype=torch.uint8).repeat_interleave(torch.tensor(counts))
 
 
-def _gaussians(table: Mapping[str, np.ndarray], path: Path | str) -> Gaussians:
-    """Gaussians (float32) from the columns of a PLY. Raises InputError on NaN or a rotation of length 0."""
-    rest = sum(name.startswith("f_rest_") for name in table)
-
-    def columns(*wanted: str) -> Tensor:
-        with np.errstate(invalid="ignore"):  # NaN is refused below
-            return torch.from_numpy(np.stack([table[name].astype(np.float64) for name in wanted], axis=1))
-
-    means, scales = columns(*"xyz"), columns("scale_0", "scale_1", "scale_2").exp()
-    quats = columns("rot_0", "rot_1", "rot_2", "rot_3")
-    sh = columns("f_dc_0", "f_dc_1", "f_dc_2")[:, None]
-    if rest:
-        higher = columns(*(f"f_rest_{i}" for i in range(rest))).reshape(-1, 3, rest // 3).mT
-        sh = torch.cat([sh, higher], dim=1)
-    values = [x.float() for x in (means, scales, _unit(quats), columns("opacity")[:, 0].sigmoid(), sh)]
-    if not all(bool(torch.isfinite(x).all()) for x in values):
-        why = "some values are NaN or infinite, or a rotation has length 0"
-        raise InputError(f"cannot read {path}", why, "the file is damaged: write it again")
-    return Gaussians(*(x.contiguous() for x in values))
+def _columns(table: np.ndarray, names: Iterable[str]) -> Tensor:
+    """Columns of a PLY side by side, [G, columns], float64."""
+    with np.errstate(invalid="ignore"):  # NaN is refused later
+        return torch.from_numpy(np.stack([table[name].astype(np.float64) for name in names], axis=1))
 
 
 def _unit(quats: Tensor) -> Tensor:
