@@ -12,11 +12,10 @@ from torch import Tensor
 
 from stages.errors import InputError, RunError
 from stages.files.image_decoding import photographs_in
-from stages.files.images import read_image
+from stages.files.images import as_in_png, read_image
 from stages.files.video import read_mp4
 from stages.metrics import fvd, temporal
 from stages.metrics.i3d import I3D
-from stages.metrics.image import as_stored
 
 PROTOCOL = {
     "name": "sets",
@@ -68,7 +67,7 @@ def measure_clip(frames: Tensor, network: I3D) -> dict[str, Any]:
 
     frames: [T, 3, h, w], T >= 9.
     """
-    frames = as_stored(frames)
+    frames = as_in_png(frames)
     return {
         "frames": len(frames),
         "size": [frames.shape[3], frames.shape[2]],

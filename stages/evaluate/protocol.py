@@ -18,8 +18,9 @@ from stages.evaluate.case_record import NOT_AVAILABLE, CaseRecord
 from stages.evaluate.cases import Case, Task
 from stages.evaluate.frame_metrics import Instruments
 from stages.evaluate.method_baselines import Method
+from stages.files.images import as_in_png
 from stages.metrics.fvd import clip_features
-from stages.metrics.image import as_stored, psnr, psnr_of_part
+from stages.metrics.image import psnr, psnr_of_part
 from stages.scene import Cameras
 
 FVD_FRAMES = 11  # number of frames of a clip for FVD: two context frames and nine targets, the length of most cases
@@ -79,7 +80,7 @@ def make(task: Task, method: Method) -> MethodResult:
     if not torch.isfinite(clip.frames).all():
         raise RunError("the method failed", "its frames hold NaN or infinite values", "report this")
     clip = clip.to(task.truth.device)
-    return MethodResult(as_stored(clip.frames), clip.coverage, seconds, cameras, clip.depth, clip.leap)
+    return MethodResult(as_in_png(clip.frames), clip.coverage, seconds, cameras, clip.depth, clip.leap)
 
 
 def compare(

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from stages.evaluate.case_record import NOT_AVAILABLE
 from stages.evaluate.frame_metrics import VBENCH
+from stages.files.images import as_in_png
 from stages.metrics import temporal
 from stages.metrics.camera_consistency import epipolar_distance, triangulated_depth
-from stages.metrics.image import as_stored, psnr, ssim
+from stages.metrics.image import psnr, ssim
 from stages.prior.matching import Matches
 from stages.render import render
 from stages.scene import Cameras, Clip, Gaussians, Views
@@ -95,12 +96,12 @@ def measure_scene(
     Raises InputError for fewer than two frames.
     """
     # Measure frames, photographs, matches and the refined scene.
-    frames = as_stored(clip.frames)
+    frames = as_in_png(clip.frames)
     flicker, flow = temporal.flickering(frames), temporal.mean_flow(frames)
     photographs = [_photograph(frames, clip.cameras, image, k, views.cameras) for k, image in enumerate(views.images)]
     distance = torch.cat([pair.distance for pair in pairs]) if pairs else torch.empty(0)
     good = torch.cat([pair.good for pair in pairs]) if pairs else torch.empty(0, dtype=torch.bool)
-    refined_psnr = None if refined is None else psnr(as_stored(render(refined, clip.cameras).frames), frames)
+    refined_psnr = None if refined is None else psnr(as_in_png(render(refined, clip.cameras).frames), frames)
     # Collect the figures.
     scene = {
         "photographs": photographs,
@@ -130,7 +131,7 @@ def _photograph(
     frame = int(difference.argmin())
     if difference[frame] > SAME_POSE or cameras.size != photograph_cameras.size:
         return None
-    value = float(psnr(frames[frame : frame + 1], as_stored(image)[None]))
+    value = float(psnr(frames[frame : frame + 1], as_in_png(image)[None]))
     return {
         "frame": frame,
         "psnr": value if value < float("inf") else None,

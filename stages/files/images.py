@@ -71,22 +71,25 @@ def to_bytes(image: Tensor, path: Path | str) -> Tensor:
     Raises RunError on NaN, which would become an arbitrary colour. path: the file that the message names.
     """
     image = image.detach()
-    if not bool(torch.isfinite(image).all()):
-        why = "the image holds NaN or infinite values"
-        raise RunError(f"cannot write {path}", why, "report this: no stage should produce them")
+    _require_finite(image, path)
     return (image.clamp(0, 1) * 255.0).round().to(torch.uint8).cpu()
 
 
 def as_in_png(images: Tensor) -> Tensor:
     """The values, float32, that 8-bit PNGs of images or maps in [0, 1] give back, on their device.
 
+    Measured this way, frames in memory and the same frames read from disk have exactly equal values.
     Raises RunError on NaN.
     """
     images = images.detach().float()
+    _require_finite(images, "a PNG")
+    return images.clamp(0, 1).mul_(255.0).round_().div_(255.0)
+
+
+def _require_finite(images: Tensor, what: Path | str) -> None:
     if not bool(torch.isfinite(images).all()):
         why, hint = "the image holds NaN or infinite values", "report this: no stage should produce them"
-        raise RunError("cannot write a PNG", why, hint)
-    return images.clamp(0, 1).mul_(255.0).round_().div_(255.0)
+        raise RunError(f"cannot write {what}", why, hint)
 
 
 def _save(path: Path, pixels: np.ndarray) -> None:

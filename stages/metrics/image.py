@@ -25,14 +25,6 @@ def check_frames(frames: Tensor, truth: Tensor) -> None:
             raise InputError("frames cannot be compared", f"{name} hold NaN or infinite values", "check their source")
 
 
-def as_stored(frames: Tensor) -> Tensor:
-    """Frames as an 8-bit PNG holds them: clamped to [0, 1] and rounded to 1/255.
-
-    Measured this way, frames in memory and the same frames read from disk have exactly equal values.
-    """
-    return (frames.clamp(0, 1) * 255).round() / 255
-
-
 def psnr(frames: Tensor, truth: Tensor) -> Tensor:
     """Peak signal-to-noise ratio of each frame, dB, for a peak of 1. It is infinite for equal frames.
 

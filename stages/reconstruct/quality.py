@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from stages.metrics.image import as_stored, psnr
+from stages.files.images import as_in_png
+from stages.metrics.image import psnr
 from stages.reconstruct.targets import Targets
 from stages.render import render
 from stages.scene import Cameras, Gaussians
@@ -15,7 +16,7 @@ def quality(gaussians: Gaussians, targets: Targets, cameras: Cameras) -> dict[st
     cameras: the targets' cameras, as given or as refined.
     Images are rendered as for a video: holes are filled, values rounded to 8 bits.
     """
-    pictures = as_stored(render(gaussians, cameras[: targets.counted].to(gaussians.means)).frames.cpu())
+    pictures = as_in_png(render(gaussians, cameras[: targets.counted].to(gaussians.means)).frames.cpu())
     values = psnr(pictures, targets.images[: targets.counted].cpu())
     return {"photographs": _mean(values[: targets.photographs]), "frames": _mean(values[targets.photographs :])}
 

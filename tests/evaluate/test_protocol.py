@@ -16,8 +16,9 @@ from stages.evaluate.frame_metrics import Instruments, open_instruments
 from stages.evaluate.method_baselines import crossfade, nearest
 from stages.evaluate.protocol import FVD_FRAMES, compare, make
 from stages.evaluate.summary import summarise
+from stages.files.images import as_in_png
 from stages.files.publish import write_json
-from stages.metrics.image import as_stored, psnr
+from stages.metrics.image import psnr
 from stages.scene import Cameras, Clip, Views
 from tests.evaluate.records import record
 
@@ -40,7 +41,7 @@ def test_records(wall: Wall, tmp_path: Path) -> None:
     records = compare(case, task, results, open_instruments(tmp_path / "no networks", CPU))
     assert list(records) == ["crossfade", "nearest"]
     for name, method in (("crossfade", crossfade), ("nearest", nearest)):
-        expected = psnr(as_stored(method(task.context, task.cameras, task.times).frames), task.truth)
+        expected = psnr(as_in_png(method(task.context, task.cameras, task.times).frames), task.truth)
         measured = records[name]
         assert measured.frames["psnr"] == pytest.approx(expected.tolist(), abs=1e-9)
         assert measured.mean["psnr"] == pytest.approx(float(expected.mean()), abs=1e-9)

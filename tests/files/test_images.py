@@ -10,7 +10,7 @@ from PIL import Image
 
 from stages.errors import InputError, RunError
 from stages.files.image_decoding import MAX_PIXELS
-from stages.files.images import fit, fit_image, read_gray, read_image, write_gray_png, write_png
+from stages.files.images import as_in_png, fit, fit_image, read_gray, read_image, write_gray_png, write_png
 from stages.geometry import project
 
 QUADRANTS = np.zeros((40, 60, 3), np.uint8)  # red, green, blue, white: any turn or mirror moves them
@@ -236,3 +236,8 @@ def test_fit_refuses_sizes_of_nothing_and_of_everything() -> None:
         fit_image(torch.rand(3, 64, 64), 8)
     with pytest.raises(InputError, match="pixels"):
         fit_image(torch.rand(3, 32, 64), 200_000)
+
+
+def test_as_in_png_is_what_eight_bits_hold() -> None:
+    frames = torch.tensor([-0.2, 0.0, 0.4999 / 255, 0.5001 / 255, 1.7])
+    torch.testing.assert_close(as_in_png(frames), torch.tensor([0, 0, 0, 1 / 255, 1.0]))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stages.errors import InputError
-from stages.metrics.image import as_stored, psnr, ssim
+from stages.metrics.image import psnr, ssim
 from tests.metrics.conftest import Pair
 
 # structural_similarity(win_size=11, gaussian_weights=True, channel_axis=0, data_range=1.0) and
@@ -47,11 +47,6 @@ def test_equal_frames() -> None:
     a = torch.rand(2, 3, 16, 16)
     assert torch.isinf(psnr(a, a)).all()
     torch.testing.assert_close(ssim(a, a), torch.ones(2, dtype=torch.float64))
-
-
-def test_as_stored_is_what_eight_bits_hold() -> None:
-    frames = torch.tensor([-0.2, 0.0, 0.4999 / 255, 0.5001 / 255, 1.7])
-    torch.testing.assert_close(as_stored(frames), torch.tensor([0, 0, 0, 1 / 255, 1.0]))
 
 
 @pytest.mark.parametrize("metric", [psnr, ssim])

@@ -10,10 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.evaluate.frame_metrics import Instruments, open_instruments
-from stages.files.images import read_image, write_png
+from stages.files.images import as_in_png, read_image, write_png
 from stages.metrics.fvd import clip_features, frechet_distance
 from stages.metrics.i3d import I3D, MIN_FRAMES
-from stages.metrics.image import as_stored
 from stages.metrics.network_files import load
 
 TOLERANCE = 1e-5
@@ -31,7 +30,7 @@ def frames() -> Tensor:
     """[3, 3, 64, 96]: a truth and two made frames, as 8-bit images hold them."""
     generator = torch.Generator().manual_seed(0)
     truth = F.interpolate(torch.rand(1, 3, 16, 24, generator=generator), (64, 96), mode="bicubic").clamp(0, 1)
-    return as_stored(torch.cat([truth, truth + 0.1 * torch.randn(2, 3, 64, 96, generator=generator)]))
+    return as_in_png(torch.cat([truth, truth + 0.1 * torch.randn(2, 3, 64, 96, generator=generator)]))
 
 
 def figures(instruments: Instruments, candidates: Tensor, truth: Tensor) -> Tensor:

@@ -21,8 +21,9 @@ from torch import Tensor
 from stages.black_border import black_border, scene_pixels
 from stages.evaluate.cases import Task, find_scenes, load_task, read_cases
 from stages.evaluate.method_prior import depth_ranges
+from stages.files.images import as_in_png
 from stages.geometry import pixel_centres, reproject, resize_intrinsics, sampling_grid
-from stages.metrics.image import as_stored, psnr
+from stages.metrics.image import psnr
 from stages.pipeline import CoarseScene, predict_gaussians
 from stages.prior.load import load_prior
 from stages.render import nearness, render
@@ -51,7 +52,7 @@ def holes(alpha: Tensor, depth: Tensor) -> float:
 def tinted(task: Task) -> Task:
     """The second photograph is darker and warmer, and each target by as much as it is nearer to that photograph."""
     share = nearness(task.cameras, task.context.cameras)[:, 1].float()[:, None, None, None]
-    images = torch.stack([task.context.images[0], as_stored(task.context.images[1] * TINT)])
+    images = torch.stack([task.context.images[0], as_in_png(task.context.images[1] * TINT)])
     return replace(task, context=replace(task.context, images=images), truth=task.truth * TINT**share)
 
 
@@ -65,7 +66,7 @@ def turned(task: Task) -> Task:
     image = F.grid_sample(views.images[[1]], grid, mode="bicubic", align_corners=False)[0]
     c2w = views.cameras.c2w.clone()
     c2w[1, :3, :2] = c2w[1, :3, :2] @ rotation.to(c2w)
-    images = torch.stack([views.images[0], as_stored(image.clamp(0, 1))])
+    images = torch.stack([views.images[0], as_in_png(image.clamp(0, 1))])
     return replace(task, context=Views(images, Cameras(c2w, views.cameras.K, (h, w))))
 
 
@@ -106,7 +107,7 @@ def main() -> None:
 
     def clip_of(scene: CoarseScene, cameras: Cameras) -> Clip:
         clip = render(scene.gaussians, cameras.to(scene.gaussians.means), views=scene.views)
-        return replace(clip, frames=as_stored(clip.frames))
+        return replace(clip, frames=as_in_png(clip.frames))
 
     print(f"{'case':42s} {'psnr':>6s} {'photographs':>11s} {'dots':>6s} {'cloud x2':>8s} {'x4':>6s} tinted turned")
     rows = []
