@@ -61,14 +61,11 @@ def open_instruments(folder: Path, device: torch.device) -> Instruments:
 
     Raises WeightsError if a file is damaged.
     """
-
-    def weights(network: str) -> dict[str, Tensor]:
-        return {name: tensor.to(device) for name, tensor in load(network, folder).items()}
-
     networks = networks_at_hand(folder)
     metrics: dict[str, Metric | None] = {"psnr": _psnr, "ssim": _ssim}
     for name, network in LPIPS_NETWORKS.items():
         available = networks[network] != NOT_AVAILABLE
-        metrics[name] = LPIPS(network.removeprefix("lpips-"), weights(network)) if available else None
-    i3d = None if networks["i3d"] == NOT_AVAILABLE else I3D(weights("i3d"))
+        kind = network.removeprefix("lpips-")
+        metrics[name] = LPIPS(kind, load(network, folder, device=device)) if available else None
+    i3d = None if networks["i3d"] == NOT_AVAILABLE else I3D(load("i3d", folder, device=device))
     return Instruments(metrics, i3d)

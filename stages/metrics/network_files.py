@@ -87,8 +87,13 @@ def convert(archive: Path, folder: Path, networks: Mapping[str, Network] = NETWO
     return paths
 
 
-def load(name: str, folder: Path, networks: Mapping[str, Network] = NETWORKS) -> dict[str, Tensor]:
-    """Load a network's weights. Raises WeightsError when they are missing, damaged or of another network."""
+def load(
+    name: str, folder: Path, networks: Mapping[str, Network] = NETWORKS, device: torch.device | None = None
+) -> dict[str, Tensor]:
+    """Load a network's weights, onto a device if one is given.
+
+    Raises WeightsError when they are missing, damaged or of another network.
+    """
     path = folder / f"{name}.safetensors"
     if not path.is_file():
         raise WeightsError(f"no weights for {name}", f"{path} is missing", HINT)
@@ -100,7 +105,7 @@ def load(name: str, folder: Path, networks: Mapping[str, Network] = NETWORKS) ->
     if actual != networks[name].content:
         why = f"their hash is {actual[:16]}..., expected {networks[name].content[:16]}..."
         raise WeightsError(f"damaged weights {path}", why, f"delete the file and {HINT}")
-    return tensors
+    return {key: tensor.to(device) for key, tensor in tensors.items()}
 
 
 def content_hash(tensors: Mapping[str, Tensor]) -> str:

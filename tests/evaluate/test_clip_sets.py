@@ -46,7 +46,7 @@ def sets(tmp_path: Path) -> tuple[Path, Path]:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     monkeypatch.setattr("stages.metrics.i3d.I3D", Probe)
-    monkeypatch.setattr("stages.metrics.network_files.load", lambda name, folder: {})
+    monkeypatch.setattr("stages.metrics.network_files.load", lambda name, folder, device: {})
 
     def run(*arguments: object) -> tuple[int, list[str], str]:
         code = app.run(["evaluate", *map(str, arguments)])

@@ -33,8 +33,7 @@ def evaluate_sets(real: Path, fake: Path, out: Path, session: Session) -> None:
     if session.shared.dry_run:
         plan = {**{name: f"{len(paths)} clips" for name, paths in clips.items()}, "out": str(out)}
         return session.report.data("\n".join(f"{key}: {value}" for key, value in plan.items()), plan)
-    weights = {name: tensor.to(session.home) for name, tensor in load("i3d", folder_of_networks()).items()}
-    network = I3D(weights)
+    network = I3D(load("i3d", folder_of_networks(), device=session.home))
     protocol = PROTOCOL | {"network": networks_at_hand(folder_of_networks())["i3d"]}
     measured: dict[str, dict[str, dict[str, Any]]] = {"real": {}, "fake": {}}
     failed: list[str] = []

@@ -75,7 +75,7 @@ class StudentRun(Run):
         from stages.distill.pixel_losses import Perceptual
         from stages.metrics.network_files import load
 
-        return Perceptual({name: tensor.to(device) for name, tensor in load("lpips-vgg", folder_of_networks()).items()})
+        return Perceptual(load("lpips-vgg", folder_of_networks(), device=device))
 
     def request(self, phase: Phase) -> Request:
         return Request("distill", {"phase": phase, **self.setting.identity(phase)}, {})
