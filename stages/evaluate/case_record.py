@@ -10,6 +10,8 @@ from stages.files.documents import read_json
 
 NOT_AVAILABLE = "n/a"  # stands for a figure that could not be measured
 
+POSE_ERRORS = ("rotation error", "translation error", "focal ratio")  # keys in `CaseRecord.cameras`, see unposed.py
+
 Figure = float | str | None
 """A figure, None for an infinite PSNR (equal images), or "n/a"."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.evaluate import paper_figures
-from stages.evaluate.case_record import NOT_AVAILABLE, records_of_report
+from stages.evaluate.case_record import NOT_AVAILABLE, POSE_ERRORS, records_of_report
 from stages.evaluate.frame_metrics import VBENCH
 
 QUOTED, OURS = "quoted", "ours"
@@ -15,7 +15,6 @@ ABSENT = "n/a: " + ", ".join(
     f"{name} needs {VBENCH[name]}" for name in ("aesthetic quality", "subject consistency", "background consistency")
 )
 VIDEO_HEADER = ["method", "source", "steps", "FVD", "aesthetic", "subject", "background"]
-POSE_ERRORS = ("rotation error", "translation error", "focal ratio")  # keys of `unposed.pose_error` and of its facts
 # Names of our methods in Table 4.
 TABLE_4_ROWS = {"photographs": "3DGS (photographs)", "reconstruct": "VideoScene (reconstruct)"}
 

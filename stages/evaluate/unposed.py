@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from stages.errors import RunError
-from stages.evaluate.case_record import CaseRecord
+from stages.evaluate.case_record import POSE_ERRORS, CaseRecord
 from stages.evaluate.cases import Task
 from stages.evaluate.method_baselines import Method, crossfade
 from stages.evaluate.protocol import MethodResult, make
@@ -139,7 +139,7 @@ def _of_kind(unposed: Sequence[CaseRecord], posed: Sequence[CaseRecord]) -> dict
         **{name: {"unposed": _means(groups[0]), "posed": _means(groups[1])} for name, groups in pairs.items()},
         "off": {
             name: float(torch.tensor([cameras[case][name] for case in solved]).median())
-            for name in ("rotation error", "translation error", "focal ratio")
+            for name in POSE_ERRORS
             if solved
         },
     }
