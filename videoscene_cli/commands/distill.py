@@ -117,4 +117,4 @@ def _show_plan(training: Run, phases: list[Phase], report: Report) -> None:
         "outputs": [str(training.weights(name)) for name in phases],
         "config": config.to_dict(),
     }
-    report.data("\n".join(f"{key}: {value}" for key, value in plan.items()), plan)
+    report.plan(plan)

@@ -84,7 +84,7 @@ def benchmark(
     stages = [stage for stage in STAGES if stage != "generate" or setup.student != "none"]
     if session.shared.dry_run:
         plan = {"stages": stages, **asdict(workload), "out": str(out)}
-        return session.report.data("\n".join(f"{key}: {value}" for key, value in plan.items()), plan)
+        return session.report.plan(plan)
     figures: dict[str, dict[str, Any]] = {}
     with TemporaryDirectory() as folder, session.report.progress("benchmark") as advance:
         task = Task((photographs[0], photographs[1]), Path(folder), setup, workload)

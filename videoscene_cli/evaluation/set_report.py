@@ -32,7 +32,7 @@ def evaluate_sets(real: Path, fake: Path, out: Path, session: Session) -> None:
     clips = {"real": find_clips(real), "fake": find_clips(fake)}
     if session.shared.dry_run:
         plan = {**{name: f"{len(paths)} clips" for name, paths in clips.items()}, "out": str(out)}
-        return session.report.data("\n".join(f"{key}: {value}" for key, value in plan.items()), plan)
+        return session.report.plan(plan)
     network = I3D(load("i3d", folder_of_networks(), device=session.home))
     protocol = PROTOCOL | {"network": networks_at_hand(folder_of_networks())["i3d"]}
     measured: dict[str, dict[str, dict[str, Any]]] = {"real": {}, "fake": {}}

@@ -41,7 +41,7 @@ def evaluate_two_view(given: Sequence[Path], run: TwoViewRun, session: Session) 
         (done if job.is_done() else left).append(job)
     if session.shared.dry_run:
         plan = {"methods": list(run.methods), "cases": len(jobs), "done": len(done), "out": str(run.out)}
-        return session.report.data("\n".join(f"{key}: {value}" for key, value in plan.items()), plan)
+        return session.report.plan(plan)
     # Run the others.
     results = [read_record(job.record) for job in done]
     for result in results:

@@ -60,6 +60,10 @@ class Report:
         self._stdout.write((json.dumps(record) if self._json else text) + "\n")
         self._stdout.flush()
 
+    def plan(self, plan: dict[str, Any]) -> None:
+        """Print what a command would do: one `key: value` per line, or with --json one object."""
+        self.data("\n".join(f"{key}: {value}" for key, value in plan.items()), plan)
+
     def stream(self) -> BinaryIO:
         """stdout as bytes, for a video. Raises InputError if it is a terminal or closed."""
         if is_closed_stdout(self._stdout):
