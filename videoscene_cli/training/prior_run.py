@@ -94,14 +94,11 @@ class PriorRun(Run):
 
     def train(self, phase: Phase, record: Record) -> None:
         from stages.distill.prior_phases import finished, train_phase
-        from stages.distill.training_loop import newest
         from stages.distill.weights_folder import write_prior
         from stages.files.publish import publish
 
-        record.device, steps = str(self.setting.device), getattr(self.config, phase).steps
-        checkpoint = newest(self.run, phase)
-        if checkpoint is not None:
-            self.note(f"{phase}: going on from step {int(checkpoint.name[5:])} of {steps}")
+        record.device = str(self.setting.device)
+        self.note_checkpoint(phase)
         with self._pairs() as check, record.stage(phase), self.session.report.progress(phase) as advance:
             train_phase(replace(self.setting, check=check), phase, advance)
         if self.workers.rank:

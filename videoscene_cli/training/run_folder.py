@@ -82,6 +82,15 @@ class Run(ABC):
         if self.workers.rank == 0:
             self.session.report.note(text)
 
+    def note_checkpoint(self, phase: Phase) -> None:
+        """Say from which step a stopped phase goes on."""
+        from stages.distill.training_loop import newest
+
+        checkpoint = newest(self.run, phase)
+        if checkpoint is not None:
+            steps = getattr(self.config, phase).steps
+            self.note(f"{phase}: going on from step {int(checkpoint.name[5:])} of {steps}")
+
     def weights(self, phase: Phase) -> Path:
         """The folder with the weights of a phase. That of the policy also holds the student."""
         return self.run / "weights" / FOLDERS[phase]

@@ -95,14 +95,11 @@ class StudentRun(Run):
     def train(self, phase: Phase, record: Record) -> None:
         from stages.distill.phases import clips_of, finished, train_phase
         from stages.distill.policy import RELEASED
-        from stages.distill.training_loop import newest
         from stages.distill.weights_folder import write_policy, write_weights
         from stages.files.publish import publish
 
-        record.device, steps = str(self.setting.device), getattr(self.config, phase).steps
-        checkpoint = newest(self.run, phase)
-        if checkpoint is not None:
-            self.note(f"{phase}: going on from step {int(checkpoint.name[5:])} of {steps}")
+        record.device = str(self.setting.device)
+        self.note_checkpoint(phase)
         policy, leap = None, RELEASED
         with record.stage(phase), self.session.report.progress(phase) as advance:
             if phase == "policy":
