@@ -80,7 +80,7 @@ class PriorRun(Run):
         )
 
     def request(self, phase: Phase) -> Request:
-        return Request("distill", {"phase": phase, **self.setting.identity(phase)}, {})
+        return Request("distill", {"phase": phase, **self.setting.identity(phase)}, {}, hashes=self.session.hashes)
 
     def require_start(self, phases: Sequence[Phase]) -> None:
         from stages.distill.prior_phases import finished

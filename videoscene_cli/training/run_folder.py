@@ -120,7 +120,8 @@ class Run(ABC):
         folders = {name: self.run / "weights" / name for name in FOLDERS.values()}
         manifests = {name: read_json(path / "manifest.json") for name, path in folders.items() if path.is_dir()}
         fingerprints = {name: manifest["fingerprint"] for name, manifest in manifests.items()}
-        request = Request("distill", {"seed": self.session.shared.seed, **fingerprints}, {})
+        options = {"seed": self.session.shared.seed, **fingerprints}
+        request = Request("distill", options, {}, hashes=self.session.hashes)
         path = self.run / "manifest.json"
         if path.is_file() and read_json(path).get("fingerprint") == request.fingerprint:
             return

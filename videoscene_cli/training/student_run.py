@@ -78,7 +78,7 @@ class StudentRun(Run):
         return Perceptual(load("lpips-vgg", folder_of_networks(), device=device))
 
     def request(self, phase: Phase) -> Request:
-        return Request("distill", {"phase": phase, **self.setting.identity(phase)}, {})
+        return Request("distill", {"phase": phase, **self.setting.identity(phase)}, {}, hashes=self.session.hashes)
 
     def require_start(self, phases: Sequence[Phase]) -> None:
         from stages.distill.phases import BEFORE, finished
