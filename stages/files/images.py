@@ -99,6 +99,13 @@ def _save(path: Path, pixels: np.ndarray) -> None:
         Image.fromarray(pixels).save(path, format="PNG", compress_level=1, compress_type=zlib.Z_RLE)
 
 
+def fitted_sizes(size: tuple[int, int], short_side: int, multiple: int = 16) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The size of an image after the resize of `fit`, and after its crop. All sizes are (h, w), px."""
+    scale = short_side / min(size)
+    h, w = (round(side * scale) for side in size)
+    return (h, w), (h // multiple * multiple, w // multiple * multiple)
+
+
 def fit_image(image: Tensor, short_side: int) -> Tensor:
     """`fit` for an image [3, h, w] without a camera."""
     return fit(image, torch.eye(3), short_side)[0]
@@ -112,9 +119,7 @@ def fit(image: Tensor, K: Tensor, short_side: int, multiple: int = 16) -> tuple[
     Raises InputError if a side would become 0 or the image too large.
     """
     height, width = image.shape[-2:]
-    scale = short_side / min(height, width)
-    new_size = (round(height * scale), round(width * scale))
-    crop_size = (new_size[0] // multiple * multiple, new_size[1] // multiple * multiple)
+    new_size, crop_size = fitted_sizes((height, width), short_side, multiple)
     if min(crop_size) < 1:
         raise InputError("bad size", f"a short side of {short_side} px", f"give at least {multiple} px")
     if new_size[0] * new_size[1] > MAX_PIXELS:

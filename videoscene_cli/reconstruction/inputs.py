@@ -160,10 +160,10 @@ def _posed(
         return Inputs(predict_pairs(views, session.network), views)
 
     def workload() -> Workload:
+        from stages.files.images import fitted_sizes
         from stages.prior.memory import Workload
 
-        scale = size / min(sizes[0])
-        h, w = (round(side * scale) // 16 * 16 for side in sizes[0])
+        _, (h, w) = fitted_sizes(sizes[0], size)
         return Workload(sum(math.prod(each) for each in sizes), h * w, len(sizes), refines=True)
 
     return Source(request, load, workload)
