@@ -6,6 +6,7 @@ win.
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import yaml
@@ -68,13 +69,12 @@ def _count(node: yaml.Node, known: dict[int, int]) -> int:
     return known[id(node)]
 
 
-def _plain(name: str, pattern: str, first: str) -> None:
+def _plain(name: str, pattern: str, first: Iterable[str]) -> None:
     PlainLoader.add_implicit_resolver(TAG + name, re.compile(rf"(?:{pattern})\Z"), list(first))
 
 
 _plain("bool", "true|True|TRUE|false|False|FALSE", "tTfF")
-_plain("null", "~|null|Null|NULL|", "~nN")
-PlainLoader.add_implicit_resolver(TAG + "null", re.compile(r"\Z"), [""])
+_plain("null", "~|null|Null|NULL|", ["~", "n", "N", ""])
 _plain("int", "[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789")
 _plain("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", "-+.0123456789")
 _plain("float", r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", "-+.")
