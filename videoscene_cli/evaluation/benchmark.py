@@ -111,8 +111,7 @@ def time_stage(name: str, task: Task) -> dict[str, Any]:
     start = time.perf_counter()
     keep_freed_memory()
     session = task.session
-    session.seed()
-    session.open_renderer()
+    session.start()
     run, save = STAGES[name](task)
     result, seconds = run(), []
     _wait(session.device)

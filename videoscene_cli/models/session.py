@@ -31,12 +31,6 @@ class Session:
         """The prior's weights, verified. Raises WeightsError."""
         return find_weights(self.shared.weights, "prior")
 
-    def seed(self) -> None:
-        """Seed torch with --seed before each result, so that a result does not depend on those before it in a list."""
-        import torch
-
-        torch.manual_seed(self.shared.seed)
-
     @cached_property
     def device(self) -> torch.device:
         """The device on which networks run. Raises DeviceError when this machine does not have it."""
@@ -68,6 +62,16 @@ class Session:
         """Load the renderer of a GPU before any work: its kernels may first be compiled. Raises DeviceError."""
         if self.device.type == "cuda":
             load_renderer(self.device, self.report)
+
+    def start(self) -> None:
+        """Seed torch with --seed, and load the renderer of a GPU. Raises DeviceError.
+
+        It is called before each result, so that a result does not depend on those before it in a list.
+        """
+        import torch
+
+        torch.manual_seed(self.shared.seed)
+        self.open_renderer()
 
     @cached_property
     def network(self) -> MVSplat:

@@ -79,9 +79,8 @@ def produce(
     if not current:
         check_writable(result.manifest)
         with record.stage("start"):
-            session.seed()
             record.device = str(session.device)
-            session.open_renderer()
+            session.start()
         make(record)
     # Report it.
     if announce:

@@ -33,7 +33,7 @@ def _stream(request: Request, make: Callable[[Record], tuple[Clip, Gaussians]], 
     if session.shared.dry_run:
         return show_plan(session, request, False, [Path("-")])
     stream = session.report.stream()
-    session.seed()
+    session.start()
     clip, _ = make(Record())
     from stages.files.video import write_mp4
 
