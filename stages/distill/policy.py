@@ -125,13 +125,13 @@ def load_policy(path: Path, channels: int) -> DDPNet:
 
     Raises WeightsError, naming the first differing key.
     """
+    hint = "give the policy of this student"
     tensors = {name: tensor.float() for name, tensor in read_safetensors(path).items()}
     grid, first = tensors.get("grid"), tensors.get("layers.0.weight")
     if grid is None or first is None or grid.dim() != 1 or first.dim() != 4:
         why = "grid or layers.0.weight is missing"
-        raise WeightsError(f"the weights {path} are of no policy", why, "give the policy of this student")
+        raise WeightsError(f"the weights {path} are of no policy", why, hint)
     network = DDPNet(channels, first.shape[0], [int(t) for t in grid])
-    hint = "give the policy of this student"
     require_keys(network.state_dict(), tensors, f"the weights {path} are of another policy", hint)
     finite = all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values())
     if not finite or not bool(((grid >= 0) & (grid < 1000)).all()):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -88,9 +89,4 @@ def stream_blocks(transformer: Any, device: torch.device) -> None:
         if name != "transformer_blocks":
             part.to(device)
     for block in transformer.transformer_blocks:
-        visitor, forward = Visitor(block, device), block.forward
-
-        def visiting(*arguments: Any, visitor: Visitor = visitor, forward: Any = forward, **options: Any) -> Any:
-            return visitor.call(forward, *arguments, **options)
-
-        block.forward = visiting
+        block.forward = partial(Visitor(block, device).call, block.forward)

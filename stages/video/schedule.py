@@ -28,6 +28,7 @@ def alphas_cumprod() -> Tensor:
 ALPHAS_CUMPROD = alphas_cumprod()
 # The index CLEAN = -1 takes the last value.
 _ALPHAS_AND_CLEAN = torch.cat([ALPHAS_CUMPROD, torch.ones(1, dtype=torch.float64)])
+_LEVELS = (_ALPHAS_AND_CLEAN.sqrt(), (1 - _ALPHAS_AND_CLEAN).sqrt())
 
 
 def levels(t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -37,8 +38,8 @@ def levels(t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
     dtype of `like` before: in bfloat16 at t = 459 they have 0.546875 and 0.83984375 in place of 0.546803 and 0.837261.
     """
     dtype, shape = torch.promote_types(like.dtype, torch.float32), (-1, *[1] * (like.dim() - 1))
-    tables = (_ALPHAS_AND_CLEAN.sqrt(), (1 - _ALPHAS_AND_CLEAN).sqrt())  # on the CPU: Apple's GPUs have no float64
-    signal, sigma = (table.to(dtype).to(t.device)[t].reshape(shape).to(like.device) for table in tables)
+    # The type is changed before the device, because Apple's GPUs have no float64.
+    signal, sigma = (table.to(dtype).to(t.device)[t].reshape(shape).to(like.device) for table in _LEVELS)
     return signal, sigma
 
 

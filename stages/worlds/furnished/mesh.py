@@ -120,18 +120,15 @@ class Mesh:
         """Add a parallelogram. tile: metres per tile; with None one picture covers it, upright if e2 points up."""
         p, a, b = (np.asarray(v, np.float32) for v in (corner, e1, e2))
         points = np.stack([p, p + a, p + a + b, p + b])
-        width, height = (
-            (1.0, 1.0) if tile is None else (float(np.linalg.norm(a)) / tile, float(np.linalg.norm(b)) / tile)
-        )
         if tile is None:  # the first row of a picture is its top, and mirrored tiles run backwards from 0 to 1
             uv = np.array([[1, 0], [0, 0], [0, 1], [1, 1]], np.float32)
         else:
+            width, height = float(np.linalg.norm(a)) / tile, float(np.linalg.norm(b)) / tile
             uv = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32) + np.float32(shift)
-        index = np.array([[0, 1, 2], [0, 2, 3]])
         (ax, ay, az), (bx, by, bz) = a.tolist(), b.tolist()
         nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
         normal = np.array([nx, ny, nz], np.float32) / max(sqrt(nx * nx + ny * ny + nz * nz), 1e-12)
-        self.add(points[index], np.broadcast_to(normal, (2, 3, 3)), uv[index], np.full(2, material))
+        self.add(points[_TWO], np.broadcast_to(normal, (2, 3, 3)), uv[_TWO], np.full(2, material))
 
     def quad_at(
         self, corner: ArrayLike, e1: ArrayLike, e2: ArrayLike, material: int, tile: float, origin: tuple[float, float]
@@ -198,15 +195,11 @@ class Mesh:
         around = np.linspace(0, 2 * pi, 17)
         ring = np.stack([np.cos(around), np.sin(around)], 1)
         h = np.asarray(half, float)
-        local = np.concatenate(
-            [profile[:, None, :1] * ring, np.broadcast_to(profile[:, None, 1:], (len(profile), 17, 1))], -1
+        local, out = (
+            np.concatenate([rows[:, None, :1] * ring, np.broadcast_to(rows[:, None, 1:], (len(rows), 17, 1))], -1)
+            for rows in (profile, normals)
         )
-        out = (
-            np.concatenate(
-                [normals[:, None, :1] * ring, np.broadcast_to(normals[:, None, 1:], (len(profile), 17, 1))], -1
-            )
-            / h
-        )
+        out = out / h
         out /= np.maximum(np.linalg.norm(out, axis=-1, keepdims=True), 1e-9)
         uv = (
             np.stack(np.broadcast_arrays(around[None] * h[0], np.arange(len(profile))[:, None] * 0.6 * h[2]), -1) / tile
