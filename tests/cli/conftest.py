@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
+from tests.cli.photographs import write_photographs
 from tests.cli.program import fake_prior
 from videoscene_cli import app
 
@@ -66,9 +65,4 @@ def program(tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
 @pytest.fixture
 def photos(tmp_path: Path) -> tuple[Path, Path]:
     """Two small photographs, 96 x 64."""
-    rng = np.random.default_rng(0)
-    paths = (tmp_path / "room_0.png", tmp_path / "room_1.png")
-    for path in paths:
-        small = Image.fromarray(rng.integers(0, 256, (8, 12, 3), dtype=np.uint8))
-        small.resize((96, 64), Image.Resampling.BICUBIC).save(path)
-    return paths
+    return write_photographs(tmp_path)

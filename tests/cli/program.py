@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 
 def fake_prior() -> dict[str, Callable[..., Any]]:
@@ -19,7 +20,7 @@ def fake_prior() -> dict[str, Callable[..., Any]]:
 
     from stages.files.images import fit_image, read_image
     from stages.geometry import unproject
-    from stages.scene import Cameras, Gaussians, Views
+    from stages.scene import Cameras, Gaussians, Views, colours_to_sh
 
     @dataclass
     class Result:
@@ -46,10 +47,10 @@ def fake_prior() -> dict[str, Callable[..., Any]]:
         hang("prior")
         depth = torch.full((2, *views.cameras.size), 2.0)
         means = unproject(depth, views.cameras.K.float(), views.cameras.c2w.float())[0].reshape(-1, 3)
-        colours = (views.images[0].cpu().reshape(3, -1).T - 0.5) / 0.28209479
+        sh = colours_to_sh(views.images[0].cpu().flatten(1).T)
         quats = torch.tensor([1.0, 0, 0, 0]).expand(len(means), 4)
         scales, first = torch.full_like(means, 2.0 / views.cameras.size[1]), torch.zeros(len(means), dtype=torch.uint8)
-        gaussians = Gaussians(means, scales, quats, torch.full((len(means),), 0.9), colours[:, None], first)
+        gaussians = Gaussians(means, scales, quats, torch.full((len(means),), 0.9), sh, first)
         return Result(
             gaussians=gaussians.to(views.images.device),
             depth=depth.to(views.images.device),
@@ -61,6 +62,12 @@ def fake_prior() -> dict[str, Callable[..., Any]]:
         "stages.pipeline.predict": predict,
         "stages.prior.load.load_prior": lambda path, device: None,
     }
+
+
+def replace_prior() -> None:
+    """Put the functions of `fake_prior` in their places, to the end of the process."""
+    for name, function in fake_prior().items():
+        mock.patch(name, function).start()
 
 
 def hang(stage: str) -> None:
@@ -75,14 +82,10 @@ def main() -> None:
     from videoscene_cli import app
 
     if "--help" not in sys.argv:
-        import importlib
-
         from stages import pipeline
         from stages.files import clip_folder, ply, video
 
-        for name, function in fake_prior().items():
-            module, _, attribute = name.rpartition(".")
-            setattr(importlib.import_module(module), attribute, function)
+        replace_prior()
 
         def hanging(stage: str, function: Any) -> Any:
             return lambda *arguments, **options: (hang(stage), function(*arguments, **options))[1]

@@ -17,21 +17,12 @@ from stages.files.clip_folder import read_clip
 from stages.files.file_hashes import FileHashes
 from tests.cli.conftest import Ended
 from tests.cli.distill_program import run as run_and_die
-from tests.distill.tiny import NETWORK, write_shards
+from tests.distill.tiny import RECIPE, write_shards
 from videoscene_cli.results.manifest import read_manifest
 
 Run = Callable[..., Ended]
 Photos = tuple[Path, Path]
 
-PHASE = {"steps": 4, "every": 2, "warmup": 1, "learning_rate": 1e-3, "ema": 0.5}
-RECIPE = {
-    "network": NETWORK,
-    "data": {"frames": 5, "size": [16, 32]},
-    "teacher": PHASE,
-    "regression": PHASE,
-    "student": PHASE,
-    "policy": {**PHASE, "clips": 4, "held_out": 0.5, "grid": [99, 299], "width": 8},
-}
 WEIGHTS = ("teacher/student", "regression/student", "student/student", "full/student", "full/policy")
 
 

@@ -16,6 +16,15 @@ from stages.worlds.shards import shard_path
 
 NETWORK = {"channels": [16, 16, 32], "encoder": [1, 1], "middle": 1, "decoder": [1, 1], "heads": 2, "time_channels": 16}
 COMMON = {"steps": 4, "every": 2, "warmup": 1, "learning_rate": 1e-3, "ema": 0.5}
+# The settings of a run of all phases, as a recipe file holds them.
+RECIPE = {
+    "network": NETWORK,
+    "data": {"frames": 5, "size": [16, 32]},
+    "teacher": COMMON,
+    "regression": COMMON,
+    "student": COMMON,
+    "policy": {**COMMON, "clips": 4, "held_out": 0.5, "grid": [99, 299], "width": 8},
+}
 CONFIG = Config(
     network=NETWORK,
     data=Data(frames=5, size=(16, 32)),
@@ -53,4 +62,4 @@ def setting(run: Path, shards: list[Path], config: Config = CONFIG, model: Model
     return RunContext(config, model or small(), run, tuple(shards), 0, "random", None, torch.device("cpu"), Workers())
 
 
-__all__ = ["COMMON", "CONFIG", "NETWORK", "replace", "setting", "small", "write_shards"]
+__all__ = ["COMMON", "CONFIG", "NETWORK", "RECIPE", "replace", "setting", "small", "write_shards"]

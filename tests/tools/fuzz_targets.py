@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -20,6 +19,7 @@ from stages.files.video import read_mp4
 from stages.files.weight_tensors import read_pickled, read_safetensors
 from stages.prior.load import load_prior  # before the campaign replaces it
 from stages.scene import Cameras
+from tests.cli.photographs import write_photographs
 from videoscene_cli.app import run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,7 +49,7 @@ class Target:
 def make_targets(folder: Path) -> list[Target]:
     """Write the valid inputs into `folder`, with the program itself where it makes them, and list the ways in."""
     folder.mkdir(parents=True)
-    a, b = _photographs(folder)
+    a, b = write_photographs(folder)
     targets = []
     exif = Image.Exif()
     exif.get_ifd(0x8769)[41989] = 28
@@ -61,16 +61,6 @@ def make_targets(folder: Path) -> list[Target]:
     targets.append(_photograph(folder / "photo.heic", b))
     targets += _lists(folder, a, b) + _cameras(folder, a, b) + _settings(folder, a, b)
     return targets + _scene(folder, a, b) + _weights(folder)
-
-
-def _photographs(folder: Path) -> tuple[Path, Path]:
-    """Two photographs of 96 x 64, as small PNG files."""
-    generator = np.random.default_rng(0)
-    paths = folder / "room_0.png", folder / "room_1.png"
-    for path in paths:
-        small = Image.fromarray(generator.integers(0, 256, (8, 12, 3), dtype=np.uint8))
-        small.resize((96, 64), Image.Resampling.BICUBIC).save(path)
-    return paths
 
 
 def _photograph(path: Path, other: Path) -> Target:

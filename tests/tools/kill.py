@@ -28,12 +28,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
-from PIL import Image
 
-from tests.cli.program import fake_prior
-from tests.distill.tiny import NETWORK, write_shards
+from tests.cli.photographs import write_photographs
+from tests.cli.program import replace_prior
+from tests.distill.tiny import RECIPE, write_shards
 from videoscene_cli.app import run
 
 # What a child would otherwise import again and again.
@@ -46,10 +45,6 @@ PRELOADED = (
     "stages.distill.phases",
 )
 VOLATILE = ("created", "seconds", "peak_memory_bytes")  # keys of a manifest that differ from run to run
-PHASE = {"steps": 4, "every": 2, "warmup": 1, "learning_rate": 1e-3, "ema": 0.5}
-POLICY = {**PHASE, "clips": 4, "held_out": 0.5, "grid": [99, 299], "width": 8}
-RECIPE = {"network": NETWORK, "data": {"frames": 5, "size": [16, 32]}, "teacher": PHASE, "regression": PHASE}
-RECIPE |= {"student": PHASE, "policy": POLICY}
 SIZE = ("--size", "64")
 
 
@@ -98,13 +93,9 @@ def ended(child: int) -> int:
 
 def make_inputs(folder: Path) -> int:
     """Write the inputs of all commands. Run it in a child, for it computes."""
-    generator = np.random.default_rng(0)
-    for k in (0, 1):
-        small = Image.fromarray(generator.integers(0, 256, (8, 12, 3), dtype=np.uint8))
-        small.resize((96, 64), Image.Resampling.BICUBIC).save(folder / f"room_{k}.png")
+    pair = map(str, write_photographs(folder))
     write_shards(folder / "clips")
     (folder / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
-    pair = [str(folder / f"room_{k}.png") for k in (0, 1)]
     return run(["generate", *pair, "-o", str(folder / "scene"), *SIZE, "--frames", "3", "--student", "none", "-q"])
 
 
@@ -151,9 +142,7 @@ def main() -> int:
     options = parser.parse_args()
     for name in PRELOADED:
         importlib.import_module(name)
-    for name, function in fake_prior().items():
-        module, _, attribute = name.rpartition(".")
-        setattr(importlib.import_module(module), attribute, function)
+    replace_prior()
     generator, faults, killed = random.Random(options.seed), 0, Counter[str]()
     with tempfile.TemporaryDirectory() as temporary:
         inputs, place = Path(temporary) / "inputs", Path(temporary) / "place"
