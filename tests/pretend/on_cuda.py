@@ -17,8 +17,6 @@ from stages.distill.model import cogvideox_model
 from stages.distill.phases import train_phase
 from stages.distill.recipe_file import Config, Data, StudentRecipe, TeacherRecipe
 from stages.evaluate import method_prior
-from stages.files.images import write_png
-from stages.files.transforms import write_transforms
 from stages.prior import matching
 from stages.prior.load import load_prior
 from stages.prior.predict import predict_in_range
@@ -28,7 +26,7 @@ from stages.reconstruct.optimise import reconstruct
 from stages.scene import Cameras, Gaussians, Views
 from stages.splat import draw, gsplat_kernels
 from stages.splat.dispatch import rasterization
-from stages.video.cogvideox_files import StudentFiles, load_cogvideox
+from stages.video.cogvideox_files import StudentFiles, find_files, load_cogvideox
 from stages.video.cogvideox_memory import MODES, Memory
 from stages.video.cogvideox_student import StepSettings, student
 from stages.video.small_codec import CHANNELS
@@ -37,14 +35,13 @@ from stages.video.small_files import load_small, read_config
 from stages.video.small_student import on_device
 from tests.cli.program import fake_prior
 from tests.distill import tiny, tiny_prior
-from tests.evaluate.conftest import wall_cameras, wall_images
+from tests.evaluate.conftest import CACHED, wall_cameras, write_wall
 from tests.pretend import device
 from tests.pretend.device import OnCuda, PretendedDevice, Refused
 from tests.splat.scenes import random_scene
 from tests.video.tiny import TRANSFORMER, VAE, save_student
 from tests.video.tiny import scene as tiny_scene
 from videoscene_cli import app
-from videoscene_cli.evaluation import jobs, methods
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = [ROOT / "examples" / f"room_{index}.png" for index in (0, 1)]
@@ -75,14 +72,13 @@ def _on_the_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setitem(sys.modules, "gsplat.cuda._backend", SimpleNamespace(_C=object()))
     monkeypatch.setattr("gsplat.rendering.rasterization", gsplat)
     monkeypatch.setattr(matching, "SHORT_SIDE", 192)  # fast, and enough for the example
-    loaded = (gsplat_kernels.are_loaded, jobs._instruments, methods.open_method, methods.open_session, methods._prior)
-    for cached in (*loaded, methods._ranges):
+    for cached in (gsplat_kernels.are_loaded, *CACHED):
         cached.cache_clear()
     drawn.clear()
     device.transfers.clear()
     with PretendedDevice():
         yield
-    for cached in (*loaded, methods._ranges):
+    for cached in (gsplat_kernels.are_loaded, *CACHED):
         cached.cache_clear()
 
 
@@ -143,22 +139,14 @@ def test_a_scene_goes_from_command_to_command(on_cuda: Run, tmp_path: Path) -> N
     on_cuda("evaluate", scene, "-o", tmp_path / "report")
 
 
-def write_wall(folder: Path) -> Path:
-    """A posed scene of three frames with one case."""
-    for k, image in enumerate(wall_images(3)):
-        write_png(folder / "images" / f"{k}.png", image)
-    write_transforms(folder / "transforms.json", wall_cameras(3), [f"images/{k}.png" for k in range(3)])
-    (folder / "pairs.json").write_text('[{"kind": "medium", "context": [0, 2], "target": [1]}]')
-    return folder
-
-
 @pytest.mark.usefixtures("flat_prior")
 def test_evaluate_runs_every_method(on_cuda: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("STEPS", "STEPS_OF_A_CLIP", "STEPS_OF_A_PAIR"):
         monkeypatch.setattr(f"stages.reconstruct.{name}", 2)
     names = ("crossfade", "nearest", "plane-sweep", "render", "generate", "photographs", "refined", "render-unposed")
     asked = [part for name in names for part in ("--method", name)]
-    wall = write_wall(tmp_path / "scenes" / "wall")
+    case = {"kind": "medium", "context": [0, 2], "target": [1]}
+    wall = write_wall(tmp_path / "scenes" / "wall", 3, [case])
     on_cuda("evaluate", "--two-view", wall, *asked, "-o", tmp_path / "out", "--keep")
     rendered = len(drawn)
     assert rendered > 10
@@ -205,8 +193,7 @@ def test_the_prior_is_trained_in_every_phase(on_cuda: Run, tmp_path: Path, monke
 def files(tmp_path: Path) -> StudentFiles:
     folder = tmp_path / "student"
     save_student(folder)
-    names = ("vae", "transformer", "model.safetensors", "prompt_embeds.pt")
-    return StudentFiles(*(folder / name for name in names))
+    return find_files(folder, tmp_path / "no cache")
 
 
 def test_cogvideox_repairs_a_clip_in_every_mode(files: StudentFiles) -> None:

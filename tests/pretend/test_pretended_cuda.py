@@ -1,6 +1,5 @@
 """The whole program on a CUDA device that is not there: device.py is the device, on_cuda.py is what runs on it."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -32,12 +31,6 @@ def test_the_program_runs_on_cuda(guard: Path) -> None:
     arguments = ["-p", "no:cacheprovider", "--tb=short", str(HERE / "on_cuda.py")]
     command = [sys.executable, str(HERE / "program.py"), str(guard), *arguments]
     ended = subprocess.run(
-        command,
-        cwd=HERE.parents[1],
-        env={**os.environ},
-        capture_output=True,
-        text=True,
-        timeout=TIME_LIMIT,
-        check=False,
+        command, cwd=HERE.parents[1], capture_output=True, text=True, timeout=TIME_LIMIT, check=False
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
