@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stages.evaluate.without_truth import match_clip, measure_scene
 from stages.geometry import project, unproject
-from stages.scene import Clip, Gaussians, Views
+from stages.scene import Clip, Gaussians, Views, colours_to_sh
 from tests.evaluate.conftest import DEPTH, SIZE, wall_cameras, wall_images
 from videoscene_cli import app
 from videoscene_cli.results.manifest import Record, Request
@@ -51,8 +51,7 @@ def wall_gaussians(depth: float) -> Gaussians:
     means = unproject(torch.full((1, *SIZE), depth).double(), cameras.K[4:5], cameras.c2w[4:5]).reshape(-1, 3).float()
     scales = torch.full_like(means, 0.6 * depth / 60)
     quats = torch.tensor([1.0, 0, 0, 0]).repeat(len(means), 1)
-    sh = (image.reshape(3, -1).T[:, None] - 0.5) / 0.28209479
-    return Gaussians(means, scales, quats, torch.full((len(means),), 0.95), sh)
+    return Gaussians(means, scales, quats, torch.full((len(means),), 0.95), colours_to_sh(image.flatten(1).T))
 
 
 def test_figures_of_a_rigid_clip(clip: Clip, views: Views) -> None:

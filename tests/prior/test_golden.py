@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from stages.geometry import covariances
 from stages.prior.gaussian_head import WorldGaussians
 from stages.prior.network import MVSplat, PriorOutput
 from tests.prior.official import official_network
@@ -58,20 +59,6 @@ def run(network: MVSplat, golden: dict[str, Tensor], dtype: torch.dtype) -> Run:
     return output, seen.pop("gaussians"), seen
 
 
-def covariances(gaussians: WorldGaussians) -> Tensor:
-    w, x, y, z = gaussians.quats.unbind(-1)
-    rows = [
-        1 - 2 * (y * y + z * z),
-        2 * (x * y - z * w),
-        2 * (x * z + y * w),
-        2 * (x * y + z * w),
-        1 - 2 * (x * x + z * z),
-    ]
-    rows += [2 * (y * z - x * w), 2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)]
-    axes = torch.stack(rows, -1).unflatten(-1, (3, 3)) * gaussians.scales[..., None, :]
-    return axes @ axes.mT
-
-
 def distance(ours: Tensor, theirs: Tensor) -> float:
     """Norm of the difference relative to the norm."""
     theirs = theirs.to(ours.dtype).reshape(ours.shape)
@@ -96,7 +83,7 @@ def test_the_numbers_are_upstreams(runs: dict[torch.dtype, Run], golden: dict[st
         "depths": output.depth,
         "opacities": output.opacities,
         "means": output.means,
-        "covariances": covariances(gaussians),
+        "covariances": covariances(gaussians.quats.reshape(-1, 4), gaussians.scales.reshape(-1, 3)),
         "harmonics": gaussians.harmonics.mT,
     }
     limits = dict.fromkeys(found, 1e-4) | {"covariances": 1e-3, "harmonics": 1e-3}

@@ -11,6 +11,7 @@ from stages.errors import RunError
 from stages.geometry import turned_by
 from stages.prior.matching import Matches
 from stages.prior.pose import PairGeometry, cameras_from_matches
+from tests.tools.measure_pose import angles
 
 W, H = 768, 512
 FOCAL = 0.8 * W
@@ -43,11 +44,9 @@ def matches_of(
 
 
 def assert_right(found: PairGeometry) -> None:
-    b_from_a = torch.linalg.inv(found.c2w[1].double())
-    rotation = ((b_from_a[:3, :3].T @ TURN).trace() - 1) / 2
-    direction = F.cosine_similarity(b_from_a[:3, 3], STEP, dim=0)
-    assert math.degrees(math.acos(min(1.0, float(rotation)))) < 3
-    assert math.degrees(math.acos(min(1.0, float(direction)))) < 15
+    rotation, direction = angles(found, torch.cat([TURN, STEP[:, None]], 1))
+    assert rotation < 3
+    assert direction < 15
 
 
 def test_one_lens_is_solved_without_doubts() -> None:
@@ -132,10 +131,10 @@ def test_the_reading_of_exif_that_fits_the_matches_is_taken() -> None:
         assert found.doubts == ()
 
 
-@pytest.mark.parametrize(("focal", "baseline", "seed"), [(1.6, 0.05, 0), (2.0, 0.1, 0)])
-def test_the_sign_of_the_step_is_the_one_that_puts_points_in_front(focal: float, baseline: float, seed: int) -> None:
+@pytest.mark.parametrize(("focal", "baseline"), [(1.6, 0.05), (2.0, 0.1)])
+def test_the_sign_of_the_step_is_the_one_that_puts_points_in_front(focal: float, baseline: float) -> None:
     """Small steps with a long lens: from a wide first guess the refinement turns the step round."""
-    g = Generator().manual_seed(seed)
+    g = Generator().manual_seed(0)
     n, K = 600, camera(focal * W)
     pixels = torch.rand(n, 2, generator=g, dtype=torch.float64) * torch.tensor([W, H])
     depth = 1 + 2 * torch.rand(n, 1, generator=g, dtype=torch.float64)

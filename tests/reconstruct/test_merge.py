@@ -10,7 +10,7 @@ from stages.reconstruct.merge import thin
 from stages.reconstruct.picture_loss import picture_loss
 from stages.reconstruct.quality import outlier_frames
 from stages.reconstruct.targets import INVENTED_SHARE, REPAIRED_WEIGHT, Targets, gather
-from stages.scene import Cameras, Clip, Gaussians, Views
+from stages.scene import Cameras, Clip, Gaussians, Views, colours_to_sh
 from stages.splat import draw
 
 SIZE = (32, 40)
@@ -30,7 +30,7 @@ def wall(seed: int = 0, depth: float = 2.0) -> Gaussians:
     colour = torch.nn.functional.interpolate(torch.rand(1, 3, 5, 6, generator=g), SIZE, mode="bilinear")[0].flatten(1).T
     quats = torch.nn.functional.normalize(torch.randn(len(means), 4, generator=g), dim=-1)
     scales = 0.6 * depth / 40 * torch.ones_like(means)
-    return Gaussians(means, scales, quats, torch.full((len(means),), 0.8), ((colour - 0.5) / 0.28209479)[:, None])
+    return Gaussians(means, scales, quats, torch.full((len(means),), 0.8), colours_to_sh(colour))
 
 
 def psnr(a: Gaussians, b: Gaussians, camera: Cameras) -> float:

@@ -9,7 +9,7 @@ import torch
 from stages.reconstruct import Settings, State, Targets, gather, load_checkpoint, reconstruct, save_checkpoint
 from stages.reconstruct.optimise import choose, move_cameras, start, take_step
 from stages.reconstruct.picture_loss import picture_loss, ssim_map
-from stages.scene import Cameras, Clip, Gaussians, Views
+from stages.scene import Cameras, Clip, Gaussians, Views, colours_to_sh
 from stages.splat import draw
 
 SIZE = (40, 48)
@@ -32,13 +32,12 @@ def truth() -> Gaussians:
     count = len(means)
     patches = torch.rand(1, 3, 9, 11, generator=g)
     colour = torch.nn.functional.interpolate(patches, (36, 44), mode="bicubic")[0].flatten(1).T.clamp(0, 1)
-    sh = ((colour - 0.5) / 0.28209479)[:, None]
     return Gaussians(
         means,
         torch.full((count, 3), 0.035),
         torch.tensor([1.0, 0, 0, 0]).repeat(count, 1),
         torch.full((count,), 0.9),
-        sh,
+        colours_to_sh(colour),
     )
 
 
@@ -155,9 +154,7 @@ def test_refined_poses_undo_a_shift(truth: Gaussians, targets: Targets) -> None:
 
 def test_the_unit_of_the_scene_does_not_matter(perturbed: Gaussians, targets: Targets) -> None:
     unit = 1e-3
-    small = Gaussians(
-        perturbed.means * unit, perturbed.scales * unit, perturbed.quats, perturbed.opacities, perturbed.sh
-    )
+    small = replace(perturbed, means=perturbed.means * unit, scales=perturbed.scales * unit)
     c2w = targets.cameras.c2w.clone()
     c2w[:, :3, 3] *= unit
     near = Targets(targets.images, Cameras(c2w, targets.cameras.K, SIZE), targets.weight, 2)

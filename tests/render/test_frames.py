@@ -4,7 +4,7 @@ import torch
 from torch import Generator
 
 from stages.render import fill_holes, render
-from stages.scene import Cameras, Gaussians
+from stages.scene import Cameras, Gaussians, colours_to_sh
 
 
 def _wall(depth: float = 2.0, side: int = 24, extent: float = 0.6) -> Gaussians:
@@ -12,13 +12,12 @@ def _wall(depth: float = 2.0, side: int = 24, extent: float = 0.6) -> Gaussians:
     y, x = torch.meshgrid(torch.linspace(-extent, extent, side), torch.linspace(-extent, extent, side), indexing="ij")
     means = torch.stack([x, y, torch.full_like(x, depth)], -1).reshape(-1, 3)
     g = len(means)
-    colour = (torch.tensor([0.9, 0.5, 0.1]) - 0.5) / 0.28209479
     return Gaussians(
         means,
         torch.full((g, 3), 0.04),
         torch.tensor([1.0, 0, 0, 0]).expand(g, 4),
         torch.full((g,), 0.95),
-        colour.expand(g, 1, 3),
+        colours_to_sh(torch.tensor([0.9, 0.5, 0.1]).expand(g, 3)),
     )
 
 

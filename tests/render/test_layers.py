@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 from stages.errors import InputError
 from stages.exposure import Exposure
 from stages.render import BEHIND, SURFACE_ALPHA, blend_layers, nearness, render
-from stages.scene import Cameras, Gaussians, Views
+from stages.scene import Cameras, Gaussians, Views, colours_to_sh
 from stages.splat import Drawing
 
 SIZE = (24, 32)
@@ -27,7 +27,7 @@ def wall(colour: Tensor, photograph: int, depth: float = 2.0) -> Gaussians:
     y, x = torch.meshgrid(torch.linspace(-1.5, 1.5, 60), torch.linspace(-2.5, 2.5, 90), indexing="ij")
     means = torch.stack([x, y, torch.full_like(x, depth)], -1).reshape(-1, 3)
     g, index = len(means), torch.full((means.shape[0],), photograph, dtype=torch.uint8)
-    sh = ((colour - 0.5) / 0.28209479177387814).expand(g, 1, 3)
+    sh = colours_to_sh(colour.expand(g, 3))
     return Gaussians(
         means, torch.full((g, 3), 0.05), torch.tensor([1.0, 0, 0, 0]).expand(g, 4), torch.full((g,), 0.98), sh, index
     )

@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 
 from stages.exposure import Exposure, estimate_exposure
 from stages.geometry import pixel_centres, resize_intrinsics
+from stages.metrics.image import psnr as psnr_of_frames
 from stages.prior.closed import SIZE as CLOSED
 from stages.prior.closed import closed
 from stages.render import render
@@ -64,7 +65,8 @@ def scene(first: Tensor, second: Tensor) -> tuple[Gaussians, Views]:
 
 
 def psnr(a: Tensor, b: Tensor) -> float:
-    return float(-10 * ((a - b) ** 2).mean().log10())
+    """PSNR of two images [3, h, w], dB."""
+    return float(psnr_of_frames(a[None], b[None]))
 
 
 INNER = (slice(None), slice(6, -6), slice(10, -10))  # what both photographs show

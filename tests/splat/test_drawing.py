@@ -1,6 +1,7 @@
 """draw: Gaussians and Cameras in, a Drawing out."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -65,9 +66,7 @@ def test_a_place_looks_the_same_in_any_unit_of_length() -> None:
     gaussians, cameras = objects(2)
     c2w = cameras.c2w.clone()
     c2w[:, :3, 3] *= 1024
-    large = Gaussians(
-        gaussians.means * 1024, gaussians.scales * 1024, gaussians.quats, gaussians.opacities, gaussians.sh
-    )
+    large = replace(gaussians, means=gaussians.means * 1024, scales=gaussians.scales * 1024)
     near = near_plane(gaussians.means, cameras)
     assert near_plane(large.means, Cameras(c2w, cameras.K, cameras.size)) == pytest.approx(1024 * near)
     drawn = draw(large, Cameras(c2w, cameras.K, cameras.size))

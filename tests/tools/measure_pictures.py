@@ -49,11 +49,16 @@ def holes(alpha: Tensor, depth: Tensor) -> float:
     return 100 * float(hole.float().mean())
 
 
+def tints(task: Task) -> Tensor:
+    """What `tinted` multiplies the targets with, [T, 3, 1, 1]."""
+    share = nearness(task.cameras, task.context.cameras)[:, 1].float()
+    return TINT ** share[:, None, None, None]
+
+
 def tinted(task: Task) -> Task:
     """The second photograph is darker and warmer, and each target by as much as it is nearer to that photograph."""
-    share = nearness(task.cameras, task.context.cameras)[:, 1].float()[:, None, None, None]
     images = torch.stack([task.context.images[0], as_in_png(task.context.images[1] * TINT)])
-    return replace(task, context=replace(task.context, images=images), truth=task.truth * TINT**share)
+    return replace(task, context=replace(task.context, images=images), truth=task.truth * tints(task))
 
 
 def turned(task: Task) -> Task:
@@ -122,11 +127,8 @@ def main() -> None:
             figures = [float(psnr(clip.frames, task.truth).mean()), float(psnr(own.frames, task.context.images).min())]
             figures += [holes(clip.coverage, clip.depth), *cloud_holes(scene)]
             # Relative to its truth a tinted frame has smaller errors, so the tint is undone before they are measured.
-            other, share = tinted(task), nearness(task.cameras, task.context.cameras)[:, 1].float()
-            tint = TINT ** share[:, None, None, None]
-            figures.append(
-                figures[0] - float(psnr(clip_of(scene_of(other), task.cameras).frames / tint, task.truth).mean())
-            )
+            untinted = clip_of(scene_of(tinted(task)), task.cameras).frames / tints(task)
+            figures.append(figures[0] - float(psnr(untinted, task.truth).mean()))
             wedged = scene_of(turned(task))
             clip_wedged = clip_of(wedged, task.cameras)
             seen = shown(wedged.views, clip_wedged)[:, None].expand_as(task.truth)

@@ -66,7 +66,10 @@ def indoor_pairs(folder: Path) -> Iterator[Pair]:
 
 
 def angles(estimate: PairGeometry, truth: Tensor) -> tuple[float, float]:
-    """The angles in degrees between the rotations and between the directions of translation."""
+    """The angles in degrees between the rotations and between the directions of translation.
+
+    truth: b_from_a, [4, 4] or [3, 4].
+    """
     b_from_a = torch.linalg.inv(estimate.c2w[1].double())
     between = b_from_a[:3, :3].mT @ truth[:3, :3]
     rotation = torch.rad2deg(torch.acos(((between.trace() - 1) / 2).clamp(-1, 1)))

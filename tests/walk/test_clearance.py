@@ -1,5 +1,7 @@
 """The clearance of cameras from surfaces, against plain geometry and a sum that is written out."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -50,9 +52,7 @@ def test_the_unit_of_the_scene_does_not_matter() -> None:
     c2w = cameras.c2w.clone()
     c2w[:, :3, 3] *= 1000
     large = Cameras(c2w, cameras.K, cameras.size)
-    names = ("quats", "opacities", "sh", "photograph")
-    rest = {name: getattr(gaussians, name) for name in names}
-    grown = Gaussians(means=gaussians.means * 1000, scales=gaussians.scales * 1000, **rest)
+    grown = replace(gaussians, means=gaussians.means * 1000, scales=gaussians.scales * 1000)
     positions = way(looking_along_y((0, -2, 1.4), (0, -0.5, 1.4), (0, 1, 1.4)), 0.1)
     small = surfaces_near(cameras, gaussians, cameras).clearance(positions)
     assert torch.allclose(small, surfaces_near(large, grown, large).clearance(1000 * positions), atol=1.01 * STEP)
@@ -62,17 +62,13 @@ def test_a_few_gaussians_that_float_are_no_surface() -> None:
     cameras, gaussians = closed_door()
     means = gaussians.means.clone()
     means[:100:10] = torch.tensor([0.0, -1.0, 1.4])
-    names = ("scales", "quats", "opacities", "sh", "photograph")
-    floating = Gaussians(means=means, **{name: getattr(gaussians, name) for name in names})
     position = torch.tensor([0.0, -1.0, 1.4])
-    assert float(surfaces_near(cameras, floating, cameras).clearance(position)) == FARTHEST
+    assert float(surfaces_near(cameras, replace(gaussians, means=means), cameras).clearance(position)) == FARTHEST
 
 
 def test_a_scene_without_gaussians_is_clear() -> None:
     cameras, gaussians = closed_door()
-    names = ("means", "scales", "quats", "opacities", "sh", "photograph")
-    nothing = Gaussians(**{name: getattr(gaussians, name)[:0] for name in names})
-    assert (surfaces_near(cameras, nothing, cameras).clearance(torch.zeros(2, 3)) == FARTHEST).all()
+    assert (surfaces_near(cameras, gaussians[:0], cameras).clearance(torch.zeros(2, 3)) == FARTHEST).all()
 
 
 def test_stops_lie_between_a_camera_and_the_next() -> None:
