@@ -14,8 +14,8 @@ from torch import Tensor
 
 from stages.evaluate.cases import find_scenes, load_task, read_cases
 from stages.evaluate.method_prior import depth_ranges, open_prior
+from stages.files.images import as_in_png
 from stages.geometry import reproject, sampling_grid
-from stages.metrics.image import as_stored
 from stages.prior.load import load_prior
 from stages.render import render
 from stages.scene import Clip, Views
@@ -72,7 +72,7 @@ def main() -> None:
         scene = prior(task.context)
         gaussians, views = scene.gaussians, scene.views
         clip = render(gaussians, task.cameras.to(gaussians.means), views=views)
-        error = (as_stored(clip.frames) - task.truth).square().mean(1)
+        error = (as_in_png(clip.frames) - task.truth).square().mean(1)
         group = groups(clip, views)
         count, total = (
             torch.zeros(len(GROUPS)).index_add_(0, group.flatten(), x.flatten())
