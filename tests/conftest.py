@@ -6,8 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
-
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_fixture_setup() -> None:
@@ -27,20 +25,22 @@ def _compute_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIDEOSCENE_DEVICE", "cpu")
 
 
-def _folder(variable: str, name: str) -> Path:
-    folder = Path(os.environ.get(variable, ROOT.parent / "shared" / name))
-    if not folder.is_dir():
-        pytest.skip(f"needs {variable}, a folder")
-    return folder
+def _folder(variable: str) -> Path:
+    folder = os.environ.get(variable)
+    if not folder:
+        pytest.skip(f"needs a folder in the environment variable {variable}")
+    if not Path(folder).is_dir():
+        pytest.fail(f"{variable} is {folder}, and there is no such folder")
+    return Path(folder)
 
 
 @pytest.fixture(scope="session")
 def upstream() -> Path:
     """Golden tensors of the released code ($VIDEOSCENE_UPSTREAM); the test is skipped where they are absent."""
-    return _folder("VIDEOSCENE_UPSTREAM", "upstream")
+    return _folder("VIDEOSCENE_UPSTREAM")
 
 
 @pytest.fixture(scope="session")
 def data() -> Path:
     """Photographs with known cameras ($VIDEOSCENE_DATA); the test is skipped where they are absent."""
-    return _folder("VIDEOSCENE_DATA", "data")
+    return _folder("VIDEOSCENE_DATA")

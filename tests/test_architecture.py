@@ -95,6 +95,16 @@ def test_stages_know_nothing_of_the_command_line() -> None:
     assert offenders(STAGES, faults) == []
 
 
+def test_an_assert_only_tells_the_type_checker_something_since_python_o_leaves_it_out() -> None:
+    def faults(path: Path, tree: ast.Module) -> Iterator[str]:
+        for node in ast.walk(tree):
+            text = ast.unparse(node.test) if isinstance(node, ast.Assert) else "x is not None"
+            if not text.endswith(" is not None") and not text.startswith("isinstance("):
+                yield text
+
+    assert offenders([*STAGES, *CLI], faults) == []
+
+
 def test_a_stage_imports_only_what_comes_before_it() -> None:
     def faults(path: Path, tree: ast.Module) -> set[str]:
         own = part(path)

@@ -129,6 +129,15 @@ def test_a_folder_that_holds_no_clear_pairs_is_2(videoscene: Run, pairs: Path, t
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("out", ["videos.mp4", "-", "videos.mov"])
+def test_the_videos_of_a_folder_of_pairs_go_into_a_folder_and_not_into_a_video(
+    videoscene: Run, pairs: Path, out: str
+) -> None:
+    ended = videoscene("generate", "--pairs", pairs, "-o", out, "--dry-run")
+    assert (ended.code, ended.out, len(ended.err.splitlines())) == (2, "", 3), ended.err
+    assert f"-o {out} " in ended.err
+
+
 def test_make_pairs_takes_any_name_and_refuses_a_missing_folder(pairs: Path, tmp_path: Path) -> None:
     def make(folder: Path) -> subprocess.CompletedProcess[str]:
         command = [

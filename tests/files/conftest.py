@@ -1,6 +1,5 @@
 """Small objects to write and read back, and the folder of validation scenes where there is one."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -11,10 +10,9 @@ from stages.scene import Cameras, Gaussians
 
 
 @pytest.fixture(scope="session")
-def posed_scenes() -> list[Path]:
-    """The transforms.json of every scene in $VIDEOSCENE_DATA (else ../shared/data); skips without them."""
-    root = Path(os.environ.get("VIDEOSCENE_DATA", Path(__file__).parents[3] / "shared" / "data"))
-    found = sorted(root.glob("posed/*/*/transforms.json"))
+def posed_scenes(data: Path) -> list[Path]:
+    """The transforms.json of every scene in $VIDEOSCENE_DATA; skips without them."""
+    found = sorted(data.glob("posed/*/*/transforms.json"))
     if not found:
         pytest.skip("no validation data")
     return found

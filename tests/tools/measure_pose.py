@@ -169,12 +169,12 @@ def measure_changed(folder: Path, every: int) -> None:
 def main() -> None:
     """Measure all pairs and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    default = os.environ.get("VIDEOSCENE_DATA", Path(__file__).resolve().parents[3] / "shared" / "data")
-    parser.add_argument("data", type=Path, nargs="?", default=Path(default))
     parser.add_argument("--changed", action="store_true", help="pairs with a cut, zoomed or mirrored photograph")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="with --changed: every Nth pair")
     arguments = parser.parse_args()
-    folder: Path = arguments.data
+    folder = Path(os.environ.get("VIDEOSCENE_DATA", ""))
+    if not (folder / "posed" / "val").is_dir():
+        parser.error("set the environment variable VIDEOSCENE_DATA to the folder that holds posed/val and pairs")
     torch.set_num_threads(2)
     if arguments.changed:
         measure_changed(folder / "posed" / "val", arguments.every)

@@ -1,8 +1,26 @@
 """The changed photographs of measure-pose: their K follows what was cut or zoomed."""
 
+import sys
+from pathlib import Path
+
+import pytest
 import torch
 
-from tests.tools.measure_pose import changed
+from tests.tools.measure_pose import changed, main
+
+
+@pytest.mark.parametrize("value", [None, "nothing-here"])
+def test_without_a_folder_of_data_the_tool_says_what_to_set(
+    value: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["measure_pose.py"])
+    monkeypatch.delenv("VIDEOSCENE_DATA", raising=False)
+    if value is not None:
+        monkeypatch.setenv("VIDEOSCENE_DATA", value)
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "set the environment variable VIDEOSCENE_DATA" in capsys.readouterr().err
 
 
 def test_the_camera_of_a_changed_photograph_shows_the_same_scene() -> None:

@@ -42,7 +42,8 @@ class Request:
 
     def check_inputs(self) -> None:
         """Raise InputError when an input is missing or unreadable, as the run itself would."""
-        assert self.identity
+        for path in self.inputs.values():
+            self.hashes.of(path)
 
     @property
     def fingerprint(self) -> str:

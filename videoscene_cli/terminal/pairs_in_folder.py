@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stages.errors import InputError
-from videoscene_cli.terminal.work_list import Work
+from videoscene_cli.terminal.work_list import Work, require_folder
 
 NAMING = "call the two photographs of a pair NAME_0 and NAME_1 (or _1 and _2, _a and _b, _left and _right)"
 MARK = re.compile(r"(.+)[ _-](0|1|2|a|b|left|right)", re.IGNORECASE)  # the name of a pair, and which photograph it is
@@ -16,13 +16,14 @@ def pairs_in(folder: Path, out: str | None, warn: Callable[[str], None]) -> list
     """The pairs of a folder, each with the video out/NAME.mp4 as its result, sorted by name.
 
     warn: is told of photographs that belong to no pair.
-    Raises InputError when `out` is missing, the folder cannot be listed or has no pair, or two files could be the same
-    photograph of a pair.
+    Raises InputError when `out` is missing or is no folder, when the pairs' folder cannot be listed or has no pair, and
+    when two files could be the same photograph of a pair.
     """
     from stages.files.image_decoding import photographs_in
 
     if out is None:
         raise InputError("no place for the results", "-o is missing", "add -o FOLDER, where the videos go")
+    require_folder(out)
     marked: dict[str, dict[str, Path]] = {}
     alone = []
     for path in photographs_in(folder):
