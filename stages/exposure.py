@@ -29,7 +29,7 @@ NOTICEABLE = 0.03  # change of middle grey, in [0, 1], by which an exposure coun
 class Exposure:
     """second photograph = gain * first photograph + offset, for each colour channel.
 
-    gain, offset: [3].
+    gain, offset: [3], on the CPU.
     """
 
     gain: Tensor
@@ -89,14 +89,14 @@ def estimate_exposure(views: Views) -> Exposure:
     # A fit of one photograph to the other is biased towards a gain of 0, so the mean of both directions is taken.
     (gain, offset), (back, back_offset) = _robust_line(first, second), _robust_line(second, first)
     gain = (gain / back).sqrt()
-    return Exposure(gain, (offset - back_offset * gain) / 2)
+    return Exposure(gain.cpu(), ((offset - back_offset * gain) / 2).cpu())
 
 
 def _common_colours(views: Views, photograph: int) -> tuple[Tensor, Tensor]:
     """Colours [P, 3] of a photograph's pixels that the other photograph shows too, and the other's colours there."""
     other, apart = other_photograph(views, photograph)
     same = apart < SAME_SURFACE
-    return views.images[photograph].to(other)[:, same].T.cpu(), other[:, same].T.cpu()
+    return views.images[photograph].to(other)[:, same].T, other[:, same].T
 
 
 def _robust_line(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,8 +16,8 @@ def quality(gaussians: Gaussians, targets: Targets, cameras: Cameras) -> dict[st
     cameras: the targets' cameras, as given or as refined.
     Images are rendered as for a video: holes are filled, values rounded to 8 bits.
     """
-    pictures = as_in_png(render(gaussians, cameras[: targets.counted].to(gaussians.means)).frames.cpu())
-    values = psnr(pictures, targets.images[: targets.counted].cpu())
+    pictures = as_in_png(render(gaussians, cameras[: targets.counted].to(gaussians.means)).frames)
+    values = psnr(pictures, targets.images[: targets.counted])
     return {"photographs": _mean(values[: targets.photographs]), "frames": _mean(values[targets.photographs :])}
 
 

@@ -30,7 +30,7 @@ class Tracks:
 
 
 def find_tracks(photographs: Views) -> Tracks:
-    """Match consecutive photographs and triangulate the matches that fit the cameras.
+    """Match consecutive photographs, on their device, and triangulate the matches that fit the cameras, on the CPU.
 
     Pairs without a baseline give no points. Raises WeightsError when the matcher's weights are missing.
     """
@@ -60,7 +60,7 @@ def find_tracks(photographs: Views) -> Tracks:
         ]
         points.append(positions[fits])
         column, row = a[fits].long().unbind(1)
-        colors.append(photographs.images[first].cpu()[:, row, column].T)
+        colors.append(photographs.images[first][:, row, column].T.cpu())
         total += len(number)
     empty = torch.zeros(0, 3, dtype=torch.float64)  # for photographs without any match
     rows = torch.cat([torch.zeros(0, 4, dtype=torch.float64), *observations])

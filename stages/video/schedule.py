@@ -7,6 +7,8 @@ sqrt(abar_t).
 Tensors are [B, ...] in any layout; t and s are [B] integer timesteps, on any device.
 """
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -31,6 +33,14 @@ _ALPHAS_AND_CLEAN = torch.cat([ALPHAS_CUMPROD, torch.ones(1, dtype=torch.float64
 _LEVELS = (_ALPHAS_AND_CLEAN.sqrt(), (1 - _ALPHAS_AND_CLEAN).sqrt())
 
 
+@functools.cache
+def _tables(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """sqrt(abar_t) and sqrt(1 - abar_t) of every t, on a device. A GPU gets them only once."""
+    # The type is changed before the device, because Apple's GPUs have no float64.
+    signal, sigma = (table.to(dtype).to(device) for table in _LEVELS)
+    return signal, sigma
+
+
 def levels(t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
     """sqrt(abar_t) and sqrt(1 - abar_t), [B, 1, ...] to multiply `like` [B, ...] with. abar of CLEAN is 1.
 
@@ -38,8 +48,7 @@ def levels(t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
     dtype of `like` before: in bfloat16 at t = 459 they have 0.546875 and 0.83984375 in place of 0.546803 and 0.837261.
     """
     dtype, shape = torch.promote_types(like.dtype, torch.float32), (-1, *[1] * (like.dim() - 1))
-    # The type is changed before the device, because Apple's GPUs have no float64.
-    signal, sigma = (table.to(dtype).to(t.device)[t].reshape(shape).to(like.device) for table in _LEVELS)
+    signal, sigma = (table[t].reshape(shape).to(like.device) for table in _tables(dtype, t.device))
     return signal, sigma
 
 

@@ -9,6 +9,8 @@ As in CogVideoX the first frame stands alone. Four copies of it fill a block, an
 block is not zero.
 """
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -50,6 +52,12 @@ _time, _colour, _row, _column = torch.meshgrid(*(torch.arange(n) for n in (FRAME
 DEVIATION = DEVIATIONS[_colour.clamp_max(1), _time, _row + _column].flatten()
 
 
+@functools.cache
+def _matrices(device: torch.device) -> tuple[Tensor, Tensor]:
+    """BASIS, and DEVIATION as a column, on a device. A GPU gets them only once."""
+    return BASIS.to(device), DEVIATION.to(device)[:, None]
+
+
 def latent_frames(frames: int) -> int:
     """Latent frames of a clip of 4k + 1 frames: k + 1. Raises ValueError for other numbers."""
     if frames % FRAMES != 1:
@@ -63,8 +71,8 @@ def encode(frames: Tensor) -> Tensor:
     frames: [B, F, 3, h, w] in [0, 1], F = 4k + 1, sides multiples of 4.  Returns [B, k + 1, 192, h/4, w/4], float32.
     """
     blocks = fold(frames.float() - MIDDLE_GREY)
-    rows = BASIS.to(frames.device) / DEVIATION.to(frames.device)[:, None]
-    return torch.einsum("bthwk,ck->btchw", blocks, rows)
+    basis, deviation = _matrices(frames.device)
+    return torch.einsum("bthwk,ck->btchw", blocks, basis / deviation)
 
 
 def decode(latent: Tensor) -> Tensor:
@@ -72,8 +80,8 @@ def decode(latent: Tensor) -> Tensor:
 
     Only the lowest temporal band of the first latent frame counts.
     """
-    columns = BASIS.to(latent.device) * DEVIATION.to(latent.device)[:, None]
-    return unfold(torch.einsum("btchw,ck->bthwk", latent.float(), columns)) + MIDDLE_GREY
+    basis, deviation = _matrices(latent.device)
+    return unfold(torch.einsum("btchw,ck->bthwk", latent.float(), basis * deviation)) + MIDDLE_GREY
 
 
 def fold(frames: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """A CUDA device that is not there: its tensors say that they are on cuda:0, and their numbers are computed on the CPU.
 
 What CUDA would refuse is refused here too: tensors of two devices in one operation, a generator of the CPU for noise on
-CUDA, a NumPy array of a CUDA tensor. Every copy between the two devices is counted with the function that asked for it.
+CUDA, a NumPy array of a CUDA tensor. Copies between the two devices are counted with the function that asked for them.
 
 `guard.cpp` must be loaded before torch is imported, and `install` called before anything else uses torch.
 """
@@ -20,11 +20,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = ("stages", "videoscene_cli")
 CUDA = torch.device("cuda", 0)
 aten = torch.ops.aten
 
-transfers: Counter[tuple[str, str]] = Counter()
-"""Number of copies by direction ("to cpu" or "to cuda") and by place, file:function."""
+copies: Counter[tuple[str, str]] = Counter()
+"""Number of copies by direction ("to cpu" or "to cuda") and by place, file:function.
+
+All copies to the CPU are counted, because the program waits for each, but only those of FEW numbers or more to CUDA.
+"""
+FEW = 257  # more than the numbers of a few cameras
 
 # Operations that take tensors of two devices.
 COPIES = {aten.copy_.default, aten._to_copy.default, aten._local_scalar_dense.default, aten.set_.source_Tensor}
@@ -127,7 +132,7 @@ def compute(operation: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if operation is aten._fused_sdp_choice.default and on_cuda:
         return 0
     into_cuda = goes_into_cuda(operation, args, device, bool(on_cuda))
-    count_transfer(operation, args, device)
+    count_copy(operation, args, device)
     inner_kwargs = {**tree_map(inner_of, kwargs)}
     if is_cuda(device):
         inner_kwargs["device"] = torch.device("cpu")
@@ -170,16 +175,16 @@ def goes_into_cuda(operation: Any, args: Any, device: Any, reads_cuda: bool) -> 
     return reads_cuda
 
 
-def count_transfer(operation: Any, args: Any, device: Any) -> None:
-    """Note a copy between the devices."""
+def count_copy(operation: Any, args: Any, device: Any) -> None:
+    """Count a copy between the devices."""
     if operation is aten._to_copy.default:
         source, into = args[0], isinstance(args[0], OnCuda) if device is None else is_cuda(device)
     elif operation is aten.copy_.default:
         source, into = args[1], isinstance(args[0], OnCuda)
     else:
         return
-    if isinstance(source, Tensor) and isinstance(source, OnCuda) != into:
-        transfers["to cuda" if into else "to cpu", place()] += 1
+    if isinstance(source, Tensor) and isinstance(source, OnCuda) != into and (not into or source.numel() >= FEW):
+        copies["to cuda" if into else "to cpu", place()] += 1
 
 
 def changed_in_place(operation: Any, args: Any, kwargs: dict[str, Any], result: Any) -> Any:
@@ -214,14 +219,31 @@ def is_cuda(device: Any) -> bool:
 
 
 def place() -> str:
-    """The innermost function of the program that is at work, as file:function."""
+    """The innermost function of the program that is at work, as file:function.
+
+    Functions without a name count as part of the one around them, and stages/scene.py as part of what calls it.
+    """
     frame = sys._getframe(1)
     while frame is not None:
-        path = frame.f_code.co_filename
-        if path.startswith((str(ROOT / "stages"), str(ROOT / "videoscene_cli"))):
-            return f"{Path(path).relative_to(ROOT)}:{frame.f_code.co_name}"
+        path, function = Path(frame.f_code.co_filename), frame.f_code.co_name
+        if path.is_relative_to(ROOT) and path.parts[len(ROOT.parts)] in PROGRAM and not function.startswith("<"):
+            name = str(path.relative_to(ROOT))
+            if name != "stages/scene.py":
+                return f"{name}:{function}"
         frame = frame.f_back  # type: ignore[assignment]
     return "elsewhere"
+
+
+class Uncounted(torch.autograd.Function):
+    """Copies a tensor to the CPU, or from there, without counting it: for what a real device does by itself."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return inner_of(x.detach()) if isinstance(x, OnCuda) else OnCuda(x.detach())
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return Uncounted.forward(ctx, gradient)
 
 
 def tensor_anywhere(

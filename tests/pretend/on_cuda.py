@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +27,7 @@ from stages.reconstruct.optimise import reconstruct
 from stages.scene import Cameras, Gaussians, Views
 from stages.splat import draw, gsplat_kernels
 from stages.splat.dispatch import rasterization
+from stages.video import schedule, small_codec
 from stages.video.cogvideox_files import StudentFiles, find_files, load_cogvideox
 from stages.video.cogvideox_memory import MODES, Memory
 from stages.video.cogvideox_student import StepSettings, student
@@ -37,17 +39,21 @@ from tests.cli.program import fake_prior
 from tests.distill import tiny, tiny_prior
 from tests.evaluate.conftest import CACHED, wall_cameras, write_wall
 from tests.pretend import device
-from tests.pretend.device import OnCuda, PretendedDevice, Refused
+from tests.pretend.device import OnCuda, PretendedDevice, Refused, Uncounted
 from tests.splat.scenes import random_scene
 from tests.video.tiny import TRANSFORMER, VAE, save_student
 from tests.video.tiny import scene as tiny_scene
 from videoscene_cli import app
+from videoscene_cli.results.manifest import Record
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = [ROOT / "examples" / f"room_{index}.png" for index in (0, 1)]
 WEIGHTS = ROOT / "stages" / "weights" / "small"
 SMALL = ("--size", 64, "--frames", 5)
+COPIES = Path(__file__).parent / "copies.txt"
 CUDA = torch.device("cuda")
+# Functions that keep what they have loaded or put on a device.
+KEPT = (gsplat_kernels.are_loaded, matching.load_matcher, schedule._tables, small_codec._matrices, *CACHED)
 drawn: list[int] = []
 """Number of Gaussians in each call of gsplat."""
 
@@ -61,9 +67,9 @@ def gsplat(*gaussians_and_cameras: Any, **options: Any) -> tuple[Tensor, Tensor,
     if len(tensors[0]) == 0:
         raise Refused("gsplat 1.5.3 divides by the number of Gaussians")
     drawn.append(len(tensors[0]))
-    with_cpu = [tensor.cpu() for tensor in tensors]
+    with_cpu = [Uncounted.apply(tensor) for tensor in tensors]
     image, alpha = rasterization(*with_cpu, width, height, options["near_plane"])
-    return image.to(CUDA), alpha.to(CUDA), None
+    return Uncounted.apply(image), Uncounted.apply(alpha), None
 
 
 @pytest.fixture(autouse=True)
@@ -72,13 +78,13 @@ def _on_the_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setitem(sys.modules, "gsplat.cuda._backend", SimpleNamespace(_C=object()))
     monkeypatch.setattr("gsplat.rendering.rasterization", gsplat)
     monkeypatch.setattr(matching, "SHORT_SIDE", 192)  # fast, and enough for the example
-    for cached in (gsplat_kernels.are_loaded, *CACHED):
+    for cached in KEPT:
         cached.cache_clear()
     drawn.clear()
-    device.transfers.clear()
+    device.copies.clear()
     with PretendedDevice():
         yield
-    for cached in (gsplat_kernels.are_loaded, *CACHED):
+    for cached in KEPT:
         cached.cache_clear()
 
 
@@ -129,14 +135,42 @@ def test_generate_makes_the_same_video_with_and_without_nvcc(
     assert (tmp_path / "with.mp4").read_bytes() == (tmp_path / "without.mp4").read_bytes()
 
 
-def test_a_scene_goes_from_command_to_command(on_cuda: Run, tmp_path: Path) -> None:
+def test_copies_between_the_devices_are_those_of_the_list(
+    on_cuda: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every command makes the copies that COPIES lists for each of its stages, and no others."""
+    rows: list[str] = []
+    time_stage = Record.stage
+
+    @contextmanager
+    def count_in_stage(record: Record, stage: str) -> Iterator[None]:
+        take("between stages")
+        with time_stage(record, stage):
+            yield
+        take(stage)
+
+    def take(stage: str) -> None:
+        rows.extend(f"  {stage}: {way}, {place}, {count}" for (way, place), count in sorted(device.copies.items()))
+        device.copies.clear()
+
+    monkeypatch.setattr(Record, "stage", count_in_stage)
+
+    def run(*arguments: object) -> None:
+        rows.append(str(arguments[0]))
+        on_cuda(*arguments)
+        take("between stages")
+
+    run("generate", *ROOMS, "-o", tmp_path / "video.mp4", *SMALL)
     scene = tmp_path / "scene"
-    on_cuda("prior", *ROOMS, "-o", scene, "--size", 64)
-    on_cuda("render", scene, "--frames", 5)
-    on_cuda("generate", scene)
+    run("prior", *ROOMS, "-o", scene, "--size", 64)
+    run("render", scene, "--frames", 5)
+    run("generate", scene)
     exports = ("--export", "splat", "--export", "compressed-ply", "--export", "html")
-    on_cuda("reconstruct", scene, "--steps", 2, "--gaussians", 2000, "--refine-poses", *exports)
-    on_cuda("evaluate", scene, "-o", tmp_path / "report")
+    run("reconstruct", scene, "--steps", 2, "--gaussians", 2000, "--refine-poses", *exports)
+    run("evaluate", scene, "-o", tmp_path / "report")
+    counted = tmp_path / COPIES.name
+    counted.write_text("\n".join([*COPIES.read_text().split("\n\n")[:1], "", *rows, ""]))
+    assert counted.read_text() == COPIES.read_text(), f"if the change is meant: cp {counted} {COPIES}"
 
 
 @pytest.mark.usefixtures("flat_prior")

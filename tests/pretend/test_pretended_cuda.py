@@ -10,7 +10,7 @@ import torch
 from torch.utils.cpp_extension import include_paths
 
 HERE = Path(__file__).parent
-TIME_LIMIT = 600  # seconds
+TIME_LIMIT = 1800  # seconds
 
 
 @pytest.fixture(scope="module")

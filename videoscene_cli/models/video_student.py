@@ -238,8 +238,8 @@ def _who_chose(policy: WeightsFile | Path | None, leap: int | None) -> str:
 
 
 def _chooser(path: Path, channels: int) -> Callable[[Tensor, Tensor], int]:
-    """The policy in a file, as a function that chooses a clip's leap step."""
+    """The policy in a file, as a function that chooses a clip's leap step on the device of the clip's latent."""
     from stages.distill.policy import load_policy
 
     policy = load_policy(path, channels)
-    return lambda latent, coverage: int(policy.choose(latent.float().cpu(), coverage.cpu()))
+    return lambda latent, coverage: policy.to(latent.device).choose(latent, coverage.to(latent.device))
