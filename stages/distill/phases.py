@@ -65,9 +65,7 @@ class RunContext:
         plain = config.to_dict()
         parent = self.origin if before is None else hash_identity(self.identity(before))
         keys = ("model", "base", "network", "precision", "perceptual_frames", "perceptual_weight")
-        data = {"frames": config.data.frames, "size": plain["data"]["size"]}
-        if self.workers.count > 1:  # each process adds its batches to a step
-            data["processes"] = self.workers.count
+        data = {"frames": config.data.frames, "size": plain["data"]["size"], **self.workers.identity}
         return {"from": parent, "seed": self.seed, **data, **{key: plain[key] for key in keys}, **plain[phase]}
 
 

@@ -76,7 +76,7 @@ class PriorContext:
             "furniture": self.furniture,
             **{key: plain["data"][key] for key in ("pairs", "scenes", "sizes", "recorded")},
             **{key: plain[key] for key in ("model", "precision")},
-            **({"processes": self.workers.count} if self.workers.count > 1 else {}),
+            **self.workers.identity,
             **plain[phase],
         }
 

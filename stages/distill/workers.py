@@ -27,6 +27,11 @@ class Workers:
     count: int = 1
     device: torch.device | None = None
 
+    @property
+    def identity(self) -> dict[str, int]:
+        """What the number of processes adds to the identity of a phase: each adds its own batches to a step."""
+        return {"processes": self.count} if self.count > 1 else {}
+
     def mean(self, tensors: Iterable[Tensor]) -> None:
         """Replace tensors by their mean over all processes. Every process must give the same shapes in one order."""
         for bucket in _buckets(tensors) if self.count > 1 else ():

@@ -11,28 +11,33 @@ from stages.files.os_errors import require_file
 from stages.files.publish import publish
 
 LARGE = 1 << 28  # bytes from which a hash is worth keeping for the next command
+NOT_HASHED = "not hashed yet"  # stands for the hash of a file that may not be read
 
 
 class FileHashes:
     """SHA-256 of files. A file that has changed since the last call is hashed again; a file that was renamed is not.
 
     store: a JSON file that keeps the hashes of large files, such as weights of gigabytes, for the next command.
+    read_large: whether large files may be read. If not, only the hashes of those in the store are known.
     """
 
-    def __init__(self, store: Path | None = None) -> None:
-        self._store = store
+    def __init__(self, store: Path | None = None, read_large: bool = True) -> None:
+        self._store, self._read_large = store, read_large
         self._known: dict[str, str] = {}
 
     def of(self, path: Path) -> str:
-        """64 hexadecimal digits. Raises InputError when the file cannot be read."""
+        """64 hexadecimal digits, or NOT_HASHED. Raises InputError when the file cannot be read."""
         require_file(path, "check the path")
         status = path.stat()
         identity = f"{status.st_dev} {status.st_ino} {status.st_mtime_ns} {status.st_size}"
         if identity not in self._known:
-            stored = self._read_store() if status.st_size >= LARGE else {}
+            large = status.st_size >= LARGE
+            stored = self._read_store() if large else {}
             if identity not in stored:
+                if large and not self._read_large:
+                    return NOT_HASHED
                 stored[identity] = sha256_file(path)
-                if status.st_size >= LARGE:
+                if large:
                     self._write_store(stored)
             self._known[identity] = stored[identity]
         return self._known[identity]

@@ -1,6 +1,7 @@
 """Readers of untrusted files of network weights. They run no code from a file, and errors name what does not fit."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,10 +84,17 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
     Raises WeightsError when the file is missing, cut off, or not a safetensors file.
     """
+    with _opened(path) as file:
+        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (file is not a mapping)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[safe_open]:
+    """A .safetensors file. Errors about it become WeightsError."""
     what = f"cannot read the weights {path}"
     try:
         with safe_open(path, "pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (file is not a mapping)
+            yield file
     except OSError as error:
         raise WeightsError(what, error.strerror or str(error), "check the path") from error
     except SafetensorError as error:
@@ -95,8 +103,9 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def names_in(path: Path) -> set[str]:
-    """The names of the tensors of a .safetensors file. Raises WeightsError as `read_safetensors` does."""
-    return set(read_safetensors(path))
+    """The names of the tensors of a .safetensors file, from its header. Raises WeightsError like `read_safetensors`."""
+    with _opened(path) as file:
+        return set(file.keys())
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> None:

@@ -18,6 +18,7 @@ from stages.files.file_hashes import FileHashes
 from tests.cli.conftest import Ended
 from tests.cli.distill_program import run as run_and_die
 from tests.distill.tiny import RECIPE, write_shards
+from videoscene_cli.models.session import Session
 from videoscene_cli.results.manifest import read_manifest
 
 Run = Callable[..., Ended]
@@ -174,6 +175,7 @@ def test_clips_are_made_once(
 
         return make
 
+    monkeypatch.setattr(Session, "open_renderer", lambda _: made.append("renderer"))
     monkeypatch.setattr(clips_of_worlds, "write_shard", maker("world"))
     monkeypatch.setattr(clips_of_recordings, "write_shard", maker("recorded"))
     monkeypatch.setattr(clips_of_recordings, "find_recordings", lambda source: [source])
@@ -182,9 +184,9 @@ def test_clips_are_made_once(
     recipe.write_text(yaml.safe_dump(RECIPE | {"data": data}))
     ended = videoscene("distill", "-o", out, "--config", recipe, "--phase", "teacher", "--seed", 3)
     assert ended.code == 0, ended.err
-    assert made == ["world 3 0", "world 3 1", "recorded 3 0"]
+    assert made == ["renderer", "world 3 0", "world 3 1", "recorded 3 0"]
     assert videoscene("distill", "-o", out, "--config", recipe, "--phase", "teacher", "--seed", 3).code == 0
-    assert len(made) == 3
+    assert len(made) == 4
     manifest = read_manifest(out / "weights" / "teacher" / "manifest.json", FileHashes())
     size = (material[1] / "00000.safetensors").stat().st_size
     assert manifest["clips"] == {

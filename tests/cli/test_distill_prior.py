@@ -62,7 +62,7 @@ def test_from_a_recipe_to_weights(videoscene: Run, made: list[int], tmp_path: Pa
     assert ended.code == 0, ended.err
     assert [json.loads(line)["phase"] for line in ended.out.splitlines()] == ["monocular", "prior"]
     assert made == [0, 1]
-    found = find_weights(str(run / "weights" / "prior"), "prior")
+    found = find_weights(str(run / "weights" / "prior"), "prior", FileHashes())
     network = load.load_prior(found.path)
     assert network.config == SMALL
     assert {value.dtype for value in load_file(found.path).values()} == {torch.float16}

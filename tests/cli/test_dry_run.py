@@ -1,4 +1,4 @@
-"""The plan says how much memory the run takes, whatever the command reads."""
+"""The plan says how much memory the run takes, whatever the command reads, and needs no large file for it."""
 
 import json
 import re
@@ -6,10 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
+from stages.files import file_hashes
 from stages.prior.memory import Workload, peak_memory
 from tests.cli.conftest import Ended
+from videoscene_cli.results import manifest
 
 Run = Callable[..., Ended]
 Photos = tuple[Path, Path]
@@ -51,3 +54,58 @@ def test_every_command_plans_its_memory(videoscene: Run, photos: Photos, tmp_pat
     assert memory(videoscene("reconstruct", scene, *plan)) > 0
     Image.new("RGB", (9000, 6000)).save(tmp_path / "large.png")
     assert memory(videoscene("prior", tmp_path / "large.png", photos[1], "-o", tmp_path / "t", *plan)) > 1.2
+
+
+COUNTS = Path("/proc/self/io")
+GIB = 1 << 30
+
+
+def bytes_read() -> int:
+    """The bytes that this process has read from files."""
+    return int(COUNTS.read_text().split()[1])
+
+
+def write_large_weights(folder: Path) -> None:
+    """A student like cogvideox-5b: files of the right names with 2 GiB of zeros, which take no space on the disk."""
+    for path in (folder / "model.safetensors", folder / "vae" / "diffusion_pytorch_model.safetensors"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tensors = {"x": {"dtype": "U8", "shape": [GIB], "data_offsets": [0, GIB]}}
+        header = json.dumps(tensors).encode().ljust(64)
+        with path.open("wb") as file:
+            file.write(len(header).to_bytes(8, "little") + header)
+            file.truncate(8 + len(header) + GIB)
+    torch.save(torch.zeros(1), folder / "prompt_embeds.pt")
+
+
+@pytest.mark.skipif(not COUNTS.is_file(), reason="needs the counts of bytes that Linux keeps")
+def test_no_large_file_is_read(
+    videoscene: Run, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIDEOSCENE_CACHE", str(tmp_path / "cache"))
+    write_large_weights(tmp_path / "student")
+    command = ("generate", *photos, "-o", tmp_path / "out.mp4", "--student", tmp_path / "student", "--dry-run")
+    before, memory_before = bytes_read(), manifest.peak_memory()
+    ended = videoscene(*command, "--json")
+    assert ended.code == 0, ended.err
+    assert bytes_read() - before < GIB / 4
+    assert manifest.peak_memory() - memory_before < GIB / 2, "files that are mapped into memory are not counted above"
+    plan = json.loads(ended.out)
+    assert plan["weights"]["student/vae/diffusion_pytorch_model.safetensors"]["sha256"] == file_hashes.NOT_HASHED
+    assert plan["state"] == "to be made"
+
+
+def test_what_is_not_hashed_is_not_called_up_to_date(
+    videoscene: Run, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every file counts as large here, as if the hashes that an earlier command has stored were lost."""
+    monkeypatch.setenv("VIDEOSCENE_CACHE", str(tmp_path / "cache"))
+    command = ("generate", *photos, "-o", tmp_path / "out.mp4", "--size", 64, "--frames", 5, "--student", "none")
+    assert videoscene(*command).code == 0
+    monkeypatch.setattr(file_hashes, "LARGE", 1)
+    assert "up to date, unless" in videoscene(*command, "--dry-run").out
+    other = videoscene(*command, "--fps", 9, "--dry-run")
+    assert other.code == 2
+    assert "fps was 8.0, now 9.0" in other.err
+    assert "now not hashed" not in other.err
+    assert "up to date" in videoscene(*command).err
+    assert "state: up to date\n" in videoscene(*command, "--dry-run").out

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stages.files import file_hashes
-from stages.files.file_hashes import FileHashes
+from stages.files.file_hashes import NOT_HASHED, FileHashes
 
 
 @pytest.fixture
@@ -42,6 +42,16 @@ def test_a_changed_file_is_hashed_again(weights: Path) -> None:
     weights.write_bytes(b"WEIGHTS")
     os.utime(weights, (1, 1))
     assert FileHashes(store).of(weights) == hashlib.sha256(b"WEIGHTS").hexdigest()
+
+
+def test_without_reading_only_stored_hashes_of_large_files_are_known(weights: Path) -> None:
+    store = weights.parent / "hashes.json"
+    (weights.parent / "tiny").write_bytes(b"tiny")
+    unread = FileHashes(store, read_large=False)
+    assert unread.of(weights) == NOT_HASHED
+    assert unread.of(weights.parent / "tiny") == hashlib.sha256(b"tiny").hexdigest()
+    expected = FileHashes(store).of(weights)
+    assert unread.of(weights) == expected != NOT_HASHED
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"a": 5}', "{"])

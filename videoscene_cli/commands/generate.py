@@ -14,7 +14,7 @@ from videoscene_cli.commands.prior import make_prior
 from videoscene_cli.commands.render import make_render
 from videoscene_cli.models.session import Session
 from videoscene_cli.models.video_student import VideoStudent
-from videoscene_cli.results.dry_run import show_plan
+from videoscene_cli.results.dry_run import PARTLY, show_plan
 from videoscene_cli.results.manifest import Record
 from videoscene_cli.results.produce import Result, produce
 from videoscene_cli.results.request import Request
@@ -104,7 +104,7 @@ def from_photos(work: Work, prior: PriorSettings, path: PathSettings, student: V
         return make_video(str(work.out), request, make, session)
     scene = SceneFolder(Path(str(work.out)), session.hashes)
     if session.shared.dry_run:
-        return show_plan(session, request, None, [scene.path / stage for stage in STAGES])
+        return show_plan(session, request, PARTLY, [scene.path / stage for stage in STAGES])
     make_prior(work.pair, scene, prior, session, announce=False)
     make_render(scene, scene, path, session, announce=False)
     from_scene(scene, None, student, session)

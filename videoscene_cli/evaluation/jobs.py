@@ -40,7 +40,8 @@ Outcome: TypeAlias = "CaseRecord | Exception"
 class Job:
     """One method on one case.
 
-    out: folder of the report.  keep: store the frames too.  fingerprint: of all that decides the record.
+    out: folder of the report.  keep: store the frames too.
+    fingerprint: of all that decides the record; None in a plan if some files are not hashed yet.
     """
 
     case: Case
@@ -48,7 +49,7 @@ class Job:
     out: Path
     keep: bool
     setup: Setup
-    fingerprint: str
+    fingerprint: str | None
 
     @property
     def record(self) -> Path:
@@ -59,8 +60,8 @@ class Job:
         return self.out / "frames" / self.method / self.case.name
 
     def is_done(self) -> bool:
-        """Whether the record exists. Raises InputError, which names --force, when it is of another request."""
-        if self.setup.shared.force or not self.record.exists():
+        """Whether the record is known to be that of this job. Raises InputError when it is of another request."""
+        if self.setup.shared.force or self.fingerprint is None or not self.record.exists():
             return False
         from stages.evaluate.case_record import read_record
 
@@ -102,7 +103,7 @@ def make_job(case: Case, method: str, run: TwoViewRun, session: Session, student
     options["networks"] = networks_at_hand(folder_of_networks())
     more, weights = decides(method, session, students)
     request = Request("evaluate --two-view", options | more, files, weights, session.hashes)
-    return Job(case, method, run.out, run.keep, run.setup, request.fingerprint)
+    return Job(case, method, run.out, run.keep, run.setup, request.fingerprint if request.is_hashed else None)
 
 
 def run_jobs(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, Outcome]]:

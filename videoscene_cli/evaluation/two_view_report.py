@@ -12,6 +12,7 @@ from videoscene_cli.evaluation.methods import Students, check_method
 from videoscene_cli.evaluation.unpack_sets import unpack_scenes
 from videoscene_cli.models.metric_networks import folder_of_networks
 from videoscene_cli.models.session import Session
+from videoscene_cli.results.dry_run import NOT_KNOWN
 from videoscene_cli.results.manifest import Record
 from videoscene_cli.results.request import Request
 
@@ -41,7 +42,8 @@ def evaluate_two_view(given: Sequence[Path], run: TwoViewRun, session: Session) 
         (done if job.is_done() else left).append(job)
     if session.shared.dry_run:
         plan = {"methods": list(run.methods), "cases": len(jobs), "done": len(done), "out": str(run.out)}
-        return session.report.plan(plan)
+        unknown = sum(job.fingerprint is None and job.record.exists() for job in left)
+        return session.report.plan(plan | ({NOT_KNOWN: unknown} if unknown else {}))
     # Run the others.
     results = [read_record(job.record) for job in done]
     for result in results:

@@ -24,12 +24,12 @@ class Session:
 
     def __init__(self, shared: Shared, report: Report) -> None:
         self.shared, self.report = shared, report
-        self.hashes = FileHashes(cache_folder() / "hashes.json")
+        self.hashes = FileHashes(cache_folder() / "hashes.json", read_large=not shared.dry_run)
 
     @cached_property
     def weights(self) -> WeightsFile:
         """The prior's weights, verified. Raises WeightsError."""
-        return find_weights(self.shared.weights, "prior")
+        return find_weights(self.shared.weights, "prior", self.hashes)
 
     @cached_property
     def device(self) -> torch.device:

@@ -113,9 +113,9 @@ class _Small:
 
         self.folder, self.leap, self.steps, self.session = folder, leap, steps, session
         self.config, self.default_leap = read_config(folder / "config.yaml")
-        self.network = find_weights(str(folder), "student")
+        self.network = find_weights(str(folder), "student", session.hashes)
         has_policy = leap is None and (folder / "policy.safetensors").is_file()
-        self.policy = find_weights(str(folder), "policy") if has_policy else None
+        self.policy = find_weights(str(folder), "policy", session.hashes) if has_policy else None
         if leap == 0:
             raise InputError("bad usage", "--leap 0 leaves nothing to do", "give auto, or 1 to 999")
 

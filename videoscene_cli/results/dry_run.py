@@ -13,12 +13,16 @@ if TYPE_CHECKING:
     from stages.prior.memory import Workload
 
 SMALL = "small"  # the student whose memory is known
+# States of a result.
+UP_TO_DATE, TO_BE_MADE = "up to date", "to be made"
+PARTLY = "to be made, but for the stages that are up to date"  # of a scene folder
+NOT_KNOWN = "up to date, unless large files that are not hashed yet have changed"
 
 
 def show_plan(
     session: Session,
     request: Request,
-    current: bool | None,
+    state: str,
     outputs: Sequence[Path],
     workload: Callable[[], Workload] | None = None,
 ) -> None:
@@ -26,12 +30,10 @@ def show_plan(
 
     Reads the inputs, writes nothing. Raises InputError for inputs that the run would refuse.
 
-    current: whether the result is up to date; None for a scene folder, where only some stages may be up to date.
+    state: of the result: UP_TO_DATE, TO_BE_MADE, PARTLY or NOT_KNOWN.
     workload: what the command works on, unless that is two photographs: those are read here.
     """
     request.check_inputs()
-    partly = "to be made, but for the stages that are up to date"
-    state = {True: "up to date", False: "to be made", None: partly}[current]
     plan: dict[str, Any] = {
         "command": request.command,
         "state": state,

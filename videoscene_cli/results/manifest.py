@@ -18,7 +18,7 @@ from typing import Any
 
 from stages.errors import InputError
 from stages.files.documents import read_json
-from stages.files.file_hashes import FileHashes
+from stages.files.file_hashes import NOT_HASHED, FileHashes
 from videoscene_cli import __version__
 from videoscene_cli.results.request import Request, identity_of
 
@@ -43,7 +43,7 @@ def read_manifest(path: Path, hashes: FileHashes) -> dict[str, Any]:
     for output, expected in outputs.items():
         if not output.is_file():
             raise InputError(f"{output} is gone", f"{path} lists it", "make the result again with --force")
-        if hashes.of(output) != expected:
+        if hashes.of(output) not in (expected, NOT_HASHED):
             why = f"it is not the file that {path} describes"
             raise InputError(f"{output} has changed", why, "make the result again with --force")
     return manifest

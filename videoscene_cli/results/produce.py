@@ -15,7 +15,7 @@ from stages.files.file_hashes import FileHashes
 from stages.files.leftovers import hidden_stem
 from stages.files.publish import check_writable, require_replaceable
 from videoscene_cli.models.session import Session
-from videoscene_cli.results.dry_run import show_plan
+from videoscene_cli.results.dry_run import NOT_KNOWN, TO_BE_MADE, UP_TO_DATE, show_plan
 from videoscene_cli.results.manifest import Record, read_manifest
 from videoscene_cli.results.request import Request
 
@@ -72,7 +72,9 @@ def produce(
     if check is not None and not current and not force:
         check()
     if dry_run:
-        show_plan(session, request, current, result.outputs, workload)
+        unknown = not (current or force or request.is_hashed) and result.manifest.exists()
+        state = UP_TO_DATE if current else NOT_KNOWN if unknown else TO_BE_MADE
+        show_plan(session, request, state, result.outputs, workload)
         return None
     # Make it.
     record = Record()
@@ -92,7 +94,7 @@ def produce(
 def is_current(
     request: Request, manifest: Path, result: Path, force: bool, touch: bool = True, follow: bool = False
 ) -> bool:
-    """Whether `result` is the result of this request, so that nothing is to be made.
+    """Whether `result` is known to be the result of this request, so that nothing is to be made.
 
     Raises InputError, which names --force, when something else has its path: a result of another request, a changed
     file, or a foreign file. With `force` it raises only if publishing would refuse to replace it, before any work.
@@ -112,7 +114,10 @@ def is_current(
         return True
     if follow and existing["command"] == request.command:
         return False
-    why = "; ".join(request.differences(existing)) or "its fingerprint differs"
+    differences = request.differences(existing)
+    if not differences and not request.is_hashed:
+        return False
+    why = "; ".join(differences) or "its fingerprint differs"
     raise InputError(f"{result} holds another result", why, REPLACE)
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from stages.files.file_hashes import FileHashes
+from stages.files.file_hashes import NOT_HASHED, FileHashes
 from videoscene_cli import __version__
 
 
@@ -46,17 +46,22 @@ class Request:
             self.hashes.of(path)
 
     @property
+    def is_hashed(self) -> bool:
+        """Whether the hash of every file is known; --dry-run reads no large file."""
+        return NOT_HASHED not in (*self.identity["inputs"].values(), *self.identity["weights"].values())
+
+    @property
     def fingerprint(self) -> str:
         return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
 
     def differences(self, manifest: Mapping[str, Any]) -> list[str]:
-        """How the request differs from that of a manifest: one short text per difference."""
+        """How the request differs from that of a manifest: one short text per difference that is known."""
         other = identity_of(manifest)
         texts = []
         for group, value in self.identity.items():
             before = other.get(group)
             if isinstance(value, dict) and isinstance(before, dict):
-                keys = [key for key in sorted({*value, *before}) if value.get(key) != before.get(key)]
+                keys = [key for key in sorted({*value, *before}) if value.get(key) not in (before.get(key), NOT_HASHED)]
                 texts += [f"{key} was {_short(before.get(key))}, now {_short(value.get(key))}" for key in keys]
             elif value != before:
                 texts.append(f"{group} was {before}, now {value}")

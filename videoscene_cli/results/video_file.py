@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videoscene_cli.models.session import Session
-from videoscene_cli.results.dry_run import show_plan
+from videoscene_cli.results.dry_run import TO_BE_MADE, show_plan
 from videoscene_cli.results.manifest import Record
 from videoscene_cli.results.produce import Result, produce
 from videoscene_cli.results.request import Request
@@ -31,7 +31,7 @@ def make_video(out: str, request: Request, make: Callable[[Record], tuple[Clip, 
 
 def _stream(request: Request, make: Callable[[Record], tuple[Clip, Gaussians]], session: Session) -> None:
     if session.shared.dry_run:
-        return show_plan(session, request, False, [Path("-")])
+        return show_plan(session, request, TO_BE_MADE, [Path("-")])
     stream = session.report.stream()
     session.start()
     clip, _ = make(Record())

@@ -31,6 +31,8 @@ def make_clips(data: Data, folder: Path, session: Session, workers: Workers) -> 
     own = slice(workers.rank, None, workers.count)
     missing = [k for k in range(data.worlds)[own] if not shard_path(worlds, k).exists()]
     missing_recorded = [k for k in range(data.recorded)[own] if not shard_path(recorded, k).exists()]
+    if missing or missing_recorded:
+        session.open_renderer()
     if missing:
         _make_worlds(data, worlds, missing, session)
     if missing_recorded:

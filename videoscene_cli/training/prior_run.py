@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages.errors import InputError
-from stages.files.documents import sha256_file
 from videoscene_cli.results.manifest import Record
 from videoscene_cli.results.request import Request
 from videoscene_cli.training.pairs import RECORDED_SHARDS, make_recorded, make_worlds, missing, planned
@@ -74,7 +73,7 @@ class PriorRun(Run):
             self.shards,
             seed,
             origin,
-            None if furniture is None else sha256_file(Path(furniture))[:16],
+            None if furniture is None else self.session.hashes.of(Path(furniture))[:16],
             device,
             self.workers,
         )
