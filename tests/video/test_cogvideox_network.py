@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXSpatialNorm3D
 
-from stages.video.cogvideox_memory import MODES, PEAKS, Memory, mode_for, next_mode
+from stages.video.cogvideox_memory import Memory
 from stages.video.cogvideox_network import TRANSFORMER_5B, VAE_5B, CogVideoX, build, rotary, spatial_norm
 from tests.video.tiny import FULL, TRANSFORMER, VAE
 
@@ -94,23 +94,6 @@ def test_the_decoder_uses_them(monkeypatch: pytest.MonkeyPatch, model: CogVideoX
 
     monkeypatch.setattr(CogVideoXSpatialNorm3D, "forward", refuse)
     assert model.decode(torch.zeros(1, 1, 16, 4, 6)).isfinite().all()
-
-
-GIB = 2**30
-
-
-@pytest.mark.parametrize(
-    ("free", "mode"), [(80, "full"), (24, "offload"), (15.5, "tiled"), (12, "stream"), (8, "stream"), (2, "stream")]
-)
-def test_the_fastest_mode_that_fits_is_taken(free: float, mode: str) -> None:
-    """For cards of 80, 24, 16, 12 and 8 GB, and for one that has too little."""
-    assert mode_for(int(free * GIB)) == mode
-
-
-def test_every_mode_needs_less_than_the_one_before() -> None:
-    assert list(MODES) == list(PEAKS)
-    assert list(PEAKS.values()) == sorted(PEAKS.values(), reverse=True)
-    assert [next_mode(mode) for mode in MODES] == [*list(MODES)[1:], None]
 
 
 @torch.no_grad()
