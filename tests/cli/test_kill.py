@@ -94,6 +94,21 @@ def test_killed_between_the_video_and_its_manifest(videoscene: Run, photos: Phot
     assert not list(tmp_path.glob(".*partial*"))
 
 
+def test_what_a_run_left_that_was_killed_beside_the_one_that_finished_is_removed(
+    videoscene: Run, photos: Photos, tmp_path: Path
+) -> None:
+    scene, killed = tmp_path / "s", "partial-999999999-00000000"
+    command = ("generate", *photos, "-o", scene, "--size", 64, "--frames", 2, "--student", "none")
+    assert videoscene(*command).code == 0
+    for name in ("inputs", "prior", "render", "generate"):
+        (scene / f".{name}.{killed}").mkdir()
+        (scene / f".{name}.{killed}" / "0.png").touch()
+    ended = videoscene(*command, "--dry-run")
+    assert (ended.code, len(list(scene.glob(f".*.{killed}")))) == (0, 4), "--dry-run removes nothing"
+    assert "up to date" in videoscene(*command).err
+    assert set(os.listdir(scene)) == {"inputs", "prior", "render", "generate"}
+
+
 def test_control_c_is_130_and_cleans_up(program: Start, photos: Photos, tmp_path: Path) -> None:
     command = ("generate", *photos, "-o", tmp_path / "results" / "out.mp4", "--size", 64, "--frames", 2)
     code, err = start_and_stop(program, "video", signal.SIGINT, *command)

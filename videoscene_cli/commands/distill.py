@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from stages.errors import InputError
+from stages.files.leftovers import recover
 from stages.files.publish import check_writable
 from videoscene_cli.models.session import Session
 from videoscene_cli.results.manifest import Record
@@ -85,6 +86,8 @@ def distill(
     for name in phases:
         record, manifest = Record(), training.weights(name) / "manifest.json"
         current = is_current(training.request(name), manifest, manifest.parent, False)
+        if first and current:  # another process may have been killed beside the one that made it
+            recover(manifest.parent)
         if first and not current:
             training.note_config()
         if not current:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from stages.errors import InputError
 from stages.files.documents import read_json
 from stages.files.file_hashes import FileHashes
-from stages.files.leftovers import hidden_stem
+from stages.files.leftovers import hidden_stem, recover
 from stages.files.publish import check_writable, require_replaceable
 from videoscene_cli.models.session import Session
 from videoscene_cli.results.dry_run import NOT_KNOWN, TO_BE_MADE, UP_TO_DATE, show_plan
@@ -78,7 +78,10 @@ def produce(
         return None
     # Make it.
     record = Record()
-    if not current:
+    if current:  # another process may have been killed beside the one that made it
+        for path in result.outputs:
+            recover(path)
+    else:
         check_writable(result.manifest)
         with record.stage("start"):
             record.device = str(session.device)
