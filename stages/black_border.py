@@ -1,8 +1,8 @@
-"""The black border of a photograph: letterboxes, and what undistortion and rotation leave at the edges.
+"""The border of a photograph: letterboxes, frames, bars of a screenshot, and what undistortion and rotation leave.
 
-It is part of the image, not of the scene. If it were taken for part of the scene, it would become dark threads and
-wedges that float in space. A border that both photographs share stays the same in every frame; one that only one
-photograph has is left out of the scene.
+It is black, or consists of straight bars of other colours. It is part of the image, not of the scene. If it were taken
+for part of the scene, it would become dark threads and wedges that float in space. A border that both photographs share
+stays the same in every frame; one that only one photograph has is left out of the scene.
 """
 
 from dataclasses import replace
@@ -13,24 +13,25 @@ from torch import Tensor
 
 from stages.scene import Clip
 
-# A pixel is black if all its channels, in [0, 1], are below this. JPEG does not keep them at 0. A lower bound keeps a
-# border apart from dark places beside it, so if the first bound finds none, the next is tried.
-BRIGHTEST = (0.06, 0.03, 0.015, 0.004)
-UNIFORM = 0.008  # a border's brightness has at most this standard deviation; dark places in a photograph have more
-LARGEST = 0.6  # black pixels on a larger share of the image than this mean a dark photograph, not a border
+# A pixel has the border's colour if all its channels, in [0, 1], differ by less than this. JPEG changes them.
+# A lower bound keeps a border apart from similar places beside it, so if the first bound finds none, the next is tried.
+FURTHEST = (0.06, 0.03, 0.015, 0.004)
+UNIFORM = 0.008  # a border's brightness has at most this standard deviation; places in a photograph have more
+LARGEST = 0.6  # one colour on a larger share of the image than this means a dark or empty photograph, not a border
 TOUCHED = 0.02  # a border of any shape touches at least this share of each of the four sides
 SHARP = 0.6  # at least this share of the pixels beside a border is clear
-CLEAR = 0.12  # brightness above which a pixel is clear
+CLEAR = 0.12  # a pixel that differs by more than this is clear
 STRAIGHT = 0.7  # a bar is equally thick in at least this share of its rows or columns; a date may be written on it
 MIXED = 2  # pixels beside a border, px, that are mixed with it
 
 
 def black_border(images: Tensor) -> Tensor:
-    """The black border of each image, [N, h, w], boolean. images: [N, 3, h, w] in [0, 1].
+    """The border of each image, [N, h, w], boolean. images: [N, 3, h, w] in [0, 1].
 
-    It consists of black pixels that are connected to the edge, and of whole black bars with what is written on them.
-    It is evenly black and has sharp sides, and unless it is a bar it touches all four sides, so that a night sky is not
-    taken for one. Otherwise all is False.
+    It consists of black pixels that are connected to the edge, and of whole bars of one colour with what is written on
+    them. It is evenly coloured and has sharp sides. Black pixels that are no bar touch all four sides, so that a night
+    sky is not taken for one. Bars of other colours do not lie along the top alone, as a white sky over the sea does.
+    Otherwise all is False.
     """
     return torch.stack([_border_of(image) for image in images])
 
@@ -62,25 +63,38 @@ def keep_border(clip: Clip, images: Tensor) -> Clip:
 
 
 def _border_of(image: Tensor) -> Tensor:
-    """The black border of one image [3, h, w], [h, w], boolean."""
-    brightness = image.amax(0)
-    found = (_border_below(brightness, bound) for bound in BRIGHTEST)
-    return next((border for border in found if bool(border.any())), torch.zeros_like(brightness, dtype=torch.bool))
+    """The border of one image [3, h, w], [h, w], boolean."""
+    border = _border_of_colour(image, image.new_zeros(3), bars_alone=False)
+    coloured = torch.zeros_like(border)
+    for line in (image[:, 0], image[:, -1], image[:, :, 0], image[:, :, -1]):
+        colour = line.median(1).values
+        plain = ((line - colour[:, None]).abs().amax(0) < FURTHEST[0]).float().mean()
+        if float(colour.amax()) >= FURTHEST[0] and float(plain) >= STRAIGHT:
+            coloured |= _border_of_colour(image, colour, bars_alone=True)
+    together = border | coloured
+    return together if bool(together[-1].any()) and float(together.float().mean()) < LARGEST else border
 
 
-def _border_below(brightness: Tensor, bound: float) -> Tensor:
-    """The border of pixels whose brightness [h, w] is below `bound`."""
-    black = brightness < bound
-    none, bars = torch.zeros_like(black), _bars(black)
-    border = connected_to_the_edge(black) | bars
+def _border_of_colour(image: Tensor, colour: Tensor, bars_alone: bool) -> Tensor:
+    """The border of a colour [3]. bars_alone: only its bars, because a white sky too is connected to the edge."""
+    difference = (image - colour[:, None, None]).abs().amax(0)
+    found = (_border_within(image.amax(0), difference, bound, bars_alone) for bound in FURTHEST)
+    return next((border for border in found if bool(border.any())), torch.zeros_like(difference, dtype=torch.bool))
+
+
+def _border_within(brightness: Tensor, difference: Tensor, bound: float, bars_alone: bool) -> Tensor:
+    """The border of the pixels whose difference from its colour is below `bound`. brightness, difference: [h, w]."""
+    equal = difference < bound
+    none, bars = torch.zeros_like(equal), _bars(equal)
+    border = bars if bars_alone else connected_to_the_edge(equal) | bars
     share = float(border.float().mean())
     sides = [float(side.float().mean()) for side in (border[0], border[-1], border[:, 0], border[:, -1])]
     if not 0 < share < LARGEST or not (bars.any() or min(sides) >= TOUCHED):
         return none
-    inner = border & black & ~_grown(~border, MIXED)  # JPEG has rings beside the scene
-    evenly = brightness[inner if bool(inner.any()) else border & black]
+    inner = border & equal & ~_grown(~border, MIXED)  # JPEG has rings beside the scene
+    evenly = brightness[inner if bool(inner.any()) else border & equal]
     beside = _grown(border, MIXED + 1) & ~_grown(border, MIXED)
-    sharp = (brightness[beside] > CLEAR).float().mean()
+    sharp = (difference[beside] > CLEAR).float().mean()
     return border if float(evenly.std(correction=0)) <= UNIFORM and float(sharp) >= SHARP else none
 
 

@@ -74,10 +74,37 @@ def test_the_fill_reaches_what_single_steps_reach() -> None:
         assert torch.equal(connected_to_the_edge(black), border)
 
 
+@pytest.mark.parametrize("colour", [(1.0, 1.0, 1.0), (0.96, 0.93, 0.86), (0.2, 0.3, 0.9), (0.12, 0.12, 0.12)])
+def test_a_frame_of_any_colour_is_found_to_the_pixel(colour: tuple[float, float, float]) -> None:
+    image = 0.3 + 0.4 * torch.rand(1, 3, 60, 80, generator=Generator().manual_seed(5))
+    frame = torch.ones(60, 80, dtype=torch.bool)
+    frame[4:-10, 5:-5] = False  # as of an instant picture
+    noise = 0.01 * torch.rand(1, 3, 60, 80, generator=Generator().manual_seed(6))
+    framed = torch.where(frame, torch.tensor(colour)[None, :, None, None] - noise, image)
+    assert torch.equal(black_border(framed)[0], frame)
+
+
+def test_the_bars_of_a_screenshot_may_have_two_colours_and_writing() -> None:
+    image = 0.3 + 0.3 * torch.rand(1, 3, 60, 80, generator=Generator().manual_seed(7))
+    image[:, :, :6], image[:, :, 2:4, 8:20] = 1.0, 0.0
+    image[:, :, -8:], image[:, :, -5:-3, 30:50] = 0.0, 1.0
+    bars = torch.zeros(60, 80, dtype=torch.bool)
+    bars[:6] = bars[-8:] = True
+    assert torch.equal(black_border(image)[0], bars)
+
+
+def test_a_white_sky_over_the_sea_and_a_thing_on_white_are_no_border() -> None:
+    photograph = 0.2 + 0.4 * torch.rand(1, 3, 60, 80, generator=Generator().manual_seed(8))
+    sea = photograph.clone()
+    sea[:, :, :20] = 1.0
+    assert not black_border(sea).any()
+    y, x = torch.meshgrid(torch.arange(60) - 29.5, torch.arange(80) - 39.5, indexing="ij")
+    assert not black_border(torch.where((x / 40) ** 2 + (y / 30) ** 2 < 0.9, photograph, 1.0)).any()
+
+
 def test_each_photograph_has_its_own_border() -> None:
     moved = photographs(top=3)
-    moved[1, :, :3] = 0.5
-    moved[1, :, -3:] = 0.5
+    moved[1] = photographs()[1]
     first, second = black_border(moved)
     assert first[:3].all()
     assert not second.any()

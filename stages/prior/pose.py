@@ -27,7 +27,9 @@ from stages.prior.epipolar import (
 from stages.prior.evidence import Solution, doubts_of, refuse_without_parallax
 from stages.prior.lenses import FOCAL_MEAN, Known, Lenses, possible_lenses
 from stages.prior.matching import SHORT_SIDE, Matches, match
+from stages.prior.orientation import refuse_mirrored, refuse_turned
 from stages.prior.refine import Refined, refine, scaled
+from stages.prior.still_marks import moving
 from stages.scene import Cameras
 
 INLIER = 2.0  # largest epipolar distance of an inlier in RANSAC, working px
@@ -36,8 +38,9 @@ LEAST_INLIERS = 20  # fewer inliers than this are no evidence for a pose
 # Another solution explains the matches as well if its cost is at most this much higher, px^2. It counts as another one
 # if its rotation or the direction of its translation differs by more than these angles, degrees.
 RIVAL, RIVAL_ANGLES = 3.0, (2.0, 10.0)
-SURELY_UPRIGHT = 500  # pairs with fewer matches are also matched with one photograph mirrored
-MIRRORED_MATCHES = 50  # more matches than this with the mirrored photograph are no coincidence
+# Pairs with fewer matches than these are also matched with the second photograph turned, and mirrored. A turn by 90
+# degrees leaves at most about 100 matches, but a mirrored photograph may keep hundreds.
+SURELY_UPRIGHT, SURELY_NOT_MIRRORED = 150, 500
 # Near and far of the scene are a quantile of the triangulated depths times a factor, which leaves room for parts
 # without matches.
 NEAR, FAR = (0.02, 0.7), (0.98, 2.5)
@@ -55,7 +58,7 @@ class PairGeometry:
 
     c2w: [2, 4, 4].  K: [2, 3, 3], px of the input images.  near_far: [2, 2], z range of each view.  points: [P, 3].
     The unit of length is the median depth of the points in the first camera.
-    matches, inliers: their numbers.
+    matches, inliers: their numbers, without still marks.
     focal_source: "given", "exif", or "matches": estimated from them and from what lenses.py assumes.
     parallax: median angle between the two rays of a point, degrees.
     error: median epipolar distance of the inliers, working px.
@@ -94,13 +97,21 @@ def estimate_cameras(images: Sequence[Tensor], focals: Focals = ((), ()), K: Ten
     images: two of [3, h, w] in [0, 1]; sizes may differ.  focals: focal lengths from EXIF, px of the image.
     K: [2, 3, 3], px, if the intrinsics are known; `focals` is ignored then.  Without K the principal point is the
     centre.
-    Raises RunError when the photographs share too few matches, were taken from one position, or when one is mirrored.
+    Raises RunError when the photographs share too few matches, were taken from one position, or when one is mirrored
+    or turned by 90 or 180 degrees.
     Raises WeightsError when the matcher's weights are missing.
     """
     matches = match(images[0], images[1])
     if len(matches) < SURELY_UPRIGHT:
-        _refuse_mirrored(images, len(matches))
-    return cameras_from_matches(matches, [(image.shape[-2], image.shape[-1]) for image in images], focals, K)
+        refuse_turned(images, len(matches))
+    if len(matches) < SURELY_NOT_MIRRORED:
+        refuse_mirrored(images, len(matches))
+    try:
+        return cameras_from_matches(matches, [(image.shape[-2], image.shape[-1]) for image in images], focals, K)
+    except RunError:
+        if len(matches) >= SURELY_UPRIGHT:
+            refuse_turned(images, len(matches))
+        raise
 
 
 def cameras_from_matches(
@@ -110,18 +121,22 @@ def cameras_from_matches(
     # Matches in working pixels.
     zoom = torch.tensor([SHORT_SIDE / min(size) for size in sizes], dtype=torch.float64)
     a, b = matches.points_a.double() * zoom[0], matches.points_b.double() * zoom[1]
+    if sizes[0] == sizes[1]:
+        kept = moving(a, b)
+        a, b = a[kept], b[kept]
+    count = len(a)
     # Pose and intrinsics.
     if K is not None:
-        solution, working_K = _solve_with_known(a, b, K.double().expand(2, 3, 3) * _zoom(zoom), len(matches))
+        solution, working_K = _solve_with_known(a, b, K.double().expand(2, 3, 3) * _zoom(zoom), count)
     else:
         first_K = _first_guess(sizes, focals) * _zoom(zoom)
         others = [tuple(focal / readings[0] for focal in readings[1:]) for readings in focals]
         known = Known(first_K, zoom, (not focals[0], not focals[1]), (others[0], others[1]))
-        solution, working_K = _solve_unknown(a, b, known, len(matches))
+        solution, working_K = _solve_unknown(a, b, known, count)
     a, b = a[solution.inliers], b[solution.inliers]
-    flat = refuse_without_parallax(a, b, working_K, solution.lenses, len(matches))
-    doubts = doubts_of(solution, working_K, len(matches), any(focals), flat)
-    return _finish(a, b, solution, working_K, zoom, len(matches), doubts)
+    flat = refuse_without_parallax(a, b, working_K, solution.lenses, count)
+    doubts = doubts_of(solution, working_K, count, any(focals), flat)
+    return _finish(a, b, solution, working_K, zoom, count, doubts)
 
 
 def near_far_from_cameras(images: Sequence[Tensor], cameras: Cameras) -> Tensor:
@@ -252,17 +267,6 @@ def _zoom(zoom: Tensor) -> Tensor:
     factor = torch.ones(2, 3, 3, dtype=zoom.dtype)
     factor[:, :2] *= zoom[:, None, None]
     return factor
-
-
-def _refuse_mirrored(images: Sequence[Tensor], matches: int) -> None:
-    """Raise RunError when the second photograph has many more matches when mirrored. matches: their number before."""
-    mirrored = len(match(images[0], images[1].flip(-1)))
-    if mirrored > max(MIRRORED_MATCHES, 1.5 * matches):
-        raise RunError(
-            "one of the two photographs is mirrored",
-            f"there are {matches} matches as they are, and {mirrored} when the second one is flipped left to right",
-            "flip one photograph; front cameras of phones often save mirrored pictures",
-        )
 
 
 def _too_few(matches: int, inliers: int) -> RunError:

@@ -106,6 +106,15 @@ def test_a_single_wall_is_solved(photos: tuple[Tensor, Tensor], shift: tuple[flo
     assert translation < 10
 
 
+@pytest.mark.parametrize(("turns", "back"), [(1, "90 degrees to the right"), (2, "180 degrees")])
+def test_a_turned_photograph_is_refused_with_the_turn_that_mends_it(
+    photos: tuple[Tensor, Tensor], turns: int, back: str
+) -> None:
+    with pytest.raises(RunError, match="turned") as refused:
+        estimate_cameras((photos[0], torch.rot90(photos[1], turns, (1, 2))))
+    assert f"turn the second photograph by {back}" in refused.value.hint
+
+
 def test_a_mirrored_photograph_is_refused(photos: tuple[Tensor, Tensor]) -> None:
     with pytest.raises(RunError, match="mirrored"):
         estimate_cameras((photos[0], photos[1].flip(-1)))

@@ -85,6 +85,32 @@ def test_turns_and_zooms_from_one_place_are_refused(zoom: float, exif: bool) -> 
         cameras_from_matches(matches_of(K, step=torch.zeros(3, dtype=torch.float64)), [(H, W), (H, W)], focals)
 
 
+def with_marks(matches: Matches, count: int) -> Matches:
+    """The matches, and `count` more that have one place in both photographs, 0.2 px of noise."""
+    g = Generator().manual_seed(1)
+    place = torch.rand(count, 2, generator=g) * torch.tensor([W, H])
+    again = place + 0.2 * torch.randn(count, 2, generator=g)
+    return Matches(
+        torch.cat([matches.points_a, place]), torch.cat([matches.points_b, again]), torch.ones(len(matches) + count)
+    )
+
+
+def test_the_matches_of_a_watermark_are_left_out() -> None:
+    K = camera(FOCAL)
+    scene = matches_of((K, K))
+    found = cameras_from_matches(with_marks(scene, 300), [(H, W), (H, W)])
+    assert_right(found)
+    assert found.doubts == ()
+    assert found.matches == len(scene)
+
+
+def test_where_most_matches_are_still_the_camera_is() -> None:
+    """People walk before a camera on a tripod."""
+    K = camera(FOCAL)
+    with pytest.raises(RunError, match="one place"):
+        cameras_from_matches(with_marks(matches_of((K, K)), 4000), [(H, W), (H, W)])
+
+
 def test_a_flat_surface_is_refused_without_a_focal_length_and_solved_with_doubts_with_one() -> None:
     K = camera(FOCAL)
     matches = matches_of((K, K), flat=True)

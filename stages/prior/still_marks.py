@@ -1,0 +1,22 @@
+"""Leaves out the matches of what was laid over both photographs: a watermark, a logo, the bars of a screenshot.
+
+Such a mark has the same place in both, while the scene moves. Its matches would pull the camera towards standing still.
+"""
+
+import torch
+from torch import Tensor
+
+# A match whose two points differ by less than STILL is still. The scene of an ordinary pair has few such matches, and
+# then more that move by less than SLOW. Both in working px.
+STILL, SLOW = 1.0, 3.0
+LEAST_STILL = 8  # fewer still matches than this do no harm
+MOST_STILL = 0.5  # if a larger share is still, so is the camera
+
+
+def moving(a: Tensor, b: Tensor) -> Tensor:
+    """Which matches do not belong to still marks, [M], boolean. a, b: [M, 2], working px of photographs of one size."""
+    distance = (a - b).abs().amax(1)
+    still = distance < STILL
+    count, slow = int(still.sum()), int((distance < SLOW).sum())
+    marked = LEAST_STILL <= count < MOST_STILL * len(a) and count > slow - count
+    return ~still if marked else torch.ones_like(still)
