@@ -6,7 +6,9 @@ A shard is a safetensors file of S clips of one size, as uint8 tensors:
 They are made by clips_of_worlds.py and clips_of_recordings.py.
 """
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -18,16 +20,19 @@ from stages.errors import InputError
 from stages.files.weight_tensors import write_safetensors
 
 HINT = "make the clips again"
+ALWAYS_READ = ("render", "coverage", "truth", "photographs")  # what every model reads of a clip
 EASY_ERROR = 0.001  # mean squared error of a render (30 dB) below which a clip has little to teach
 TRIES = 4  # number of clips sampled at most before an easy one is accepted
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One training clip, or a batch of them with one more leading axis. All values are in [0, 1].
+    """One training clip, or a batch of them with one more leading axis.
 
+    All values are in [0, 1], or as stored, uint8 from 0 to 255.
     render, truth: [F, 3, h, w], F = 4k + 1.  coverage: [F, h, w].  photographs: [2, 3, h, w].
-    warped: [F, 2, 3, h, w], weight: [F, 2, h, w], the photographs as the clip's cameras see them, see `warp.Warped`.
+    warped: [F, 2, 3, h, w], weight: [F, 2, h, w], the photographs as the clip's cameras see them, see `warp.Warped`;
+    None for models that do not read them.
 
     The photographs have the noise of a real camera; the truth has none. The clip is the path from one photograph to
     the other, or a part of it.
@@ -37,20 +42,35 @@ class Example:
     coverage: Tensor
     truth: Tensor
     photographs: Tensor
-    warped: Tensor
-    weight: Tensor
+    warped: Tensor | None
+    weight: Tensor | None
 
     def __post_init__(self) -> None:
         *b, f, _, h, w = self.truth.shape
-        shapes = [list(getattr(self, name).shape) for name in ("render", "coverage", "photographs", "warped", "weight")]
-        if shapes != [[*b, *own] for own in ((f, 3, h, w), (f, h, w), (2, 3, h, w), (f, 2, 3, h, w), (f, 2, h, w))]:
-            raise InputError("bad training clip", f"its shapes are {shapes}", HINT)
+        own = ((f, 3, h, w), (f, h, w), (f, 3, h, w), (2, 3, h, w), (f, 2, 3, h, w), (f, 2, h, w))
+        expected = dict(zip([field.name for field in fields(self)], ([*b, *shape] for shape in own), strict=True))
+        shapes = {name: list(tensor.shape) for name, tensor in self.tensors().items()}
+        if any(shapes[name] != expected[name] for name in shapes):
+            raise InputError("bad training clip", f"its shapes are {list(shapes.values())}", HINT)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Its tensors by name, without those that are None."""
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: tensor for name, tensor in named.items() if tensor is not None}
+
+    def map(self, function: Callable[[str, Tensor], Tensor]) -> Example:
+        """The clip with each tensor replaced by function(name, tensor)."""
+        return replace(self, **{name: function(name, tensor) for name, tensor in self.tensors().items()})
 
 
 def write_clips(path: Path, clips: Sequence[Example]) -> None:
     """Publish a shard. clips: at least one, all of one size and number of frames."""
-    names = [field.name for field in fields(Example)]
-    write_safetensors(path, {name: torch.stack([_bytes(getattr(clip, name)) for clip in clips]) for name in names})
+    write_safetensors(path, stack(clips).map(lambda _, x: _bytes(x)).tensors())
+
+
+def stack(clips: Sequence[Example]) -> Example:
+    """A batch of clips of one size."""
+    return clips[0].map(lambda name, _: torch.stack([clip.tensors()[name] for clip in clips]))
 
 
 def shard_name(shard: Path, run: Path) -> str:
@@ -80,24 +100,32 @@ def length(path: Path) -> int:
     return _shape(path)[0]
 
 
-def read(path: Path, index: int) -> Example:
-    """Read one clip of a shard. Raises InputError when the file is not a shard."""
+def read(path: Path, index: int, warped: bool = True) -> Example:
+    """Read one clip of a shard as it is stored. Raises InputError when the file is not a shard.
+
+    warped: whether to read the warped photographs, which are half of a shard.
+    """
     _shape(path)
     with safe_open(path, "pt") as shard:
-        return Example(*(shard.get_slice(field.name)[index].float() / 255 for field in fields(Example)))
+        render, coverage, truth, photographs = (shard.get_slice(name)[index] for name in ALWAYS_READ)
+        colours, weight = (shard.get_slice(name)[index] if warped else None for name in ("warped", "weight"))
+        return Example(render, coverage, truth, photographs, colours, weight)
 
 
-def sample_clip(shards: Sequence[Path], generator: Generator, frames: int, size: tuple[int, int]) -> Example:
+def sample_clip(
+    shards: Sequence[Path], generator: Generator, frames: int, size: tuple[int, int], warped: bool = True
+) -> Example:
     """A random clip of a random shard, cropped to at most `size` (h, w) and `frames`, and augmented (see `augment`).
 
+    It is as stored.  warped: see `read`.
     A shortened clip keeps its first and last frame, because these may be at the photographs. If the render is
     already right, another clip is sampled, at most TRIES times: it has little to teach.
     """
     for _ in range(TRIES):
         path = shards[int(torch.randint(len(shards), (), generator=generator))]
-        example = read(path, int(torch.randint(length(path), (), generator=generator)))
+        example = read(path, int(torch.randint(length(path), (), generator=generator)), warped)
         example = augment(subsample_frames(example, frames), generator, size)
-        if float((example.render - example.truth).square().mean()) > EASY_ERROR:
+        if float((example.render.float() - example.truth.float()).square().mean()) > EASY_ERROR * 255**2:
             break
     return example
 
@@ -108,8 +136,7 @@ def subsample_frames(example: Example, frames: int) -> Example:
     if count <= frames:
         return example
     kept = torch.linspace(0, count - 1, frames).round().long()
-    own = {field.name: getattr(example, field.name)[kept] for field in fields(Example) if field.name != "photographs"}
-    return replace(example, **own)
+    return example.map(lambda name, x: x if name == "photographs" else x[kept])
 
 
 def augment(example: Example, generator: Generator, size: tuple[int, int]) -> Example:
@@ -124,14 +151,14 @@ def augment(example: Example, generator: Generator, size: tuple[int, int]) -> Ex
     mirror, backwards = (torch.rand(2, generator=generator) < 0.5).tolist()
     colours = torch.randperm(3, generator=generator)
 
-    def augmented(name: str) -> Tensor:
-        x = getattr(example, name)[..., top : top + h, left : left + w]
+    def augmented(name: str, x: Tensor) -> Tensor:
+        x = x[..., top : top + h, left : left + w]
         x = x.flip(-1) if mirror else x
         if backwards:  # The two photographs change places as well.
             x = x.flip((0, 1)) if name in ("warped", "weight") else x.flip(0)
         return x if name in ("coverage", "weight") else x[..., colours, :, :]
 
-    return Example(**{field.name: augmented(field.name) for field in fields(Example)})
+    return example.map(augmented)
 
 
 def _bytes(x: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
-from stages.distill.clip_shards import Example, sample_clip
+from stages.distill.clip_shards import Example, sample_clip, stack
 from stages.errors import InputError
 from stages.video import small_codec, small_condition
 from stages.video.one_step import Backbone, place_ends, sample_sigma
@@ -33,6 +33,7 @@ class Model:
     condition: (render's latent, an `Example` that is a batch, generator) -> [B, T, C', H, W].
     size: the only possible (h, w) of a clip, or None for any.
     prefix: leading part of the names in `trained` that the weights file leaves out.
+    warped: whether the condition reads the warped photographs.
     precision: dtype of matrix products and convolutions; None for that of the weights.
     """
 
@@ -44,6 +45,7 @@ class Model:
     size: tuple[int, int] | None = None
     prefix: str = ""
     precision: torch.dtype | None = None
+    warped: bool = True
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         """The network in training: a `Backbone` that gradients flow through."""
@@ -90,6 +92,8 @@ def small_model(network: SmallVideo, precision: torch.dtype | None = None) -> Mo
     """The model of `small`. Every parameter is trained; nothing in its codec or its condition is random."""
 
     def condition(latent: Tensor, clips: Example, _: Generator) -> Tensor:
+        assert clips.warped is not None, "the model says that it reads them"
+        assert clips.weight is not None, "the model says that it reads them"
         return small_condition.condition(latent, clips.coverage, clips.photographs, Warped(clips.warped, clips.weight))
 
     trained = tuple(name for name, _ in network.named_parameters())
@@ -139,34 +143,27 @@ def cogvideox_model(model: CogVideoX) -> Model:
             rows.append(place_ends(first, last, latent.shape[1]))
         return torch.cat(rows)
 
-    return Model(network, trained, encode, decode, condition, model.size, "transformer.")
+    return Model(network, trained, encode, decode, condition, model.size, "transformer.", warped=False)
 
 
-def sample_batch(
-    model: Model,
-    shards: Sequence[Path],
-    generator: Generator,
-    count: int,
-    frames: int,
-    size: tuple[int, int],
-    device: torch.device,
-) -> Batch:
-    """`count` random clips of one random shard, with latents and condition. Raises InputError when their size is wrong.
-
-    All random numbers come from `generator`, on the CPU.
-    """
+def sample_clips(
+    model: Model, shards: Sequence[Path], generator: Generator, count: int, frames: int, size: tuple[int, int]
+) -> list[Example]:
+    """`count` random clips of one random shard, as stored."""
     shard = shards[int(torch.randint(len(shards), (), generator=generator))]
-    return to_batch(model, [sample_clip([shard], generator, frames, size) for _ in range(count)], generator, device)
+    return [sample_clip([shard], generator, frames, size, model.warped) for _ in range(count)]
 
 
 def to_batch(model: Model, examples: Sequence[Example], generator: Generator, device: torch.device) -> Batch:
-    """The batch of some clips, which must be of one size."""
+    """The batch of some clips as stored, with latents and condition. Raises InputError when their size is wrong.
+
+    All random numbers come from `generator`, on the CPU.
+    """
     clip_size = tuple(examples[0].truth.shape[-2:])
     if model.size is not None and clip_size != model.size:
         why = f"they are {clip_size}, the model takes {model.size}"
         raise InputError("cannot train on these clips", why, "make clips of that size")
-    names = [field.name for field in fields(Example)]
-    clips = Example(*(torch.stack([getattr(example, name) for example in examples]).to(device) for name in names))
+    clips = stack(examples).map(lambda _, x: x.to(device).float() / 255)
     z_render, z_truth = model.encode(clips.render), model.encode(clips.truth)
     condition = model.condition(z_render, clips, generator)
     return Batch(z_render, z_truth, condition, clips.truth, clips.coverage, clips.render)

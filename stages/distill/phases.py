@@ -4,6 +4,7 @@ Each phase starts from the averaged weights of the one before it.
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,9 +14,9 @@ import torch
 from torch import Generator, Tensor
 
 from stages.distill.checkpoints import hash_identity, load_finished, read_facts
-from stages.distill.clip_shards import shards_of_run
+from stages.distill.clip_shards import Example, shards_of_run
 from stages.distill.leap_flow import earlier, huber, leap, leap_flow_loss
-from stages.distill.model import Batch, Model, Weights, sample_batch
+from stages.distill.model import Batch, Model, Weights, sample_clips, to_batch
 from stages.distill.pixel_losses import picture_loss, some_frames
 from stages.distill.preview import preview
 from stages.distill.recipe_file import Config, Phase, RegressionRecipe, StudentRecipe
@@ -84,6 +85,7 @@ class Clips:
         self.context, shards = context, list(self.shards.values())
         kept = max(1, len(shards) // 10) if len(shards) > 1 else 0
         self.trained, self.held_out = shards[: len(shards) - kept], shards[len(shards) - kept :] or shards
+        self._reader, self._ahead = ThreadPoolExecutor(1), dict[int, Future[tuple[list[Example], Generator]]]()
 
     @property
     def names(self) -> list[str]:
@@ -92,9 +94,19 @@ class Clips:
 
     def sample(self, g: Generator, count: int, held_out: bool = False) -> Batch:
         """A random batch of training clips, or of held-out ones."""
-        context, data = self.context, self.context.config.data
-        shards = self.held_out if held_out else self.trained
-        return sample_batch(context.model, shards, g, count, data.frames, data.size, context.device)
+        ahead, shards = self._ahead.pop(g.initial_seed(), None), self.held_out if held_out else self.trained
+        examples, after = self._read(g, count, shards) if ahead is None else ahead.result()
+        g.set_state(after.get_state())
+        return to_batch(self.context.model, examples, g, self.context.device)
+
+    def read_ahead(self, g: Generator, count: int) -> None:
+        """Begin to read, in another thread, the training clips that `sample` will take with such a generator."""
+        self._ahead[g.initial_seed()] = self._reader.submit(self._read, g, count, self.trained)
+
+    def _read(self, g: Generator, count: int, shards: Sequence[Path]) -> tuple[list[Example], Generator]:
+        """Random clips, and the generator after it has chosen them."""
+        data = self.context.config.data
+        return sample_clips(self.context.model, shards, g, count, data.frames, data.size), g
 
     @cached_property
     def preview_clips(self) -> tuple[list[Batch], list[Tensor]]:
@@ -151,7 +163,16 @@ def train_phase(context: RunContext, phase: Phase, progress: Progress) -> None:
         return preview(model, model.at(average), *clips.preview_clips, t, context.perceptual)
 
     recipe = getattr(context.config, phase)
-    task = Task(phase, recipe, model.weights, loss, make_preview, context.identity(phase), {"clips": clips.names})
+    task = Task(
+        phase,
+        recipe,
+        model.weights,
+        loss,
+        make_preview,
+        context.identity(phase),
+        {"clips": clips.names},
+        ahead=lambda g: clips.read_ahead(g, recipe.batch),
+    )
     trainer = Trainer(task, context.run, context.seed, context.workers)
     if checkpoint is not None:
         trainer.resume(checkpoint)

@@ -35,6 +35,7 @@ class Task:
     numbers for the log.  identity: the settings that decide the result.
     facts: further contents of the first checkpoint, which all later ones keep.
     slow: names of the weights whose learning rate is multiplied by `share`.
+    ahead: called with the generator of the next batch, which it may begin to read while a step is computed.
     """
 
     phase: str
@@ -46,6 +47,7 @@ class Task:
     facts: Mapping[str, Any]
     slow: frozenset[str] = frozenset()
     share: float = 1.0
+    ahead: Callable[[Generator], None] = lambda _: None
 
 
 def generator(seed: int, *purpose: object) -> Generator:
@@ -115,9 +117,10 @@ class Trainer:
         # Sum the gradients of several batches, on all processes. One process that accumulates n batches sees the same
         # ones as n processes.
         for k in range(recipe.accumulate):
-            number = k * self.workers.count + self.workers.rank
-            g = generator(self.seed, task.phase, self.step, number, 0)
-            terms = task.loss(self.step, g, self.average)
+            step, following = divmod(k + 1, recipe.accumulate)
+            if self.step + step < recipe.steps:
+                task.ahead(self._generator(self.step + step, following))
+            terms = task.loss(self.step, self._generator(self.step, k), self.average)
             (terms["loss"] / recipe.accumulate).backward()
             for name, value in terms.items():
                 means[name] = means.get(name, 0.0) + float(value.detach()) / recipe.accumulate
@@ -133,6 +136,11 @@ class Trainer:
         values = [value.detach() for value in task.weights.values()]
         torch._foreach_lerp_(list(self.average.values()), values, 1 - decay)
         return means | {"gradient": float(norm) if finite else 0.0, "skipped": float(not finite)}
+
+    def _generator(self, step: int, k: int) -> Generator:
+        """The generator of a batch, the k-th of this process in a step."""
+        number = k * self.workers.count + self.workers.rank
+        return generator(self.seed, self.task.phase, step, number, 0)
 
     def _log(self, means: Mapping[str, float], seconds: float) -> None:
         """Write a line of the log. seconds: per step."""

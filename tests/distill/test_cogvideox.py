@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from stages.distill.model import Model, cogvideox_model, sample_batch
+from stages.distill.model import Model, cogvideox_model, sample_clips, to_batch
 from stages.distill.phases import finished, train_phase
 from stages.distill.policy_training import train_policy
 from stages.distill.recipe_file import Config, Data, PolicyRecipe, StudentRecipe, TeacherRecipe
@@ -84,9 +84,8 @@ def test_attention_is_trained_in_float32_beside_a_base_of_half_the_size(folder: 
     own = dict(half.network.named_parameters())
     assert {own[name].dtype for name in half.trained} == {torch.float32}
     assert {value.dtype for name, value in own.items() if name not in half.trained} == {torch.bfloat16}
-    batch = sample_batch(
-        half, write_shards(tmp_path / "clips", (32, 48)), generator(0), 1, 9, (32, 48), torch.device("cpu")
-    )
+    examples = sample_clips(half, write_shards(tmp_path / "clips", (32, 48)), generator(0), 1, 9, (32, 48))
+    batch = to_batch(half, examples, generator(0), torch.device("cpu"))
     for name in half.trained:
         own[name].requires_grad_(True)
     v = half(torch.cat([batch.z_render, batch.condition], 2), torch.tensor([459]))
@@ -116,6 +115,7 @@ def test_the_policy_picks_the_step_and_the_sampler_takes_several(folder: Path) -
 
 
 def test_clips_of_another_size_are_refused(folder: Path, tmp_path: Path) -> None:
-    shards = write_shards(tmp_path / "clips", (48, 48))
+    shards, half = write_shards(tmp_path / "clips", (48, 48)), model(folder)
+    examples = sample_clips(half, shards, generator(0), 1, 9, (32, 32))
     with pytest.raises(InputError, match=r"they are \(32, 32\)"):
-        sample_batch(model(folder), shards, generator(0), 1, 9, (32, 32), torch.device("cpu"))
+        to_batch(half, examples, generator(0), torch.device("cpu"))

@@ -3,15 +3,17 @@
 import json
 import math
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from stages.distill.checkpoints import checkpoints, read_facts
-from stages.distill.phases import Clips, train_phase
+from stages.distill.phases import PREVIEW_CLIPS, Clips, finished, train_phase
 from stages.distill.policy_training import RewardTable, train_policy
 from stages.distill.training_loop import Trainer
 from stages.errors import InputError, WeightsError
@@ -197,3 +199,24 @@ def overflowing(
 ):  # type: ignore[no-untyped-def]
     v = network(torch.cat([start, condition], 2), t)  # type: ignore[operator]
     return (v / 0).sum(), start
+
+
+def test_reading_ahead_changes_nothing(shards: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All batches but the first are read in another thread, each once."""
+    reads: list[bool] = []
+    read = Clips._read
+
+    def counted(*arguments: Any) -> Any:
+        reads.append(threading.current_thread() is threading.main_thread())
+        return read(*arguments)
+
+    monkeypatch.setattr(Clips, "_read", counted)
+    ahead, plain = setting(tmp_path / "ahead", shards), setting(tmp_path / "plain", shards)
+    train_phase(ahead, "teacher", quiet)
+    batches, in_preview = 2 * 4, PREVIEW_CLIPS
+    assert (reads.count(False), reads.count(True)) == (batches - 1, 1 + in_preview)
+    monkeypatch.setattr(Clips, "read_ahead", lambda *_: None)
+    train_phase(plain, "teacher", quiet)
+    assert reads.count(False) == batches - 1
+    for name, value in finished(ahead, "teacher").items():
+        assert torch.equal(value, finished(plain, "teacher")[name])

@@ -21,7 +21,7 @@ def main(shards: list[Path]) -> None:
     band = (colour.clamp_max(1), time, row + column)
     for path in shards:
         for index in range(length(path)):
-            latent = fold(read(path, index).truth[None] - MIDDLE_GREY)[:, 1:] @ BASIS.T
+            latent = fold(read(path, index).truth[None] / 255 - MIDDLE_GREY)[:, 1:] @ BASIS.T
             mean_square = latent.double().square().mean((0, 1, 2, 3))
             power.index_put_(band, mean_square, accumulate=True)
             count.index_put_(band, torch.ones(len(time)), accumulate=True)
