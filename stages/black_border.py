@@ -5,13 +5,15 @@ for part of the scene, it would become dark threads and wedges that float in spa
 stays the same in every frame; one that only one photograph has is left out of the scene.
 """
 
-from dataclasses import replace
+from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.scene import Clip
+from stages.scene import Views
 
 # A pixel has the border's colour if all its channels, in [0, 1], differ by less than this. JPEG changes them.
 # A lower bound keeps a border apart from similar places beside it, so if the first bound finds none, the next is tried.
@@ -49,17 +51,28 @@ def beside_shared_border(border: Tensor) -> Tensor:
     return _grown(border.all(0), MIXED + 1) & ~border.any(0)
 
 
-def keep_border(clip: Clip, images: Tensor) -> Clip:
-    """The clip, with the black border that both photographs share laid over every frame. images: [2, 3, h, w].
+@dataclass(frozen=True, eq=False)
+class SharedBorder:
+    """The black border that two photographs share: it stays the same in every frame.
 
-    Without a shared border, or where the clip has another size than the photographs, the clip is returned as it is.
+    mask: [h, w], boolean.  image: [3, h, w], the mean of the photographs.
     """
-    if clip.frames.shape[-2:] != images.shape[-2:]:
-        return clip
-    border = black_border(images).all(0).to(clip.frames.device)
-    if not bool(border.any()):
-        return clip
-    return replace(clip, frames=torch.where(border, images.mean(0).to(clip.frames), clip.frames))
+
+    mask: Tensor
+    image: Tensor
+
+    @classmethod
+    def of(cls, views: Views, size: tuple[int, int]) -> SharedBorder | None:
+        """The border in frames of a size (h, w). None without one, or if the photographs are not known in the size."""
+        images = next((v.images for v in (views, views.full) if v is not None and v.cameras.size == size), None)
+        if images is None:
+            return None
+        mask = black_border(images).all(0)
+        return cls(mask, images.mean(0)) if bool(mask.any()) else None
+
+    def laid_over(self, frames: Tensor) -> Tensor:
+        """Frames [N, 3, h, w] with the border."""
+        return torch.where(self.mask.to(frames.device), self.image.to(frames), frames)
 
 
 def _border_of(image: Tensor) -> Tensor:

@@ -8,7 +8,7 @@
 
 The commands, the evaluation and the training clips all call these functions. A function returns what a scene folder
 would give back: Gaussians as a PLY holds them, 8 bits per colour channel, 16 bits of depth. So the chain gives the same
-pixels in memory and through files.
+pixels in memory and through files. Networks work in a small size (stages/sizes.py), clips have the size of the result.
 
 Images, depth and Gaussians stay on the device on which they are given; cameras are on the CPU.
 """
@@ -21,18 +21,18 @@ import torch
 from torch import Tensor
 
 from stages.exposure import Exposure
-from stages.files.clip_folder import clip_as_in_folder, views_as_in_folder
-from stages.files.images import as_in_png
+from stages.files.clip_folder import views_as_in_folder
+from stages.files.depth_maps import depth_unit
 from stages.files.ply import as_in_ply
+from stages.files.stored_clip import StoredClip
+from stages.geometry import depth_of
 from stages.prior.network import MVSplat
 from stages.prior.predict import Prediction, predict
 from stages.prior.prepare import CPU, Prepared, prepare
 from stages.reconstruct import Progress, Reconstruction, Settings, State, gather, reconstruct
-from stages.render import render
-from stages.scene import Cameras, Clip, Gaussians, Views
-
-Student = Callable[[Clip, Views], Clip]
-"""(render along a path, the two photographs with their depth) -> the repaired clip, with its leap step."""
+from stages.render import render_parts
+from stages.scene import Cameras, Gaussians, Views
+from stages.video.full_size import Student, repair_stored, small_clip
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +50,15 @@ class CoarseScene:
 
 
 def find_views(
-    photographs: tuple[Path, Path], short_side: int = 256, cameras_file: Path | None = None, device: torch.device = CPU
+    photographs: tuple[Path, Path],
+    short_side: int | None = 480,
+    cameras_file: Path | None = None,
+    device: torch.device = CPU,
 ) -> Prepared:
     """Read two photographs, resize them and find their cameras, or take the cameras of a transforms.json.
 
-    short_side: px.  device: where the photographs are matched, and where they are in the result.
+    short_side: of the result, px, or None for the size of the photographs.
+    device: where the photographs are matched, and where they are in the result.
     Raises InputError for files that cannot be used. Raises RunError when the photographs do not overlap or have no
     baseline.
     """
@@ -82,27 +86,27 @@ def render_path(
     fps: float = 8.0,
     progress: Callable[[int, int], None] | None = None,
     exposure: Exposure | None = None,
-) -> Clip:
+) -> StoredClip:
     """Render the Gaussians of two photographs from every camera of a path, on their device.
 
+    path: cameras of any size; in that of the full photographs, frames show their detail.
     progress(done, total) is called as frames are finished.
     exposure: difference in exposure of the photographs, see `estimate_exposure`, which None calls.
     """
-    return clip_as_in_folder(render(gaussians, path.to(gaussians.means.dtype), fps, progress, views, exposure))
+    path = path.to(gaussians.means.dtype)
+    parts = render_parts(gaussians, path, fps, progress, views, exposure)
+    return StoredClip.joined(parts, path, depth_unit(_farthest(gaussians.means, path)))
 
 
-def repair_clip(clip: Clip, views: Views, student: Student | None) -> Clip:
+def repair_clip(clip: StoredClip, views: Views, student: Student | None) -> StoredClip:
     """Let the video student repair a render. Without a student the clip stays the render."""
-    if student is None:
-        return clip
-    repaired = student(clip, views)  # Coverage and depth stay those of the render.
-    return replace(repaired, frames=as_in_png(repaired.frames))
+    return clip if student is None else repair_stored(clip, views, student)
 
 
 def refine_gaussians(
     gaussians: Gaussians,
     views: Views,
-    clip: Clip | None,
+    clip: StoredClip | None,
     settings: Settings,
     state: State | None = None,
     progress: Progress | None = None,
@@ -110,7 +114,19 @@ def refine_gaussians(
 ) -> Reconstruction:
     """Optimise the Gaussians on the photographs and on the clip between them (3DGS; Table 4 of the paper).
 
-    clip: None for photographs alone, of which there may be more than two.
+    clip: None for photographs alone, of which there may be more than two. Its frames are compared in the size of
+    `views`, or of the full photographs if it shows only their middle.
     state, progress, save: see `reconstruct`, which can stop and go on.
     """
-    return reconstruct(gaussians, gather(views, clip), settings, state, progress, save)
+    if clip is not None and clip.cameras.size != views.size:  # a student repaired only the middle of the frames
+        views = views.full or views
+        targets = gather(views, clip.clip())
+    else:
+        targets = gather(views, None if clip is None else small_clip(clip, views.cameras.size))
+    return reconstruct(gaussians, targets, settings, state, progress, save)
+
+
+def _farthest(means: Tensor, cameras: Cameras) -> Tensor:
+    """The largest depth of Gaussians [G, 3] in each camera, or 0 if none is in front of it, [N]."""
+    start = means.new_zeros(1)
+    return torch.stack([torch.cat([start, depth_of(means, c2w)]).amax() for c2w in cameras.c2w.to(means.device)])

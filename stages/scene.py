@@ -91,13 +91,15 @@ class Cameras:
 class Views:
     """N photographs with their cameras.
 
-    images: [N, 3, h, w], sRGB in [0, 1].  cameras: N.
+    images: [N, 3, h, w], sRGB in [0, 1].  cameras: N, of images of that size.
     depth: [N, h, w], camera z in scene units, 0 where unknown; or None.
+    full: the same photographs and cameras in the size of the result, without depth; None if these have that size.
     """
 
     images: Tensor
     cameras: Cameras
     depth: Tensor | None = None
+    full: Views | None = None
 
     def __post_init__(self) -> None:
         n, (h, w) = len(self.cameras), self.cameras.size
@@ -106,11 +108,19 @@ class Views:
         if self.depth is not None:
             why = f"depth has shape {tuple(self.depth.shape)}"
             _require(self.depth.shape == (n, h, w), "bad views", why, f"give {(n, h, w)}")
+        if self.full is not None:
+            _require(len(self.full.cameras) == n, "bad views", "another number of full images", f"give {n}")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The size of the result, (h, w)."""
+        return self.cameras.size if self.full is None else self.full.cameras.size
 
     def to(self, device: torch.device) -> Views:
         """Move images and depth. The cameras stay on the CPU: they are few numbers, which many decisions depend on."""
         depth = None if self.depth is None else self.depth.to(device)
-        return Views(self.images.to(device), self.cameras, depth)
+        full = None if self.full is None else self.full.to(device)
+        return Views(self.images.to(device), self.cameras, depth, full)
 
 
 @dataclass(frozen=True, eq=False)

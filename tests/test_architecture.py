@@ -14,7 +14,7 @@ LAYERS = [
     {"errors"},
     {"scene"},
     {"geometry", "black_border"},
-    {"overlap"},
+    {"overlap", "sizes"},
     {"exposure"},
     {"trajectory", "splat", "files"},
     {"worlds", "metrics", "training", "walk"},

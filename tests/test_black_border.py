@@ -1,14 +1,15 @@
 """A black border belongs to the image: it is found where it is one, stays in the frames, and leaves the scene."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from stages.black_border import black_border, connected_to_the_edge, keep_border, scene_pixels
-from stages.scene import Cameras, Clip
+from stages.black_border import SharedBorder, black_border, connected_to_the_edge, scene_pixels
+from stages.scene import Cameras, Views
 
 
 def photographs(top: int = 0, side: int = 0) -> Tensor:
@@ -132,11 +133,19 @@ def test_what_is_dark_in_the_place_is_none() -> None:
 
 
 def test_frames_keep_the_border_and_nothing_else_changes() -> None:
-    images = photographs(top=3)
-    cameras = Cameras(torch.eye(4).repeat(5, 1, 1), torch.eye(3).repeat(5, 1, 1), (24, 32))
-    clip = Clip(torch.full((5, 3, 24, 32), 0.5), cameras, torch.ones(5, 24, 32), 8.0)
-    kept = keep_border(clip, images)
-    assert torch.allclose(kept.frames[:, :, :3], torch.tensor(0.02))
-    assert torch.equal(kept.frames[:, :, 3:-3], clip.frames[:, :, 3:-3])
-    assert keep_border(clip, photographs()) is clip
-    assert keep_border(clip, photographs(top=3)[..., :16]) is clip  # of another size
+    def views(images: Tensor) -> Views:
+        size = (images.shape[-2], images.shape[-1])
+        return Views(images, Cameras(torch.eye(4).repeat(2, 1, 1), torch.eye(3).repeat(2, 1, 1), size))
+
+    images, frames = photographs(top=3), torch.full((5, 3, 24, 32), 0.5)
+    border = SharedBorder.of(views(images), (24, 32))
+    assert border is not None
+    kept = border.laid_over(frames)
+    assert torch.allclose(kept[:, :, :3], torch.tensor(0.02))
+    assert torch.equal(kept[:, :, 3:-3], frames[:, :, 3:-3])
+    assert SharedBorder.of(views(photographs()), (24, 32)) is None
+    assert SharedBorder.of(views(photographs(top=3)[..., :16]), (24, 32)) is None, "of another size"
+    both = replace(views(images[..., ::2, ::2]), full=views(images))
+    large = SharedBorder.of(both, (24, 32))
+    assert large is not None
+    assert torch.equal(large.mask, border.mask), "the border of the full photographs, in frames of their size"

@@ -68,7 +68,7 @@ def world_clip(
 
 def make_example(scene: CoarseScene, views: Views, truth: Tensor, cameras: Cameras) -> Example:
     """The training clip of two photographs, with the prior's render. truth: [F, 3, h, w], seen from `cameras`."""
-    clip = render_path(scene.gaussians, scene.views, cameras)
+    clip = render_path(scene.gaussians, scene.views, cameras).clip()
     assert clip.coverage is not None
     assert clip.depth is not None
     warped = warp(scene.views, cameras, clip.depth)

@@ -18,6 +18,7 @@ from stages.files.clip_folder import write_clip
 from stages.files.depth_maps import read_depth
 from stages.files.images import read_image, write_png
 from stages.files.publish import publish
+from stages.files.stored_clip import StoredClip
 from stages.scene import Clip
 
 TRUTH = "truth"  # folder of the true frames
@@ -33,7 +34,7 @@ def keep_frames(kept: Path, method: str, name: str, result: MethodResult) -> Non
     if depth is not None and result.coverage is not None:
         depth = torch.where(result.coverage >= SEEN, depth, 0)[2:]
     with publish(kept / method / name) as partial:
-        write_clip(partial, Clip(result.frames[2:], result.cameras[2:], depth=depth))
+        write_clip(partial, StoredClip.of(Clip(result.frames[2:], result.cameras[2:], depth=depth)))
 
 
 def keep_truth(kept: Path, name: str, task: Task) -> None:

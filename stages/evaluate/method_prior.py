@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from stages.errors import InputError
@@ -13,6 +14,7 @@ from stages.pipeline import CoarseScene, Student, predict_gaussians, render_path
 from stages.prior.network import MVSplat
 from stages.prior.pose import near_far_from_cameras
 from stages.scene import Cameras, Clip, Views
+from stages.sizes import resized_cameras, with_small_images
 from stages.trajectory import through
 
 FRAMES = 13  # smallest number of frames of a clip that a student repairs; more targets need more frames
@@ -23,11 +25,16 @@ Prior = Callable[[Views], CoarseScene]
 
 
 def open_prior(network: MVSplat, ranges: Callable[[Views], Tensor]) -> Prior:
-    """The prior on photographs with their true cameras. It runs once per case.
+    """The prior on photographs with their true cameras, in the networks' size. It runs once per case.
 
     ranges: gives their depth ranges, [2, 2].
     """
-    return functools.lru_cache(maxsize=1)(lambda context: predict_gaussians(context, ranges(context), network))
+
+    def prior(context: Views) -> CoarseScene:
+        views = with_small_images(context)
+        return predict_gaussians(views, ranges(views), network)
+
+    return functools.lru_cache(maxsize=1)(prior)
 
 
 def depth_ranges() -> Callable[[Views], Tensor]:
@@ -40,7 +47,7 @@ def render_prior(prior: Prior) -> Method:
 
     def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
         scene = prior(context)
-        return replace(render_path(scene.gaussians, scene.views, cameras), cameras=cameras)
+        return replace(render_path(scene.gaussians, scene.views, cameras).clip(), cameras=cameras)
 
     return method
 
@@ -58,14 +65,26 @@ def repair_prior(prior: Prior, student: Student | None, frames: int | None = Non
         scene = prior(context)
         count = frames or max(FRAMES, 4 * math.ceil((len(times) + 1) / 4) + 1)
         path, shown = clip_through(context.cameras, cameras, times, count)
-        clip = render_path(scene.gaussians, scene.views, path)
-        repaired = repair_clip(clip, scene.views, student)
+        stored = render_path(scene.gaussians, scene.views, path)
+        clip, repaired = stored.clip(), repair_clip(stored, scene.views, student).clip()
         pasted = paste(repaired, clip)
         assert clip.coverage is not None, "a render knows it"
         assert clip.depth is not None, "a render knows it"
         return Clip(pasted[shown], cameras, clip.coverage[shown], depth=clip.depth[shown], leap=repaired.leap)
 
     return method
+
+
+def enlarged(method: Method) -> Method:
+    """A method in the networks' size, its frames enlarged: what a result without the detail of the photographs is."""
+
+    def enlarge(context: Views, cameras: Cameras, times: Tensor) -> Clip:
+        small = with_small_images(context)
+        clip = method(replace(small, full=None), resized_cameras(cameras, small.cameras.size), times)
+        frames = F.interpolate(clip.frames, cameras.size, mode="bicubic", align_corners=False).clamp(0, 1)
+        return Clip(frames, cameras, leap=clip.leap)
+
+    return enlarge
 
 
 def clip_through(ends: Cameras, cameras: Cameras, times: Tensor, frames: int) -> tuple[Cameras, list[int]]:

@@ -12,19 +12,21 @@ from torch import Tensor
 
 from stages.errors import InputError
 from stages.files.depth_maps import as_in_png as depth_as_in_png
-from stages.files.depth_maps import depth_unit, read_depth, write_depth
+from stages.files.depth_maps import depth_unit, read_depth, read_levels, write_depth, write_levels
 from stages.files.documents import read_json
-from stages.files.images import as_in_png, read_gray, read_image, write_gray_png, write_png
+from stages.files.images import as_bytes, as_in_png, read_gray, read_image, write_gray_png, write_png
 from stages.files.os_errors import writing
+from stages.files.stored_clip import StoredClip
 from stages.files.transforms import as_in_transforms, read_transforms, write_transforms
 from stages.files.video import write_mp4
 from stages.scene import Cameras, Clip, Views
+from stages.sizes import with_small_images
 
 # nerfstudio's key for the depth, in scene units, that one level of a depth PNG stands for.
 DEPTH_UNIT = "depth_unit_scale_factor"
 
 
-def write_clip(folder: Path, clip: Clip) -> None:
+def write_clip(folder: Path, clip: StoredClip) -> None:
     """Write a clip: frames/0000.png and so on, video.mp4, transforms.json; coverage into alpha/ and depth into depth/.
 
     Colours and coverage have 8 bits, depth has 16. transforms.json also holds fps, the unit of depth and the
@@ -38,70 +40,75 @@ def write_clip(folder: Path, clip: Clip) -> None:
     if clip.coverage is not None:
         for name, coverage in zip(names, clip.coverage, strict=True):
             write_gray_png(folder / "alpha" / name, coverage)
-    extra: dict[str, float] = {"fps": clip.fps} | write_depth_maps(folder, names, clip.depth)
+    extra: dict[str, float] = {"fps": clip.fps}
+    if clip.depth is not None:
+        for name, levels in zip(names, clip.depth, strict=True):
+            write_levels(folder / "depth" / name, levels)
+        extra[DEPTH_UNIT] = clip.unit
     if clip.leap is not None:
         extra["leap"] = clip.leap
     write_mp4(folder / "video.mp4", clip.frames, clip.fps)
     write_transforms(folder / "transforms.json", clip.cameras, [f"frames/{name}" for name in names], extra)
 
 
-def read_clip(folder: Path) -> Clip:
-    """Read what write_clip wrote, as float32. Coverage or depth that was not written is None. video.mp4 is not read.
+def read_clip(folder: Path) -> StoredClip:
+    """Read what write_clip wrote. Coverage or depth that was not written is None. video.mp4 is not read.
 
     Raises InputError when a file is missing or damaged, or when the sizes or numbers of images and cameras differ.
     """
     cameras, paths = _cameras(folder)
     _require_count(folder / "frames", len(cameras))
-    frames = [_sized(read_image(path, min_side=1), cameras, path) for path in paths]
-    coverage = None
+    frames = torch.stack([as_bytes(_sized(read_image(path, min_side=1), cameras, path)) for path in paths])
+    coverage, depth = None, None
     if (folder / "alpha").is_dir():
         _require_count(folder / "alpha", len(cameras))
         maps = [folder / "alpha" / path.name for path in paths]
-        coverage = torch.stack([_sized(read_gray(path), cameras, path) for path in maps])
-    fps = _positive(folder / "transforms.json", "fps") or Clip.fps
-    depth, leap = _read_depth(folder, cameras, paths), _leap(folder / "transforms.json")
-    return Clip(torch.stack(frames), cameras, coverage, fps, depth, leap)
+        coverage = torch.stack([as_bytes(_sized(read_gray(path), cameras, path)) for path in maps])
+    unit = _positive(folder / "transforms.json", DEPTH_UNIT)
+    if unit is not None:
+        depth = torch.stack([_sized(read_levels(path), cameras, path) for path in _depth_maps(folder, paths)])
+    fps, leap = _positive(folder / "transforms.json", "fps") or Clip.fps, _leap(folder / "transforms.json")
+    return StoredClip(frames, cameras, coverage, fps, depth, unit or 1.0, leap)
 
 
 def write_views(folder: Path, views: Views) -> None:
     """Write posed photographs: images/0000.png and so on, transforms.json, and depth into depth/.
 
-    Colours have 8 bits, depth has 16. The folder is created and must not hold images yet. The write is not atomic, so
-    give a folder that `publish` yields.
+    Images and cameras have the size of the result, depth has that of the networks. Colours have 8 bits, depth has 16.
+    The folder is created and must not hold images yet. The write is not atomic, so give a folder that `publish` yields.
     Raises InputError and RunError as write_png and write_transforms do.
     """
-    names = _fresh(folder, "images", len(views.cameras))
-    for name, image in zip(names, views.images, strict=True):
+    names, full = _fresh(folder, "images", len(views.cameras)), views.full or views
+    for name, image in zip(names, full.images, strict=True):
         write_png(folder / "images" / name, image)
     extra = write_depth_maps(folder, names, views.depth)
-    write_transforms(folder / "transforms.json", views.cameras, [f"images/{name}" for name in names], extra)
+    write_transforms(folder / "transforms.json", full.cameras, [f"images/{name}" for name in names], extra)
 
 
 def read_views(folder: Path) -> Views:
     """Read posed images from any nerfstudio folder, and depth if write_views wrote it, as float32.
 
+    Images that are larger than the networks' size become `full`, and `images` are made from them.
     Raises InputError when a file is missing or damaged, or when the sizes of an image and its camera differ.
     """
     cameras, paths = _cameras(folder)
     images = torch.stack([_sized(read_image(path, min_side=1), cameras, path) for path in paths])
-    return Views(images, cameras, _read_depth(folder, cameras, paths))
-
-
-def clip_as_in_folder(clip: Clip) -> Clip:
-    """The clip that `read_clip` gives back after `write_clip`: 8-bit colours, 16-bit depth.
-
-    A clip that was read from a folder does not change.
-    """
-    coverage = None if clip.coverage is None else as_in_png(clip.coverage)
-    depth = None if clip.depth is None else depth_as_in_png(clip.depth)
-    cameras = as_in_transforms(clip.cameras)
-    return replace(clip, frames=as_in_png(clip.frames), cameras=cameras, coverage=coverage, depth=depth)
+    unit = _positive(folder / "transforms.json", DEPTH_UNIT)
+    if unit is None:
+        return with_small_images(Views(images, cameras))
+    depth = [read_depth(path, unit) for path in _depth_maps(folder, paths)]
+    if len({each.shape for each in depth}) > 1:
+        raise InputError(f"cannot read {folder}", "its depth maps differ in size", "predict the depth again")
+    small = with_small_images(Views(images, cameras), (depth[0].shape[0], depth[0].shape[1]))
+    return replace(small, depth=torch.stack(depth))
 
 
 def views_as_in_folder(views: Views) -> Views:
     """The views that `read_views` gives back after `write_views`: 8-bit colours, 16-bit depth."""
+    full = views.full or views
+    exact = Views(as_in_png(full.images), as_in_transforms(full.cameras))
     depth = None if views.depth is None else depth_as_in_png(views.depth)
-    return Views(as_in_png(views.images), as_in_transforms(views.cameras), depth)
+    return replace(with_small_images(exact, views.cameras.size), depth=depth)
 
 
 def write_depth_maps(folder: Path, names: Sequence[str], depth: Tensor | None) -> dict[str, float]:
@@ -117,13 +124,9 @@ def write_depth_maps(folder: Path, names: Sequence[str], depth: Tensor | None) -
     return {DEPTH_UNIT: unit}
 
 
-def _read_depth(folder: Path, cameras: Cameras, paths: list[Path]) -> Tensor | None:
-    """The depth maps of the images `paths`, [N, h, w], or None if transforms.json states no depth unit."""
-    unit = _positive(folder / "transforms.json", DEPTH_UNIT)
-    if unit is None:
-        return None
-    maps = [folder / "depth" / path.with_suffix(".png").name for path in paths]
-    return torch.stack([_sized(read_depth(path, unit), cameras, path) for path in maps])
+def _depth_maps(folder: Path, paths: list[Path]) -> list[Path]:
+    """The files of the depth maps of the images `paths`."""
+    return [folder / "depth" / path.with_suffix(".png").name for path in paths]
 
 
 def _fresh(folder: Path, kind: str, count: int) -> list[str]:

@@ -28,13 +28,18 @@ def write_depth(path: Path, depth: Tensor, unit: float) -> None:
     """
     if not unit > 0:
         raise InputError(f"cannot write {path}", f"the depth unit is {unit}", "give a unit above 0")
-    levels = _levels(depth, unit)
-    if levels.numel() and float(levels.max()) > LEVELS:
-        why = f"depths up to {float(levels.max()) * unit:g} with unit {unit:g}"
+    largest = float(depth[torch.isfinite(depth)].max()) if bool(torch.isfinite(depth).any()) else 0.0
+    if round(largest / unit) > LEVELS:
+        why = f"depths up to {largest:g} with unit {unit:g}"
         raise InputError(f"cannot write {path}", why, "give a larger unit")
+    write_levels(path, as_levels(depth, unit))
+
+
+def write_levels(path: Path, levels: Tensor) -> None:
+    """Write the pixel values [h, w], uint16, of a depth map. Raises RunError when the disk is full."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(levels.cpu().numpy().astype(np.uint16)).save(path, format="PNG", compress_level=1)
+        Image.fromarray(levels.cpu().numpy()).save(path, format="PNG", compress_level=1)
 
 
 def as_in_png(depth: Tensor) -> Tensor:
@@ -43,18 +48,24 @@ def as_in_png(depth: Tensor) -> Tensor:
     Maps from such PNGs do not change.
     """
     unit = depth_unit(depth)
-    return _levels(depth, unit).mul_(unit).float()
+    return from_levels(as_levels(depth, unit), unit)
 
 
-def _levels(depth: Tensor, unit: float) -> Tensor:
-    """The pixel values of the PNG, as whole numbers in float64."""
+def as_levels(depth: Tensor, unit: float) -> Tensor:
+    """The pixel values of the PNG, uint16. unit: at least the largest depth / 65535."""
     is_known = torch.isfinite(depth) & (depth > 0)
     # A tiny known depth must not become 0, which means unknown.
-    return torch.where(is_known, (depth.detach().double() / unit).round().clamp(min=1), 0.0)
+    levels = torch.where(is_known, (depth.detach().double() / unit).round().clamp(min=1), 0.0)
+    return levels.to(torch.int32).to(torch.uint16)
 
 
-def read_depth(path: Path, unit: float) -> Tensor:
-    """Read a 16-bit depth PNG as camera z, [h, w], float32, 0 where unknown.
+def from_levels(levels: Tensor, unit: float) -> Tensor:
+    """Camera z, float32, scene units, of the pixel values of a PNG."""
+    return levels.double().mul_(unit).float()
+
+
+def read_levels(path: Path) -> Tensor:
+    """Read the pixel values of a 16-bit depth PNG, [h, w], uint16.
 
     Raises InputError when it is missing, damaged or not 16-bit grey.
     """
@@ -62,4 +73,9 @@ def read_depth(path: Path, unit: float) -> Tensor:
     if not image.mode.startswith("I"):
         why = f"a {image.mode} image, not a 16-bit depth map"
         raise InputError(f"cannot read {path}", why, "give a 16-bit grey PNG")
-    return torch.from_numpy(np.asarray(image).astype(np.float64) * unit).float()
+    return torch.from_numpy(np.asarray(image).astype(np.uint16))
+
+
+def read_depth(path: Path, unit: float) -> Tensor:
+    """Read a 16-bit depth PNG as camera z, [h, w], float32, 0 where unknown. Raises InputError as `read_levels`."""
+    return from_levels(read_levels(path), unit)

@@ -56,23 +56,31 @@ def read_gray(path: Path) -> Tensor:
 
 
 def write_png(path: Path, image: Tensor) -> None:
-    """Write [3, h, w] in [0, 1] as an 8-bit RGB PNG. Creates parent folders. Raises RunError on NaN or a full disk."""
-    _save(path, to_bytes(image, path).permute(1, 2, 0).contiguous().numpy())
+    """Write [3, h, w], in [0, 1] or uint8, as an 8-bit RGB PNG. Creates parent folders.
+
+    Raises RunError on NaN or a full disk.
+    """
+    _save(path, as_bytes(image, path).cpu().permute(1, 2, 0).contiguous().numpy())
 
 
 def write_gray_png(path: Path, image: Tensor) -> None:
-    """Write [h, w] in [0, 1] as an 8-bit grey PNG. Creates parent folders. Raises RunError on NaN or a full disk."""
-    _save(path, to_bytes(image, path).numpy())
+    """Write [h, w], in [0, 1] or uint8, as an 8-bit grey PNG. Creates parent folders.
+
+    Raises RunError on NaN or a full disk.
+    """
+    _save(path, as_bytes(image, path).cpu().numpy())
 
 
-def to_bytes(image: Tensor, path: Path | str) -> Tensor:
-    """Convert an image in [0, 1] to uint8 on the CPU, clamped and rounded.
+def as_bytes(image: Tensor, path: Path | str = "a PNG") -> Tensor:
+    """An image in [0, 1] as uint8, clamped and rounded, on its device. One of uint8 stays as it is.
 
     Raises RunError on NaN, which would become an arbitrary colour. path: the file that the message names.
     """
+    if image.dtype == torch.uint8:
+        return image
     image = image.detach()
     _require_finite(image, path)
-    return (image.clamp(0, 1) * 255.0).round().to(torch.uint8).cpu()
+    return (image.clamp(0, 1) * 255.0).round().to(torch.uint8)
 
 
 def as_in_png(images: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from stages.errors import InputError, RunError
-from stages.files.images import to_bytes
+from stages.files.images import as_bytes
 from stages.files.os_errors import require_file, writing
 
 CRF = 17  # x264's quality, from 0 (lossless) to 51; at 17 the difference from the frames is not visible
@@ -31,10 +31,12 @@ REINSTALL = "unset IMAGEIO_FFMPEG_EXE, then pip install --force-reinstall imagei
 
 
 def write_mp4(path: Path, frames: Tensor, fps: float, fragmented: bool = False) -> None:
-    """Encode frames [T, 3, h, w] in [0, 1] as H.264 yuv420p. fragmented: spread the index of the file over fragments.
+    """Encode frames [T, 3, h, w], in [0, 1] or uint8, as H.264 yuv420p.
 
-    The frames keep their size. Parent folders are created. Raises InputError on no frames, odd sides (yuv420p has
-    colours at half the size) or fps <= 0; RunError on NaN, a full disk, or an ffmpeg that is missing or lacks H.264.
+    fragmented: spread the index of the file over fragments. The frames keep their size. Parent folders are created.
+
+    Raises InputError on no frames, odd sides (yuv420p has colours at half the size) or fps <= 0; RunError on NaN, a
+    full disk, or an ffmpeg that is missing or lacks H.264.
     """
     what = f"cannot write {path}"
     count, _, height, width = frames.shape
@@ -73,7 +75,7 @@ def _feed(process: subprocess.Popen[bytes], frames: Tensor, path: Path) -> None:
     assert process.stdin is not None
     try:
         for frame in frames:
-            process.stdin.write(to_bytes(frame, path).permute(1, 2, 0).contiguous().numpy().data)
+            process.stdin.write(as_bytes(frame, path).cpu().permute(1, 2, 0).contiguous().numpy().data)
     except BrokenPipeError:
         pass  # ffmpeg stopped early, and its exit code and log say why
     except BaseException:  # NaN in a frame, or KeyboardInterrupt

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from stages.errors import InputError
 from stages.files.exif import read_focals
-from stages.files.images import fit, read_image
+from stages.files.images import as_in_png, read_image
 from stages.files.known_cameras import read_known_cameras
+from stages.files.transforms import as_in_transforms
 from stages.geometry import crop_intrinsics, resize_intrinsics
 from stages.prior.pose import estimate_cameras, near_far_from_cameras
 from stages.scene import Cameras, Views
+from stages.sizes import resized_images, result_size, with_small_images
 
 CPU = torch.device("cpu")
 
@@ -38,7 +39,7 @@ def cover(image: Tensor, K: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tens
     old = (image.shape[-2], image.shape[-1])
     scale = max(size[0] / old[0], size[1] / old[1])
     new = (max(size[0], round(old[0] * scale)), max(size[1], round(old[1] * scale)))
-    image = F.interpolate(image[None], new, mode="bicubic", antialias=True)[0].clamp(0, 1)
+    image = resized_images(image[None], new)[0]
     top, left = (new[0] - size[0]) // 2, (new[1] - size[1]) // 2
     image = image[:, top : top + size[0], left : left + size[1]]
     return image, crop_intrinsics(resize_intrinsics(K, old, new), left, top)
@@ -46,13 +47,13 @@ def cover(image: Tensor, K: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tens
 
 def prepare(
     paths: tuple[Path, Path],
-    short_side: int = 256,
+    short_side: int | None = 480,
     cameras_file: Path | None = None,
     device: torch.device = CPU,
 ) -> Prepared:
     """Read two photographs and estimate their cameras, or read the cameras from a file.
 
-    short_side: shorter side of the result, px. Sides are multiples of 16, in the aspect ratio of the first photograph.
+    short_side: shorter side of the result, px, or None for the size of the first photograph, which is never exceeded.
     cameras_file: a transforms.json with the two photographs, matched by file name, else in order; or a COLMAP folder.
     device: where the photographs are matched, and where they are in the result; its cameras are on the CPU.
     Warns (RuntimeWarning) when the estimated cameras may be wrong.
@@ -70,15 +71,16 @@ def prepare(
     else:
         c2w, K = _read_cameras(paths, photos, cameras_file)
         near_far, facts = None, {"cameras": "given"}
-    # Both photographs at the size of the first.
-    first, K_first = fit(photos[0], K[0], short_side)
-    size = (first.shape[-2], first.shape[-1])
-    second, K_second = cover(photos[1], K[1], size)
-    views = Views(torch.stack([first, second]).to(device), Cameras(c2w, torch.stack([K_first, K_second]), size))
+    # Both photographs at the size of the first, and again for the networks.
+    size = result_size((photos[0].shape[-2], photos[0].shape[-1]), short_side)
+    resized = [cover(photo, own_K, size) for photo, own_K in zip(photos, K, strict=True)]
+    images = as_in_png(torch.stack([image for image, _ in resized]))
+    cameras = as_in_transforms(Cameras(c2w, torch.stack([own_K for _, own_K in resized]), size))
+    views = with_small_images(Views(images, cameras))
     if near_far is None:
         near_far = near_far_from_cameras(list(views.images), views.cameras)
-    facts |= {"near_far": near_far.tolist(), "size": list(size)}
-    return Prepared(views, near_far.float(), facts)
+    facts |= {"near_far": near_far.tolist(), "size": list(size), "network_size": list(views.cameras.size)}
+    return Prepared(views.to(device), near_far.float(), facts)
 
 
 def _read_cameras(paths: tuple[Path, Path], photos: tuple[Tensor, Tensor], cameras_file: Path) -> tuple[Tensor, Tensor]:

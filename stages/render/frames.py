@@ -1,12 +1,12 @@
 """Renders Gaussians along a camera path: `render` shows every step of a frame."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from stages.black_border import beside_shared_border, black_border, keep_border, scene_pixels
+from stages.black_border import SharedBorder, beside_shared_border, black_border, scene_pixels
 from stages.errors import InputError
 from stages.exposure import Exposure, estimate_exposure
 from stages.render.alignment import misalignment
@@ -30,7 +30,22 @@ def render(
     views: Views | None = None,
     exposure: Exposure | None = None,
 ) -> Clip:
-    """Render the scene at every camera.
+    """Render the scene at every camera: the parts of `render_parts` as one clip."""
+    parts = list(render_parts(gaussians, cameras, fps, progress, views, exposure))
+    coverage, depth = ([getattr(part, name) for part in parts] for name in ("coverage", "depth"))
+    return Clip(torch.cat([part.frames for part in parts]), cameras, torch.cat(coverage), fps, torch.cat(depth))
+
+
+@torch.no_grad()
+def render_parts(
+    gaussians: Gaussians,
+    cameras: Cameras,
+    fps: float = 8.0,
+    progress: Callable[[int, int], None] | None = None,
+    views: Views | None = None,
+    exposure: Exposure | None = None,
+) -> Iterator[Clip]:
+    """Render the scene at every camera, a few frames at a time.
 
     progress(done, total) is called as frames are finished.
     views: the two photographs. With them, frames get the photographs' black border, and Gaussians whose `photograph` is
@@ -39,31 +54,28 @@ def render(
 
     Raises InputError if the depth is missing.
     """
-    near = near_plane(gaussians.means, cameras)
-    layers = None
+    near, total = near_plane(gaussians.means, cameras), len(cameras)
+    layers, border = None, None if views is None else SharedBorder.of(views, cameras.size)
     if views is not None and gaussians.photograph is not None:
         if views.depth is None:
             hint = "predict it with this program: videoscene prior"
             raise InputError("cannot render the layers of two photographs", "the photographs have no depth", hint)
         exposure = estimate_exposure(views) if exposure is None else exposure
-        border = black_border(views.images)
-        layers = [_layer(gaussians.of_photograph(k), views, k, exposure, border) for k in (0, 1)]
-    frames, coverage, depth = [], [], []
-    for start in range(0, len(cameras), CHUNK):
-        chunk = cameras[start : start + CHUNK]
+        borders = black_border(views.images)
+        layers = [_layer(gaussians.of_photograph(k), views, k, exposure, borders) for k in (0, 1)]
+    for start in range(0, total, CHUNK):
+        part = cameras[start : start + CHUNK]
         if views is None or layers is None:
-            drawing = draw(gaussians, chunk, near=near)
+            drawing = draw(gaussians, part, near=near)
         else:
-            share = nearness(chunk, views.cameras)
-            first, second = (layer.draw(chunk, share[:, k], near) for k, layer in enumerate(layers))
+            share = nearness(part, views.cameras)
+            first, second = (layer.draw(part, share[:, k], near) for k, layer in enumerate(layers))
             drawing = blend_layers(first, second, share)
-        frames.append(fill_holes(drawing.image, drawing.alpha).clamp(0, 1))
-        coverage.append(drawing.alpha.clamp(0, 1))
-        depth.append(drawing.depth)
+        frames = fill_holes(drawing.image, drawing.alpha).clamp(0, 1)
+        frames = frames if border is None else border.laid_over(frames)
         if progress is not None:
-            progress(min(start + CHUNK, len(cameras)), len(cameras))
-    clip = Clip(torch.cat(frames), cameras, torch.cat(coverage), fps, torch.cat(depth))
-    return clip if views is None else keep_border(clip, views.images)
+            progress(min(start + CHUNK, total), total)
+        yield Clip(frames, part, drawing.alpha.clamp(0, 1), fps, drawing.depth)
 
 
 @dataclass(frozen=True, eq=False)

@@ -41,11 +41,19 @@ def sharpened(
     moved = maps[:2].permute(1, 2, 3, 0)
     pixels = pixels - (1 - near)[:, None, None, None] * moved
     grid = sampling_grid(pixels, own.size).view(1, n * h, w, 2)
-    colours = _look_up(views.images[photograph].to(alpha), grid, "bicubic").clamp(0, 1)
+    photographs = (views.full or views).images
+    colours = _look_up(photographs[photograph].to(alpha), grid, "bicubic").clamp(0, 1)
     colours = colours.view(3, n, h, w).transpose(0, 1)
     # Keep the blurred colour where the photograph's differs from it.
     blurred = image / alpha.clamp_min(1e-3)[:, None]
-    difference = F.avg_pool2d((colours - blurred).abs().mean(1, keepdim=True), WINDOW, 1, WINDOW // 2)
+    # Detail that only the full photographs have is no difference.
+    scale = max(1, 2 * round((h / own.size[0] - 1) / 2) + 1)
+    window = WINDOW * scale
+    difference = (
+        F.avg_pool2d(colours - blurred, scale, 1, scale // 2, count_include_pad=False).abs().mean(1, keepdim=True)
+    )
+    apart = F.avg_pool2d(colours - blurred, scale, 1, scale // 2, count_include_pad=False)
+    difference = F.avg_pool2d(apart.abs().mean(1, keepdim=True), window, 1, window // 2)
     typical = TYPICAL_DIFFERENCE * (0.5 / (1 - near).clamp_min(1e-3)).sqrt()
     shown = ((grid.abs() < 1).all(-1).view(n, h, w) & (z > 0) & (drawing.depth > 0))[:, None]
     trust = shown * maps[2][:, None].clamp(0, 1) * torch.exp(-((difference / typical[:, None, None, None]) ** 2))

@@ -154,8 +154,9 @@ def crop_clip(clip: Clip, like: tuple[int, int]) -> Clip:
 
 def _photographs(views: Views, size: tuple[int, int]) -> Tensor:
     """The middles of the two photographs at the network's size, [2, 3, h, w]."""
-    top, left, height, width = largest_crop((views.images.shape[-2], views.images.shape[-1]), size)
-    return _resize(views.images[:, :, top : top + height, left : left + width], size)
+    images = (views.full or views).images
+    top, left, height, width = largest_crop((images.shape[-2], images.shape[-1]), size)
+    return _resize(images[:, :, top : top + height, left : left + width], size)
 
 
 def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:

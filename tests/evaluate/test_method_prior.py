@@ -18,6 +18,7 @@ from stages.evaluate.method_prior import clip_through, open_prior, paste, render
 from stages.evaluate.protocol import make
 from stages.prior.predict import Prediction
 from stages.scene import Cameras, Clip, Views
+from stages.video.full_size import Student
 from videoscene_cli import app
 from videoscene_cli.evaluation import methods
 from videoscene_cli.models.video_student import VideoStudent
@@ -55,7 +56,7 @@ def darker(clip: Clip, views: Views) -> Clip:
 
 def test_the_students_frames_are_shown_at_the_targets(task: Task) -> None:
     render = make(task, render_prior(open_prior(None, lambda context: NEAR_FAR)))  # type: ignore[arg-type]
-    made = make(task, repair_prior(open_prior(None, lambda context: NEAR_FAR), darker, frames=9))  # type: ignore[arg-type]
+    made = make(task, repair_prior(open_prior(None, lambda context: NEAR_FAR), Student(darker, 256), frames=9))  # type: ignore[arg-type]
     assert made.frames.shape == render.frames.shape
     torch.testing.assert_close(made.frames[..., 8:-8], render.frames[..., 8:-8] * 0.5, atol=0.02, rtol=0)
     # Frames are rounded to 8 bits, so the smallest difference before can be a whole level after.
@@ -106,8 +107,8 @@ def test_the_command_asks_for_a_student_and_records_what_it_says(
             return {"steps": self.steps}
 
         @property
-        def step(self) -> Callable[[Clip, Views], Clip]:  # type: ignore[override]
-            return lambda clip, views: replace(clip, leap=459)
+        def step(self) -> Student:  # type: ignore[override]
+            return Student(lambda clip, views: replace(clip, leap=459), 256)
 
         def facts(self, leap: int | None) -> dict[str, Any]:
             return {"name": self.name, "t": leap, "steps": self.steps}
@@ -156,7 +157,7 @@ def test_the_methods_of_a_case_share_the_priors_prediction(task: Task, monkeypat
     monkeypatch.setattr(pipeline, "predict", lambda *given: predicted.append(1) or once(*given))
     predictions = open_prior(None, lambda context: NEAR_FAR)  # type: ignore[arg-type]
     make(task, render_prior(predictions))
-    make(task, repair_prior(predictions, darker, frames=9))
+    make(task, repair_prior(predictions, Student(darker, 256), frames=9))
     assert len(predicted) == 1
     make(replace(task, context=replace(task.context)), render_prior(predictions))
     assert len(predicted) == 2
@@ -169,7 +170,7 @@ def test_a_clip_has_no_more_frames_than_it_takes(task: Task) -> None:
         lengths.append(len(clip.cameras))
         return clip
 
-    method = repair_prior(open_prior(None, lambda context: NEAR_FAR), noted)  # type: ignore[arg-type]
+    method = repair_prior(open_prior(None, lambda context: NEAR_FAR), Student(noted, 256))  # type: ignore[arg-type]
     for count in (3, 20):
         cameras = task.cameras[[k % 3 for k in range(count)]]
         method(task.context, cameras, torch.linspace(0.01, 0.99, count))

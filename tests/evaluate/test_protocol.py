@@ -79,12 +79,13 @@ def test_features_are_of_evenly_spaced_frames_in_order(wall: Wall) -> None:
 
 def test_disk_and_memory_agree(wall: Wall, tmp_path: Path) -> None:
     from stages.files.clip_folder import read_clip, write_clip
+    from stages.files.stored_clip import StoredClip
 
     task = load_task(read_cases(wall())[1])
     frames = make(task, crossfade).frames[2:]
-    write_clip(tmp_path / "kept", Clip(frames, task.cameras))
+    write_clip(tmp_path / "kept", StoredClip.of(Clip(frames, task.cameras)))
     torch.testing.assert_close(
-        psnr(read_clip(tmp_path / "kept").frames, task.truth), psnr(frames, task.truth), atol=1e-9, rtol=0
+        psnr(read_clip(tmp_path / "kept").clip().frames, task.truth), psnr(frames, task.truth), atol=1e-9, rtol=0
     )
 
 

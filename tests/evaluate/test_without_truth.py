@@ -115,13 +115,14 @@ def finished(tmp_path: Path, clip: Clip, views: Views) -> Path:
     """A scene folder with the stages that the command reads."""
     from stages.files.clip_folder import write_clip, write_views
     from stages.files.ply import write_ply
+    from stages.files.stored_clip import StoredClip
 
     scene = tmp_path / "scene"
     write_views(scene / "prior", views)
     gaussians = wall_gaussians(DEPTH)
     of_the_first = torch.zeros(len(gaussians), dtype=torch.uint8)
     write_ply(scene / "prior" / "gaussians.ply", replace(gaussians, photograph=of_the_first), [])
-    write_clip(scene / "render", clip)
+    write_clip(scene / "render", StoredClip.of(clip))
     prior = {"gaussians": scene / "prior" / "gaussians.ply", "cameras": scene / "prior" / "transforms.json"}
     facts: dict[str, dict[str, Any]] = {"prior": {}, "render": {}}
     for stage, inputs in (("prior", {}), ("render", prior)):
@@ -173,9 +174,10 @@ def test_the_report_follows_the_scene(
     finished: Path, clip: Clip, evaluate: Callable[..., tuple[int, list[str], str]]
 ) -> None:
     from stages.files.clip_folder import write_clip
+    from stages.files.stored_clip import StoredClip
 
     assert evaluate(finished)[0] == 0
-    write_clip(finished / "generate", clip)
+    write_clip(finished / "generate", StoredClip.of(clip))
     made = json.loads((finished / "render" / "manifest.json").read_text())["fingerprint"]
     files = {
         str(path.relative_to(finished / "generate")): path

@@ -7,6 +7,7 @@ import torch
 from stages.errors import InputError
 from stages.files.clip_folder import read_clip, read_views, write_clip, write_views
 from stages.files.images import write_png
+from stages.files.stored_clip import StoredClip
 from stages.files.transforms import read_transforms
 from stages.files.video import read_mp4
 from stages.scene import Cameras, Clip, Views
@@ -17,8 +18,8 @@ def test_clip_round_trip_is_exact(
     tmp_path: Path, shared_cameras: Cameras, levels: torch.Tensor, with_coverage: bool
 ) -> None:
     clip = Clip(levels, shared_cameras, levels[:, 0] if with_coverage else None, 12.5)
-    write_clip(tmp_path / "render", clip)
-    again = read_clip(tmp_path / "render")
+    write_clip(tmp_path / "render", StoredClip.of(clip))
+    again = read_clip(tmp_path / "render").clip()
     assert torch.equal(again.frames, clip.frames)
     assert again.fps == 12.5
     assert torch.equal(again.cameras.c2w, clip.cameras.c2w)
@@ -34,8 +35,8 @@ def test_clip_round_trip_is_exact(
 
 def test_the_depth_of_a_clip_is_kept_to_16_bits(tmp_path: Path, shared_cameras: Cameras, levels: torch.Tensor) -> None:
     depth = 10 * levels[:, 1]
-    write_clip(tmp_path / "render", Clip(levels, shared_cameras, levels[:, 0], depth=depth))
-    again = read_clip(tmp_path / "render").depth
+    write_clip(tmp_path / "render", StoredClip.of(Clip(levels, shared_cameras, levels[:, 0], depth=depth)))
+    again = read_clip(tmp_path / "render").clip().depth
     assert again is not None
     torch.testing.assert_close(again, depth, atol=10 / 65535, rtol=0)
     (tmp_path / "render" / "depth" / "0002.png").unlink()
@@ -44,7 +45,7 @@ def test_the_depth_of_a_clip_is_kept_to_16_bits(tmp_path: Path, shared_cameras: 
 
 
 def test_layout_on_disk(tmp_path: Path, shared_cameras: Cameras, levels: torch.Tensor) -> None:
-    write_clip(tmp_path, Clip(levels, shared_cameras, levels[:, 0]))
+    write_clip(tmp_path, StoredClip.of(Clip(levels, shared_cameras, levels[:, 0])))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alpha", "frames", "transforms.json", "video.mp4"]
     assert sorted(path.name for path in (tmp_path / "frames").iterdir()) == [f"{i:04d}.png" for i in range(5)]
     assert read_transforms(tmp_path / "transforms.json")[1] == [f"frames/{i:04d}.png" for i in range(5)]
@@ -54,16 +55,16 @@ def test_layout_on_disk(tmp_path: Path, shared_cameras: Cameras, levels: torch.T
 def test_does_not_mix_with_frames_of_an_earlier_run(
     tmp_path: Path, shared_cameras: Cameras, levels: torch.Tensor
 ) -> None:
-    write_clip(tmp_path, Clip(levels, shared_cameras))
+    write_clip(tmp_path, StoredClip.of(Clip(levels, shared_cameras)))
     with pytest.raises(InputError, match="File exists"):
-        write_clip(tmp_path, Clip(levels[:2], shared_cameras[:2]))
+        write_clip(tmp_path, StoredClip.of(Clip(levels[:2], shared_cameras[:2])))
 
 
 def test_refuses_damaged_clips(tmp_path: Path, shared_cameras: Cameras, levels: torch.Tensor) -> None:
     clip = Clip(levels, shared_cameras, levels[:, 0])
 
     def fresh(name: str) -> Path:
-        write_clip(tmp_path / name, clip)
+        write_clip(tmp_path / name, StoredClip.of(clip))
         return tmp_path / name
 
     (fresh("a") / "frames" / "0003.png").unlink()

@@ -80,7 +80,7 @@ def test_given_cameras_win_and_follow_the_resize(tmp_path: Path) -> None:
     write_transforms(file, cameras, ["images/right.png", "images/left.png"])  # matched by name, not by order
     prepared = prepare((left, right), short_side=64, cameras_file=file)
     assert prepared.facts["cameras"] == "given"
-    assert prepared.views.cameras.size == (64, 96)
+    assert prepared.views.cameras.size == (64, 106)
     assert torch.allclose(prepared.views.cameras.c2w[0].double(), cameras.c2w[1], atol=1e-6)
     near, far = prepared.near_far[0].tolist()
     assert near < 2.9 < 4.4 < far, "the range holds the scene"

@@ -12,18 +12,20 @@ from videoscene_cli.results.manifest import Record
 from videoscene_cli.results.request import Request
 from videoscene_cli.terminal.camera_path import PathSettings
 from videoscene_cli.terminal.obstacles import clearance_facts, obstacle_message
+from videoscene_cli.terminal.options import PHOTO, short_side
 from videoscene_cli.terminal.work_list import Photos
 
 if TYPE_CHECKING:
+    from stages.files.stored_clip import StoredClip
     from stages.pipeline import CoarseScene
-    from stages.scene import Clip, Gaussians, Views
+    from stages.scene import Gaussians, Views
 
 
 @dataclass(frozen=True)
 class PriorSettings:
     """The options --size and --cameras."""
 
-    size: int
+    size: str
     cameras: Path | None
 
     def request(
@@ -34,7 +36,7 @@ class PriorSettings:
         Raises InputError for a missing file, WeightsError for bad weights.
         """
         files = {"first": photos[0], "second": photos[1], **self._camera_files(), **inputs}
-        options = {"size": self.size, "seed": session.shared.seed, **options}
+        options = {"size": short_side(self.size) or PHOTO, "seed": session.shared.seed, **options}
         return Request(command, options, files, {"prior": session.weights.record()}, session.hashes)
 
     def _camera_files(self) -> dict[str, Path]:
@@ -50,7 +52,7 @@ def predict_pair(photos: Photos, settings: PriorSettings, session: Session, reco
     with record.stage("start"), session.report.progress("starting"):
         from stages.pipeline import find_views, predict_gaussians
     with record.stage("cameras"), session.report.progress("cameras"):
-        prepared = find_views(photos, settings.size, settings.cameras, session.home)
+        prepared = find_views(photos, short_side(settings.size), settings.cameras, session.home)
     record.facts["geometry"] = prepared.facts
     with record.stage("prior"), session.report.progress("prior"):
         scene = predict_gaussians(prepared.views, prepared.near_far, session.network)
@@ -58,16 +60,20 @@ def predict_pair(photos: Photos, settings: PriorSettings, session: Session, reco
     return scene
 
 
-def render_along(path: PathSettings, views: Views, gaussians: Gaussians, session: Session, record: Record) -> Clip:
-    """Render the Gaussians along a path, and say what is in its way."""
+def render_along(
+    path: PathSettings, views: Views, gaussians: Gaussians, session: Session, record: Record
+) -> StoredClip:
+    """Render the Gaussians along a path, in the size of the result, and say what is in its way."""
     from stages.exposure import Exposure, estimate_exposure
     from stages.pipeline import render_path
+    from stages.sizes import resized_cameras
 
     with record.stage("render"), session.report.progress("render") as advance:
         gaussians, views = gaussians.to(session.home), views.to(session.home)
         exposure = Exposure.same() if path.keep_exposure else estimate_exposure(views)
         walk = path.walk(views.cameras, gaussians)
-        clip = render_path(gaussians, views, walk.cameras, path.fps, advance, exposure)
+        cameras = resized_cameras(walk.cameras, views.size)
+        clip = render_path(gaussians, views, cameras, path.fps, advance, exposure)
     if walk.blocked:
         tell = session.report.note if walk.bend else session.report.warn
         tell(obstacle_message(walk, clip, path.path))
@@ -75,12 +81,11 @@ def render_along(path: PathSettings, views: Views, gaussians: Gaussians, session
     record.facts["exposure"] = {
         name: [round(x, 4) for x in getattr(exposure, name).tolist()] for name in ("gain", "offset")
     }
-    coverage = None if clip.coverage is None else round(float(clip.coverage.mean()), 4)
-    record.facts |= {"frames": len(clip.cameras), "coverage": coverage}
+    record.facts |= {"frames": len(clip.cameras), "coverage": round(clip.mean_coverage, 4)}
     return clip
 
 
-def repair(clip: Clip, views: Views, student: VideoStudent, session: Session, record: Record) -> Clip:
+def repair(clip: StoredClip, views: Views, student: VideoStudent, session: Session, record: Record) -> StoredClip:
     """Load the student and repair the render. Without a student this says so and returns the render."""
     from stages.pipeline import repair_clip
 

@@ -28,7 +28,8 @@ from videoscene_cli.terminal.report import Report
 from videoscene_cli.terminal.work_list import Work, is_video, read_works, run_each
 
 if TYPE_CHECKING:
-    from stages.scene import Clip, Gaussians
+    from stages.files.stored_clip import StoredClip
+    from stages.scene import Gaussians
 
 Source = Annotated[
     list[str] | None,
@@ -46,7 +47,7 @@ COPIED = ("inputs", "prior", "render")  # stages that a new scene folder gets fr
 
 @with_shared
 def generate(
-    context: typer.Context, shared: Shared, report: Report, source: Source = None, size: options.Size = 256,
+    context: typer.Context, shared: Shared, report: Report, source: Source = None, size: options.Size = options.SIZE,
     cameras: options.CamerasFile = None, path: options.CameraPath = "interp", frames: options.Frames = 49,
     fps: options.Fps = 8.0, keep_exposure: options.KeepExposure = False,
     student: options.StudentName = options.STUDENT, leap: options.Leap = "auto",
@@ -96,7 +97,7 @@ def from_photos(work: Work, prior: PriorSettings, path: PathSettings, student: V
         student.check_frames(path.count())
     if is_video(work.out):
 
-        def make(record: Record) -> tuple[Clip, Gaussians]:
+        def make(record: Record) -> tuple[StoredClip, Gaussians]:
             scene = predict_pair(work.pair, prior, session, record)
             clip = render_along(path, scene.views, scene.gaussians, session, record)
             return repair(clip, scene.views, student, session, record), scene.gaussians
@@ -116,7 +117,7 @@ def from_scene(scene: SceneFolder, out: str | None, student: VideoStudent, sessi
     options = {"render": rendered["fingerprint"]} | student.options()
     request = Request("generate", options, {}, student.weights, session.hashes)
 
-    def make(record: Record) -> tuple[Clip, Gaussians]:
+    def make(record: Record) -> tuple[StoredClip, Gaussians]:
         with record.stage("start"):
             gaussians, views = scene.load_prior()
             clip = scene.load_clip("render")

@@ -10,7 +10,7 @@ from videoscene_cli.models.session import Session
 from videoscene_cli.results.manifest import Record
 from videoscene_cli.results.produce import Result, produce
 from videoscene_cli.results.scene_folder import SceneFolder
-from videoscene_cli.terminal.options import CamerasFile, Shared, Size, with_shared
+from videoscene_cli.terminal.options import SIZE, CamerasFile, Shared, Size, with_shared
 from videoscene_cli.terminal.report import Report
 from videoscene_cli.terminal.work_list import Photos, Work, read_works, run_each
 
@@ -20,7 +20,7 @@ Pair = Annotated[
 
 
 @with_shared
-def prior(photos: Pair, shared: Shared, report: Report, size: Size = 256, cameras: CamerasFile = None) -> None:
+def prior(photos: Pair, shared: Shared, report: Report, size: Size = SIZE, cameras: CamerasFile = None) -> None:
     """\b
     Examples:
       videoscene prior left.jpg right.jpg -o scene

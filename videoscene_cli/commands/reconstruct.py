@@ -13,7 +13,7 @@ from videoscene_cli.reconstruction.outputs import check_formats, save_reconstruc
 from videoscene_cli.results.manifest import Record
 from videoscene_cli.results.produce import Result, produce
 from videoscene_cli.results.scene_folder import SceneFolder
-from videoscene_cli.terminal.options import CamerasFile, Shared, Size, check_count, with_shared
+from videoscene_cli.terminal.options import CamerasFile, Shared, check_count, with_shared
 from videoscene_cli.terminal.report import Report
 from videoscene_cli.terminal.work_list import Work, read_works, run_each
 
@@ -48,6 +48,20 @@ View = Annotated[
 ]
 
 
+def _check_size(size: int) -> int:
+    if size % 16:
+        raise typer.BadParameter(f"{size} is not a multiple of 16, such as 256, 384, 480")
+    return size
+
+
+PhotographSize = Annotated[
+    int,
+    typer.Option(
+        "--size", metavar="PX", min=64, callback=_check_size, help="Short side of photographs, a multiple of 16."
+    ),
+]
+
+
 @with_shared
 def reconstruct(
     scene: Scene,
@@ -58,7 +72,7 @@ def reconstruct(
     refine_poses: RefinePoses = False,
     export: Exports = None,
     cameras: CamerasFile = None,
-    size: Size = 256,
+    size: PhotographSize = 256,
     view: View = False,
 ) -> None:
     """\b

@@ -92,7 +92,7 @@ def _measure(scene: SceneFolder, stage: str, folder: Path, session: Session, rec
 
     with record.stage("start"):
         home, (prior, views) = session.home, scene.load_prior()
-        clip, prior, views = scene.load_clip(stage).to(home), prior.to(home), views.to(home)
+        clip, prior, views = scene.load_clip(stage).to(home).clip(), prior.to(home), (views.full or views).to(home)
         refined = scene.path / "reconstruct" / "gaussians.ply"
         gaussians = read_ply(refined).to(home) if refined.exists() else None
     with record.stage("matches"):

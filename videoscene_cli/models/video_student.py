@@ -21,10 +21,10 @@ from videoscene_cli.models.weights_file import WeightsFile, find_weights, hub_ca
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from stages.pipeline import Student
     from stages.scene import Clip, Views
     from stages.video.cogvideox_files import StudentFiles
     from stages.video.cogvideox_student import StepSettings
+    from stages.video.full_size import Student
     from stages.video.small_network import SmallVideoConfig
 
 OFFICIAL = "cogvideox-5b"  # folder of VideoScene's weights in the Hugging Face cache
@@ -78,8 +78,9 @@ class VideoStudent:
         """Raise InputError, before any work, when the student cannot take a clip of `count` frames."""
         if self.frames is not None:
             from stages.video.cogvideox_student import require_frames
+            from stages.video.full_size import MOST_FRAMES
 
-            require_frames(count, self.frames)
+            require_frames(min(count, MOST_FRAMES), self.frames)
 
     @cached_property
     def step(self) -> Student | None:
@@ -132,13 +133,15 @@ class _Small:
         return {"student": self.network.record()} | ({"policy": self.policy.record()} if self.policy else {})
 
     def load(self) -> Student:
+        from stages.sizes import NETWORK_SIDE
+        from stages.video.full_size import Student
         from stages.video.small_codec import CHANNELS
         from stages.video.small_files import load_small
         from stages.video.small_student import on_device, small_student
 
         backbone = on_device(load_small(self.network.path, self.config), self.session.device)
         leap = _chooser(self.policy.path, CHANNELS) if self.policy else self.leap or self.default_leap
-        return small_student(backbone, leap, self.session.shared.seed, self.steps)
+        return Student(small_student(backbone, leap, self.session.shared.seed, self.steps), NETWORK_SIDE)
 
     def facts(self) -> dict[str, Any]:
         return {"chosen": _who_chose(self.policy, self.leap), "steps": self.steps}
@@ -194,6 +197,7 @@ class _CogVideoX:
         from stages.video.cogvideox_memory import MODES
         from stages.video.cogvideox_network import dtype_on
         from stages.video.cogvideox_student import student
+        from stages.video.full_size import Student
 
         if self.session.device.type == "mps":
             why = "it was made for CUDA, and needs float64 beside the network"
@@ -210,7 +214,7 @@ class _CogVideoX:
             with self._memory_hint():
                 return step(clip, views)
 
-        return repair
+        return Student(repair, min(model.size))
 
     @contextmanager
     def _memory_hint(self) -> Iterator[None]:

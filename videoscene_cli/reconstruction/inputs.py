@@ -18,8 +18,9 @@ from videoscene_cli.results.scene_folder import STAGES, SceneFolder, describe_fo
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from stages.files.stored_clip import StoredClip
     from stages.prior.memory import Workload
-    from stages.scene import Cameras, Clip, Gaussians, Views
+    from stages.scene import Cameras, Gaussians, Views
 
 TRANSFORMS = "transforms.json"
 IMAGES = "images"  # the folder of the images of a COLMAP scene
@@ -32,7 +33,7 @@ class Inputs:
 
     gaussians: Gaussians
     views: Views
-    clip: Clip | None = None
+    clip: StoredClip | None = None
 
 
 @dataclass(frozen=True)

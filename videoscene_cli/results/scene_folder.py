@@ -14,9 +14,10 @@ from videoscene_cli.results.produce import REPLACE
 from videoscene_cli.results.request import Request
 
 if TYPE_CHECKING:
+    from stages.files.stored_clip import StoredClip
     from stages.pipeline import CoarseScene
     from stages.prior.memory import Workload
-    from stages.scene import Clip, Gaussians, Views
+    from stages.scene import Gaussians, Views
 
 INPUTS = ("0.png", "1.png")  # names of the two photographs
 STAGES = ("inputs", "prior", "render", "generate")  # folders of the chain, in order
@@ -76,13 +77,14 @@ class SceneFolder:
         # inputs/ is renamed first. A run that is killed between the two leaves inputs/ without a prior; the next run
         # makes it.
         with record.stage("write"), publish(self.path / "prior") as folder, publish(self.path / "inputs") as inputs:
-            for name, image in zip(INPUTS, scene.views.images, strict=True):
+            full = scene.views.full or scene.views
+            for name, image in zip(INPUTS, full.images, strict=True):
                 write_png(inputs / name, image)
             write_ply(folder / "gaussians.ply", scene.gaussians, ply_comments(request))
             unit = write_depth_maps(folder, INPUTS, scene.views.depth)
             record.facts |= unit | {"gaussians": len(scene.gaussians)}
             images = [f"../inputs/{name}" for name in INPUTS]
-            write_transforms(folder / "transforms.json", scene.views.cameras, images, unit)
+            write_transforms(folder / "transforms.json", full.cameras, images, unit)
             outputs = {f"../inputs/{name}": inputs / name for name in INPUTS} | files_below(folder)
             record.write_manifest(folder / "manifest.json", request, outputs)
             flush(folder)  # Now, so that nothing slow happens between the two renames.
@@ -103,7 +105,7 @@ class SceneFolder:
             raise InputError(what, why, hint)
         return gaussians, read_views(self.path / "prior")
 
-    def load_clip(self, stage: str) -> Clip:
+    def load_clip(self, stage: str) -> StoredClip:
         """The clip of a stage."""
         from stages.files.clip_folder import read_clip
 
@@ -123,7 +125,7 @@ class SceneFolder:
             0, h * w, len(cameras) if frames is None else frames, predicts=False, repairs=repairs, refines=refines
         )
 
-    def save_clip(self, stage: str, clip: Clip, request: Request, record: Record) -> None:
+    def save_clip(self, stage: str, clip: StoredClip, request: Request, record: Record) -> None:
         """Publish a clip as a stage. The manifest is written last."""
         from stages.files.clip_folder import write_clip
         from stages.files.publish import publish

@@ -16,10 +16,13 @@ from videoscene_cli.results.request import Request
 from videoscene_cli.results.scene_folder import ply_comments
 
 if TYPE_CHECKING:
-    from stages.scene import Clip, Gaussians
+    from stages.files.stored_clip import StoredClip
+    from stages.scene import Gaussians
 
 
-def make_video(out: str, request: Request, make: Callable[[Record], tuple[Clip, Gaussians]], session: Session) -> None:
+def make_video(
+    out: str, request: Request, make: Callable[[Record], tuple[StoredClip, Gaussians]], session: Session
+) -> None:
     """Make a video file unless it is up to date, or stream the video to stdout if `out` is "-"."""
     if out == "-":
         return _stream(request, make, session)
@@ -29,7 +32,7 @@ def make_video(out: str, request: Request, make: Callable[[Record], tuple[Clip, 
     produce(session, request, result, lambda record: _save(result, *make(record), request, record))
 
 
-def _stream(request: Request, make: Callable[[Record], tuple[Clip, Gaussians]], session: Session) -> None:
+def _stream(request: Request, make: Callable[[Record], tuple[StoredClip, Gaussians]], session: Session) -> None:
     if session.shared.dry_run:
         return show_plan(session, request, TO_BE_MADE, [Path("-")])
     stream = session.report.stream()
@@ -46,7 +49,7 @@ def _stream(request: Request, make: Callable[[Record], tuple[Clip, Gaussians]], 
         stream.flush()
 
 
-def _save(result: Result, clip: Clip, gaussians: Gaussians, request: Request, record: Record) -> None:
+def _save(result: Result, clip: StoredClip, gaussians: Gaussians, request: Request, record: Record) -> None:
     """Publish the three files. All are complete before the first is renamed, and the manifest is renamed last."""
     from stages.files.ply import write_ply
     from stages.files.publish import publish

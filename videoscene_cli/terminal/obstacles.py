@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stages.scene import Clip
+    from stages.files.stored_clip import StoredClip
     from stages.walk import Walk
 
 # A surface fills the part of a picture in which it is nearer than this many times the clearance that cameras need.
@@ -13,19 +13,20 @@ FILLS = 2.0
 LEAST_SHARE = 0.05  # a smaller part of the picture is not mentioned
 
 
-def picture_filled(walk: Walk, clip: Clip) -> tuple[float, int]:
+def picture_filled(walk: Walk, clip: StoredClip) -> tuple[float, int]:
     """The largest share of a picture that the surface in the way fills, and the number of that frame.
 
     clip: the frames at the cameras of `walk`, with depth and coverage.
     """
-    assert clip.depth is not None, "renders have depth"
-    assert clip.coverage is not None, "renders have coverage"
-    close = (clip.depth < FILLS * walk.needed * walk.depth) & (clip.coverage > 0.5)
-    share = close[walk.blocked].float().mean((1, 2))
+    frames = clip.clip(walk.blocked)
+    assert frames.depth is not None, "renders have depth"
+    assert frames.coverage is not None, "renders have coverage"
+    close = (frames.depth < FILLS * walk.needed * walk.depth) & (frames.coverage > 0.5)
+    share = close.float().mean((1, 2))
     return float(share.max()), walk.blocked[int(share.argmax())]
 
 
-def clearance_facts(walk: Walk, clip: Clip) -> dict[str, Any]:
+def clearance_facts(walk: Walk, clip: StoredClip) -> dict[str, Any]:
     """For the manifest: the least clearance on the path and its frame, what was in the way, and the bend.
 
     Lengths are shares of the scene's depth. The least clearance is 0.25 at most, because a larger one is not measured.
@@ -48,7 +49,7 @@ def clearance_facts(walk: Walk, clip: Clip) -> dict[str, Any]:
     return facts
 
 
-def obstacle_message(walk: Walk, clip: Clip, path: str) -> str:
+def obstacle_message(walk: Walk, clip: StoredClip, path: str) -> str:
     """One sentence on what is in the way. path: the name of the path that was asked for."""
     what = "a surface"
     if walk.obstacle is not None:

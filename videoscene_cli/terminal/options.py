@@ -18,6 +18,8 @@ from stages.errors import InputError
 from stages.files.documents import read_yaml
 from videoscene_cli.terminal.report import Report
 
+PHOTO = "photo"  # value of --size that stands for the size of the photographs
+LEAST_SIZE = 64  # smallest --size, px
 MOST = 10**9  # largest number of frames, steps or Gaussians that can be asked for
 
 
@@ -94,10 +96,15 @@ def _check_device(name: str) -> str:
     return name
 
 
-def _check_size(size: int) -> int:
-    if size % 16:
-        raise typer.BadParameter(f"{size} is not a multiple of 16, such as 256, 384, 480")
+def _check_size(size: str) -> str:
+    if size != PHOTO and not (re.fullmatch(r"\d{1,9}", size) and int(size) >= LEAST_SIZE):
+        raise typer.BadParameter(f"{size!r} is not {PHOTO}, or a number of pixels from {LEAST_SIZE} up")
     return size
+
+
+def short_side(size: str) -> int | None:
+    """The short side that --size asks for, px, or None for that of the photographs."""
+    return None if size == PHOTO else int(size)
 
 
 def _check_leap(leap: str) -> str:
@@ -144,8 +151,14 @@ class Shared:
 
 # Options of several commands.
 Size = Annotated[
-    int, typer.Option(metavar="PX", min=64, callback=_check_size, help="Short side of the result, a multiple of 16.")
+    str,
+    typer.Option(
+        metavar="PX|photo",
+        callback=_check_size,
+        help="Short side of the result, at most that of the photographs, which photo stands for.",
+    ),
 ]
+SIZE = "480"  # as in the paper: 720 x 480 of photographs of 3:2
 CamerasFile = Annotated[
     Path | None,
     typer.Option(

@@ -1,0 +1,100 @@
+"""A clip as its files hold it: 8 bits for colours and coverage, 16 for depth. It takes a quarter of the memory.
+
+Commands pass clips in this form, so that a clip in memory equals the clip that is read from a folder, and so that
+results in the size of photographs fit into memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from stages.errors import InputError
+from stages.files.depth_maps import as_levels, depth_unit, from_levels
+from stages.files.images import as_bytes
+from stages.files.transforms import as_in_transforms
+from stages.scene import Cameras, Clip
+
+
+@dataclass(frozen=True, eq=False)
+class StoredClip:
+    """T frames along a camera path.
+
+    frames: [T, 3, h, w], uint8, sRGB.  cameras: T.  coverage: [T, h, w], uint8, or None; see `Clip`.
+    fps: frames per second.  depth: [T, h, w], uint16, camera z in units of `unit`, 0 where unknown; or None.
+    unit: scene units.  leap: the leap step with which a student repaired the frames, or None if no student did.
+    """
+
+    frames: Tensor
+    cameras: Cameras
+    coverage: Tensor | None = None
+    fps: float = 8.0
+    depth: Tensor | None = None
+    unit: float = 1.0
+    leap: int | None = None
+
+    def __post_init__(self) -> None:
+        n, (h, w) = len(self.cameras), self.cameras.size
+        for name, value, shape in (
+            ("frames", self.frames, (n, 3, h, w)),
+            ("coverage", self.coverage, (n, h, w)),
+            ("depth", self.depth, (n, h, w)),
+        ):
+            if value is not None and value.shape != shape:
+                raise InputError("bad clip", f"{name} has shape {tuple(value.shape)}", f"give {shape}")
+
+    @classmethod
+    def of(cls, clip: Clip) -> StoredClip:
+        """A clip, rounded. A clip that was stored before does not change. Raises RunError on NaN."""
+        unit = 1.0 if clip.depth is None else depth_unit(clip.depth)
+        return cls.joined([clip], clip.cameras, unit)
+
+    @classmethod
+    def joined(cls, parts: Iterable[Clip], cameras: Cameras, unit: float) -> StoredClip:
+        """The parts of a clip, one after the other. Each is rounded as it comes: together they may be too large.
+
+        cameras: of all frames.  unit: of depth, at least the largest depth / 65535. Raises RunError on NaN.
+        """
+        stored, done = None, 0
+        for part in parts:
+            if stored is None:
+                stored = cls._empty(part, cameras, unit)
+            rows, done = slice(done, done + len(part.cameras)), done + len(part.cameras)
+            stored.frames[rows] = as_bytes(part.frames)
+            if stored.coverage is not None and part.coverage is not None:
+                stored.coverage[rows] = as_bytes(part.coverage)
+            if stored.depth is not None and part.depth is not None:
+                stored.depth[rows] = as_levels(part.depth, unit)
+        assert stored is not None, "a clip has frames"
+        return stored
+
+    @classmethod
+    def _empty(cls, part: Clip, cameras: Cameras, unit: float) -> StoredClip:
+        """Room for a clip of which `part` is the first part."""
+        n, (h, w) = len(cameras), cameras.size
+        frames = part.frames.new_empty((n, 3, h, w), dtype=torch.uint8)
+        coverage = None if part.coverage is None else frames.new_empty((n, h, w))
+        depth = None if part.depth is None else frames.new_empty((n, h, w), dtype=torch.uint16)
+        return cls(frames, as_in_transforms(cameras), coverage, part.fps, depth, unit, part.leap)
+
+    def clip(self, which: list[int] | None = None) -> Clip:
+        """The frames as float32, or those of some indices."""
+        index: slice | list[int] = slice(None) if which is None else which
+        coverage = None if self.coverage is None else self.coverage[index].float().div_(255)
+        depth = None if self.depth is None else from_levels(self.depth[index], self.unit)
+        return Clip(self.frames[index].float().div_(255), self.cameras[index], coverage, self.fps, depth, self.leap)
+
+    @property
+    def mean_coverage(self) -> float:
+        """The mean coverage of all pixels, in [0, 1]. Raises ValueError for a clip without coverage."""
+        if self.coverage is None:
+            raise ValueError("the clip has no coverage")
+        return float(torch.stack([maps.float().mean() for maps in self.coverage]).mean()) / 255
+
+    def to(self, device: torch.device) -> StoredClip:
+        """Move frames, coverage and depth. The cameras stay on the CPU, as in `Views.to`."""
+        coverage, depth = (None if maps is None else maps.to(device) for maps in (self.coverage, self.depth))
+        return replace(self, frames=self.frames.to(device), coverage=coverage, depth=depth)

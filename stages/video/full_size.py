@@ -1,0 +1,98 @@
+"""A student at work on a clip that is larger, or longer, than it likes.
+
+It repairs a smaller copy of some frames. What it changes there is enlarged, spread over the frames between, and added
+to the clip. So low frequencies come from the student, and detail from the photographs that the render was made of.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stages.files.images import as_bytes, as_in_png
+from stages.files.stored_clip import StoredClip
+from stages.geometry import crop_intrinsics
+from stages.scene import Cameras, Clip, Views
+from stages.sizes import network_size, resized_cameras, resized_images
+
+MOST_FRAMES = 49  # the student repairs at most this many frames; those of a longer clip are spread evenly over it
+
+
+@dataclass(frozen=True)
+class Student:
+    """A video student.
+
+    repair: (render along a path, the two photographs with their depth) -> the repaired clip, with its leap step. It may
+    be only the middle of the frames.  short_side: of the frames it likes, px.
+    """
+
+    repair: Callable[[Clip, Views], Clip]
+    short_side: int
+
+
+def repair_stored(clip: StoredClip, views: Views, student: Student) -> StoredClip:
+    """The clip with what the student changes in a copy of it. Coverage and depth stay those of the render."""
+    keys = key_frames(len(clip.cameras))
+    small = small_clip(clip, network_size(clip.cameras.size, student.short_side), keys)
+    repaired = student.repair(small, views)
+    clip, before = middle(clip, repaired.cameras), cropped(small.frames, small.cameras, repaired.cameras)
+    if repaired.cameras.size == clip.cameras.size and len(keys) == len(clip.cameras):
+        return replace(clip, frames=as_bytes(repaired.frames), leap=repaired.leap)
+    change, frames = as_in_png(repaired.frames) - before, torch.empty_like(clip.frames)
+    for t, frame in enumerate(clip.frames):
+        at = t * (len(keys) - 1) / max(1, len(clip.cameras) - 1)
+        first = min(int(at), len(keys) - 1)
+        here = torch.lerp(change[first], change[min(first + 1, len(keys) - 1)], at - first)
+        larger = F.interpolate(here[None], clip.cameras.size, mode="bicubic", align_corners=False)[0]
+        frames[t] = as_bytes(frame.float().div_(255) + larger)
+    return replace(clip, frames=frames, leap=repaired.leap)
+
+
+def key_frames(count: int) -> list[int]:
+    """The frames that a student repairs, of a clip with `count` frames: all, or MOST_FRAMES, spread evenly."""
+    keys = min(count, MOST_FRAMES)
+    return [round(k * (count - 1) / max(1, keys - 1)) for k in range(keys)]
+
+
+def small_clip(clip: StoredClip, size: tuple[int, int], which: list[int] | None = None) -> Clip:
+    """The frames, or those of some indices, with the size (h, w)."""
+    parts = []
+    for index in range(len(clip.cameras)) if which is None else which:
+        part = clip.clip([index])
+        if size != clip.cameras.size:
+            coverage = None if part.coverage is None else resized_images(part.coverage[None], size)[0]
+            # Depths of two surfaces must not be mixed.
+            depth = None if part.depth is None else F.interpolate(part.depth[None], size, mode="nearest-exact")[0]
+            frames, cameras = resized_images(part.frames, size), resized_cameras(part.cameras, size)
+            part = replace(part, frames=frames, cameras=cameras, coverage=coverage, depth=depth)
+        parts.append(part)
+    maps = ([getattr(part, name) for part in parts] for name in ("coverage", "depth"))
+    coverage, depth = (None if any(each is None for each in values) else torch.cat(values) for values in maps)
+    cameras = Cameras(
+        torch.cat([part.cameras.c2w for part in parts]), torch.cat([part.cameras.K for part in parts]), size
+    )
+    return replace(
+        parts[0], frames=torch.cat([p.frames for p in parts]), cameras=cameras, coverage=coverage, depth=depth
+    )
+
+
+def middle(clip: StoredClip, like: Cameras) -> StoredClip:
+    """The middle of the frames that cameras show which may have smaller pictures, of another scale."""
+    (h, w), focal = clip.cameras.size, float(clip.cameras.K[0, 0, 0])
+    scale = focal / float(like.K[0, 0, 0])
+    height, width = (min(old, 2 * round(new * scale / 2)) for old, new in zip((h, w), like.size, strict=True))
+    if (height, width) == (h, w):
+        return clip
+    top, left = (h - height) // 2, (w - width) // 2
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    cameras = Cameras(clip.cameras.c2w, crop_intrinsics(clip.cameras.K, left, top), (height, width))
+    coverage, depth = (None if maps is None else maps[:, rows, columns] for maps in (clip.coverage, clip.depth))
+    return replace(clip, frames=clip.frames[:, :, rows, columns], cameras=cameras, coverage=coverage, depth=depth)
+
+
+def cropped(images: Tensor, cameras: Cameras, like: Cameras) -> Tensor:
+    """The part of images [N, 3, h, w] that cameras show whose pictures may be cut out of these."""
+    left, top = (cameras.K[0, :2, 2] - like.K[0, :2, 2]).round().long().tolist()
+    return images[:, :, top : top + like.size[0], left : left + like.size[1]]
