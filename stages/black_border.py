@@ -62,12 +62,15 @@ class SharedBorder:
     image: Tensor
 
     @classmethod
-    def of(cls, views: Views, size: tuple[int, int]) -> SharedBorder | None:
-        """The border in frames of a size (h, w). None without one, or if the photographs are not known in the size."""
+    def of(cls, views: Views, border: Tensor, size: tuple[int, int]) -> SharedBorder | None:
+        """The border in frames of a size (h, w). None without one, or if the photographs are not known in the size.
+
+        border: [2, h, w], from `black_border`, of the images of `views`.
+        """
         images = next((v.images for v in (views, views.full) if v is not None and v.cameras.size == size), None)
-        if images is None:
+        if images is None or not bool(border.all(0).any()):
             return None
-        mask = black_border(images).all(0)
+        mask = (border if images is views.images else black_border(images)).all(0)
         return cls(mask, images.mean(0)) if bool(mask.any()) else None
 
     def laid_over(self, frames: Tensor) -> Tensor:

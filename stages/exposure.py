@@ -50,10 +50,13 @@ class Exposure:
 
         colours: [N, 3, h, w].  photograph: 0 or 1.  share: [N], 0 leaves the colours as they are, 1 goes all the way.
         """
-        gain, offset = self._of(photograph)
-        part = share.to(colours)[:, None, None, None]
-        gain, offset = gain.to(colours)[:, None, None], offset.to(colours)[:, None, None]
-        return colours * gain**part + offset * part
+        gain, offset = (values.to(colours)[:, :, None, None] for values in self.part(photograph, share))
+        return colours * gain + offset
+
+    def part(self, photograph: int, share: Tensor) -> tuple[Tensor, Tensor]:
+        """Gain and offset, [N, 3], that bring a photograph a share [N] of the way to the exposure of the other one."""
+        gain, offset = (values.to(share.device) for values in self._of(photograph))
+        return gain ** share[:, None].to(gain), offset * share[:, None].to(offset)
 
     def half_way(self, images: Tensor) -> Tensor:
         """Both photographs, [2, 3, h, w], brought to the exposure half-way between theirs."""

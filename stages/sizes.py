@@ -23,9 +23,12 @@ def result_size(photograph: tuple[int, int], short_side: int | None) -> tuple[in
     return h, w
 
 
-def network_size(result: tuple[int, int], short_side: int = NETWORK_SIDE) -> tuple[int, int]:
-    """The size (h, w) in which networks work for a result of this size, if they like this short side."""
-    scale = min(1.0, short_side / min(result))
+def network_size(result: tuple[int, int], short_side: int | None = None) -> tuple[int, int]:
+    """The size (h, w) in which networks work for a result of this size, if they like this short side.
+
+    short_side: px; None stands for NETWORK_SIDE.
+    """
+    scale = min(1.0, (short_side or NETWORK_SIDE) / min(result))
     h, w = (max(1, round(side * scale)) for side in result)
     return h, w
 

@@ -137,15 +137,18 @@ def test_frames_keep_the_border_and_nothing_else_changes() -> None:
         size = (images.shape[-2], images.shape[-1])
         return Views(images, Cameras(torch.eye(4).repeat(2, 1, 1), torch.eye(3).repeat(2, 1, 1), size))
 
+    def shared(views: Views) -> SharedBorder | None:
+        return SharedBorder.of(views, black_border(views.images), (24, 32))
+
     images, frames = photographs(top=3), torch.full((5, 3, 24, 32), 0.5)
-    border = SharedBorder.of(views(images), (24, 32))
+    border = shared(views(images))
     assert border is not None
     kept = border.laid_over(frames)
     assert torch.allclose(kept[:, :, :3], torch.tensor(0.02))
     assert torch.equal(kept[:, :, 3:-3], frames[:, :, 3:-3])
-    assert SharedBorder.of(views(photographs()), (24, 32)) is None
-    assert SharedBorder.of(views(photographs(top=3)[..., :16]), (24, 32)) is None, "of another size"
+    assert shared(views(photographs())) is None
+    assert shared(views(photographs(top=3)[..., :16])) is None, "of another size"
     both = replace(views(images[..., ::2, ::2]), full=views(images))
-    large = SharedBorder.of(both, (24, 32))
+    large = shared(both)
     assert large is not None
     assert torch.equal(large.mask, border.mask), "the border of the full photographs, in frames of their size"

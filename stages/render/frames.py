@@ -13,7 +13,7 @@ from stages.render.alignment import misalignment
 from stages.render.holes import fill_holes
 from stages.render.layers import blend_layers, nearness
 from stages.render.own_view import missing, share_of_missing, with_missing
-from stages.render.photographs import sharpened
+from stages.render.photographs import Photograph
 from stages.render.surfaces import close, sized
 from stages.scene import Cameras, Clip, Gaussians, Views
 from stages.splat import Drawing, draw, near_plane
@@ -55,14 +55,16 @@ def render_parts(
     Raises InputError if the depth is missing.
     """
     near, total = near_plane(gaussians.means, cameras), len(cameras)
-    layers, border = None, None if views is None else SharedBorder.of(views, cameras.size)
+    layers, shared_border = None, None
+    if views is not None:
+        border = black_border(views.images)
+        shared_border = SharedBorder.of(views, border, cameras.size)
     if views is not None and gaussians.photograph is not None:
         if views.depth is None:
             hint = "predict it with this program: videoscene prior"
             raise InputError("cannot render the layers of two photographs", "the photographs have no depth", hint)
         exposure = estimate_exposure(views) if exposure is None else exposure
-        borders = black_border(views.images)
-        layers = [_layer(gaussians.of_photograph(k), views, k, exposure, borders) for k in (0, 1)]
+        layers = [_layer(gaussians.of_photograph(k), views, k, exposure, border) for k in (0, 1)]
     for start in range(0, total, CHUNK):
         part = cameras[start : start + CHUNK]
         if views is None or layers is None:
@@ -72,7 +74,7 @@ def render_parts(
             first, second = (layer.draw(part, share[:, k], near) for k, layer in enumerate(layers))
             drawing = blend_layers(first, second, share)
         frames = fill_holes(drawing.image, drawing.alpha).clamp(0, 1)
-        frames = frames if border is None else border.laid_over(frames)
+        frames = frames if shared_border is None else shared_border.laid_over(frames)
         if progress is not None:
             progress(min(start + CHUNK, total), total)
         yield Clip(frames, part, drawing.alpha.clamp(0, 1), fps, drawing.depth)
@@ -80,34 +82,24 @@ def render_parts(
 
 @dataclass(frozen=True, eq=False)
 class _Layer:
-    """The Gaussians of one photograph. gone: those that show only in frames near its camera (own_view.py).
-
-    offset: see `misalignment`.  usable: [h, w], the pixels of the photograph that show the scene.
-    """
+    """The Gaussians of one photograph. gone: those that show only in frames near its camera (own_view.py)."""
 
     gaussians: Gaussians
     gone: Gaussians
-    views: Views
-    photograph: int
-    exposure: Exposure
-    offset: Tensor
-    usable: Tensor
+    photograph: Photograph
 
     def draw(self, cameras: Cameras, nearness: Tensor, near: float) -> Drawing:
         """The layer at N cameras. nearness: [N], of the photograph.  near: the near plane, scene units."""
-        own, parts = self.views.cameras[[self.photograph]], []
+        own, parts = self.photograph.views.cameras[[self.photograph.index]], []
         for n, share in enumerate(share_of_missing(nearness).tolist()):
             camera = cameras[[n]]
             parts.append(draw(sized(with_missing(self.gaussians, self.gone, share), own, camera), camera, near=near))
         whole = close(Drawing(*(torch.cat([getattr(p, name) for p in parts]) for name in ("image", "alpha", "depth"))))
-        sharp = sharpened(whole, cameras, self.views, self.photograph, nearness, self.offset, self.usable)
-        alpha = sharp.alpha[:, None]
-        colours = self.exposure.bring(sharp.image / alpha.clamp_min(1e-6), self.photograph, 1 - nearness)
-        return Drawing(colours * alpha, sharp.alpha, sharp.depth)
+        return self.photograph.sharpened(whole, cameras, nearness)
 
 
-def _layer(own: Gaussians, views: Views, photograph: int, exposure: Exposure, border: Tensor) -> _Layer:
-    offset = misalignment(views, photograph, exposure)
-    usable = scene_pixels(border)[photograph]
+def _layer(own: Gaussians, views: Views, index: int, exposure: Exposure, border: Tensor) -> _Layer:
+    usable = scene_pixels(border)[index]
     shown = usable | beside_shared_border(border)
-    return _Layer(own, missing(own, views, photograph, shown), views, photograph, exposure, offset, usable)
+    photograph = Photograph(views, index, exposure, misalignment(views, index, exposure), usable)
+    return _Layer(own, missing(own, views, index, shown), photograph)

@@ -10,6 +10,7 @@ less.
 import torch
 from torch import Tensor
 
+from stages.render import kernel
 from stages.scene import Cameras
 from stages.splat import Drawing
 
@@ -31,6 +32,13 @@ def blend_layers(first: Drawing, second: Drawing, nearness: Tensor) -> Drawing:
 
     first, second: images are colour times alpha, as `draw` returns them.  nearness: [N, 2], from `nearness`.
     """
+    if kernel.takes(first.image) and kernel.takes(second.image):
+        return kernel.blend(first, second, nearness, SURFACE_ALPHA, BEHIND)
+    return blend_in_torch(first, second, nearness)
+
+
+def blend_in_torch(first: Drawing, second: Drawing, nearness: Tensor) -> Drawing:
+    """The reference of `blend_layers`, with gradients."""
     # Alpha and depth of both layers are [N, 2, h, w], colour is [N, 2, 3, h, w].
     alpha, depth = torch.stack([first.alpha, second.alpha], 1), torch.stack([first.depth, second.depth], 1)
     colour = torch.stack([first.image, second.image], 1) / alpha.clamp_min(1e-3)[:, :, None]

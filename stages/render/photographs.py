@@ -5,11 +5,16 @@ sharp colour is taken from there (depth-image-based rendering, McMillan 1997). W
 that colour is wrong too. It then differs from the blurred one, and the blurred one is kept.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stages.exposure import Exposure
 from stages.geometry import reproject, sampling_grid
+from stages.render import kernel
 from stages.scene import Cameras, Views
 from stages.splat import Drawing
 
@@ -17,47 +22,106 @@ from stages.splat import Drawing
 # camera half-way between the two photographs. Nearer the photograph's own camera, where every colour is right, the
 # colours may differ by more.
 TYPICAL_DIFFERENCE = 0.1
-WINDOW = 3  # side of the square over which differences are averaged, px
+WINDOW = 3  # side of the square over which differences are averaged, px of the small image
 
 
-@torch.no_grad()
-def sharpened(
-    drawing: Drawing, cameras: Cameras, views: Views, photograph: int, near: Tensor, offset: Tensor, usable: Tensor
-) -> Drawing:
-    """A layer with the colours of its photograph.
+@dataclass(frozen=True, eq=False)
+class Photograph:
+    """What a layer looks up: one of two photographs.
 
-    drawing: the layer at N cameras.  near: [N], nearness of the photograph.
+    views: the two.  index: 0 or 1.  exposure: their difference, see `Exposure.bring`.
     offset: [2, h, w], the misalignment of the photograph's pixels, of which a camera gets the share 1 - nearness.
     usable: [h, w], the pixels of the photograph that show the scene.
     """
-    n, (h, w) = len(cameras), cameras.size
-    alpha, image = drawing.alpha, drawing.image
-    near = near.to(alpha)
-    own, here = views.cameras[[photograph]].to(alpha), cameras.to(alpha)
-    pixels, z = reproject(drawing.depth.clamp_min(1e-9), here.K, here.c2w, own.K[0], own.c2w[0])
-    grid = sampling_grid(pixels, own.size).view(1, n * h, w, 2)
-    # Move the photograph's content by a part of its misalignment.
-    maps = _look_up(torch.cat([offset, usable[None].to(offset)]).to(alpha), grid, "bilinear").view(3, n, h, w)
-    moved = maps[:2].permute(1, 2, 3, 0)
-    pixels = pixels - (1 - near)[:, None, None, None] * moved
-    grid = sampling_grid(pixels, own.size).view(1, n * h, w, 2)
-    photographs = (views.full or views).images
-    colours = _look_up(photographs[photograph].to(alpha), grid, "bicubic").clamp(0, 1)
-    colours = colours.view(3, n, h, w).transpose(0, 1)
-    # Keep the blurred colour where the photograph's differs from it.
-    blurred = image / alpha.clamp_min(1e-3)[:, None]
-    # Detail that only the full photographs have is no difference.
-    scale = max(1, 2 * round((h / own.size[0] - 1) / 2) + 1)
-    window = WINDOW * scale
-    difference = (
-        F.avg_pool2d(colours - blurred, scale, 1, scale // 2, count_include_pad=False).abs().mean(1, keepdim=True)
-    )
-    apart = F.avg_pool2d(colours - blurred, scale, 1, scale // 2, count_include_pad=False)
-    difference = F.avg_pool2d(apart.abs().mean(1, keepdim=True), window, 1, window // 2)
-    typical = TYPICAL_DIFFERENCE * (0.5 / (1 - near).clamp_min(1e-3)).sqrt()
-    shown = ((grid.abs() < 1).all(-1).view(n, h, w) & (z > 0) & (drawing.depth > 0))[:, None]
-    trust = shown * maps[2][:, None].clamp(0, 1) * torch.exp(-((difference / typical[:, None, None, None]) ** 2))
-    return Drawing(torch.lerp(blurred, colours, trust) * alpha[:, None], alpha, drawing.depth)
+
+    views: Views
+    index: int
+    exposure: Exposure
+    offset: Tensor
+    usable: Tensor
+
+    def sharpened(self, drawing: Drawing, cameras: Cameras, near: Tensor) -> Drawing:
+        """The layer with the colours of the photograph, in the exposure of each camera.
+
+        drawing: the layer at N cameras.  near: [N], nearness of the photograph.
+        """
+        if not kernel.takes(drawing.image):
+            return self.sharpened_in_torch(drawing, cameras, near)
+        scale, window = self._windows(cameras)
+        own = self.views.cameras[[self.index]]
+        gains, offsets = self.exposure.part(self.index, 1 - near)
+        images = [
+            kernel.look_up(
+                Drawing(drawing.image[n], drawing.alpha[n], drawing.depth[n]),
+                _to_photograph(cameras[[n]], own),
+                *self._packed,
+                1 - float(near[n]),
+                float(_typical(near[n])),
+                (scale, window),
+                (gains[n], offsets[n]),
+            )
+            for n in range(len(cameras))
+        ]
+        return Drawing(torch.stack(images), drawing.alpha, drawing.depth)
+
+    @torch.no_grad()
+    def sharpened_in_torch(self, drawing: Drawing, cameras: Cameras, near: Tensor) -> Drawing:
+        """The reference of `sharpened`."""
+        n, (h, w) = len(cameras), cameras.size
+        alpha, image = drawing.alpha, drawing.image
+        near = near.to(alpha)
+        own, here = self.views.cameras[[self.index]].to(alpha), cameras.to(alpha)
+        pixels, z = reproject(drawing.depth.clamp_min(1e-9), here.K, here.c2w, own.K[0], own.c2w[0])
+        grid = sampling_grid(pixels, own.size).view(1, n * h, w, 2)
+        # Move the photograph's content by a part of its misalignment.
+        maps = _look_up(self._maps.to(alpha), grid, "bilinear").view(3, n, h, w)
+        moved = maps[:2].permute(1, 2, 3, 0)
+        pixels = pixels - (1 - near)[:, None, None, None] * moved
+        grid = sampling_grid(pixels, own.size).view(1, n * h, w, 2)
+        colours = _look_up(self._image.to(alpha), grid, "bicubic").clamp(0, 1)
+        colours = colours.view(3, n, h, w).transpose(0, 1)
+        # Keep the blurred colour where the photograph's differs from it. Detail that only the full photograph has is
+        # no difference, so both are compared in the small size.
+        scale, window = self._windows(cameras)
+        blurred = image / alpha.clamp_min(1e-3)[:, None]
+        apart = F.avg_pool2d(colours - blurred, scale, 1, scale // 2, count_include_pad=False)
+        difference = F.avg_pool2d(apart.abs().mean(1, keepdim=True), window, 1, window // 2)
+        typical = _typical(near)
+        shown = ((grid.abs() < 1).all(-1).view(n, h, w) & (z > 0) & (drawing.depth > 0))[:, None]
+        trust = shown * maps[2][:, None].clamp(0, 1) * torch.exp(-((difference / typical[:, None, None, None]) ** 2))
+        mixed = torch.lerp(blurred, colours, trust) * (alpha / alpha.clamp_min(1e-6))[:, None]
+        return Drawing(self.exposure.bring(mixed, self.index, 1 - near) * alpha[:, None], alpha, drawing.depth)
+
+    def _windows(self, cameras: Cameras) -> tuple[int, int]:
+        """How many pixels of a frame one of the small image is, and the side of the window of differences; both odd."""
+        scale = max(1, 2 * round((cameras.size[0] / self.views.cameras.size[0] - 1) / 2) + 1)
+        return scale, WINDOW * scale
+
+    @property
+    def _image(self) -> Tensor:
+        return (self.views.full or self.views).images[self.index]
+
+    @property
+    def _maps(self) -> Tensor:
+        return torch.cat([self.offset, self.usable[None].to(self.offset)])
+
+    @cached_property
+    def _packed(self) -> tuple[Tensor, Tensor]:
+        """The photograph and the maps as the kernel reads them."""
+        return kernel.packed(self._image), kernel.packed(self._maps)
+
+
+def _typical(near: Tensor) -> Tensor:
+    """The difference at which trust has fallen to 1/e, for cameras of this nearness."""
+    return TYPICAL_DIFFERENCE * (0.5 / (1 - near).clamp_min(1e-3)).sqrt()
+
+
+def _to_photograph(camera: Cameras, photograph: Cameras) -> Tensor:
+    """[3, 4], takes (x z, y z, z, 1) of a pixel of one camera with depth z to the pixel of another, times its depth."""
+    here, there = camera.to(torch.float64), photograph.to(torch.float64)
+    turned = there.K[0] @ there.c2w[0, :3, :3].T
+    way = turned @ (here.c2w[0, :3, 3] - there.c2w[0, :3, 3])
+    return torch.cat([turned @ here.c2w[0, :3, :3] @ torch.linalg.inv(here.K[0]), way[:, None]], 1)
 
 
 def _look_up(maps: Tensor, grid: Tensor, mode: str) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from stages.geometry import depth_of
 from stages.prior.closed import SIZE
+from stages.render import kernel
 from stages.scene import Cameras, Gaussians
 from stages.splat import Drawing
 
@@ -40,6 +41,13 @@ def sized(gaussians: Gaussians, photograph: Cameras, camera: Cameras) -> Gaussia
 
 def close(drawing: Drawing) -> Drawing:
     """Close small holes that lie within one surface: with the mean colour and depth of the opaque pixels around."""
+    if kernel.takes(drawing.image):
+        return kernel.close(drawing, RADIUS, OPAQUE, SOLID, ONE_SURFACE)
+    return close_in_torch(drawing)
+
+
+def close_in_torch(drawing: Drawing) -> Drawing:
+    """The reference of `close`."""
     h, w = drawing.alpha.shape[-2:]
     # Only the few pixels that are not opaque among opaque ones are looked at. Beyond the edges all is transparent.
     maps = torch.cat([drawing.image, drawing.alpha[:, None], drawing.depth[:, None]], 1)

@@ -36,6 +36,8 @@
 #include "composite.h"
 #include "composite_backward.h"
 #include "harmonics.h"
+#include "layers.h"
+#include "look_up.h"
 #include "project.h"
 #include "project_backward.h"
 #include "simd.h"

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.files.images import as_bytes, as_in_png
+from stages.files.images import as_bytes
 from stages.files.stored_clip import StoredClip
 from stages.geometry import crop_intrinsics
 from stages.scene import Cameras, Clip, Views
@@ -40,7 +40,7 @@ def repair_stored(clip: StoredClip, views: Views, student: Student) -> StoredCli
     clip, before = middle(clip, repaired.cameras), cropped(small.frames, small.cameras, repaired.cameras)
     if repaired.cameras.size == clip.cameras.size and len(keys) == len(clip.cameras):
         return replace(clip, frames=as_bytes(repaired.frames), leap=repaired.leap)
-    change, frames = as_in_png(repaired.frames) - before, torch.empty_like(clip.frames)
+    change, frames = repaired.frames - before, torch.empty_like(clip.frames)
     for t, frame in enumerate(clip.frames):
         at = t * (len(keys) - 1) / max(1, len(clip.cameras) - 1)
         first = min(int(at), len(keys) - 1)

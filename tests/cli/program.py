@@ -18,9 +18,10 @@ def fake_prior() -> dict[str, Callable[..., Any]]:
     """Functions to put in the place of those of these names."""
     import torch
 
-    from stages.files.images import fit_image, read_image
+    from stages.files.images import as_in_png, read_image
     from stages.geometry import unproject
     from stages.scene import Cameras, Gaussians, Views, colours_to_sh
+    from stages.sizes import resized_images, result_size, with_small_images
 
     @dataclass
     class Result:
@@ -30,15 +31,18 @@ def fake_prior() -> dict[str, Callable[..., Any]]:
         gaussians: Any = None
         depth: Any = None
 
-    def prepare(paths: tuple[Path, Path], short_side: int, cameras_file: Path | None, device: torch.device) -> Result:
+    def prepare(
+        paths: tuple[Path, Path], short_side: int | None, cameras_file: Path | None, device: torch.device
+    ) -> Result:
         hang("cameras")
-        images = torch.stack([fit_image(read_image(path), short_side) for path in paths]).to(device)
-        h, w = images.shape[-2:]
+        photographs = [read_image(path)[None] for path in paths]
+        h, w = result_size((photographs[0].shape[-2], photographs[0].shape[-1]), short_side)
+        images = as_in_png(torch.cat([resized_images(photograph, (h, w)) for photograph in photographs]))
         c2w = torch.eye(4).repeat(2, 1, 1)
         c2w[1, 0, 3] = 0.2
         K = torch.tensor([[w, 0, w / 2], [0, w, h / 2], [0, 0, 1.0]]).repeat(2, 1, 1)
         return Result(
-            views=Views(images, Cameras(c2w, K, (h, w))),
+            views=with_small_images(Views(images, Cameras(c2w, K, (h, w)))).to(device),
             near_far=torch.tensor([[1.0, 10.0]] * 2),
             facts={"cameras": "fake"},
         )
@@ -90,7 +94,7 @@ def main() -> None:
         def hanging(stage: str, function: Any) -> Any:
             return lambda *arguments, **options: (hang(stage), function(*arguments, **options))[1]
 
-        pipeline.render = hanging("render", pipeline.render)
+        pipeline.render_parts = hanging("render", pipeline.render_parts)
         ply.write_ply = hanging("ply", ply.write_ply)
         clip_folder.write_mp4 = video.write_mp4 = hanging("video", video.write_mp4)
     app.main()

@@ -1,0 +1,75 @@
+"""The parts of a frame that the C++ kernel has too. What they compute is stated beside their references in torch."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stages.splat import Drawing, backend
+from stages.splat.cpu import kernel
+
+
+def takes(image: Tensor) -> bool:
+    """Whether the kernel works on such tensors: float32 on the CPU, without gradients, and the kernel is compiled."""
+    plain = image.device.type == "cpu" and image.dtype == torch.float32 and not image.requires_grad
+    return plain and backend("cpu") == "c++"
+
+
+def packed(maps: Tensor) -> Tensor:
+    """Maps [3, h, w] as [h, w, 4], float32: a pixel is one vector."""
+    return F.pad(maps.float(), (0, 0, 0, 0, 0, 1)).permute(1, 2, 0).contiguous()
+
+
+def look_up(
+    layer: Drawing,
+    to_photograph: Tensor,
+    photograph: Tensor,
+    maps: Tensor,
+    moved: float,
+    typical: float,
+    windows: tuple[int, int],
+    exposure: tuple[Tensor, Tensor],
+) -> Tensor:
+    """The image [3, h, w] of one frame of `Photograph.sharpened`; the arguments are explained in look_up.h."""
+    image, alpha, depth = _copied(layer.image), layer.alpha.contiguous(), layer.depth.contiguous()
+    matrix, gain, offset = (values.float().contiguous() for values in (to_photograph, *exposure))
+    (h, w), (full_h, full_w), (small_h, small_w) = image.shape[-2:], photograph.shape[:2], maps.shape[:2]
+    kernel(torch.float32).splat_look_up(
+        w, h, *_pointers(image, alpha, depth, matrix, photograph), full_w, full_h, *_pointers(maps), small_w, small_h,
+        moved, typical, *windows, *_pointers(gain, offset), torch.get_num_threads(),
+    )  # fmt: skip
+    return image
+
+
+def close(layer: Drawing, radius: int, opaque: float, solid: float, one_surface: float) -> Drawing:
+    """`surfaces.close` for N frames."""
+    closed = Drawing(_copied(layer.image), _copied(layer.alpha), _copied(layer.depth))
+    h, w = closed.alpha.shape[-2:]
+    for frame in zip(closed.image, closed.alpha, closed.depth, strict=True):
+        kernel(torch.float32).splat_close(
+            w, h, *_pointers(*frame), radius, opaque, solid, one_surface, torch.get_num_threads()
+        )
+    return closed
+
+
+def blend(first: Drawing, second: Drawing, nearness: Tensor, surface_alpha: float, behind: float) -> Drawing:
+    """`layers.blend_layers` for N frames."""
+    blended = Drawing(_copied(first.image), _copied(first.alpha), _copied(first.depth))
+    other = Drawing(second.image.contiguous(), second.alpha.contiguous(), second.depth.contiguous())
+    h, w = blended.alpha.shape[-2:]
+    for n, near in enumerate(nearness.tolist()):
+        layers = (maps[n] for drawing in (blended, other) for maps in (drawing.image, drawing.alpha, drawing.depth))
+        kernel(torch.float32).splat_blend(
+            w, h, *_pointers(*layers), *near, surface_alpha, behind, torch.get_num_threads()
+        )
+    return blended
+
+
+def _copied(maps: Tensor) -> Tensor:
+    """A dense copy, which the kernel may change."""
+    return maps.clone(memory_format=torch.contiguous_format)
+
+
+def _pointers(*tensors: Tensor) -> list[int]:
+    """Addresses of the data of dense tensors, for ctypes."""
+    assert all(tensor.is_contiguous() for tensor in tensors), "the kernel reads dense arrays"
+    return [tensor.data_ptr() for tensor in tensors]
