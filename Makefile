@@ -22,7 +22,7 @@ TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 DEMO := $(OUT)/$(basename $(notdir $(A)))-$(basename $(notdir $(B))).mp4
 
 .PHONY: demo fuzz kill test test-everywhere test-baseline test-avx2 test-workers test-arm lint pairs metrics bench clean
-.PHONY: measure-views measure-scenes measure-unposed measure-depth measure-errors measure-pictures measure-pose measure-student
+.PHONY: measure-views measure-detail measure-scenes measure-unposed measure-depth measure-errors measure-pictures measure-pose measure-student
 .PHONY: depth-sheet encoder train-prior train-student furniture worlds-sheet furnished-worlds
 .DELETE_ON_ERROR:
 
@@ -80,6 +80,10 @@ TWO_VIEW := $(BIN)/videoscene evaluate --two-view $(DATA) --jobs 2
 measure-views: $(READY)  ## the two-view protocol on the scenes in DATA: every case, and the means
 	$(TWO_VIEW) --method crossfade --method plane-sweep --method render --method generate --keep -o $(OUT)/two-view
 	$(BIN)/videoscene evaluate --report $(OUT)/two-view
+
+measure-detail: $(READY)  ## the same on scenes of full size in DATA, beside results of the networks' size, enlarged
+	$(TWO_VIEW) --method enlarged --method generate --keep -o $(OUT)/detail
+	$(BIN)/videoscene evaluate --report $(OUT)/detail
 
 measure-scenes: $(READY)  ## Table 4 of the paper: views of scenes optimised from two photographs
 	$(TWO_VIEW) --method photographs --method render --method refined --method reconstruct -o $(OUT)/scenes

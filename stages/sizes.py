@@ -10,6 +10,7 @@ from torch import Tensor
 from stages.geometry import resize_intrinsics
 from stages.scene import Cameras, Views
 
+MOST_FRAMES = 49  # the student repairs at most this many frames; those of a longer clip are spread evenly over it
 NETWORK_SIDE = 256  # short side in which the networks of `small` work, px; they were trained on pictures of this size
 
 

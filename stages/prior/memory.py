@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from stages.sizes import MOST_FRAMES
+
 # Bytes that each part of the work needs. They are fitted to peaks of the process, which were measured for views of
 # 256 x 384 to 384 x 576 pixels, 13 to 49 frames, and pairs of photographs of 12 and 108 million pixels. They are right
 # within a factor of 1.3.
@@ -10,9 +12,11 @@ PHOTOGRAPH_BYTES = 22.0  # for each pixel of a photograph as it is in the file, 
 NETWORK_BYTES = 450e6  # the prior's network and the matcher
 VIEW_BYTES = 1.8e3  # for each pixel of a view: the network's image features
 COST_VOLUME_BYTES = 2.4e-3  # for each pair of pixels of a view: the attention and the cost volume
-FRAME_BYTES = 64.0  # for each pixel of a clip
-REFINED_BYTES = 140.0  # for each pixel of a clip that Gaussians are refined on
-STUDENT_BYTES = 660.0  # for each pixel of a clip that the student repairs
+STORED_BYTES = 12.0  # for each pixel of a clip in the size of the result, as it is stored and written
+RESULT_BYTES = 700.0  # for each pixel of the result, while a few frames are rendered
+SMALL_BYTES = 52.0  # for each pixel of a clip in the networks' size
+REFINED_BYTES = 140.0  # for each of them that Gaussians are refined on
+STUDENT_BYTES = 660.0  # for each of them that the student repairs
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,8 @@ class Workload:
     """How much a command works on.
 
     photographs: number of pixels of all photographs that are read, as they are in the files.
-    view: number of pixels of one view or frame.  frames: number of frames of the clip, 0 without a clip.
+    view: number of pixels of one image of the networks.  frames: number of frames of the clip, 0 without a clip.
+    result: number of pixels of one frame of the result; None for as many as `view`.
     predicts: whether the prior predicts Gaussians.  repairs: whether the student repairs the clip.
     refines: whether Gaussians are refined on the clip.
     """
@@ -28,6 +33,7 @@ class Workload:
     photographs: int
     view: int
     frames: int = 0
+    result: int | None = None
     predicts: bool = True
     repairs: bool = False
     refines: bool = False
@@ -35,9 +41,12 @@ class Workload:
 
 def peak_memory(work: Workload) -> float:
     """Bytes at the peak of the process, which is that of its largest stage."""
-    clip = work.view * work.frames
+    result = work.result or work.view
     prior = (
         NETWORK_BYTES + VIEW_BYTES * work.view + COST_VOLUME_BYTES * work.view**2 if work.predicts else PROGRAM_BYTES
     )
-    frames = (STUDENT_BYTES if work.repairs else REFINED_BYTES if work.refines else FRAME_BYTES) * clip
+    small = STUDENT_BYTES if work.repairs else REFINED_BYTES if work.refines else SMALL_BYTES
+    repaired = min(work.frames, MOST_FRAMES) if work.repairs else work.frames
+    frames = small * work.view * repaired + STORED_BYTES * result * work.frames
+    frames += RESULT_BYTES * result if work.frames else 0
     return max(PROGRAM_BYTES + PHOTOGRAPH_BYTES * work.photographs, prior + frames)

@@ -1,5 +1,6 @@
 """Renders Gaussians along a camera path: `render` shows every step of a frame."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from stages.render.surfaces import close, sized
 from stages.scene import Cameras, Clip, Gaussians, Views
 from stages.splat import Drawing, draw, near_plane
 
-CHUNK = 4  # frames rendered at a time
+MOST, PIXELS = 4, 1 << 21  # largest number of frames rendered at a time, and of their pixels
 
 
 @torch.no_grad()
@@ -65,8 +66,9 @@ def render_parts(
             raise InputError("cannot render the layers of two photographs", "the photographs have no depth", hint)
         exposure = estimate_exposure(views) if exposure is None else exposure
         layers = [_layer(gaussians.of_photograph(k), views, k, exposure, border) for k in (0, 1)]
-    for start in range(0, total, CHUNK):
-        part = cameras[start : start + CHUNK]
+    count = max(1, min(MOST, PIXELS // math.prod(cameras.size)))
+    for start in range(0, total, count):
+        part = cameras[start : start + count]
         if views is None or layers is None:
             drawing = draw(gaussians, part, near=near)
         else:
@@ -76,7 +78,7 @@ def render_parts(
         frames = fill_holes(drawing.image, drawing.alpha).clamp(0, 1)
         frames = frames if shared_border is None else shared_border.laid_over(frames)
         if progress is not None:
-            progress(min(start + CHUNK, total), total)
+            progress(min(start + count, total), total)
         yield Clip(frames, part, drawing.alpha.clamp(0, 1), fps, drawing.depth)
 
 

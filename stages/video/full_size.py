@@ -15,9 +15,7 @@ from stages.files.images import as_bytes
 from stages.files.stored_clip import StoredClip
 from stages.geometry import crop_intrinsics
 from stages.scene import Cameras, Clip, Views
-from stages.sizes import network_size, resized_cameras, resized_images
-
-MOST_FRAMES = 49  # the student repairs at most this many frames; those of a longer clip are spread evenly over it
+from stages.sizes import MOST_FRAMES, network_size, resized_cameras, resized_images
 
 
 @dataclass(frozen=True)

@@ -186,7 +186,7 @@ def test_a_changed_or_foreign_result_is_not_touched_without_force(
 def test_force_says_what_is_in_the_way_before_the_work(
     videoscene: Run, scene: Path, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stages.pipeline.render", lambda *_, **__: pytest.fail("work was done"))
+    monkeypatch.setattr("stages.pipeline.render_parts", lambda *_, **__: pytest.fail("work was done"))
     (tmp_path / "folder.mp4").mkdir()
     ended = videoscene("generate", *photos, "-o", tmp_path / "folder.mp4", *SHORT, "--force")
     assert ended.code == 2

@@ -63,7 +63,7 @@ def test_an_unusable_photograph_is_2_and_leaves_nothing(
         (["prior", "a.png"], ["two photographs"]),
         (["prior", "a.png", "b.png"], ["-o"]),
         (["prior", "a.png", "b.png", "c.png", "-o", "s"], ["two photographs"]),
-        (["prior", "a.png", "b.png", "-o", "s", "--size", "100"], ["multiple of 16"]),
+        (["prior", "a.png", "b.png", "-o", "s", "--size", "1e3"], ["photo, or a number of pixels"]),
         (["prior", "a.png", "b.png", "-o", "s", "--device", "gpu"], ["auto", "cpu", "cuda"]),
         (["prior", "a.png", "b.png", "-o", "s", "--sise", "100"], ["--size"]),
         (["render", "nowhere"], ["nowhere", "videoscene prior"]),
@@ -135,7 +135,7 @@ def test_each_kind_of_failure_has_its_code(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("stages.pipeline.render", fail)
+    monkeypatch.setattr("stages.pipeline.render_parts", fail)
     before = listing(tmp_path)
     assert_three_lines(videoscene("generate", *photos, "-q", "-o", tmp_path / "out.mp4"), code)
     assert listing(tmp_path) == before

@@ -140,14 +140,14 @@ def test_one_failure_does_not_stop_the_rest(videoscene: Run, photos: Photos, tmp
 def test_stdout_holds_results_alone(
     videoscene: Run, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    draw = stages.pipeline.render
+    draw = stages.pipeline.render_parts
 
     def noisy(*arguments: object) -> object:
         sys.stdout.write("a library greets\n")
         warnings.warn("a library\nis worried", stacklevel=1)
         return draw(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(stages.pipeline, "render", noisy)
+    monkeypatch.setattr(stages.pipeline, "render_parts", noisy)
     ended = videoscene("generate", *photos, "-o", tmp_path / "o.mp4", "--size", 64, "--frames", 2, "-q")
     assert ended.out == f"{tmp_path / 'o.mp4'}\n"
     assert ended.err.splitlines() == ["a library greets", "warning: a library is worried"]

@@ -75,7 +75,7 @@ def test_the_frames_of_a_path_from_a_file_are_counted_before_any_work(
     videoscene: Run, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stages.video.cogvideox_files.find_files", lambda folder, hub: SimpleNamespace(paths=list))
-    monkeypatch.setattr("stages.pipeline.render", lambda *_: pytest.fail("work was done"))
+    monkeypatch.setattr("stages.pipeline.render_parts", lambda *_: pytest.fail("work was done"))
     path = tmp_path / "path.json"
     cameras = Cameras(
         torch.eye(4).repeat(3, 1, 1), torch.tensor([[9.0, 0, 8], [0, 9, 8], [0, 0, 1]]).repeat(3, 1, 1), (16, 16)

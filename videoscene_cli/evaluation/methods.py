@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from stages.scene import Views
 
 # crossfade, nearest: the photographs alone.  plane-sweep: without learning.  render: the prior's render.
-# generate: the render, repaired by the student.  photographs, refined, reconstruct (Table 4): scenes optimised on the
+# generate: the render, repaired by the student.  enlarged: the same in the networks' size, enlarged.  photographs, refined, reconstruct (Table 4): scenes optimised on the
 # photographs, on photographs and render, on photographs and repaired clip.  svd, cogvideox: Stable Video Diffusion and
 # CogVideoX-5B-I2V, if they are installed (stages/evaluate/method_video_models.py).
 METHODS = (
@@ -32,14 +32,15 @@ METHODS = (
     "plane-sweep",
     "render",
     "generate",
+    "enlarged",
     "photographs",
     "refined",
     "reconstruct",
     "svd",
     "cogvideox",
 )
-WITH_PRIOR = ("render", "generate", "refined", "reconstruct")
-WITH_STUDENT = ("generate", "reconstruct")
+WITH_PRIOR = ("render", "generate", "enlarged", "refined", "reconstruct")
+WITH_STUDENT = ("generate", "enlarged", "reconstruct")
 OPTIMISED = ("photographs", "refined", "reconstruct")
 VIDEO_MODELS = {"svd": 25, "cogvideox": 50}  # method -> its usual number of steps
 WITHOUT_CAMERAS = ("crossfade", "nearest", *VIDEO_MODELS)
@@ -157,7 +158,7 @@ def decides(name: str, session: Session, students: Students) -> tuple[dict[str, 
 def open_method(choice: MethodName, setup: Setup) -> LoadedMethod:
     """Load a method, once per process. Raises WeightsError, DeviceError."""
     from stages.evaluate import method_baselines, method_plane_sweep, method_video_models
-    from stages.evaluate.method_prior import render_prior, repair_prior
+    from stages.evaluate.method_prior import enlarged, render_prior, repair_prior
     from stages.evaluate.method_reconstruction import photographs_only, refined_prior
 
     session, seed, name = open_session(setup), setup.shared.seed, choice.base
@@ -176,8 +177,9 @@ def open_method(choice: MethodName, setup: Setup) -> LoadedMethod:
         model = method_video_models.load(name, hub_cache(), session.device, steps, seed)
         return LoadedMethod(method_video_models.image_to_video(model), model={"name": name, "steps": steps})
     student = Students(setup, session).of(choice)
-    if name == "generate":
-        return LoadedMethod(repair_prior(_prior(setup), student.step, student.frames), student)
+    if name in ("generate", "enlarged"):
+        method = repair_prior(_prior(setup), student.step, student.frames)
+        return LoadedMethod(method if name == "generate" else enlarged(method), student)
     return LoadedMethod(refined_prior(_prior(setup), _settings(choice, seed), student.step), student)
 
 

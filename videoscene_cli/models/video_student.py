@@ -77,8 +77,8 @@ class VideoStudent:
     def check_frames(self, count: int) -> None:
         """Raise InputError, before any work, when the student cannot take a clip of `count` frames."""
         if self.frames is not None:
+            from stages.sizes import MOST_FRAMES
             from stages.video.cogvideox_student import require_frames
-            from stages.video.full_size import MOST_FRAMES
 
             require_frames(min(count, MOST_FRAMES), self.frames)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videoscene_cli.models.session import Session
 from videoscene_cli.results.request import Request
+from videoscene_cli.terminal.options import PHOTO
 
 if TYPE_CHECKING:
     from stages.prior.memory import Workload
@@ -59,19 +61,25 @@ def _text(value: Any) -> str:
 
 
 def _sizes(request: Request) -> tuple[dict[str, str], Workload]:
-    """The size of each photograph after rotation, the size of both as used, and what the command works on."""
+    """The size of each photograph after rotation, of the result and of the networks' images, and the work."""
     from stages.files.camera_paths import read_camera_path
-    from stages.files.images import fit_image, read_image
+    from stages.files.images import read_image
     from stages.prior.memory import Workload
+    from stages.sizes import network_size, result_size
 
-    first, second = (read_image(request.inputs[role]) for role in ("first", "second"))
-    used = fit_image(first, request.options["size"])
-    images = {"first": first, "second": second, "used": used}
-    sizes = {name: f"{image.shape[-1]}x{image.shape[-2]}" for name, image in images.items()}
+    shapes = [read_image(request.inputs[role]).shape for role in ("first", "second")]
+    photographs = [(shape[-2], shape[-1]) for shape in shapes]
+    side = request.options["size"]
+    result = result_size(photographs[0], None if side == PHOTO else side)
+    view = network_size(result)
+    named = dict(zip(("first", "second", "result", "networks"), (*photographs, result, view), strict=True))
     path = request.inputs.get("path")
     frames = request.options.get("frames", 0) if path is None else len(read_camera_path(path))
-    photographs = first[0].numel() + second[0].numel()
-    return sizes, Workload(photographs, used[0].numel(), frames, repairs=request.options.get("student") == SMALL)
+    work = Workload(
+        sum(math.prod(size) for size in photographs), math.prod(view), frames, math.prod(result),
+        repairs=request.options.get("student") == SMALL,
+    )  # fmt: skip
+    return {name: f"{w}x{h}" for name, (h, w) in named.items()}, work
 
 
 def _memory(work: Workload, request: Request) -> str:

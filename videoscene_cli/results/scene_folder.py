@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -118,12 +119,11 @@ class SceneFolder:
         """
         from stages.files.transforms import read_transforms
         from stages.prior.memory import Workload
+        from stages.sizes import network_size
 
         cameras = read_transforms(self.path / stage / "transforms.json")[0]
-        h, w = cameras.size
-        return Workload(
-            0, h * w, len(cameras) if frames is None else frames, predicts=False, repairs=repairs, refines=refines
-        )
+        view, count = math.prod(network_size(cameras.size)), len(cameras) if frames is None else frames
+        return Workload(0, view, count, math.prod(cameras.size), predicts=False, repairs=repairs, refines=refines)
 
     def save_clip(self, stage: str, clip: StoredClip, request: Request, record: Record) -> None:
         """Publish a clip as a stage. The manifest is written last."""
