@@ -212,6 +212,7 @@ class Clip:
     coverage: [T, h, w] in [0, 1], accumulated alpha, the part of each pixel that Gaussians cover; or None.
     fps: frames per second.  depth: [T, h, w], camera z in scene units, 0 where no Gaussian is; or None.
     leap: the leap step with which a student repaired the frames, or None if no student did.
+    matched: whether the exposures of the two photographs were matched along the path.
     """
 
     frames: Tensor
@@ -220,6 +221,7 @@ class Clip:
     fps: float = 8.0
     depth: Tensor | None = None
     leap: int | None = None
+    matched: bool = True
 
     def __post_init__(self) -> None:
         n, (h, w) = len(self.cameras), self.cameras.size

@@ -40,7 +40,7 @@ def write_clip(folder: Path, clip: StoredClip) -> None:
     if clip.coverage is not None:
         for name, coverage in zip(names, clip.coverage, strict=True):
             write_gray_png(folder / "alpha" / name, coverage)
-    extra: dict[str, float] = {"fps": clip.fps}
+    extra: dict[str, float] = {"fps": clip.fps} | ({} if clip.matched else {"matched": False})
     if clip.depth is not None:
         for name, levels in zip(names, clip.depth, strict=True):
             write_levels(folder / "depth" / name, levels)
@@ -68,7 +68,8 @@ def read_clip(folder: Path) -> StoredClip:
     if unit is not None:
         depth = torch.stack([_sized(read_levels(path), cameras, path) for path in _depth_maps(folder, paths)])
     fps, leap = _positive(folder / "transforms.json", "fps") or Clip.fps, _leap(folder / "transforms.json")
-    return StoredClip(frames, cameras, coverage, fps, depth, unit or 1.0, leap)
+    matched = read_json(folder / "transforms.json").get("matched", True) is not False
+    return StoredClip(frames, cameras, coverage, fps, depth, unit or 1.0, leap, matched)
 
 
 def write_views(folder: Path, views: Views) -> None:

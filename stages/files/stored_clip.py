@@ -25,7 +25,7 @@ class StoredClip:
 
     frames: [T, 3, h, w], uint8, sRGB.  cameras: T.  coverage: [T, h, w], uint8, or None; see `Clip`.
     fps: frames per second.  depth: [T, h, w], uint16, camera z in units of `unit`, 0 where unknown; or None.
-    unit: scene units.  leap: the leap step with which a student repaired the frames, or None if no student did.
+    unit: scene units.  leap, matched: see `Clip`.
     """
 
     frames: Tensor
@@ -35,6 +35,7 @@ class StoredClip:
     depth: Tensor | None = None
     unit: float = 1.0
     leap: int | None = None
+    matched: bool = True
 
     def __post_init__(self) -> None:
         n, (h, w) = len(self.cameras), self.cameras.size
@@ -78,14 +79,15 @@ class StoredClip:
         frames = part.frames.new_empty((n, 3, h, w), dtype=torch.uint8)
         coverage = None if part.coverage is None else frames.new_empty((n, h, w))
         depth = None if part.depth is None else frames.new_empty((n, h, w), dtype=torch.uint16)
-        return cls(frames, as_in_transforms(cameras), coverage, part.fps, depth, unit, part.leap)
+        return cls(frames, as_in_transforms(cameras), coverage, part.fps, depth, unit, part.leap, part.matched)
 
     def clip(self, which: list[int] | None = None) -> Clip:
         """The frames as float32, or those of some indices."""
         index: slice | list[int] = slice(None) if which is None else which
         coverage = None if self.coverage is None else self.coverage[index].float().div_(255)
         depth = None if self.depth is None else from_levels(self.depth[index], self.unit)
-        return Clip(self.frames[index].float().div_(255), self.cameras[index], coverage, self.fps, depth, self.leap)
+        frames = self.frames[index].float().div_(255)
+        return Clip(frames, self.cameras[index], coverage, self.fps, depth, self.leap, self.matched)
 
     @property
     def mean_coverage(self) -> float:

@@ -70,6 +70,7 @@ def _copied(maps: Tensor) -> Tensor:
 
 
 def _pointers(*tensors: Tensor) -> list[int]:
-    """Addresses of the data of dense tensors, for ctypes."""
-    assert all(tensor.is_contiguous() for tensor in tensors), "the kernel reads dense arrays"
+    """Addresses of the data of tensors, for ctypes. Raises ValueError unless they are dense."""
+    if not all(tensor.is_contiguous() for tensor in tensors):
+        raise ValueError("the kernel reads dense arrays")
     return [tensor.data_ptr() for tensor in tensors]

@@ -39,7 +39,7 @@ def small_student(backbone: Backbone, leap: Leap, seed: int = 0, steps: int = 1)
     def repair(clip: Clip, views: Views) -> Clip:
         if clip.coverage is None or clip.depth is None:
             raise InputError("cannot repair the clip", "it has no coverage or no depth", "render it with this program")
-        warped = warp(views, clip.cameras, clip.depth)
+        warped = warp(views, clip.cameras, clip.depth, clip.matched)
         frames, t = repair_frames(backbone, clip.frames, clip.coverage, views.images, warped, leap, seed, steps)
         return replace(clip, frames=frames, leap=t)
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.errors import InputError
-from stages.exposure import estimate_exposure
+from stages.exposure import Exposure, estimate_exposure
 from stages.geometry import reproject, sampling_grid
 from stages.render import nearness
 from stages.scene import Cameras, Views
@@ -37,8 +37,10 @@ class Warped:
 
 
 @torch.no_grad()
-def warp(views: Views, cameras: Cameras, depth: Tensor) -> Warped:
+def warp(views: Views, cameras: Cameras, depth: Tensor, matched: bool = True) -> Warped:
     """Look up the pixels of F frames in two photographs, with the exposure that a render gives each frame.
+
+    matched: whether the render matched the exposures of the photographs.
 
     views: two, with depth (camera z).  cameras: F, of any size.  depth: [F, h, w], camera z of the frames, 0 where
     nothing was rendered. Raises InputError when the photographs have no depth.
@@ -48,7 +50,7 @@ def warp(views: Views, cameras: Cameras, depth: Tensor) -> Warped:
         raise InputError("cannot warp the photographs", why, "predict it with this program: videoscene prior")
     f, (h, w) = len(cameras), cameras.size
     here, photographs = cameras.to(depth), views.cameras.to(depth)
-    exposure = estimate_exposure(views)
+    exposure = estimate_exposure(views) if matched else Exposure.same()
     camera_weight = nearness(cameras, views.cameras).to(depth)
     colours, weight = [], []
     for k in (0, 1):

@@ -53,6 +53,7 @@ def test_a_scene_folder_is_laid_out_as_the_readme_says(scene: Path) -> None:
             for name in ("gaussians.ply", "transforms.json", "depth/0.png", "depth/1.png", "manifest.json")
         ),
         *(f"{stage}/{name}" for stage in ("render", "generate") for name in clip),
+        "generate/gaussians.ply",
     }
     assert {str(path.relative_to(scene)) for path in scene.rglob("*") if path.is_file()} == expected
     cameras, names = read_transforms(scene / "prior" / "transforms.json")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +74,7 @@ def render_along(
         walk = path.walk(views.cameras, gaussians)
         cameras = resized_cameras(walk.cameras, views.size)
         clip = render_path(gaussians, views, cameras, path.fps, advance, exposure)
+        clip = replace(clip, matched=not path.keep_exposure)
     if walk.blocked:
         tell = session.report.note if walk.bend else session.report.warn
         tell(obstacle_message(walk, clip, path.path))
@@ -85,15 +86,24 @@ def render_along(
     return clip
 
 
-def repair(clip: StoredClip, views: Views, student: VideoStudent, session: Session, record: Record) -> StoredClip:
-    """Load the student and repair the render. Without a student this says so and returns the render."""
+def finish(
+    clip: StoredClip, gaussians: Gaussians, views: Views, student: VideoStudent, session: Session, record: Record
+) -> tuple[StoredClip, Gaussians]:
+    """Repair a render, and make the cloud of Gaussians that viewers open."""
+    from stages.exposure import Exposure, estimate_exposure
     from stages.pipeline import repair_clip
+    from stages.render import one_cloud
 
+    views = views.to(session.home)
+    with record.stage("cloud"), session.report.progress("cloud"):
+        exposure = estimate_exposure(views) if clip.matched else Exposure.same()
+        cloud = one_cloud(gaussians.to(session.home), views, exposure)
+    record.facts["cloud"] = len(cloud)
     if not student.installed:
         session.report.note("no video student is used: the clip is the prior's render")
     with record.stage("student"), session.report.progress("loading the student"):
         step = student.step
     with record.stage("generate"), session.report.progress("generate"):
-        repaired = repair_clip(clip.to(session.home), views.to(session.home), step)
+        repaired = repair_clip(clip.to(session.home), views, step)
     record.facts["student"] = student.facts(repaired.leap)
-    return repaired
+    return repaired, cloud

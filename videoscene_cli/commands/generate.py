@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stages.errors import InputError
-from videoscene_cli.commands.chain import PriorSettings, predict_pair, render_along, repair
+from videoscene_cli.commands.chain import PriorSettings, finish, predict_pair, render_along
 from videoscene_cli.commands.prior import make_prior
 from videoscene_cli.commands.render import make_render
 from videoscene_cli.models.session import Session
@@ -100,7 +100,7 @@ def from_photos(work: Work, prior: PriorSettings, path: PathSettings, student: V
         def make(record: Record) -> tuple[StoredClip, Gaussians]:
             scene = predict_pair(work.pair, prior, session, record)
             clip = render_along(path, scene.views, scene.gaussians, session, record)
-            return repair(clip, scene.views, student, session, record), scene.gaussians
+            return finish(clip, scene.gaussians, scene.views, student, session, record)
 
         return make_video(str(work.out), request, make, session)
     scene = SceneFolder(Path(str(work.out)), session.hashes)
@@ -122,16 +122,16 @@ def from_scene(scene: SceneFolder, out: str | None, student: VideoStudent, sessi
             gaussians, views = scene.load_prior()
             clip = scene.load_clip("render")
         student.check_frames(len(clip.cameras))
-        return repair(clip, views, student, session, record), gaussians
+        return finish(clip, gaussians, views, student, session, record)
 
     if is_video(out):
         return make_video(str(out), request, make, session)
     target = SceneFolder(Path(out or scene.path), session.hashes)
 
     def make_stage(record: Record) -> None:
-        clip, _ = make(record)
+        clip, cloud = make(record)
         scene.copy_stages(target, COPIED)
-        target.save_clip("generate", clip, request, record)
+        target.save_clip("generate", clip, request, record, cloud)
 
     result = Result.stage(target.path, "generate")
     produce(

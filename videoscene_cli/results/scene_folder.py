@@ -125,13 +125,18 @@ class SceneFolder:
         view, count = math.prod(network_size(cameras.size)), len(cameras) if frames is None else frames
         return Workload(0, view, count, math.prod(cameras.size), predicts=False, repairs=repairs, refines=refines)
 
-    def save_clip(self, stage: str, clip: StoredClip, request: Request, record: Record) -> None:
-        """Publish a clip as a stage. The manifest is written last."""
+    def save_clip(
+        self, stage: str, clip: StoredClip, request: Request, record: Record, cloud: Gaussians | None = None
+    ) -> None:
+        """Publish a clip as a stage, with a cloud of Gaussians for viewers or without. The manifest is written last."""
         from stages.files.clip_folder import write_clip
+        from stages.files.ply import write_ply
         from stages.files.publish import publish
 
         with record.stage("write"), publish(self.path / stage) as partial:
             write_clip(partial, clip)
+            if cloud is not None:
+                write_ply(partial / "gaussians.ply", cloud, ply_comments(request))
             record.write_manifest(partial / "manifest.json", request, files_below(partial))
 
     def check_copies(self, target: SceneFolder, stages: Sequence[str]) -> None:
