@@ -91,7 +91,7 @@ def test_a_manifest_says_how_the_result_was_made(scene: Path, video: Path, photo
     whole = manifest_of(video.with_name("out.mp4.json"))
     assert {"start", "cameras", "prior", "render", "generate", "write"} <= set(whole["seconds"])
     student = {"student": "small", "leap": "auto", "steps": 1}
-    path = {"fps": 8.0, "keep_exposure": False, "path": "interp", "frames": 3}
+    path = {"fps": 16.0, "keep_exposure": False, "path": "interp", "frames": 3}
     assert whole["options"] == {"size": 64, "seed": 0, **path, **student}
     assert [entry["sha256"] for entry in whole["inputs"]] == [
         hashlib.sha256(path.read_bytes()).hexdigest() for path in photos

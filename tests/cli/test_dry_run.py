@@ -105,7 +105,7 @@ def test_what_is_not_hashed_is_not_called_up_to_date(
     assert "up to date, unless" in videoscene(*command, "--dry-run").out
     other = videoscene(*command, "--fps", 9, "--dry-run")
     assert other.code == 2
-    assert "fps was 8.0, now 9.0" in other.err
+    assert "fps was 16.0, now 9.0" in other.err
     assert "now not hashed" not in other.err
     assert "up to date" in videoscene(*command).err
     assert "state: up to date\n" in videoscene(*command, "--dry-run").out

@@ -31,7 +31,7 @@ def test_flag_over_config_over_default(plan: Callable[..., dict[str, dict[str, o
         "frames": 49,
         "path": "interp",
         "keep_exposure": False,
-        "fps": 8.0,
+        "fps": 16.0,
         "seed": 0,
         "student": "small",
         "leap": "auto",

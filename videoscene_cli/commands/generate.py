@@ -49,7 +49,7 @@ COPIED = ("inputs", "prior", "render")  # stages that a new scene folder gets fr
 def generate(
     context: typer.Context, shared: Shared, report: Report, source: Source = None, size: options.Size = options.SIZE,
     cameras: options.CamerasFile = None, path: options.CameraPath = "interp", frames: options.Frames = 49,
-    fps: options.Fps = 8.0, keep_exposure: options.KeepExposure = False,
+    fps: options.Fps = options.FPS, keep_exposure: options.KeepExposure = False,
     student: options.StudentName = options.STUDENT, leap: options.Leap = "auto",
     steps: options.Steps = 1, memory: options.Memory = "auto", pairs: Pairs = None,
 ) -> None:  # fmt: skip

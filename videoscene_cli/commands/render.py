@@ -12,7 +12,7 @@ from videoscene_cli.results.produce import Result, produce
 from videoscene_cli.results.request import Request
 from videoscene_cli.results.scene_folder import SceneFolder
 from videoscene_cli.terminal.camera_path import PathSettings
-from videoscene_cli.terminal.options import CameraPath, Fps, Frames, KeepExposure, Shared, with_shared
+from videoscene_cli.terminal.options import FPS, CameraPath, Fps, Frames, KeepExposure, Shared, with_shared
 from videoscene_cli.terminal.report import Report
 from videoscene_cli.terminal.work_list import Work, read_works, run_each
 
@@ -34,7 +34,7 @@ def render(
     report: Report,
     path: CameraPath = "interp",
     frames: Frames = 49,
-    fps: Fps = 8.0,
+    fps: Fps = FPS,
     keep_exposure: KeepExposure = False,
 ) -> None:
     """\b

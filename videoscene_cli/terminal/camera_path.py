@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.errors import InputError
+from videoscene_cli.terminal.options import FPS
 
 if TYPE_CHECKING:
     from stages.scene import Cameras, Gaussians
@@ -21,7 +22,7 @@ class PathSettings:
 
     path: str = "interp"
     frames: int = 49
-    fps: float = 8.0
+    fps: float = FPS
     keep_exposure: bool = False
 
     @property
