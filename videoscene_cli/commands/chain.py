@@ -94,8 +94,8 @@ def finish(
     from stages.pipeline import repair_clip
     from stages.render import one_cloud
 
-    views = views.to(session.home)
     with record.stage("cloud"), session.report.progress("cloud"):
+        views = views.to(session.home)
         exposure = estimate_exposure(views) if clip.matched else Exposure.same()
         cloud = one_cloud(gaussians.to(session.home), views, exposure)
     record.facts["cloud"] = len(cloud)
