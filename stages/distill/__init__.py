@@ -10,6 +10,7 @@ training_loop  optimiser, averaged weights, log; checkpoints saves and loads its
 recipe_file    the settings of a run, from the files in recipes/
 weights_folder the weights that a phase leaves
 clip_shards    training clips on disk; clips_of_worlds and clips_of_recordings make them
+latents        latents of clips, kept on disk for a learned codec
 preview        pictures and numbers that show how the training goes
 workers        training in several processes
 prior_phases   the phases that train the prior (1), with the same loop

@@ -113,18 +113,23 @@ def read(path: Path, index: int, warped: bool = True) -> Example:
 
 
 def sample_clip(
-    shards: Sequence[Path], generator: Generator, frames: int, size: tuple[int, int], warped: bool = True
+    shards: Sequence[Path],
+    generator: Generator,
+    frames: int,
+    size: tuple[int, int],
+    warped: bool = True,
+    recolour: bool = True,
 ) -> Example:
     """A random clip of a random shard, cropped to at most `size` (h, w) and `frames`, and augmented (see `augment`).
 
-    It is as stored.  warped: see `read`.
+    It is as stored.  warped: see `read`.  recolour: see `augment`.
     A shortened clip keeps its first and last frame, because these may be at the photographs. If the render is
     already right, another clip is sampled, at most TRIES times: it has little to teach.
     """
     for _ in range(TRIES):
         path = shards[int(torch.randint(len(shards), (), generator=generator))]
         example = read(path, int(torch.randint(length(path), (), generator=generator)), warped)
-        example = augment(subsample_frames(example, frames), generator, size)
+        example = augment(subsample_frames(example, frames), generator, size, recolour)
         if float((example.render.float() - example.truth.float()).square().mean()) > EASY_ERROR * 255**2:
             break
     return example
@@ -139,17 +144,17 @@ def subsample_frames(example: Example, frames: int) -> Example:
     return example.map(lambda name, x: x if name == "photographs" else x[kept])
 
 
-def augment(example: Example, generator: Generator, size: tuple[int, int]) -> Example:
+def augment(example: Example, generator: Generator, size: tuple[int, int], recolour: bool = True) -> Example:
     """A random crop of at most `size` (h, w) with sides that are multiples of 16.
 
-    It is then mirrored, reversed in time and its colour channels permuted, each at random.
+    It is then mirrored, reversed in time and, with `recolour`, its colour channels permuted, each at random.
     """
     sides = example.truth.shape[-2:]
     h, w = (min(side, most) // 16 * 16 for side, most in zip(sides, size, strict=True))
     rooms = (side - cut for side, cut in zip(sides, (h, w), strict=True))
     top, left = (int(torch.randint(room + 1, (), generator=generator)) for room in rooms)
     mirror, backwards = (torch.rand(2, generator=generator) < 0.5).tolist()
-    colours = torch.randperm(3, generator=generator)
+    colours = torch.randperm(3, generator=generator) if recolour else torch.arange(3)
 
     def augmented(name: str, x: Tensor) -> Tensor:
         x = x[..., top : top + h, left : left + w]

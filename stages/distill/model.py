@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
 from stages.distill.clip_shards import Example, sample_clip, stack
+from stages.distill.latents import Latents, hash_codec
 from stages.errors import InputError
 from stages.video import small_codec, small_condition
 from stages.video.one_step import Backbone, place_ends, sample_sigma
@@ -34,6 +35,8 @@ class Model:
     size: the only possible (h, w) of a clip, or None for any.
     prefix: leading part of the names in `trained` that the weights file leaves out.
     warped: whether the condition reads the warped photographs.
+    codec: hash of a learned codec, or None for one that costs nothing (see latents.py). With a learned codec clips keep
+    their colours: its base has seen no others, and a clip then has four variants, so that kept latents are met again.
     precision: dtype of matrix products and convolutions; None for that of the weights.
     """
 
@@ -46,6 +49,7 @@ class Model:
     prefix: str = ""
     precision: torch.dtype | None = None
     warped: bool = True
+    codec: str | None = None
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         """The network in training: a `Backbone` that gradients flow through."""
@@ -143,7 +147,8 @@ def cogvideox_model(model: CogVideoX) -> Model:
             rows.append(place_ends(first, last, latent.shape[1]))
         return torch.cat(rows)
 
-    return Model(network, trained, encode, decode, condition, model.size, "transformer.", warped=False)
+    codec = hash_codec(model.vae)
+    return Model(network, trained, encode, decode, condition, model.size, "transformer.", warped=False, codec=codec)
 
 
 def sample_clips(
@@ -151,10 +156,13 @@ def sample_clips(
 ) -> list[Example]:
     """`count` random clips of one random shard, as stored."""
     shard = shards[int(torch.randint(len(shards), (), generator=generator))]
-    return [sample_clip([shard], generator, frames, size, model.warped) for _ in range(count)]
+    recolour = model.codec is None
+    return [sample_clip([shard], generator, frames, size, model.warped, recolour) for _ in range(count)]
 
 
-def to_batch(model: Model, examples: Sequence[Example], generator: Generator, device: torch.device) -> Batch:
+def to_batch(
+    model: Model, examples: Sequence[Example], generator: Generator, device: torch.device, latents: Latents
+) -> Batch:
     """The batch of some clips as stored, with latents and condition. Raises InputError when their size is wrong.
 
     All random numbers come from `generator`, on the CPU.
@@ -163,7 +171,8 @@ def to_batch(model: Model, examples: Sequence[Example], generator: Generator, de
     if model.size is not None and clip_size != model.size:
         why = f"they are {clip_size}, the model takes {model.size}"
         raise InputError("cannot train on these clips", why, "make clips of that size")
-    clips = stack(examples).map(lambda _, x: x.to(device).float() / 255)
-    z_render, z_truth = model.encode(clips.render), model.encode(clips.truth)
+    stored = stack(examples)
+    clips = stored.map(lambda _, x: x.to(device).float() / 255)
+    z_render, z_truth = latents.of(stored.render, clips.render), latents.of(stored.truth, clips.truth)
     condition = model.condition(z_render, clips, generator)
     return Batch(z_render, z_truth, condition, clips.truth, clips.coverage, clips.render)

@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 
 from stages.distill.checkpoints import hash_identity, load_finished, read_facts
 from stages.distill.clip_shards import Example, shards_of_run
+from stages.distill.latents import Latents
 from stages.distill.leap_flow import earlier, huber, leap, leap_flow_loss
 from stages.distill.model import Batch, Model, Weights, sample_clips, to_batch
 from stages.distill.pixel_losses import picture_loss, some_frames
@@ -85,6 +86,7 @@ class Clips:
         self.context, shards = context, list(self.shards.values())
         kept = max(1, len(shards) // 10) if len(shards) > 1 else 0
         self.trained, self.held_out = shards[: len(shards) - kept], shards[len(shards) - kept :] or shards
+        self._latents = Latents(context.model, context.run / "latents")
         self._reader, self._ahead = ThreadPoolExecutor(1), dict[int, Future[tuple[list[Example], Generator]]]()
 
     @property
@@ -97,7 +99,7 @@ class Clips:
         ahead, shards = self._ahead.pop(g.initial_seed(), None), self.held_out if held_out else self.trained
         examples, after = self._read(g, count, shards) if ahead is None else ahead.result()
         g.set_state(after.get_state())
-        return to_batch(self.context.model, examples, g, self.context.device)
+        return to_batch(self.context.model, examples, g, self.context.device, self._latents)
 
     def read_ahead(self, g: Generator, count: int) -> None:
         """Begin to read, in another thread, the training clips that `sample` will take with such a generator."""

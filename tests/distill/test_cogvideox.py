@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from stages.distill.latents import Latents
 from stages.distill.model import Model, cogvideox_model, sample_clips, to_batch
 from stages.distill.phases import finished, train_phase
 from stages.distill.policy_training import train_policy
@@ -85,7 +86,7 @@ def test_attention_is_trained_in_float32_beside_a_base_of_half_the_size(folder: 
     assert {own[name].dtype for name in half.trained} == {torch.float32}
     assert {value.dtype for name, value in own.items() if name not in half.trained} == {torch.bfloat16}
     examples = sample_clips(half, write_shards(tmp_path / "clips", (32, 48)), generator(0), 1, 9, (32, 48))
-    batch = to_batch(half, examples, generator(0), torch.device("cpu"))
+    batch = to_batch(half, examples, generator(0), torch.device("cpu"), Latents(half, tmp_path))
     for name in half.trained:
         own[name].requires_grad_(True)
     v = half(torch.cat([batch.z_render, batch.condition], 2), torch.tensor([459]))
@@ -118,4 +119,34 @@ def test_clips_of_another_size_are_refused(folder: Path, tmp_path: Path) -> None
     shards, half = write_shards(tmp_path / "clips", (48, 48)), model(folder)
     examples = sample_clips(half, shards, generator(0), 1, 9, (32, 32))
     with pytest.raises(InputError, match=r"they are \(32, 32\)"):
-        to_batch(half, examples, generator(0), torch.device("cpu"))
+        to_batch(half, examples, generator(0), torch.device("cpu"), Latents(half, tmp_path))
+
+
+def test_each_variant_of_a_clip_is_encoded_once(folder: Path, tmp_path: Path) -> None:
+    """Each of four clips has four variants: mirrored or not, forwards or backwards."""
+    shards, half = write_shards(tmp_path / "clips", (32, 48), 9), model(folder, torch.bfloat16)
+    encoded: list[torch.Tensor] = []
+
+    def encode(frames: torch.Tensor) -> torch.Tensor:
+        encoded.append(half.encode(frames))
+        return encoded[-1]
+
+    counted, cpu = replace(half, encode=encode), torch.device("cpu")
+    for seed in range(100):
+        examples = sample_clips(counted, shards, generator(seed), 2, 9, (32, 48))
+        batch = to_batch(counted, examples, generator(seed), cpu, Latents(counted, tmp_path / "latents"))
+        if seed < 5:
+            frames = torch.stack([example.truth for example in examples]).float() / 255
+            assert torch.equal(batch.z_truth, torch.cat([half.encode(clip[None]) for clip in frames]))
+    assert len(encoded) == 4 * 4 * 2
+    (kept,) = (tmp_path / "latents").iterdir()
+    sizes = [path.stat().st_size for path in kept.iterdir()]
+    assert len(sizes) == len(encoded)
+    assert max(sizes) < 2 * encoded[0].numel() + 200, "in bfloat16"
+
+
+def test_latents_are_of_one_codec(folder: Path) -> None:
+    other = load_cogvideox(files(folder), "cpu", Memory(torch.float32), None, TRANSFORMER, VAE)[0]
+    with torch.no_grad():
+        next(other.vae.parameters()).add_(1e-3)
+    assert model(folder).codec == model(folder).codec != cogvideox_model(other).codec
