@@ -1,6 +1,7 @@
 """How much memory a command needs on a CPU with the shipped weights, for `--dry-run`."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from stages.sizes import MOST_FRAMES
 
@@ -26,8 +27,9 @@ class Workload:
     photographs: number of pixels of all photographs that are read, as they are in the files.
     view: number of pixels of one image of the networks.  frames: number of frames of the clip, 0 without a clip.
     result: number of pixels of one frame of the result; None for as many as `view`.
-    predicts: whether the prior predicts Gaussians.  repairs: whether the student repairs the clip.
+    predicts: whether the prior predicts Gaussians.  repairs: whether the student `small` repairs the clip.
     refines: whether Gaussians are refined on the clip.
+    sizes: sizes (h, w) of its images by name, for the reader of the plan.
     """
 
     photographs: int
@@ -37,6 +39,7 @@ class Workload:
     predicts: bool = True
     repairs: bool = False
     refines: bool = False
+    sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def peak_memory(work: Workload) -> float:

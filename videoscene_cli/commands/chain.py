@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from videoscene_cli.terminal.work_list import Photos
 if TYPE_CHECKING:
     from stages.files.stored_clip import StoredClip
     from stages.pipeline import CoarseScene
+    from stages.prior.memory import Workload
     from stages.scene import Gaussians, Views
 
 
@@ -38,6 +40,20 @@ class PriorSettings:
         files = {"first": photos[0], "second": photos[1], **self._camera_files(), **inputs}
         options = {"size": short_side(self.size) or PHOTO, "seed": session.shared.seed, **options}
         return Request(command, options, files, {"prior": session.weights.record()}, session.hashes)
+
+    def workload(self, photos: Photos, frames: int = 0, repairs: bool = False) -> Workload:
+        """The work of a command on two photographs. Reads them. frames: of the clip.  repairs: see `Workload`."""
+        from stages.files.images import read_image
+        from stages.prior.memory import Workload
+        from stages.sizes import network_size, result_size
+
+        first, second = ((image.shape[-2], image.shape[-1]) for image in map(read_image, photos))
+        result = result_size(first, short_side(self.size))
+        view = network_size(result)
+        return Workload(
+            math.prod(first) + math.prod(second), math.prod(view), frames, math.prod(result), repairs=repairs,
+            sizes={"first": first, "second": second, "result": result, "networks": view},
+        )  # fmt: skip
 
     def _camera_files(self) -> dict[str, Path]:
         if self.cameras is None:

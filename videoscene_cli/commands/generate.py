@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -95,6 +96,7 @@ def from_photos(work: Work, prior: PriorSettings, path: PathSettings, student: V
     request = replace(request, weights={**request.weights, **student.weights})
     if student.installed:
         student.check_frames(path.count())
+    workload = partial(prior.workload, work.pair, path.count(), student.is_small)
     if is_video(work.out):
 
         def make(record: Record) -> tuple[StoredClip, Gaussians]:
@@ -102,10 +104,10 @@ def from_photos(work: Work, prior: PriorSettings, path: PathSettings, student: V
             clip = render_along(path, scene.views, scene.gaussians, session, record)
             return finish(clip, scene.gaussians, scene.views, student, session, record)
 
-        return make_video(str(work.out), request, make, session)
+        return make_video(str(work.out), request, make, workload, session)
     scene = SceneFolder(Path(str(work.out)), session.hashes)
     if session.shared.dry_run:
-        return show_plan(session, request, PARTLY, [scene.path / stage for stage in STAGES])
+        return show_plan(session, request, PARTLY, [scene.path / stage for stage in STAGES], workload)
     make_prior(work.pair, scene, prior, session, announce=False)
     make_render(scene, scene, path, session, announce=False)
     from_scene(scene, None, student, session)
@@ -124,8 +126,9 @@ def from_scene(scene: SceneFolder, out: str | None, student: VideoStudent, sessi
         student.check_frames(len(clip.cameras))
         return finish(clip, gaussians, views, student, session, record)
 
+    workload = partial(scene.workload, "render", repairs=student.is_small)
     if is_video(out):
-        return make_video(str(out), request, make, session)
+        return make_video(str(out), request, make, workload, session)
     target = SceneFolder(Path(out or scene.path), session.hashes)
 
     def make_stage(record: Record) -> None:
@@ -133,8 +136,5 @@ def from_scene(scene: SceneFolder, out: str | None, student: VideoStudent, sessi
         scene.copy_stages(target, COPIED)
         target.save_clip("generate", clip, request, record, cloud)
 
-    result = Result.stage(target.path, "generate")
-    produce(
-        session, request, result, make_stage, check=lambda: scene.check_copies(target, COPIED),
-        workload=lambda: scene.workload("render", repairs=student.installed),
-    )  # fmt: skip
+    check = partial(scene.check_copies, target, COPIED)
+    produce(session, request, Result.stage(target.path, "generate"), make_stage, check=check, workload=workload)

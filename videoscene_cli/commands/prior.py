@@ -51,4 +51,4 @@ def make_prior(
     def make(record: Record) -> None:
         scene.save_prior(predict_pair(photos, settings, session, record), request, record)
 
-    produce(session, request, result, make, announce=announce)
+    produce(session, request, result, make, announce=announce, workload=lambda: settings.workload(photos))

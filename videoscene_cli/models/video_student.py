@@ -61,6 +61,11 @@ class VideoStudent:
         return self._model is not None
 
     @property
+    def is_small(self) -> bool:
+        """Whether it is `small`, shipped or trained by `distill`."""
+        return isinstance(self._model, _Small)
+
+    @property
     def frames(self) -> int | None:
         """Number of frames of its clips; None for any number."""
         return None if self._model is None else self._model.frames

@@ -17,24 +17,29 @@ from videoscene_cli.results.scene_folder import ply_comments
 
 if TYPE_CHECKING:
     from stages.files.stored_clip import StoredClip
+    from stages.prior.memory import Workload
     from stages.scene import Gaussians
 
 
 def make_video(
-    out: str, request: Request, make: Callable[[Record], tuple[StoredClip, Gaussians]], session: Session
+    out: str,
+    request: Request,
+    make: Callable[[Record], tuple[StoredClip, Gaussians]],
+    workload: Callable[[], Workload],
+    session: Session,
 ) -> None:
     """Make a video file unless it is up to date, or stream the video to stdout if `out` is "-"."""
     if out == "-":
-        return _stream(request, make, session)
+        if session.shared.dry_run:
+            return show_plan(session, request, TO_BE_MADE, [Path("-")], workload)
+        return _stream(make, session)
     video = Path(out)
     ply, manifest = video.with_suffix(".ply"), video.with_name(video.name + ".json")
     result = Result(video, manifest, (video, ply, manifest), guarded=(ply, video))
-    produce(session, request, result, lambda record: _save(result, *make(record), request, record))
+    produce(session, request, result, lambda record: _save(result, *make(record), request, record), workload=workload)
 
 
-def _stream(request: Request, make: Callable[[Record], tuple[StoredClip, Gaussians]], session: Session) -> None:
-    if session.shared.dry_run:
-        return show_plan(session, request, TO_BE_MADE, [Path("-")])
+def _stream(make: Callable[[Record], tuple[StoredClip, Gaussians]], session: Session) -> None:
     stream = session.report.stream()
     session.start()
     clip, _ = make(Record())
