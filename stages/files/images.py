@@ -80,7 +80,7 @@ def as_bytes(image: Tensor, path: Path | str = "a PNG") -> Tensor:
         return image
     image = image.detach()
     _require_finite(image, path)
-    return (image.clamp(0, 1) * 255.0).round().to(torch.uint8)
+    return image.clamp(0, 1).mul_(255.0).round_().to(torch.uint8)
 
 
 def as_in_png(images: Tensor) -> Tensor:

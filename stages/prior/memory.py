@@ -5,19 +5,18 @@ from dataclasses import dataclass, field
 
 from stages.sizes import MOST_FRAMES
 
-# Bytes that each part of the work needs. They are fitted to peaks of the process, which were measured for views of
-# 256 x 384 to 384 x 576 pixels, 13 to 49 frames, and pairs of photographs of 12 and 108 million pixels. They are right
-# within a factor of 1.3.
+# Bytes that each part of the work needs. They are fitted to peaks of the process, which were measured for 9 to 145
+# frames of 256 x 384 to 3024 x 4032 pixels, and pairs of photographs of up to 108 million pixels. They are right within
+# a factor of 1.3.
 PROGRAM_BYTES = 240e6  # torch and this program
 PHOTOGRAPH_BYTES = 22.0  # for each pixel of a photograph as it is in the file, while it is read and resized
 NETWORK_BYTES = 450e6  # the prior's network and the matcher
 VIEW_BYTES = 1.8e3  # for each pixel of a view: the network's image features
 COST_VOLUME_BYTES = 2.4e-3  # for each pair of pixels of a view: the attention and the cost volume
-STORED_BYTES = 12.0  # for each pixel of a clip in the size of the result, as it is stored and written
-RESULT_BYTES = 700.0  # for each pixel of the result, while a few frames are rendered
-SMALL_BYTES = 52.0  # for each pixel of a clip in the networks' size
-REFINED_BYTES = 140.0  # for each of them that Gaussians are refined on
-STUDENT_BYTES = 660.0  # for each of them that the student repairs
+STORED_BYTES = 8.0  # for each pixel of a clip in the size of the result, as it is stored and written
+RESULT_BYTES = 300.0  # for each pixel of the result, while a few frames are rendered
+REFINED_BYTES = 140.0  # for each pixel of a clip in the networks' size that Gaussians are refined on
+STUDENT_BYTES = 350.0  # for each of them that the student repairs
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def peak_memory(work: Workload) -> float:
     prior = (
         NETWORK_BYTES + VIEW_BYTES * work.view + COST_VOLUME_BYTES * work.view**2 if work.predicts else PROGRAM_BYTES
     )
-    small = STUDENT_BYTES if work.repairs else REFINED_BYTES if work.refines else SMALL_BYTES
+    small = STUDENT_BYTES if work.repairs else REFINED_BYTES if work.refines else 0.0
     repaired = min(work.frames, MOST_FRAMES) if work.repairs else work.frames
     frames = small * work.view * repaired + STORED_BYTES * result * work.frames
     frames += RESULT_BYTES * result if work.frames else 0

@@ -43,10 +43,13 @@ def several_steps(
 
     Arguments and result are those of `one_step`. All clips of a batch leap to the same t.
     """
-    x = add_noise(latent_render, noise, t)
-    for start, end in sampler_grid(int(t[0]), steps):
+    x, grid = add_noise(latent_render, noise, t), sampler_grid(int(t[0]), steps)
+    for step, (start, end) in enumerate(grid):
         t_start, s = torch.full_like(t, start), torch.full_like(t, end)
-        x = ddim_step(x, backbone(torch.cat([x, condition], 2), t_start), t_start, s)
+        inputs = torch.cat([x, condition], 2)
+        if step == len(grid) - 1:
+            del condition  # The inputs hold a copy, and a condition may be large.
+        x = ddim_step(x, backbone(inputs, t_start), t_start, s)
     return x
 
 

@@ -113,24 +113,27 @@ class SmallVideo(nn.Module):
         a, b = warped.colours.unbind(2)
         differences = torch.stack([difference(a, frames), difference(b, frames), difference(a, b)], 2)
         # The network's own part: how far to believe each warped pixel, and what the blend lacks.
-        inputs = torch.cat([x, blended, DIFFERENCE_SCALE * fold_maps(differences)], 2)
-        out = self.features(_extend(inputs), photographs_of(_extend(condition)), t)[..., :h, :w]
+        parts = (x, blended, DIFFERENCE_SCALE * fold_maps(differences))
+        # Frame by frame: all inputs side by side would take more memory than the rest of the network.
+        fine = torch.stack([self.stem(torch.cat([p[:, k] for p in parts], 1)) for k in range(x.shape[1])], 1)
+        del parts, blended, differences, a, b
+        out = self.features(_extend(fine), photographs_of(_extend(condition)), t)[..., :h, :w]
         out = out.to(torch.promote_types(x.dtype, torch.float32))
         residual = out[:, :, :CHANNELS]
         belief = BELIEF_LIMIT * (unfold_maps(out[:, :, CHANNELS:]) / BELIEF_LIMIT).tanh()
         x0 = encode(blend(frames, warped.colours, warped.weight, belief)) + self.scale * residual
         return v_from_x0(x_t.to(x0), x0, t)
 
-    def features(self, x: Tensor, photographs: Tensor, t: Tensor) -> Tensor:
+    def features(self, inputs: Tensor, photographs: Tensor, t: Tensor) -> Tensor:
         """The residual of the blend, in units of `scale`, and the belief in the warped pixels.
 
-        x: [B, T, FEATURES, H, W], H and W multiples of 4.  photographs: [B, 2, STILL, H, W].
+        inputs: [B, T, C, H, W], from `stem`; H and W are multiples of 4.  photographs: [B, 2, STILL, H, W].
         Returns [B, T, 192 + 128, H, W].
         """
-        frames = x.shape[1]
+        frames = inputs.shape[1]
         time = self.time(sinusoids(t, self.config.time_channels).to(self.head.weight.dtype))
         time = time.repeat_interleave(frames, 0)
-        fine = self.stem(x.flatten(0, 1).contiguous(memory_format=torch.channels_last))
+        fine = inputs.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         for block in self.encoder_fine:
             fine = block(fine, time, frames)
         half = self.down_half(fine)
@@ -139,7 +142,7 @@ class SmallVideo(nn.Module):
         coarse = self.down_coarse(half)
         photographs = self.photographs(photographs.flatten(0, 1).contiguous(memory_format=torch.channels_last))
         width = self.config.channels[2] // self.config.heads
-        angles = rotary_angles(frames, (coarse.shape[-2], coarse.shape[-1]), width, x.device)
+        angles = rotary_angles(frames, (coarse.shape[-2], coarse.shape[-1]), width, inputs.device)
         for block, attention in zip(self.middle, self.attention, strict=True):
             coarse = attention(block(coarse, time, frames), photographs, frames, angles)
         half = half + F.pixel_shuffle(self.up_half(coarse), 2)
@@ -148,7 +151,7 @@ class SmallVideo(nn.Module):
         fine = fine + F.pixel_shuffle(self.up_fine(half), 2)
         for block in self.decoder_fine:
             fine = block(fine, time, frames)
-        return self.head(F.silu(fine)).unflatten(0, x.shape[:2])
+        return self.head(F.silu(fine)).unflatten(0, inputs.shape[:2])
 
 
 def _extend(x: Tensor) -> Tensor:
@@ -180,8 +183,15 @@ class Block(nn.Module):
         """x: [B T, C, H, W], channels last in memory.  time: [B T, time_channels].  frames: T."""
         scale, shift = self.time(time)[:, None, None].chunk(2, -1)
         inner = self.norm(x.permute(0, 2, 3, 1)) * (1 + scale) + shift
-        wide = self.widen(shift_in_time(inner, frames)).permute(0, 3, 1, 2)
-        return x + self.narrow(F.silu(self.convolve(wide)).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        # The wide middle of single frames stays in a CPU's cache. With gradients all of it is kept anyway.
+        at_once = len(x) if torch.is_grad_enabled() or x.is_cuda else 1
+        parts = shift_in_time(inner, frames).split(at_once)
+        return x + torch.cat([self._convolved(part) for part in parts]).permute(0, 3, 1, 2)
+
+    def _convolved(self, x: Tensor) -> Tensor:
+        """Widen, convolve, narrow. x: [N, H, W, C].  Returns [N, H, W, C]."""
+        wide = self.widen(x).permute(0, 3, 1, 2)
+        return self.narrow(F.silu(self.convolve(wide)).permute(0, 2, 3, 1))
 
 
 def shift_in_time(x: Tensor, frames: int) -> Tensor:

@@ -39,8 +39,16 @@ def small_student(backbone: Backbone, leap: Leap, seed: int = 0, steps: int = 1)
     def repair(clip: Clip, views: Views) -> Clip:
         if clip.coverage is None or clip.depth is None:
             raise InputError("cannot repair the clip", "it has no coverage or no depth", "render it with this program")
-        warped = warp(views, clip.cameras, clip.depth, clip.matched)
-        frames, t = repair_frames(backbone, clip.frames, clip.coverage, views.images, warped, leap, seed, steps)
+        frames, t = repair_frames(
+            backbone,
+            clip.frames,
+            clip.coverage,
+            views.images,
+            warp(views, clip.cameras, clip.depth, clip.matched),
+            leap,
+            seed,
+            steps,
+        )
         return replace(clip, frames=frames, leap=t)
 
     return repair
@@ -77,10 +85,12 @@ def repair_frames(
     colours = extend(warped.colours.flatten(1, 2)).unflatten(1, (2, 3))
     ends = extend(photographs, still=True)[None].clamp(0, 1)
     extended_warped = Warped(colours[None], extend(warped.weight)[None])
-    clip_condition = condition(latent, extended_coverage, ends, extended_warped)
     t = leap if isinstance(leap, int) else leap(latent, extended_coverage)
     noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed)).to(latent)
-    x = several_steps(backbone, latent, clip_condition, torch.tensor([t], device=latent.device), noise, steps)
+    clip_condition = [condition(latent, extended_coverage, ends, extended_warped)]
+    del warped, colours, extended_warped  # They are large, and the condition holds them.
+    # Popped, so that the sampler alone holds the condition, which is large too.
+    x = several_steps(backbone, latent, clip_condition.pop(), torch.tensor([t], device=latent.device), noise, steps)
     out = decode(x)[0, :count, :, :h, :w].clamp(0, 1)
     if not bool(torch.isfinite(out).all()):
         why = "its weights are damaged"

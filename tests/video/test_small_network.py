@@ -6,7 +6,7 @@ from stages.video.one_step import one_step
 from stages.video.schedule import ddim_step
 from stages.video.small_codec import CHANNELS, encode
 from stages.video.small_condition import CONDITION_CHANNELS, WARPED_AT, condition, photographs_of, pixels_of, render_of
-from stages.video.small_network import SMALL_VIDEO, SmallVideo, SmallVideoConfig
+from stages.video.small_network import SMALL_VIDEO, Block, SmallVideo, SmallVideoConfig
 from stages.video.warp import Warped, blend
 
 TINY = SmallVideoConfig(channels=(16, 16, 32), encoder=(1, 1), middle=1, decoder=(1, 1), heads=2, time_channels=16)
@@ -110,6 +110,18 @@ def test_both_photographs_reach_every_frame(end: int) -> None:
     changed[:, end] = torch.rand(1, 3, 16, 32)
     difference = (v(changed) - v(photographs)).abs().amax((0, 2, 3, 4))
     assert bool((difference > 1e-6).all())
+
+
+def test_frame_by_frame_is_the_same_as_all_at_once() -> None:
+    """Without gradients a block works on one frame after the other."""
+    block = Block(16, 8)
+    torch.nn.init.normal_(block.narrow.weight)
+    x, time = torch.randn(6, 16, 5, 7), torch.randn(6, 8)
+    with torch.no_grad():
+        one_by_one = block(x, time, 3)
+    together = block(x, time, 3)
+    assert together.requires_grad
+    torch.testing.assert_close(one_by_one, together, atol=1e-5, rtol=1e-5)
 
 
 def test_every_weight_learns_once_the_last_layer_has() -> None:
