@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from stages.errors import InputError
 from videoscene_cli import __version__
 from videoscene_cli.commands.distill import distill
 from videoscene_cli.commands.evaluate import evaluate
@@ -55,6 +56,9 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code. An error is printed as three lines on stderr."""
     try:
+        if arguments and os.path.isfile(arguments[0]):
+            why, hint = f"{arguments[0]} is a file, not a command", "videoscene generate A B -o out.mp4"
+            raise InputError("bad usage", why, hint)
         return int(app(arguments, prog_name="videoscene", standalone_mode=False) or ExitCode.DONE)
     except BrokenPipeError:
         # Whoever read stdout is gone. Python must not complain when it flushes stdout at exit.

@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from stages.errors import InputError
+from stages.files.file_kinds import describe_file
 from stages.files.os_errors import require_file
 from stages.files.raw_photographs import require_developed
 
@@ -48,6 +49,9 @@ def opened(path: Path) -> Iterator[Image.Image]:
     except InputError:
         raise
     except UnidentifiedImageError as error:
+        kind = describe_file(path)
+        if kind is not None:
+            raise InputError(what, f"it is {kind[0]}", kind[1]) from error
         raise InputError(what, "not an image, or in a format that cannot be decoded", HINT) from error
     except Image.DecompressionBombError as error:
         raise _too_large(path, "its header states an enormous size") from error

@@ -129,6 +129,66 @@ def test_a_folder_that_holds_no_clear_pairs_is_2(videoscene: Run, pairs: Path, t
     assert not (tmp_path / "out").exists()
 
 
+def test_one_photograph_twice_is_not_enough(videoscene: Run, photos: Photos, tmp_path: Path) -> None:
+    link = tmp_path / "link.png"
+    link.symlink_to(photos[0])
+    for second in (photos[0], link):
+        ended = videoscene("generate", photos[0], second, "-o", tmp_path / "o.mp4")
+        assert (ended.code, len(ended.err.splitlines())) == (2, 3), ended.err
+        assert "one file" in ended.err
+
+
+def test_three_photographs_are_not_called_one(videoscene: Run, photos: Photos, tmp_path: Path) -> None:
+    ended = videoscene("generate", *photos, photos[0], "-o", tmp_path / "o.mp4")
+    assert ended.code == 2
+    assert "where two photographs or one scene folder should be" in ended.err
+
+
+@pytest.mark.parametrize("address", ["https://example.org/a.jpg", "file:///tmp/a.jpg", "s3://bucket/a.png"])
+def test_an_address_is_no_file_and_the_error_keeps_its_slashes(videoscene: Run, photos: Photos, address: str) -> None:
+    for arguments, stdin in ((["generate", address, photos[0]], ""), (["generate", "-"], f"{address}\t{photos[0]}\n")):
+        ended = videoscene(*arguments, "-o", "o", stdin=stdin)
+        assert ended.code == 2
+        assert f"cannot read {address}" in ended.err
+        assert "download" in ended.err
+
+
+@pytest.mark.parametrize("out", ["x.mp4/", "x.mp4 ", "x.MP4 /"])
+def test_what_only_looks_like_a_video_is_2(videoscene: Run, photos: Photos, out: str) -> None:
+    ended = videoscene("generate", *photos, "-o", out, "--dry-run")
+    assert (ended.code, ended.out) == (2, "")
+    assert "give -o x." in ended.err
+
+
+def test_a_folder_of_photographs_that_is_no_scene_is_sent_to_pairs(
+    videoscene: Run, pairs: Path, photos: Photos, tmp_path: Path
+) -> None:
+    assert f"generate --pairs {pairs} -o OUT" in videoscene("generate", pairs).err
+    assert "the folder of a scene" in videoscene("render", photos[0]).err
+
+
+def test_a_dry_run_refuses_a_place_where_nothing_can_be_written(
+    videoscene: Run, photos: Photos, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    for out in ("file/o.mp4", "file/scene"):
+        ended = videoscene("generate", *photos, "-o", tmp_path / out, "--dry-run")
+        assert (ended.code, ended.out) == (2, ""), out
+        assert "is not a folder" in ended.err
+
+
+def test_a_dry_run_reads_the_cameras(videoscene: Run, photos: Photos, tmp_path: Path) -> None:
+    ended = videoscene("prior", *photos, "-o", tmp_path / "s", "--cameras", photos[0], "--dry-run")
+    assert (ended.code, ended.out) == (2, "")
+    assert str(photos[0]) in ended.err
+
+
+def test_photographs_before_a_command_are_told_the_command(videoscene: Run, photos: Photos) -> None:
+    ended = videoscene(*photos, "-o", "o.mp4")
+    assert ended.code == 2
+    assert "videoscene generate A B -o out.mp4" in ended.err
+
+
 @pytest.mark.parametrize("out", ["videos.mp4", "-", "videos.mov"])
 def test_the_videos_of_a_folder_of_pairs_go_into_a_folder_and_not_into_a_video(
     videoscene: Run, pairs: Path, out: str

@@ -101,6 +101,15 @@ def test_a_list_may_begin_with_a_byte_order_mark(
         (b"a.png b.png s", "parted by spaces"),
         (b"a.png, b.png", "parted by commas"),
         (b"a b.png;c.png;o.mp4", "parted by semicolons"),
+        (b"a.png|b.png", "parted by bars"),
+        (b'"a.png"\t"b.png"\ts', "in quotes"),
+        (b"# my pairs\na.png\tb.png\ts", "comment"),
+        (b"#a.png\tb.png\ts", "comment"),
+        (b'[{"images": ["a.png", "b.png"], "out": "s"}]', "one JSON object per line"),
+        (b'[\n{"images": ["a.png", "b.png"]}]', "one JSON object per line"),
+        (b'{\n"images": ["a.png", "b.png"]}', "no JSON object of one line"),
+        (b'{"image0": "a.png", "image1": "b.png"}', "neither images nor path, but image0, image1"),
+        (b'{"images": ["a.png", "b.png", "c.png"]}', "images must be a list of two"),
         ("a.png\tb.png\ts\n".encode("utf-16-le"), "UTF-16"),
         (b"\xff\xfea", "save it as UTF-8"),
         (b'{"path": "a\\u0000b"}', "NUL"),
@@ -119,9 +128,17 @@ def test_a_name_with_a_space_is_no_list_of_two(videoscene: Run, tmp_path: Path) 
     assert "no scene" in ended.err
 
 
-def test_two_results_in_one_place_are_refused(videoscene: Run, photos: Photos, tmp_path: Path) -> None:
-    line = f"{photos[0]}\t{photos[1]}\t{tmp_path / 's'}\n"
-    assert videoscene("prior", "-", stdin=line + line).code == 2
+@pytest.mark.parametrize("again", ["s", "./s", "t/../s"])
+def test_two_results_in_one_place_are_refused(videoscene: Run, photos: Photos, tmp_path: Path, again: str) -> None:
+    lines = [f"{photos[0]}\t{photos[1]}\t{tmp_path}/{out}\n" for out in ("s", again)]
+    ended = videoscene("prior", "-", stdin="".join(lines))
+    assert (ended.code, ended.out) == (2, "")
+    assert "named twice" in ended.err
+
+
+def test_a_list_streams_no_video_into_its_results(videoscene: Run, photos: Photos, tmp_path: Path) -> None:
+    lines = [f"{photos[0]}\t{photos[1]}\t{out}\n" for out in (tmp_path / "o.mp4", "-")]
+    assert videoscene("generate", "-", stdin="".join(lines)).code == 2
 
 
 def test_one_failure_does_not_stop_the_rest(videoscene: Run, photos: Photos, tmp_path: Path) -> None:

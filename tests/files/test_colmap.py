@@ -8,7 +8,8 @@ import torch
 
 from stages.errors import InputError, RunError
 from stages.files.colmap import model_files, model_folder, read_colmap, write_colmap
-from stages.files.transforms import read_transforms
+from stages.files.known_cameras import camera_files, read_known_cameras
+from stages.files.transforms import read_transforms, write_transforms
 from stages.scene import Cameras
 
 NAMES = [f"{name}.png" for name in "zyxwv"]  # not in alphabetical order, which must not matter
@@ -177,3 +178,13 @@ def test_a_model_in_sparse_is_found_and_its_files_are_named(tmp_path: Path, came
     root = tmp_path / "b" / "sparse"
     assert model_files(tmp_path / "b") == {"cameras": root / "cameras.bin", "images": root / "images.bin"}
     assert model_folder(tmp_path / "a") is None
+
+
+def test_the_folder_of_a_transforms_json_holds_known_cameras(tmp_path: Path, cameras: Cameras) -> None:
+    names = [f"{index}.png" for index in range(len(cameras))]
+    write_transforms(tmp_path / "transforms.json", cameras, names)
+    assert camera_files(tmp_path) == {"cameras": tmp_path / "transforms.json"}
+    for path in (tmp_path, tmp_path / "transforms.json"):
+        found, found_names = read_known_cameras(path)
+        assert torch.equal(found.c2w, cameras.c2w)
+        assert found_names == names

@@ -147,7 +147,7 @@ def test_refuses_what_is_no_photograph(tmp_path: Path) -> None:
     (tmp_path / "empty.png").write_bytes(b"")
     refused(tmp_path / "empty.png")
     (tmp_path / "a.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n")
-    assert "not an image" in refused(tmp_path / "a.eps").why
+    assert "PostScript" in refused(tmp_path / "a.eps").why
     refused(tmp_path / "nul\0.png")
 
 

@@ -42,11 +42,17 @@ class PriorSettings:
         return Request(command, options, files, {"prior": session.weights.record()}, session.hashes)
 
     def workload(self, photos: Photos, frames: int = 0, repairs: bool = False) -> Workload:
-        """The work of a command on two photographs. Reads them. frames: of the clip.  repairs: see `Workload`."""
+        """The work of a command on two photographs. Reads them, and their cameras.
+
+        frames: of the clip.  repairs: see `Workload`.
+        """
         from stages.files.images import read_image
+        from stages.files.known_cameras import read_known_cameras
         from stages.prior.memory import Workload
         from stages.sizes import network_size, result_size
 
+        if self.cameras is not None:
+            read_known_cameras(self.cameras)
         first, second = ((image.shape[-2], image.shape[-1]) for image in map(read_image, photos))
         result = result_size(first, short_side(self.size))
         view = network_size(result)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stages.files.publish import check_writable
 from videoscene_cli.models.session import Session
 from videoscene_cli.results.request import Request
 
@@ -42,6 +43,8 @@ def show_plan(
         "device": str(session.device),
         "outputs": [str(path) for path in outputs],
     }
+    for output in outputs if state in (TO_BE_MADE, PARTLY) and outputs != [Path("-")] else ():
+        check_writable(output)
     if workload is not None:
         work = workload()
         plan["sizes"] = {name: f"{w}x{h}" for name, (h, w) in work.sizes.items()}

@@ -32,10 +32,15 @@ class SceneFolder:
 
     def require(self, stage: str, hint: str) -> dict[str, Any]:
         """The manifest of a stage. Raises InputError unless the stage is finished and undamaged."""
+        from stages.files.image_decoding import photographs_in
+
         if not self.path.is_dir():
-            why = "it is a file" if self.path.exists() else "there is no such folder"
-            raise InputError(f"no scene {self.path}", why, hint)
+            if self.path.exists():
+                raise InputError(f"no scene {self.path}", "it is a file", "give the folder of a scene")
+            raise InputError(f"no scene {self.path}", "there is no such folder", hint)
         if not any((self.path / name).is_dir() for name in STAGES):
+            if photographs_in(self.path):
+                hint = f"name two photographs, or: videoscene generate --pairs {self.path} -o OUT"
             raise InputError(f"{self.path} is no scene of this program", describe_folder(self.path), hint)
         manifest = self.path / stage / "manifest.json"
         if not manifest.is_file():

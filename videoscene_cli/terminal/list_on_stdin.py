@@ -8,7 +8,7 @@ from stages.errors import InputError
 from stages.files.documents import decode_text
 
 LIST_HINT = "lines of a.png<TAB>b.png[<TAB>out], of scene folders, or JSON objects with images or path"
-SEPARATORS = {"commas": ",", "semicolons": ";", "spaces": None}  # what people write in place of tabs
+SEPARATORS = {"commas": ",", "semicolons": ";", "bars": "|", "spaces": None}  # what people write in place of tabs
 
 
 def read_list(data: bytes) -> Iterator[tuple[list[str], str | None]]:
@@ -38,11 +38,26 @@ def _columns(line: str, number: int) -> tuple[list[str], str | None]:
     if len(out) > 1 or not all([*paths, *out]):
         why = f"{line!r} has an empty or a fourth column"
         raise InputError(f"bad line {number} on stdin", why, f"give {LIST_HINT}")
+    if not os.path.lexists(paths[0]):
+        _refuse_other_lists(line, paths, number)
     separator = _wrong_separator(line) if len(paths) == 1 else None
     if separator:
         why = f"the columns of {line!r} are parted by {separator}, not by tabs"
         raise InputError(f"bad line {number} on stdin", why, f"give {LIST_HINT}")
     return paths, out[0] if out else None
+
+
+def _refuse_other_lists(line: str, paths: list[str], number: int) -> None:
+    """Raise InputError for a line as other programs write it. Its first path names no file."""
+    if line.lstrip().startswith("#"):
+        why, hint = f"{line!r} looks like a comment, which a list cannot hold", "remove the line"
+    elif line.strip() == "[" or line.lstrip().startswith(("[{", "[[", '["')):
+        why, hint = "it begins a JSON array, and a list has one JSON object per line", "jq -c '.[]' makes such lines"
+    elif any(len(path) > 1 and path[0] == path[-1] and path[0] in "\"'" for path in paths):
+        why, hint = f"the paths of {line!r} are in quotes", "remove the quotes: tabs part the columns, spaces do not"
+    else:
+        return
+    raise InputError(f"bad line {number} on stdin", why, hint)
 
 
 def _wrong_separator(line: str) -> str | None:
@@ -57,6 +72,8 @@ def _wrong_separator(line: str) -> str | None:
 def _json_line(line: str, number: int) -> tuple[list[str], str | None]:
     try:
         record = json.loads(line)
+        if not {"images", "path"} & set(record):
+            raise ValueError(f"it has neither images nor path, but {', '.join(map(str, record)) or 'nothing'}")
         paths, out = record["images"] if "images" in record else [record["path"]], record.get("out")
         if not isinstance(paths, list) or ("images" in record and len(paths) != 2):
             raise TypeError("images must be a list of two")
@@ -64,7 +81,7 @@ def _json_line(line: str, number: int) -> tuple[list[str], str | None]:
             raise TypeError("images, path and out must be text")
         if any("\0" in text for text in [*paths, out or ""]):
             raise ValueError("a path holds a NUL character")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        why = f"{type(error).__name__}: {error}"
+    except (ValueError, TypeError, RecursionError) as error:
+        why = str(error) if type(error) in (ValueError, TypeError) else f"it is no JSON object of one line: {error}"
         raise InputError(f"bad line {number} on stdin", why, f"give {LIST_HINT}") from error
     return paths, out

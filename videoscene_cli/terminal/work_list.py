@@ -21,8 +21,14 @@ TAKES = {
 }
 # Endings of files that no command makes with -o. A folder that is called like one would surprise.
 FOREIGN_ENDINGS = (
-    ".mov", ".webm", ".gif", ".avi", ".mkv", ".m4v", ".ply", ".splat", ".spz", ".png", ".jpg", ".jpeg", ".json",
-    ".html", ".yaml", ".zip",
+    ".3gp", ".avi", ".flv", ".h264", ".hevc", ".m2ts", ".m4v", ".mkv", ".mov", ".mpeg", ".mpg", ".mts", ".ogv",
+    ".ts", ".webm", ".wmv", ".aac", ".mp3", ".wav",
+    ".apng", ".avif", ".bmp", ".dng", ".exr", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jp2", ".jpe", ".jpeg",
+    ".jpg", ".jxl", ".pdf", ".png", ".ppm", ".svg", ".tif", ".tiff", ".webp",
+    ".fbx", ".glb", ".gltf", ".ksplat", ".obj", ".ply", ".sog", ".splat", ".spz", ".stl", ".usd", ".usda", ".usdc",
+    ".usdz",
+    ".csv", ".html", ".ini", ".json", ".jsonl", ".log", ".md", ".toml", ".txt", ".xml", ".yaml", ".yml",
+    ".7z", ".ckpt", ".gz", ".npy", ".npz", ".pt", ".pth", ".rar", ".safetensors", ".tar", ".tgz", ".zip",
 )  # fmt: skip
 
 
@@ -76,7 +82,10 @@ def require_folder(out: str | None) -> None:
 
 
 def require_no_foreign_ending(out: str | None) -> None:
-    """Raise InputError when -o has the ending of a file that no command makes."""
+    """Raise InputError when -o has the ending of a file that no command makes, or something after .mp4."""
+    bare = (out or "").rstrip("/ ")
+    if bare != out and bare.lower().endswith(".mp4"):
+        raise InputError("bad usage", f"-o {out!r} does not end in .mp4, but looks like it", f"give -o {bare}")
     ending = "" if out is None else os.path.splitext(out)[1]
     if ending.lower() in FOREIGN_ENDINGS:
         why = f"-o {out} ends in {ending}, but a video ends in .mp4, and a folder needs no ending"
@@ -90,22 +99,26 @@ def read_works(arguments: Sequence[str], out: str | None, takes: str) -> list[Wo
     """
     # Read the list or the arguments.
     if list(arguments) == ["-"]:
-        works = [Work(tuple(map(Path, paths)), target) for paths, target in read_list(sys.stdin.buffer.read())]
+        lines = list(read_list(sys.stdin.buffer.read()))
+        for paths, _ in lines:
+            _refuse_addresses(paths)
+        works = [Work(tuple(map(Path, paths)), target) for paths, target in lines]
         if not works:
             raise InputError("nothing to do", "the list on stdin is empty", f"give {LIST_HINT}")
-        if out == "-":
+        if "-" in (out, *(work.out for work in works)):
             raise InputError("bad usage", "-o - holds one video, and a list makes several", "give -o FOLDER")
         require_folder(out)
         if out is not None:
             works = [Work(work.paths, work.out or str(Path(out) / work.name)) for work in works]
     else:
+        _refuse_addresses(arguments)
         works = [Work(tuple(map(Path, arguments)), out)]
     # Check that every piece of work has what the command takes, and a path for its result.
     for work in works:
         require_no_foreign_ending(work.out)
         if takes != "both":
             require_folder(work.out)
-        if takes == "both" and not work.is_pair and work.scene.is_file():
+        if takes == "both" and len(work.paths) == 1 and work.scene.is_file():
             why = f"{work.scene} is one file, not a scene folder"
             raise InputError(
                 "one photograph is not enough", why, "give two: videoscene generate left.jpg right.jpg -o out.mp4"
@@ -114,6 +127,9 @@ def read_works(arguments: Sequence[str], out: str | None, takes: str) -> list[Wo
         if len(work.paths) not in counts:
             why = f"{' '.join(map(str, work.paths))} where {wanted} should be"
             raise InputError("bad usage", why, f"give {wanted}, or -")
+        if work.is_pair and os.path.realpath(work.pair[0]) == os.path.realpath(work.pair[1]):
+            why = f"{work.pair[0]} and {work.pair[1]} are one file"
+            raise InputError("one photograph is not enough", why, "give two, taken from different places")
         if work.is_pair and work.out is None:
             choices = "-o SCENE, a folder to be made" + (", or -o out.mp4" if takes == "both" else "")
             raise InputError("no place for the result", "-o is missing", f"add {choices}")
@@ -121,9 +137,17 @@ def read_works(arguments: Sequence[str], out: str | None, takes: str) -> list[Wo
     return works
 
 
+def _refuse_addresses(paths: Sequence[str]) -> None:
+    """Raise InputError when a path is an address on the web."""
+    for path in paths:
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
+            why, hint = "it is an address, not a file", "download it first, or give its path"
+            raise InputError(f"cannot read {path}", why, hint)
+
+
 def require_apart(works: Sequence[Work]) -> None:
     """Raise InputError when two results have the same path."""
-    targets = [work.out or str(work.paths[0]) for work in works]
+    targets = [os.path.realpath(work.out or work.paths[0]) for work in works]
     twice = {target for target in targets if targets.count(target) > 1}
     if twice:
         why = f"{sorted(twice)[0]} is named twice"
