@@ -15,6 +15,8 @@ from tests.cli.conftest import ROOT, Ended
 Run = Callable[..., Ended]
 Photos = tuple[Path, Path]
 
+IDENTITY = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+
 
 @pytest.mark.parametrize("out", ["x.mov", "x.GIF", "x.webm", "x.ply"])
 @pytest.mark.parametrize("command", ["prior", "generate", "distill", "evaluate", "render"])
@@ -165,6 +167,38 @@ def test_a_folder_of_photographs_that_is_no_scene_is_sent_to_pairs(
 ) -> None:
     assert f"generate --pairs {pairs} -o OUT" in videoscene("generate", pairs).err
     assert "the folder of a scene" in videoscene("render", photos[0]).err
+
+
+def test_photographs_in_a_folder_below_are_found_and_said(videoscene: Run, pairs: Path, tmp_path: Path) -> None:
+    outer = tmp_path / "outer"
+    outer.mkdir()
+    pairs.rename(outer / "inner")
+    ended = videoscene("reconstruct", outer, "-o", "s")
+    assert ended.code == 2
+    assert f"one level down, in {outer / 'inner'}" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("name", "beginning", "words"),
+    [("transforms.json", b"{}", "give the folder"), ("scene.ply", b"ply\n", "PLY"), ("walk.mp4", b"", "empty")],
+)
+def test_a_file_that_is_no_video_is_called_what_it_is(
+    videoscene: Run, tmp_path: Path, name: str, beginning: bytes, words: str
+) -> None:
+    (tmp_path / name).write_bytes(beginning)
+    ended = videoscene("reconstruct", tmp_path / name, "-o", tmp_path / "s")
+    assert (ended.code, len(ended.err.splitlines())) == (2, 3), ended.err
+    assert words in ended.err
+
+
+def test_a_photograph_that_a_transforms_json_names_and_nobody_has_is_said_to_be_named_there(
+    videoscene: Run, tmp_path: Path
+) -> None:
+    frames = [{"file_path": f"C:\\data\\{k}.png", "transform_matrix": IDENTITY} for k in range(2)]
+    (tmp_path / "transforms.json").write_text(json.dumps({"w": 64, "h": 64, "fl_x": 60.0, "frames": frames}))
+    ended = videoscene("reconstruct", tmp_path, "-o", tmp_path / "s")
+    assert ended.code == 2
+    assert f"{tmp_path / 'transforms.json'} names it" in ended.err
 
 
 def test_a_dry_run_refuses_a_place_where_nothing_can_be_written(

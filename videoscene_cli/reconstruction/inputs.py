@@ -102,10 +102,17 @@ def find_source(path: Path, cameras: Path | None, size: int, options: dict[str, 
 
 
 def _video_source(video: Path, cameras: Path | None, size: int, options: dict[str, Any], session: Session) -> Source:
+    from stages.files.file_kinds import describe_file
     from stages.files.image_decoding import ENDINGS
 
     if video.suffix.lower() in ENDINGS:
         raise InputError("one photograph is not enough", f"{video} is one photograph", SOURCES)
+    kind = describe_file(video)
+    if video.suffix.lower() == ".json":
+        why, hint = f"{video} is no video", f"give the folder of a transforms.json: {video.parent}"
+        raise InputError("nothing to reconstruct", why, hint)
+    if kind is not None and "video" not in kind[0]:
+        raise InputError("nothing to reconstruct", f"{video} is {kind[0]}, not a video", SOURCES)
     if cameras is None:
         why, hint = "a video does not say where it was taken from", "add --cameras transforms.json"
         raise InputError(f"no cameras for {video}", why, hint)
@@ -136,6 +143,10 @@ def _photographs_source(folder: Path, size: int, options: dict[str, Any], sessio
         files, posed, photographs = {}, None, photographs_in(folder)
         if not photographs:
             raise InputError(f"nothing to reconstruct in {folder}", describe_folder(folder), SOURCES)
+    missing = next((photograph for photograph in photographs if not photograph.exists()), None)
+    if missing is not None:
+        why = f"{files['cameras']} names it, and there is no such file"
+        raise InputError(f"cannot read {missing}", why, "write its path relative to the folder, as images/0001.jpg")
     sizes = _sizes(photographs)
     files |= {f"photograph {index}": file for index, file in enumerate(photographs)}
     read = (lambda: _find_cameras(photographs)) if posed is None else (lambda: (_read_photographs(photographs), posed))

@@ -183,6 +183,9 @@ def describe_folder(folder: Path) -> str:
     if photographs:
         return f"it holds {photographs} photograph{'s' if photographs > 1 else ''} and none of {', '.join(STAGES)}"
     files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+    below = next((sub for sub in sorted(folder.iterdir()) if sub.is_dir() and photographs_in(sub)), None)
+    if below is not None:
+        return f"its photographs are one level down, in {below}"
     if not files:
         return f"it holds none of {', '.join(STAGES)}"
     endings = ", ".join(sorted({path.suffix.lower() or "none" for path in files})[:4])
