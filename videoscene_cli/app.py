@@ -22,7 +22,10 @@ from videoscene_cli.models.allocator import keep_freed_memory
 from videoscene_cli.terminal.report import ExitCode, Report
 from videoscene_cli.terminal.standard_streams import open_standard_streams
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(
+    add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
 app.command(short_help="Two photographs -> coarse 3D Gaussians.")(prior)
 app.command(short_help="Gaussians and a camera path -> frames and coverage.")(render)
 app.command(short_help="Training clips -> a student that repairs a render in one step.")(distill)

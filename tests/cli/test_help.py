@@ -68,6 +68,11 @@ def processor_time(code: str) -> float:
     return best
 
 
+def test_h_is_short_for_help(videoscene: Run) -> None:
+    for command in ([], ["generate"]):
+        assert videoscene(*command, "-h").out == videoscene(*command, "--help").out != ""
+
+
 def test_help_starts_at_once() -> None:
     """In 20 times what Python itself takes, or half a second where that is 0.025: slow machines are slow at both."""
     assert processor_time("from videoscene_cli.app import main; main()") < 20 * processor_time("pass")

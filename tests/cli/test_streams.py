@@ -74,6 +74,15 @@ def test_a_list_that_cannot_be_read_is_2_before_any_work(
     assert not (tmp_path / "s").exists()
 
 
+def test_a_name_with_an_accent_passes_through_a_stdout_that_is_called_ascii(
+    program: Start, photos: Photos, tmp_path: Path
+) -> None:
+    out = tmp_path / "café"
+    process = program("prior", *photos, "-o", out, "--size", 64, env={**os.environ, "PYTHONIOENCODING": "ascii:strict"})
+    printed, err = process.communicate()
+    assert (process.returncode, printed) == (0, os.fsencode(out) + b"\n"), err
+
+
 def test_names_that_are_not_utf8_pass_from_a_list_to_stdout(program: Start, photos: Photos, tmp_path: Path) -> None:
     folder = os.fsencode(tmp_path) + b"/caf\xe9"
     os.mkdir(folder)

@@ -19,8 +19,10 @@ def open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor, which is this one
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (open until the process ends)
-    # Names that are not UTF-8 have stand-ins in Python, which become the bytes of the name again.
-    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+    # A name becomes the bytes that it has on the disk again, whatever encoding the terminal is said to have.
+    sys.stdout.reconfigure(  # type: ignore[union-attr]
+        encoding=sys.getfilesystemencoding(), errors=sys.getfilesystemencodeerrors()
+    )
 
 
 def is_closed_stdout(stream: object) -> bool:
