@@ -8,6 +8,7 @@ fill_gaps          new Gaussians in the holes of the frames
 optimise           the loop
 checkpoint         the state that a step of the loop reads and writes
 position_steps     the directions and lengths in which Gaussians move
+whole_surfaces     smallest scales and a loss of holes, for larger windows and views from nearer
 picture_loss       L1 and SSIM, with a weight per pixel
 density            transparent Gaussians are removed, others split
 quality            how well a scene shows its targets

@@ -15,7 +15,7 @@ from stages.scene import Gaussians
 
 GROUPS = ("means", "quats", "log_scales", "logits", "sh_0", "sh_rest")  # the parameters with one row per Gaussian
 KINDS = ("parameters", "first", "second")  # fields of State that are dicts of tensors
-STATISTICS = ("distances", "unit_steps", "losses", "position_gradients")  # fields of State that are tensors
+STATISTICS = ("distances", "unit_steps", "smallest", "losses", "position_gradients")  # fields of State that are tensors
 
 
 @dataclass
@@ -28,6 +28,7 @@ class State:
     first, second: Adam's moments of each parameter.
     distances: [G], from each Gaussian to the nearest camera, scene units.
     unit_steps: [G, 3, 3], columns; Adam moves positions in these units (position_steps.py).
+    smallest: [G], the smallest scale that each Gaussian may have, scene units (whole_surfaces.py).
     losses: [N], of each target when it was last rendered, NaN before.
     position_gradients: [G], norm of the loss's gradient with respect to position, times distance; the sum since
         the last split.
@@ -39,6 +40,7 @@ class State:
     second: dict[str, Tensor] = field(default_factory=dict)
     distances: Tensor = field(default_factory=lambda: torch.empty(0))
     unit_steps: Tensor = field(default_factory=lambda: torch.empty(0))
+    smallest: Tensor = field(default_factory=lambda: torch.empty(0))
     losses: Tensor = field(default_factory=lambda: torch.empty(0))
     position_gradients: Tensor = field(default_factory=lambda: torch.empty(0))
 
@@ -48,22 +50,31 @@ class State:
         opacities, sh = p["logits"].sigmoid(), torch.cat([p["sh_0"], p["sh_rest"]], 1)
         return Gaussians(p["means"], p["log_scales"].exp(), p["quats"], opacities, sh)
 
+    def enlarge(self) -> None:
+        """Give Gaussians that are too small their smallest scale."""
+        log_scales = self.parameters["log_scales"]
+        log_scales.copy_(log_scales.maximum(self.smallest.clamp_min(1e-12).log()[:, None]))
+
     def select(self, which: Tensor) -> None:
         """Keep only some Gaussians, with their moments. which: boolean [G] or indices."""
         for tensors in (self.parameters, self.first, self.second):
             tensors |= {name: tensors[name][which] for name in GROUPS}
         self.distances, self.unit_steps = self.distances[which], self.unit_steps[which]
+        self.smallest = self.smallest[which]
         self.position_gradients = self.position_gradients[which]
 
 
-def new_state(gaussians: Gaussians, distances: Tensor, unit_steps: Tensor, targets: int) -> State:
-    """The state before the first step. distances: [G], scene units.  unit_steps: [G, 3, 3].  targets: their number."""
+def new_state(gaussians: Gaussians, distances: Tensor, unit_steps: Tensor, smallest: Tensor, targets: int) -> State:
+    """The state before the first step. Gaussians that are too small get their smallest scale.
+
+    distances: [G], scene units.  unit_steps: [G, 3, 3].  smallest: [G], scene units.  targets: their number.
+    """
     g = gaussians
     limit = 1e-4  # opacities keep this distance from 0 and 1, where the gradient of the logit vanishes
     parameters = {
         "means": g.means.clone(),
         "quats": torch.nn.functional.normalize(g.quats, dim=-1),
-        "log_scales": g.scales.clamp_min(1e-12).log(),
+        "log_scales": g.scales.maximum(smallest[:, None]).clamp_min(1e-12).log(),
         "logits": g.opacities.clamp(limit, 1 - limit).logit(),
         "sh_0": g.sh[:, :1].clone(),
         "sh_rest": g.sh[:, 1:].clone(),
@@ -71,7 +82,8 @@ def new_state(gaussians: Gaussians, distances: Tensor, unit_steps: Tensor, targe
     }
     first, second = ({name: torch.zeros_like(value) for name, value in parameters.items()} for _ in range(2))
     losses = g.means.new_full((targets,), float("nan"))
-    return State(0, parameters, first, second, distances, unit_steps, losses, torch.zeros_like(distances))
+    statistics = (distances, unit_steps, smallest, losses, torch.zeros_like(distances))
+    return State(0, parameters, first, second, *statistics)
 
 
 def save_checkpoint(path: Path, state: State, identity: str) -> None:

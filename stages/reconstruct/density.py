@@ -48,3 +48,4 @@ def _split(state: State, which: torch.Tensor) -> None:
             moments[name] = torch.cat([moments[name], torch.zeros_like(parts[name])])
     state.distances = torch.cat([state.distances, state.distances[which]])
     state.unit_steps = torch.cat([state.unit_steps, state.unit_steps[which]])
+    state.smallest = torch.cat([state.smallest, state.smallest[which]])

@@ -17,6 +17,7 @@ from stages.reconstruct.merge import thin
 from stages.reconstruct.picture_loss import picture_loss
 from stages.reconstruct.position_steps import from_unit_steps, origins, to_unit_steps, unit_steps
 from stages.reconstruct.targets import Targets
+from stages.reconstruct.whole_surfaces import HOLE_WEIGHT, hole_loss, smallest_scales
 from stages.scene import Cameras, Gaussians
 from stages.splat import NEAR, draw
 
@@ -33,8 +34,9 @@ RATES = {
 }
 DECAY = 0.1  # all learning rates fall exponentially to this share of their first value
 # The rates of depths, sizes and opacities suit a run of PACED_STEPS steps. A shorter run multiplies them by
-# PACED_STEPS / steps, at most by LARGEST_PACE. A longer run multiplies only the rate of depths by it, because depths
-# begin near the truth. Rotations, colours and moves across the ray keep their rates, because larger ones fit the
+# PACED_STEPS / steps, at most by LARGEST_PACE, and the rates of colours by twice as much, because sharp pictures of
+# Gaussians that may not be small need strong colours. A longer run multiplies only the rate of depths by it, because
+# depths begin near the truth. Rotations and moves across the ray keep their rates, because larger ones fit the
 # photographs but do not improve other views.
 PACED_STEPS, LARGEST_PACE = 160, 4.0
 BETAS, EPSILON = (0.9, 0.999), 1e-15  # Adam's decay rates of the two moments, and its epsilon (Kerbl et al. 2023)
@@ -111,7 +113,8 @@ def start(gaussians: Gaussians, targets: Targets, budget: int) -> State:
     # The camera that saw each Gaussian: known for the prior's, the nearest one for those in holes.
     rays_from = torch.cat([origins(gaussians, photographs)[index], origins(scene[len(first_scene) :], photographs)])
     steps = unit_steps(scene.means, rays_from, photographs)
-    return new_state(scene, distance_to_cameras(scene.means, targets.cameras), steps, len(targets))
+    distances = distance_to_cameras(scene.means, targets.cameras)
+    return new_state(scene, distances, steps, smallest_scales(scene.means, targets.cameras), len(targets))
 
 
 def take_step(state: State, targets: Targets, settings: Settings) -> tuple[float, float]:
@@ -126,11 +129,13 @@ def take_step(state: State, targets: Targets, settings: Settings) -> tuple[float
         is_frame = torch.tensor(indices, device=targets.images.device) >= targets.photographs
         free = leaves["poses"][indices] * is_frame[:, None]
         cameras = move_cameras(cameras, free, scene_depth(state))
-    pictures = draw(current.gaussians(), cameras, near=NEAR * scene_depth(state)).image
+    gaussians, near = current.gaussians(), NEAR * scene_depth(state)
+    pictures = draw(gaussians, cameras, near).image
     truth = targets.images[indices]
     losses = picture_loss(pictures, truth, targets.weight[indices])
     trust = _trust(losses.detach(), state.losses, indices, targets.photographs, settings.tolerance)
-    loss = (losses * trust).mean()
+    holes = hole_loss(gaussians, targets, state.step, settings.seed, near)
+    loss = (losses * trust).mean() + HOLE_WEIGHT * holes
     # Step, and add or remove Gaussians if it is time.
     gradients = torch.autograd.grad(loss, list(leaves.values()))
     with torch.no_grad():
@@ -193,11 +198,14 @@ def _adam(state: State, gradients: dict[str, Tensor], steps: int) -> None:
             rate[2] *= pace
         elif name in ("log_scales", "logits"):
             rate *= max(1.0, pace)
+        elif name in ("sh_0", "sh_rest"):
+            rate *= max(1.0, 2 * pace)
         change = first / (second.sqrt().div_((1 - beta_2**t) ** 0.5).add_(EPSILON)) * (-rate / (1 - beta_1**t))
         if name == "means":
             change, growth = from_unit_steps(state.unit_steps, change)
             state.parameters["log_scales"] += growth
         state.parameters[name] += change
+    state.enlarge()
 
 
 def scene_depth(state: State) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from stages.errors import InputError
 from stages.files.colmap import write_colmap
@@ -23,6 +24,7 @@ from stages.reconstruct.merge import thin
 from stages.reconstruct.viewer_formats import FORMATS
 from stages.scene import Gaussians, Views
 from tests.cli.conftest import Ended
+from tests.cli.nerfstudio_rules import read_by_nerfstudios_rules, read_points
 from tests.cli.program import fake_prior
 
 Run = Callable[..., Ended]
@@ -76,6 +78,22 @@ def test_it_leaves_a_scene_that_others_read(videoscene: Run, scene: Path) -> Non
     manifest = json.loads((made / "manifest.json").read_text())
     assert manifest["psnr"]["after"]["photographs"] > manifest["psnr"]["before"]["photographs"]
     assert manifest["options"]["steps"] == 12
+
+
+def test_nerfstudio_finds_images_cameras_and_points(videoscene: Run, scene: Path) -> None:
+    """Most points lie in front of the cameras and inside their images."""
+    assert videoscene("reconstruct", scene, *SMALL).code == 0
+    for folder in ("prior", "render", "generate"):
+        read_by_nerfstudios_rules(scene / folder)
+    paths, K, poses = read_by_nerfstudios_rules(scene / "reconstruct")
+    points, colours = read_points(scene / "reconstruct")
+    for path, k, pose in zip(paths, K, poses, strict=True):
+        camera = (points - pose[:, 3]) @ pose[:, :3] * [1, -1, -1]  # OpenGL axes to those of the image
+        x, y = (camera @ k.T)[:, :2].T / camera[:, 2]
+        with Image.open(path) as image:
+            width, height = image.size
+        assert ((camera[:, 2] > 0) & (x > 0) & (x < width) & (y > 0) & (y < height)).mean() > 0.6
+    assert colours.max() > 100
 
 
 def test_the_same_request_is_up_to_date_and_another_needs_force(videoscene: Run, scene: Path) -> None:
