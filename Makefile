@@ -5,8 +5,8 @@ VENV ?= .venv
 # Where torch comes from when no index of pip has a CPU build. For a GPU: the PyTorch index for its version of CUDA.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-A ?= examples/room_0.png
-B ?= examples/room_1.png
+A ?= examples/room_0.jpg
+B ?= examples/room_1.jpg
 DIR ?= pairs
 OUT ?= out
 RUN ?= runs/prior
@@ -21,7 +21,7 @@ READY := $(VENV)/ready-to-run
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 DEMO := $(OUT)/$(basename $(notdir $(A)))-$(basename $(notdir $(B))).mp4
 
-.PHONY: demo fuzz kill test test-everywhere test-baseline test-avx2 test-workers test-arm lint pairs metrics bench clean
+.PHONY: demo example pictures fuzz kill test test-everywhere test-baseline test-avx2 test-workers test-arm lint pairs metrics bench clean
 .PHONY: measure-views measure-detail measure-scenes measure-unposed measure-depth measure-errors measure-pictures measure-pose measure-student
 .PHONY: depth-sheet encoder train-prior train-student furniture worlds-sheet furnished-worlds
 .DELETE_ON_ERROR:
@@ -140,6 +140,22 @@ furniture: $(PACK)  ## the furniture pack of furnished worlds
 $(PACK): | $(READY)
 	$(BIN)/pip install -c constraints.txt -e '.[worlds]'
 	$(FURNISHED) pack $(FURNITURE) $@
+
+# The demo pair is made of the models in the public domain alone.
+PUBLIC := build/public-domain
+
+$(PUBLIC).npz: | $(READY)
+	$(BIN)/pip install -c constraints.txt -e '.[worlds]'
+	mkdir -p $(PUBLIC)
+	cp $(FURNITURE)/BlendSwap-CC-0.sh3f $(PUBLIC)
+	$(FURNISHED) pack $(PUBLIC) $@ --triangles 20000 --side 512
+
+example: $(PUBLIC).npz  ## the demo pair in examples/, and its true cameras
+	$(BIN)/python -m examples.make_room $(PUBLIC).npz
+
+pictures: $(READY)  ## the README's pictures, of the demo pair
+	$(BIN)/videoscene generate examples/room_0.jpg examples/room_1.jpg -o $(OUT)/pictures
+	$(BIN)/python -m examples.make_pictures $(OUT)/pictures
 
 worlds-sheet: $(PACK)  ## a contact sheet of 32 furnished worlds, with depth
 	mkdir -p $(OUT)

@@ -12,7 +12,7 @@ from stages.files.images import fit_image, read_image, write_png
 from stages.files.video import read_mp4
 from videoscene_cli.app import run
 
-ROOM = [Path(__file__).resolve().parents[1] / "examples" / f"room_{index}.png" for index in (0, 1)]
+ROOM = [Path(__file__).resolve().parents[1] / "examples" / f"room_{index}.jpg" for index in (0, 1)]
 SMALL = ["--size", "128", "--frames", "5"]
 
 

@@ -14,7 +14,7 @@ from videoscene_cli.evaluation.methods import Setup
 from videoscene_cli.terminal.options import Shared
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-ROOM = [EXAMPLES / "room_0.png", EXAMPLES / "room_1.png"]
+ROOM = [EXAMPLES / "room_0.jpg", EXAMPLES / "room_1.jpg"]
 
 
 def test_every_stage_is_timed(

@@ -17,7 +17,7 @@ import torch
 
 from stages.prior.prepare import prepare
 
-made = prepare((Path("examples/room_0.png"), Path("examples/room_1.png")), 256)
+made = prepare((Path("examples/room_0.jpg"), Path("examples/room_1.jpg")), 256)
 images, cameras = (made.views.images * 255).round().byte(), made.views.cameras
 kept = {"images": images, "c2w": cameras.c2w, "K": cameras.K, "size": list(cameras.size), "near_far": made.near_far}
 torch.save(kept, ".gpu/prepared.pt")

@@ -67,7 +67,7 @@ def check(findings: Findings) -> None:
 def _pair() -> tuple[Views, Tensor]:
     """The example pair at 256 pixels, and the range of its depth."""
     if not PREPARED.exists():
-        prepared = prepare((ROOT / "examples" / "room_0.png", ROOT / "examples" / "room_1.png"), 256)
+        prepared = prepare((ROOT / "examples" / "room_0.jpg", ROOT / "examples" / "room_1.jpg"), 256)
         return prepared.views, prepared.near_far
     kept = torch.load(PREPARED, weights_only=True)
     return Views(kept["images"] / 255, Cameras(kept["c2w"], kept["K"], tuple(kept["size"]))), kept["near_far"]

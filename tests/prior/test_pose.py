@@ -8,30 +8,28 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from stages.errors import RunError
-from stages.files.images import read_image
-from stages.geometry import rays
+from stages.files.images import fit_image, read_image
+from stages.files.transforms import read_transforms
+from stages.geometry import rays, resize_intrinsics
 from stages.prior.pose import estimate_cameras, near_far_from_cameras
 from stages.scene import Cameras
-from stages.worlds.layouts import make_world
-from stages.worlds.motion import intrinsics, sample_pair
+from stages.worlds.motion import intrinsics
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SIZE = (480, 720)
-TEXTURES, WORLD_SEED = 100, 115  # examples/make_room.py
 
 
 @pytest.fixture(scope="module")
 def photos() -> tuple[Tensor, Tensor]:
-    return read_image(EXAMPLES / "room_0.png"), read_image(EXAMPLES / "room_1.png")
+    first, second = (fit_image(read_image(EXAMPLES / f"room_{k}.jpg"), min(SIZE)) for k in (0, 1))
+    return first, second
 
 
 @pytest.fixture(scope="module")
 def truth() -> Cameras:
     """The cameras that the demo pair was rendered from."""
-    g, pair = Generator().manual_seed(WORLD_SEED), None
-    while pair is None:
-        pair = sample_pair(make_world(g, TEXTURES), g, SIZE)
-    return pair.to(torch.float64)
+    cameras, _ = read_transforms(EXAMPLES / "transforms.json")
+    return Cameras(cameras.c2w, resize_intrinsics(cameras.K, cameras.size, SIZE), SIZE)
 
 
 def _degrees(cosine: Tensor) -> float:

@@ -65,7 +65,8 @@ def visibility(
     """
     h, w = shape
     slot = ((np.arange(h) % 4)[:, None] * 4 + np.arange(w) % 4).reshape(-1)
-    seen = np.ones((1 + len(lights), h * w), np.float32)
+    seen = np.zeros((1 + len(lights), h * w), np.float32)
+    seen[0] = 1
     origins, directions, lengths, rows, columns = [], [], [], [], []
     index = np.nonzero(hit)[0]
     origins.append(points.take(index, 0))
