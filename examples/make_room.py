@@ -96,7 +96,8 @@ def textures() -> Textures:
     dyes = torch.tensor([[0.8, 0.74, 0.63], [0.56, 0.25, 0.2], [0.32, 0.37, 0.4], [0.72, 0.55, 0.33]])
     tiles["rug"] = torch.einsum("khw,kc->chw", stripes, dyes) * (0.8 + 0.3 * noise(g, 128, 128))
     leaves = 0.5 * noise(g, 12, 12) + 0.3 * noise(g, 40, 40) + 0.2 * noise(g, 100, 100)
-    tiles["garden"] = blend((0.42, 0.5, 0.34), (0.8, 0.86, 0.66), leaves)
+    sky = ((0.45 - y + 0.5 * (noise(g, 7, 7) - 0.5)) * 6).clamp(0, 1)
+    tiles["garden"] = torch.lerp(blend((0.36, 0.46, 0.28), (0.8, 0.86, 0.62), leaves), torch.ones(3, TILE, TILE), sky)
     return Textures(torch.stack(list(tiles.values())), list(tiles))
 
 
@@ -234,9 +235,8 @@ def window(room: Room) -> None:
     room.mesh.cylinder((0.07, y, high + 0.12), (0.012, 0.012, across + 0.25), room.paint(0.1, 0.08, 0.06), 1.0, rod)
     room.put(room.find("Radiator", 1.4), 0.14, y, 0.06, 90)
     room.put(room.find("Plant", 0.61), 0.04, y - 0.42, low, 90, 0.7)
-    lawn, hedge = (room.tile("garden", tint, glow=2.4) for tint in ((1.0, 1.0, 0.85), (0.9, 1.0, 0.95)))
-    room.mesh.quad((-40, -30, -0.4), (39.7, 0, 0), (0, 70, 0), lawn, 2.0)
-    room.mesh.quad((-9, -30, -0.4), (0, 70, 0), (0, 0, 2.6), hedge, 3.5)
+    # Near, so that the view from the window hardly moves, and low, so that the sun shines over it.
+    room.mesh.quad((-2.5, 8.5, 0.0), (0, -6.0, 0), (0, 0, 2.85), room.tile("garden", glow=2.4))
 
 
 def seats(room: Room) -> None:
@@ -263,7 +263,7 @@ def seats(room: Room) -> None:
     room.mesh.box((0.93, 4.68, 0.3), (0.23, 0.21, 0.3), oak, 0.7)  # beside the sofa
     room.put(room.find("Desk lamp"), 0.93, 4.68, 0.6, 0, 1.1, glow=2.2)
     room.put(room.find("Plant", 0.82), 0.42, 4.5, degrees=40, scale=1.15)
-    room.put(room.find("Rocking horse"), 3.35, 3.3, degrees=70)
+    room.put(room.find("Rocking horse"), 3.42, 3.8, degrees=70)
     room.put(room.find("Electric guitar"), 3.16, BACK - 0.35, degrees=5)
     room.picture(1.3, 1.62, 0.55, 0.7, 0)
     room.picture(2.05, 1.66, 0.75, 0.55, 1)

@@ -18,6 +18,7 @@ from stages.scene import Views
 from stages.worlds import load_textures
 from stages.worlds.furnished import Assets, draw_furnished_scene, load_pack
 from stages.worlds.furnished.atlas import Atlas
+from stages.worlds.furnished.lighting import Light, visibility
 from stages.worlds.furnished.make_pack import make_pack
 from stages.worlds.furnished.mesh import Material, Mesh, turned
 from stages.worlds.furnished.pairs import between, free
@@ -250,6 +251,16 @@ def test_cameras_do_not_stand_inside_things() -> None:
     assert not free(caster, np.zeros(3), 0.5)
     assert not free(caster, np.array([0.35, 0, 0]), 0.1)
     assert free(caster, np.array([1.0, 0, 0]), 0.1)
+
+
+def test_a_side_that_faces_away_from_a_light_does_not_see_it() -> None:
+    """Thin things take the light of neighbours, and bright ones in their place would be specks."""
+    mesh = Mesh()
+    mesh.box((0, 0, -5), (1, 1, 1), mesh.material(Material((0.5, 0.5, 0.5))), 1.0)
+    lamp = Light((0, 0, 2), ((0.1, 0, 0), (0, 0.1, 0)), np.ones(3))
+    points, normals = np.zeros((2, 3), np.float32), np.array([[0, 0, 1], [0, 0, -1]], np.float32)
+    seen = visibility(Caster(mesh.finish()), points, normals, np.ones(2, bool), [lamp], 1.0, (1, 2))
+    assert seen.tolist() == [[1, 1], [1, 0]]
 
 
 def test_the_same_seed_draws_the_same_scene(assets: Assets, views: Views) -> None:
