@@ -41,6 +41,8 @@ RIVAL, RIVAL_ANGLES = 3.0, (2.0, 10.0)
 # Pairs with fewer matches than these are also matched with the second photograph turned, and mirrored. A turn by 90
 # degrees leaves at most about 100 matches, but a mirrored photograph may keep hundreds.
 SURELY_UPRIGHT, SURELY_NOT_MIRRORED = 150, 500
+# One of a place with many details may keep more than that. But then fewer than this share of them fits any cameras.
+SHARE_THAT_FITS = 0.6
 # Near and far of the scene are a quantile of the triangulated depths times a factor, which leaves room for parts
 # without matches.
 NEAR, FAR = (0.02, 0.7), (0.98, 2.5)
@@ -107,11 +109,14 @@ def estimate_cameras(images: Sequence[Tensor], focals: Focals = ((), ()), K: Ten
     if len(matches) < SURELY_NOT_MIRRORED:
         refuse_mirrored(images, len(matches))
     try:
-        return cameras_from_matches(matches, [(image.shape[-2], image.shape[-1]) for image in images], focals, K)
+        found = cameras_from_matches(matches, [(image.shape[-2], image.shape[-1]) for image in images], focals, K)
     except RunError:
         if len(matches) >= SURELY_UPRIGHT:
             refuse_turned(images, len(matches))
         raise
+    if len(matches) >= SURELY_NOT_MIRRORED and found.inliers < SHARE_THAT_FITS * found.matches:
+        refuse_mirrored(images, len(matches))
+    return found
 
 
 def cameras_from_matches(
