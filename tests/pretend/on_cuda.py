@@ -47,7 +47,7 @@ from videoscene_cli import app
 from videoscene_cli.results.manifest import Record
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = [ROOT / "examples" / f"room_{index}.png" for index in (0, 1)]
+ROOMS = [ROOT / "examples" / f"room_{index}.jpg" for index in (0, 1)]
 WEIGHTS = ROOT / "stages" / "weights" / "small"
 SMALL = ("--size", 64, "--frames", 5)
 COPIES = Path(__file__).parent / "copies.txt"
