@@ -22,6 +22,7 @@ from stages.geometry import crop_intrinsics
 # see, times random factors that lengthen the range.
 NEAR_QUANTILE, FAR_QUANTILE = 0.02, 0.98
 NEAR_FACTOR, FAR_FACTOR = (0.55, 1.0), (1.1, 3.5)
+GAMMA, GAIN, TINT = 0.2, 0.1, 0.06  # spreads of the logarithms of a scene's gamma, its gain, and that of each channel
 POLL = 0.2  # seconds between two checks whether a shard is there
 PARTS = ("images", "c2w", "K")  # tensors of every shard, besides depth or near_far
 
@@ -103,7 +104,7 @@ def read_scenes(path: Path) -> list[dict[str, Tensor]]:
 
 
 def make_batch(scenes: dict[str, Tensor], generator: Generator, device: torch.device, width: int | None) -> Batch:
-    """Random variants of the scenes: cropped to `width` columns, mirrored, photographs swapped, recoloured.
+    """Random variants of the scenes: cropped to `width` columns, mirrored, swapped, recoloured, in another light.
 
     generator: a generator on the CPU, so that the random numbers do not depend on the device.
     """
@@ -130,10 +131,22 @@ def make_batch(scenes: dict[str, Tensor], generator: Generator, device: torch.de
         near_far = None if near_far is None else near_far.flip(1)
     if recoloured:
         images = images[:, :, colours.to(device)]
+    images = in_another_light(images, generator)
     if depth is not None:
         near_far = _range_of_matches(depth[:, :2], c2w[:, :2], K, generator)
     assert near_far is not None, "a scene without depth has a range"
     return Batch(images, depth, c2w, K, near_far)
+
+
+def in_another_light(images: Tensor, generator: Generator) -> Tensor:
+    """All views of each scene as another camera would have taken them: with another gamma, gain and tint.
+
+    images: [B, V, 3, h, w].
+    """
+    random = torch.randn(len(images), 5, generator=generator).to(images)[:, None, :, None, None]
+    gamma = (GAMMA * random[:, :, :1]).exp()
+    gain = (GAIN * random[:, :, 1:2] + TINT * random[:, :, 2:]).exp()
+    return (gain * images**gamma).clamp(0, 1)
 
 
 def _range_of_matches(depth: Tensor, c2w: Tensor, K: Tensor, generator: Generator) -> Tensor:

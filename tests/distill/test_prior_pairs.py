@@ -13,7 +13,7 @@ from torch import Generator
 from stages.distill import prior_worlds
 from stages.distill.clips_of_recordings import PosedFolder
 from stages.distill.pairs_of_recordings import write_pairs
-from stages.distill.prior_pairs import Batch, Pool, make_batch, read_scenes
+from stages.distill.prior_pairs import Batch, Pool, in_another_light, make_batch, read_scenes
 from stages.distill.prior_worlds import Makers, PairWorlds, load_pair_worlds
 from stages.distill.recipe_file import Data
 from stages.errors import InputError, RunError
@@ -40,8 +40,11 @@ def batch_of(worlds: list[Path], step: int, width: int | None = None) -> Batch:
 
 
 @pytest.mark.parametrize("width", [None, 128])
-def test_random_variants_keep_the_geometry(worlds: list[Path], width: int | None) -> None:
+def test_random_variants_keep_the_geometry(
+    worlds: list[Path], width: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Cropped, mirrored and swapped batches still have the depth that their cameras explain."""
+    monkeypatch.setattr("stages.distill.prior_pairs.in_another_light", lambda images, _: images)
     seen_first = set()
     for step in range(8):
         batch = batch_of(worlds, step, width)
@@ -59,6 +62,18 @@ def test_random_variants_keep_the_geometry(worlds: list[Path], width: int | None
         assert 0 < near < far
         seen_first.add(float(batch.images[0, 0, 0, :, 0].mean()))  # red of the first column
     assert len(seen_first) > 3, "the variants differ"
+
+
+def test_another_light_is_the_same_for_all_views_of_a_scene() -> None:
+    grey = torch.linspace(0.05, 0.95, 9)
+    images = grey.expand(4, 3, 3, 2, 9)
+    lit = in_another_light(images, Generator().manual_seed(0))
+    assert torch.equal(lit[:, 0], lit[:, 1])
+    assert 0 <= lit.min() <= lit.max() <= 1
+    assert (lit.diff(dim=-1) >= 0).all(), "bright stays brighter than dark"
+    middle = lit[:, 0, :, 0, 4]
+    assert (middle - 0.5).abs().max() < 0.4
+    assert len({round(float(x), 4) for x in middle.flatten()}) == 12, "scenes and channels differ"
 
 
 def test_the_pool_waits_for_a_shard_and_says_how_long(worlds: list[Path], tmp_path: Path) -> None:
