@@ -5,15 +5,11 @@ seam where one ends. So a frame near the first photograph has that photograph's 
 other's, and in the middle both meet half-way. The prior's network sees both half-way too, or it would not match them.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass, replace
-
 import torch
 from torch import Tensor
 
 from stages.overlap import other_photograph
-from stages.scene import Gaussians, Views, colours_to_sh
+from stages.scene import Exposure, Views
 
 SAME_SURFACE = 0.03  # both photographs show a point if its depth differs from the other's surface by less than this
 DARKEST, BRIGHTEST = 0.03, 0.97  # colours outside this range are clipped by the camera and tell nothing
@@ -22,59 +18,6 @@ TYPICAL_RESIDUAL = 0.05  # colours that differ more than this after correction c
 REWEIGHTINGS = 12  # iterations of the robust fit
 GAIN_PRIOR = 4e-4  # how strongly the gain is drawn towards 1, as a variance of colour
 GAINS = (0.4, 2.5)  # bounds of the gain
-NOTICEABLE = 0.03  # change of middle grey, in [0, 1], by which an exposure counts as different
-
-
-@dataclass(frozen=True, eq=False)
-class Exposure:
-    """second photograph = gain * first photograph + offset, for each colour channel.
-
-    gain, offset: [3], on the CPU.
-    """
-
-    gain: Tensor
-    offset: Tensor
-
-    @classmethod
-    def same(cls) -> Exposure:
-        """Both photographs have the same exposure."""
-        return cls(torch.ones(3), torch.zeros(3))
-
-    @property
-    def noticeable(self) -> bool:
-        """Whether the photographs differ by more than NOTICEABLE."""
-        return float((self.gain * 0.5 + self.offset - 0.5).abs().max()) > NOTICEABLE
-
-    def bring(self, colours: Tensor, photograph: int, share: Tensor) -> Tensor:
-        """Colours of a photograph, brought a share of the way to the exposure of the other one.
-
-        colours: [N, 3, h, w].  photograph: 0 or 1.  share: [N], 0 leaves the colours as they are, 1 goes all the way.
-        """
-        gain, offset = (values.to(colours)[:, :, None, None] for values in self.part(photograph, share))
-        return colours * gain + offset
-
-    def part(self, photograph: int, share: Tensor) -> tuple[Tensor, Tensor]:
-        """Gain and offset, [N, 3], that bring a photograph a share [N] of the way to the exposure of the other one."""
-        gain, offset = (values.to(share.device) for values in self._of(photograph))
-        return gain ** share[:, None].to(gain), offset * share[:, None].to(offset)
-
-    def half_way(self, images: Tensor) -> Tensor:
-        """Both photographs, [2, 3, h, w], brought to the exposure half-way between theirs."""
-        return torch.cat([self.bring(images[[k]], k, torch.tensor([0.5])) for k in (0, 1)]).clamp(0, 1)
-
-    def own_colours(self, gaussians: Gaussians) -> Gaussians:
-        """Give Gaussians that were predicted from the images of `half_way` the exposure of their own photographs."""
-        assert gaussians.photograph is not None, "the prior sets photograph"
-        gain, offset = (torch.stack(pair).to(gaussians.sh) for pair in zip(self._of(0), self._of(1), strict=True))
-        which = gaussians.photograph.long()
-        gain = gain[which].sqrt()
-        colours = (gaussians.colours - 0.5 * offset[which]) / gain
-        sh = torch.cat([colours_to_sh(colours), gaussians.sh[:, 1:] / gain[:, None]], 1)
-        return replace(gaussians, sh=sh)
-
-    def _of(self, photograph: int) -> tuple[Tensor, Tensor]:
-        """Gain and offset that bring this photograph to the other one."""
-        return (self.gain, self.offset) if photograph == 0 else (1 / self.gain, -self.offset / self.gain)
 
 
 def estimate_exposure(views: Views) -> Exposure:

@@ -20,7 +20,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from stages.exposure import Exposure
 from stages.files.clip_folder import views_as_in_folder
 from stages.files.depth_maps import depth_unit
 from stages.files.ply import as_in_ply
@@ -31,7 +30,7 @@ from stages.prior.predict import Prediction, predict
 from stages.prior.prepare import CPU, Prepared, prepare
 from stages.reconstruct import Progress, Reconstruction, Settings, State, gather, reconstruct
 from stages.render import render_parts
-from stages.scene import Cameras, Gaussians, Views
+from stages.scene import Cameras, Exposure, Gaussians, Views
 from stages.video.full_size import Student, repair_stored, small_clip
 
 

@@ -28,6 +28,8 @@ ROTATION_TOLERANCE = 1e-3
 # Value of the constant spherical harmonic, 1 / (2 sqrt(pi)). In 3DGS, colour = 0.5 + C0 * coefficient.
 C0 = 0.28209479177387814
 
+NOTICEABLE = 0.03  # change of middle grey, in [0, 1], by which an exposure counts as different
+
 
 def _require(condition: bool, what: str, why: str, hint: str) -> None:
     if not condition:
@@ -205,6 +207,58 @@ def colours_to_sh(colours: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
+class Exposure:
+    """second photograph = gain * first photograph + offset, for each colour channel.
+
+    gain, offset: [3], on the CPU.
+    """
+
+    gain: Tensor
+    offset: Tensor
+
+    @classmethod
+    def same(cls) -> Exposure:
+        """Both photographs have the same exposure."""
+        return cls(torch.ones(3), torch.zeros(3))
+
+    @property
+    def noticeable(self) -> bool:
+        """Whether the photographs differ by more than NOTICEABLE."""
+        return float((self.gain * 0.5 + self.offset - 0.5).abs().max()) > NOTICEABLE
+
+    def bring(self, colours: Tensor, photograph: int, share: Tensor) -> Tensor:
+        """Colours of a photograph, brought a share of the way to the exposure of the other one.
+
+        colours: [N, 3, h, w].  photograph: 0 or 1.  share: [N], 0 leaves the colours as they are, 1 goes all the way.
+        """
+        gain, offset = (values.to(colours)[:, :, None, None] for values in self.part(photograph, share))
+        return colours * gain + offset
+
+    def part(self, photograph: int, share: Tensor) -> tuple[Tensor, Tensor]:
+        """Gain and offset, [N, 3], that bring a photograph a share [N] of the way to the exposure of the other one."""
+        gain, offset = (values.to(share.device) for values in self._of(photograph))
+        return gain ** share[:, None].to(gain), offset * share[:, None].to(offset)
+
+    def half_way(self, images: Tensor) -> Tensor:
+        """Both photographs, [2, 3, h, w], brought to the exposure half-way between theirs."""
+        return torch.cat([self.bring(images[[k]], k, torch.tensor([0.5])) for k in (0, 1)]).clamp(0, 1)
+
+    def own_colours(self, gaussians: Gaussians) -> Gaussians:
+        """Give Gaussians that were predicted from the images of `half_way` the exposure of their own photographs."""
+        assert gaussians.photograph is not None, "the prior sets photograph"
+        gain, offset = (torch.stack(pair).to(gaussians.sh) for pair in zip(self._of(0), self._of(1), strict=True))
+        which = gaussians.photograph.long()
+        gain = gain[which].sqrt()
+        colours = (gaussians.colours - 0.5 * offset[which]) / gain
+        sh = torch.cat([colours_to_sh(colours), gaussians.sh[:, 1:] / gain[:, None]], 1)
+        return replace(gaussians, sh=sh)
+
+    def _of(self, photograph: int) -> tuple[Tensor, Tensor]:
+        """Gain and offset that bring this photograph to the other one."""
+        return (self.gain, self.offset) if photograph == 0 else (1 / self.gain, -self.offset / self.gain)
+
+
+@dataclass(frozen=True, eq=False)
 class Clip:
     """T frames along a camera path.
 
@@ -212,7 +266,8 @@ class Clip:
     coverage: [T, h, w] in [0, 1], accumulated alpha, the part of each pixel that Gaussians cover; or None.
     fps: frames per second.  depth: [T, h, w], camera z in scene units, 0 where no Gaussian is; or None.
     leap: the leap step with which a student repaired the frames, or None if no student did.
-    matched: whether the exposures of the two photographs were matched along the path.
+    exposure: the difference in exposure of the two photographs that was evened out along the path, or None if the clip
+    does not say.
     """
 
     frames: Tensor
@@ -221,7 +276,7 @@ class Clip:
     fps: float = 8.0
     depth: Tensor | None = None
     leap: int | None = None
-    matched: bool = True
+    exposure: Exposure | None = None
 
     def __post_init__(self) -> None:
         n, (h, w) = len(self.cameras), self.cameras.size
@@ -232,6 +287,20 @@ class Clip:
                 why = f"{name} has shape {tuple(value.shape)}"
                 _require(value.shape == (n, h, w), "bad clip", why, f"give {(n, h, w)}")
         _require(self.fps > 0, "bad clip", f"fps is {self.fps}", "give a frame rate above 0")
+
+    @classmethod
+    def joined(cls, parts: list[Clip]) -> Clip:
+        """The parts of a clip, one after the other. They have coverage and depth if the first one has."""
+        first, cameras = parts[0], [part.cameras for part in parts]
+        all_cameras = Cameras(
+            torch.cat([c.c2w for c in cameras]), torch.cat([c.K for c in cameras]), first.cameras.size
+        )
+
+        def maps(name: str) -> Tensor | None:
+            return None if getattr(first, name) is None else torch.cat([getattr(part, name) for part in parts])
+
+        frames = torch.cat([part.frames for part in parts])
+        return replace(first, frames=frames, cameras=all_cameras, coverage=maps("coverage"), depth=maps("depth"))
 
     def to(self, device: torch.device) -> Clip:
         """Move frames, coverage and depth. The cameras stay on the CPU, as in `Views.to`."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from stages.files.images import fit_image, read_image, write_png
+from stages.files.images import fit, read_image, write_png
 from stages.files.video import read_mp4
 from videoscene_cli.app import run
 
@@ -28,7 +28,7 @@ def generate(photos: list[Path], out: Path, *options: str) -> int:
 def test_two_photographs_become_a_video_that_starts_and_ends_with_them(tmp_path: Path) -> None:
     assert generate(ROOM, tmp_path / "out.mp4") == 0
     frames = read_mp4(tmp_path / "out.mp4")
-    photographs = torch.stack([fit_image(read_image(path), 128) for path in ROOM])
+    photographs = torch.stack([fit(read_image(path), torch.eye(3), 128)[0] for path in ROOM])
     psnr = -10 * torch.log10((frames[[0, -1]] - photographs).square().mean((1, 2, 3)))
     assert frames.shape[0] == 5
     assert psnr.min() > 20, psnr

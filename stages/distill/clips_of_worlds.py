@@ -71,7 +71,7 @@ def make_example(scene: CoarseScene, views: Views, truth: Tensor, cameras: Camer
     clip = render_path(scene.gaussians, scene.views, cameras).clip()
     assert clip.coverage is not None
     assert clip.depth is not None
-    warped = warp(scene.views, cameras, clip.depth)
+    warped = warp(scene.views, cameras, clip.depth, clip.exposure)
     return Example(clip.frames, clip.coverage, truth, views.images, warped.colours, warped.weight)
 
 

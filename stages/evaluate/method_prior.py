@@ -16,6 +16,7 @@ from stages.prior.pose import near_far_from_cameras
 from stages.scene import Cameras, Clip, Views
 from stages.sizes import resized_cameras, with_small_images
 from stages.trajectory import through
+from stages.video.full_size import part_shown
 
 FRAMES = 13  # smallest number of frames of a clip that a student repairs; more targets need more frames
 
@@ -117,7 +118,6 @@ def clip_through(ends: Cameras, cameras: Cameras, times: Tensor, frames: int) ->
 
 def paste(repaired: Clip, clip: Clip) -> Tensor:
     """The frames of `clip`, with those of `repaired` pasted in. The latter may show only a middle part."""
-    (h, w), frames = repaired.cameras.size, clip.frames.clone()
-    left, top = (clip.cameras.K[0, :2, 2] - repaired.cameras.K[0, :2, 2]).round().long().tolist()
-    frames[:, :, top : top + h, left : left + w] = repaired.frames.to(frames)
+    frames = clip.frames.clone()
+    part_shown(frames, clip.cameras, repaired.cameras).copy_(repaired.frames)
     return frames

@@ -6,6 +6,7 @@ Stages read clips from these images. video.mp4 in the folder is a lossy copy to 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from stages.files.os_errors import writing
 from stages.files.stored_clip import StoredClip
 from stages.files.transforms import as_in_transforms, read_transforms, write_transforms
 from stages.files.video import write_mp4
-from stages.scene import Cameras, Clip, Views
+from stages.scene import Cameras, Clip, Exposure, Views
 from stages.sizes import with_small_images
 
 # nerfstudio's key for the depth, in scene units, that one level of a depth PNG stands for.
@@ -40,13 +41,15 @@ def write_clip(folder: Path, clip: StoredClip) -> None:
     if clip.coverage is not None:
         for name, coverage in zip(names, clip.coverage, strict=True):
             write_gray_png(folder / "alpha" / name, coverage)
-    extra: dict[str, float] = {"fps": clip.fps} | ({} if clip.matched else {"matched": False})
+    extra: dict[str, Any] = {"fps": clip.fps}
     if clip.depth is not None:
         for name, levels in zip(names, clip.depth, strict=True):
             write_levels(folder / "depth" / name, levels)
         extra[DEPTH_UNIT] = clip.unit
     if clip.leap is not None:
         extra["leap"] = clip.leap
+    if clip.exposure is not None:
+        extra["exposure"] = {"gain": clip.exposure.gain.tolist(), "offset": clip.exposure.offset.tolist()}
     write_mp4(folder / "video.mp4", clip.frames, clip.fps)
     write_transforms(folder / "transforms.json", clip.cameras, [f"frames/{name}" for name in names], extra)
 
@@ -68,8 +71,7 @@ def read_clip(folder: Path) -> StoredClip:
     if unit is not None:
         depth = torch.stack([_sized(read_levels(path), cameras, path) for path in _depth_maps(folder, paths)])
     fps, leap = _positive(folder / "transforms.json", "fps") or Clip.fps, _leap(folder / "transforms.json")
-    matched = read_json(folder / "transforms.json").get("matched", True) is not False
-    return StoredClip(frames, cameras, coverage, fps, depth, unit or 1.0, leap, matched)
+    return StoredClip(frames, cameras, coverage, fps, depth, unit or 1.0, leap, _exposure(folder / "transforms.json"))
 
 
 def write_views(folder: Path, views: Views) -> None:
@@ -162,6 +164,22 @@ def _leap(path: Path) -> int | None:
     if leap is not None and (type(leap) is not int or not 0 <= leap < 1000):
         raise InputError(f"cannot read {path}", f"leap is {str(leap)[:40]}", "give a leap step, 0 to 999")
     return leap
+
+
+def _exposure(path: Path) -> Exposure | None:
+    """The exposure under its key of a JSON file, or None if the key is absent."""
+    value = read_json(path).get("exposure")
+    if value is None:
+        return None
+    try:
+        gain, offset = (torch.tensor(value[name], dtype=torch.float32) for name in ("gain", "offset"))
+        sound = gain.shape == offset.shape == (3,) and bool((gain > 0).all()) and bool(offset.isfinite().all())
+    except (KeyError, TypeError, ValueError):
+        sound = False
+    if not sound or not bool(gain.isfinite().all()):
+        why, hint = f"exposure is {str(value)[:40]}", "give gain and offset, three numbers each"
+        raise InputError(f"cannot read {path}", why, hint)
+    return Exposure(gain, offset)
 
 
 def _positive(path: Path, key: str) -> float | None:

@@ -114,11 +114,6 @@ def fitted_sizes(size: tuple[int, int], short_side: int, multiple: int = 16) -> 
     return (h, w), (h // multiple * multiple, w // multiple * multiple)
 
 
-def fit_image(image: Tensor, short_side: int) -> Tensor:
-    """`fit` for an image [3, h, w] without a camera."""
-    return fit(image, torch.eye(3), short_side)[0]
-
-
 def fit(image: Tensor, K: Tensor, short_side: int, multiple: int = 16) -> tuple[Tensor, Tensor]:
     """Resize so that the shorter side is `short_side`, then crop both sides, centred, to multiples of `multiple`.
 

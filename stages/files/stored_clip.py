@@ -16,7 +16,7 @@ from stages.errors import InputError
 from stages.files.depth_maps import as_levels, depth_unit, from_levels
 from stages.files.images import as_bytes
 from stages.files.transforms import as_in_transforms
-from stages.scene import Cameras, Clip
+from stages.scene import Cameras, Clip, Exposure
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,7 @@ class StoredClip:
 
     frames: [T, 3, h, w], uint8, sRGB.  cameras: T.  coverage: [T, h, w], uint8, or None; see `Clip`.
     fps: frames per second.  depth: [T, h, w], uint16, camera z in units of `unit`, 0 where unknown; or None.
-    unit: scene units.  leap, matched: see `Clip`.
+    unit: scene units.  leap, exposure: see `Clip`.
     """
 
     frames: Tensor
@@ -35,7 +35,7 @@ class StoredClip:
     depth: Tensor | None = None
     unit: float = 1.0
     leap: int | None = None
-    matched: bool = True
+    exposure: Exposure | None = None
 
     def __post_init__(self) -> None:
         n, (h, w) = len(self.cameras), self.cameras.size
@@ -79,7 +79,7 @@ class StoredClip:
         frames = part.frames.new_empty((n, 3, h, w), dtype=torch.uint8)
         coverage = None if part.coverage is None else frames.new_empty((n, h, w))
         depth = None if part.depth is None else frames.new_empty((n, h, w), dtype=torch.uint16)
-        return cls(frames, as_in_transforms(cameras), coverage, part.fps, depth, unit, part.leap, part.matched)
+        return cls(frames, as_in_transforms(cameras), coverage, part.fps, depth, unit, part.leap, part.exposure)
 
     def clip(self, which: list[int] | None = None) -> Clip:
         """The frames as float32, or those of some indices."""
@@ -87,7 +87,7 @@ class StoredClip:
         coverage = None if self.coverage is None else self.coverage[index].float().div_(255)
         depth = None if self.depth is None else from_levels(self.depth[index], self.unit)
         frames = self.frames[index].float().div_(255)
-        return Clip(frames, self.cameras[index], coverage, self.fps, depth, self.leap, self.matched)
+        return Clip(frames, self.cameras[index], coverage, self.fps, depth, self.leap, self.exposure)
 
     @property
     def mean_coverage(self) -> float:

@@ -9,10 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.exposure import Exposure
 from stages.geometry import pixel_centres, sampling_grid
 from stages.overlap import other_photograph
-from stages.scene import Views
+from stages.scene import Exposure, Views
 
 SAME_SURFACE = 0.05  # both photographs show a point if its depth differs from the other's surface by less than this
 LEVELS, ITERATIONS = 3, 3  # number of image sizes, each half of the one before, and of iterations at each size

@@ -9,10 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.exposure import Exposure
 from stages.geometry import project, sampling_grid, unproject
 from stages.render.surfaces import ONE_SURFACE, close, sized
-from stages.scene import Cameras, Gaussians, Views, colours_to_sh
+from stages.scene import Cameras, Exposure, Gaussians, Views, colours_to_sh
 from stages.sizes import resized_cameras, resized_images
 from stages.splat import draw
 

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from stages.black_border import SharedBorder, beside_shared_border, black_border, scene_pixels
 from stages.errors import InputError
-from stages.exposure import Exposure, estimate_exposure
+from stages.exposure import estimate_exposure
 from stages.render.alignment import misalignment
 from stages.render.holes import fill_holes
 from stages.render.layers import blend_layers, nearness
 from stages.render.own_view import missing, share_of_missing, with_missing
 from stages.render.photographs import Photograph
 from stages.render.surfaces import close, sized
-from stages.scene import Cameras, Clip, Gaussians, Views
+from stages.scene import Cameras, Clip, Exposure, Gaussians, Views
 from stages.splat import Drawing, draw, near_plane
 
 MOST, PIXELS = 4, 1 << 21  # largest number of frames rendered at a time, and of their pixels
@@ -24,17 +24,10 @@ MOST, PIXELS = 4, 1 << 21  # largest number of frames rendered at a time, and of
 
 @torch.no_grad()
 def render(
-    gaussians: Gaussians,
-    cameras: Cameras,
-    fps: float = 8.0,
-    progress: Callable[[int, int], None] | None = None,
-    views: Views | None = None,
-    exposure: Exposure | None = None,
+    gaussians: Gaussians, cameras: Cameras, views: Views | None = None, exposure: Exposure | None = None
 ) -> Clip:
     """Render the scene at every camera: the parts of `render_parts` as one clip."""
-    parts = list(render_parts(gaussians, cameras, fps, progress, views, exposure))
-    coverage, depth = ([getattr(part, name) for part in parts] for name in ("coverage", "depth"))
-    return Clip(torch.cat([part.frames for part in parts]), cameras, torch.cat(coverage), fps, torch.cat(depth))
+    return Clip.joined(list(render_parts(gaussians, cameras, views=views, exposure=exposure)))
 
 
 @torch.no_grad()
@@ -79,7 +72,7 @@ def render_parts(
         frames = frames if shared_border is None else shared_border.laid_over(frames)
         if progress is not None:
             progress(min(start + count, total), total)
-        yield Clip(frames, part, drawing.alpha.clamp(0, 1), fps, drawing.depth)
+        yield Clip(frames, part, drawing.alpha.clamp(0, 1), fps, drawing.depth, exposure=exposure)
 
 
 @dataclass(frozen=True, eq=False)

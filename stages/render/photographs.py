@@ -12,10 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.exposure import Exposure
 from stages.geometry import reproject, sampling_grid
 from stages.render import kernel
-from stages.scene import Cameras, Views
+from stages.scene import Cameras, Exposure, Views
 from stages.splat import Drawing
 
 # The trust in a photograph's colour falls to 1/e where it differs by this much from the blurred one. This holds for a

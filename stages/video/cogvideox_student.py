@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.errors import InputError, RunError
-from stages.geometry import crop_intrinsics
-from stages.scene import Cameras, Clip, Views
+from stages.scene import Clip, Views
 from stages.video.cogvideox_network import TRANSFORMER_5B, CogVideoX
+from stages.video.full_size import cut_out
 from stages.video.one_step import one_step, place_ends, sample_sigma, several_steps
 from stages.video.schedule import STEPS
 
@@ -66,7 +66,8 @@ def student(model: CogVideoX, settings: StepSettings, choose: Choose | None = No
         if len(views.cameras) != 2:
             why = f"{len(views.cameras)} photographs"
             raise InputError("cannot repair the clip with cogvideox-5b", why, "give two")
-        clip = crop_clip(clip, model.size)
+        top, left, *size = largest_crop(clip.cameras.size, model.size)
+        clip = cut_out(clip, top, left, (size[0], size[1]))
         ends = _photographs(views, model.size)
         frames, leap = repair_frames(model, clip.frames, ends, settings, _policy_of_clip(choose, clip.coverage))
         return replace(clip, frames=frames, leap=leap)
@@ -141,15 +142,6 @@ def largest_crop(size: tuple[int, int], like: tuple[int, int]) -> tuple[int, int
     height = min(h, 2 * round(w * like[0] / like[1] / 2))
     width = min(w, 2 * round(h * like[1] / like[0] / 2))
     return (h - height) // 2, (w - width) // 2, height, width
-
-
-def crop_clip(clip: Clip, like: tuple[int, int]) -> Clip:
-    """The centre of a clip with the proportions of `like` (h, w): frames, coverage, depth and cameras."""
-    top, left, height, width = largest_crop(clip.cameras.size, like)
-    rows, columns = slice(top, top + height), slice(left, left + width)
-    cameras = Cameras(clip.cameras.c2w, crop_intrinsics(clip.cameras.K, left, top), (height, width))
-    coverage, depth = (None if maps is None else maps[:, rows, columns] for maps in (clip.coverage, clip.depth))
-    return replace(clip, frames=clip.frames[:, :, rows, columns], cameras=cameras, coverage=coverage, depth=depth)
 
 
 def _photographs(views: Views, size: tuple[int, int]) -> Tensor:

@@ -6,6 +6,7 @@ to the clip. So low frequencies come from the student, and detail from the photo
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,8 @@ from stages.files.stored_clip import StoredClip
 from stages.geometry import crop_intrinsics
 from stages.scene import Cameras, Clip, Views
 from stages.sizes import MOST_FRAMES, network_size, resized_cameras, resized_images
+
+AnyClip = TypeVar("AnyClip", Clip, StoredClip)
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ def repair_stored(clip: StoredClip, views: Views, student: Student) -> StoredCli
     keys = key_frames(len(clip.cameras))
     small = small_clip(clip, network_size(clip.cameras.size, student.short_side), keys)
     repaired = student.repair(small, views)
-    clip, before = middle(clip, repaired.cameras), cropped(small.frames, small.cameras, repaired.cameras)
+    clip, before = middle(clip, repaired.cameras), part_shown(small.frames, small.cameras, repaired.cameras)
     if repaired.cameras.size == clip.cameras.size and len(keys) == len(clip.cameras):
         return replace(clip, frames=as_bytes(repaired.frames), leap=repaired.leap)
     change, frames = repaired.frames - before, torch.empty_like(clip.frames)
@@ -66,14 +69,7 @@ def small_clip(clip: StoredClip, size: tuple[int, int], which: list[int] | None 
             frames, cameras = resized_images(part.frames, size), resized_cameras(part.cameras, size)
             part = replace(part, frames=frames, cameras=cameras, coverage=coverage, depth=depth)
         parts.append(part)
-    maps = ([getattr(part, name) for part in parts] for name in ("coverage", "depth"))
-    coverage, depth = (None if any(each is None for each in values) else torch.cat(values) for values in maps)
-    cameras = Cameras(
-        torch.cat([part.cameras.c2w for part in parts]), torch.cat([part.cameras.K for part in parts]), size
-    )
-    return replace(
-        parts[0], frames=torch.cat([p.frames for p in parts]), cameras=cameras, coverage=coverage, depth=depth
-    )
+    return Clip.joined(parts)
 
 
 def middle(clip: StoredClip, like: Cameras) -> StoredClip:
@@ -83,14 +79,18 @@ def middle(clip: StoredClip, like: Cameras) -> StoredClip:
     height, width = (min(old, 2 * round(new * scale / 2)) for old, new in zip((h, w), like.size, strict=True))
     if (height, width) == (h, w):
         return clip
-    top, left = (h - height) // 2, (w - width) // 2
-    rows, columns = slice(top, top + height), slice(left, left + width)
-    cameras = Cameras(clip.cameras.c2w, crop_intrinsics(clip.cameras.K, left, top), (height, width))
+    return cut_out(clip, (h - height) // 2, (w - width) // 2, (height, width))
+
+
+def cut_out(clip: AnyClip, top: int, left: int, size: tuple[int, int]) -> AnyClip:
+    """The part of every frame that begins at a pixel and has a size (h, w), with its coverage, depth and cameras."""
+    rows, columns = slice(top, top + size[0]), slice(left, left + size[1])
+    cameras = Cameras(clip.cameras.c2w, crop_intrinsics(clip.cameras.K, left, top), size)
     coverage, depth = (None if maps is None else maps[:, rows, columns] for maps in (clip.coverage, clip.depth))
     return replace(clip, frames=clip.frames[:, :, rows, columns], cameras=cameras, coverage=coverage, depth=depth)
 
 
-def cropped(images: Tensor, cameras: Cameras, like: Cameras) -> Tensor:
-    """The part of images [N, 3, h, w] that cameras show whose pictures may be cut out of these."""
+def part_shown(images: Tensor, cameras: Cameras, like: Cameras) -> Tensor:
+    """The part of images [N, 3, h, w], not copied, that cameras show whose pictures were cut out of these."""
     left, top = (cameras.K[0, :2, 2] - like.K[0, :2, 2]).round().long().tolist()
     return images[:, :, top : top + like.size[0], left : left + like.size[1]]

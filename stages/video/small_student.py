@@ -44,7 +44,7 @@ def small_student(backbone: Backbone, leap: Leap, seed: int = 0, steps: int = 1)
             clip.frames,
             clip.coverage,
             views.images,
-            warp(views, clip.cameras, clip.depth, clip.matched),
+            warp(views, clip.cameras, clip.depth, clip.exposure),
             leap,
             seed,
             steps,

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.errors import InputError
-from stages.exposure import Exposure, estimate_exposure
+from stages.exposure import estimate_exposure
 from stages.geometry import reproject, sampling_grid
 from stages.render import nearness
-from stages.scene import Cameras, Views
+from stages.scene import Cameras, Exposure, Views
 
 # A point is visible if its depth exceeds that of the photograph's surface by at most this share.
 OCCLUSION_MARGIN = 0.05
@@ -37,10 +37,10 @@ class Warped:
 
 
 @torch.no_grad()
-def warp(views: Views, cameras: Cameras, depth: Tensor, matched: bool = True) -> Warped:
+def warp(views: Views, cameras: Cameras, depth: Tensor, exposure: Exposure | None = None) -> Warped:
     """Look up the pixels of F frames in two photographs, with the exposure that a render gives each frame.
 
-    matched: whether the render matched the exposures of the photographs.
+    exposure: what the render evened out; None stands for `estimate_exposure`.
 
     views: two, with depth (camera z).  cameras: F, of any size.  depth: [F, h, w], camera z of the frames, 0 where
     nothing was rendered. Raises InputError when the photographs have no depth.
@@ -50,7 +50,7 @@ def warp(views: Views, cameras: Cameras, depth: Tensor, matched: bool = True) ->
         raise InputError("cannot warp the photographs", why, "predict it with this program: videoscene prior")
     f, (h, w) = len(cameras), cameras.size
     here, photographs = cameras.to(depth), views.cameras.to(depth)
-    exposure = estimate_exposure(views) if matched else Exposure.same()
+    exposure = estimate_exposure(views) if exposure is None else exposure
     camera_weight = nearness(cameras, views.cameras).to(depth)
     colours, weight = [], []
     for k in (0, 1):

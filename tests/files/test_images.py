@@ -10,7 +10,7 @@ from PIL import Image
 
 from stages.errors import InputError, RunError
 from stages.files.image_decoding import MAX_PIXELS
-from stages.files.images import as_in_png, fit, fit_image, read_gray, read_image, write_gray_png, write_png
+from stages.files.images import as_in_png, fit, read_gray, read_image, write_gray_png, write_png
 from stages.geometry import project
 
 QUADRANTS = np.zeros((40, 60, 3), np.uint8)  # red, green, blue, white: any turn or mirror moves them
@@ -20,6 +20,10 @@ QUADRANTS[:20, :30], QUADRANTS[:20, 30:], QUADRANTS[20:, :30], QUADRANTS[20:, 30
     (0, 0, 255),
     (255, 255, 255),
 )
+
+
+def fit_image(image: torch.Tensor, short_side: int) -> torch.Tensor:
+    return fit(image, torch.eye(3), short_side)[0]
 
 
 def png(path: Path, width: int, height: int, bits: int, color: int, rows: bytes) -> Path:

@@ -1,5 +1,6 @@
 """Clips in 8 bits: nothing changes between memory and files, and parts are joined as they come."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from stages.errors import InputError, RunError
 from stages.files.clip_folder import read_clip, read_views, views_as_in_folder, write_clip, write_views
 from stages.files.stored_clip import StoredClip
-from stages.scene import Cameras, Clip, Views
+from stages.scene import Cameras, Clip, Exposure, Views
 from stages.sizes import with_small_images
 
 
@@ -82,3 +83,17 @@ def test_views_with_small_images_equal_those_that_are_read_from_their_folder(
     assert torch.equal(again.cameras.K, views.cameras.K)
     assert again.depth is not None
     assert torch.equal(again.depth, views.depth)
+
+
+def test_the_exposure_of_a_render_is_kept_to_the_last_digit(tmp_path: Path, clip: Clip) -> None:
+    exposure = Exposure(torch.tensor([1.1, 0.9, 1 / 3]), torch.tensor([0.01, 0.0, -0.02]))
+    write_clip(tmp_path / "clip", StoredClip.of(replace(clip, exposure=exposure)))
+    again = read_clip(tmp_path / "clip").exposure
+    assert again is not None
+    assert torch.equal(again.gain, exposure.gain)
+    assert torch.equal(again.offset, exposure.offset)
+    for bad in ([1.0, 1.0, 1.0], {"gain": [1, 0, 1], "offset": [0, 0, 0]}, {"gain": [1, 1], "offset": [0, 0]}):
+        document = json.loads((tmp_path / "clip" / "transforms.json").read_text())
+        (tmp_path / "clip" / "transforms.json").write_text(json.dumps(document | {"exposure": bad}))
+        with pytest.raises(InputError, match="exposure is"):
+            read_clip(tmp_path / "clip")

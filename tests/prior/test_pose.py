@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from stages.errors import RunError
-from stages.files.images import fit_image, read_image
+from stages.files.images import fit, read_image
 from stages.files.transforms import read_transforms
 from stages.geometry import rays, resize_intrinsics
 from stages.prior.pose import estimate_cameras, near_far_from_cameras
@@ -21,7 +21,7 @@ SIZE = (480, 720)
 
 @pytest.fixture(scope="module")
 def photos() -> tuple[Tensor, Tensor]:
-    first, second = (fit_image(read_image(EXAMPLES / f"room_{k}.jpg"), min(SIZE)) for k in (0, 1))
+    first, second = (fit(read_image(EXAMPLES / f"room_{k}.jpg"), torch.eye(3), min(SIZE))[0] for k in (0, 1))
     return first, second
 
 

@@ -2,10 +2,9 @@
 
 import torch
 
-from stages.exposure import Exposure
 from stages.metrics.image import psnr
 from stages.render import one_cloud
-from stages.scene import Views
+from stages.scene import Exposure, Views
 from stages.splat import draw
 from tests.render.test_photographs import SHIFT, SIZE, Z, cameras, photograph, scene
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Generator
 
-from stages.render import fill_holes, render
-from stages.scene import Cameras, Gaussians, colours_to_sh
+from stages.render import fill_holes, render, render_parts
+from stages.scene import Cameras, Clip, Gaussians, colours_to_sh
 
 
 def _wall(depth: float = 2.0, side: int = 24, extent: float = 0.6) -> Gaussians:
@@ -55,9 +55,10 @@ def test_fill_divides_by_coverage() -> None:
 
 def test_render_reports_progress_and_coverage() -> None:
     calls: list[tuple[int, int]] = []
-    clip = render(
+    parts = render_parts(
         _wall(), _cameras([0.0] * 5 + [0.4] * 5), fps=12, progress=lambda done, total: calls.append((done, total))
     )
+    clip = Clip.joined(list(parts))
     assert clip.frames.shape == (10, 3, 48, 64)
     assert clip.fps == 12
     assert calls[-1] == (10, 10)

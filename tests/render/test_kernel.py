@@ -5,12 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.exposure import Exposure
 from stages.render import kernel
 from stages.render.layers import blend_in_torch, blend_layers
 from stages.render.photographs import Photograph
 from stages.render.surfaces import close, close_in_torch
-from stages.scene import Cameras, Views
+from stages.scene import Cameras, Exposure, Views
 from stages.splat import Drawing, backend
 
 SIZE, SMALL = (45, 64), (30, 43)

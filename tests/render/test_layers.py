@@ -7,9 +7,8 @@ import torch
 from torch import Generator, Tensor
 
 from stages.errors import InputError
-from stages.exposure import Exposure
 from stages.render import BEHIND, SURFACE_ALPHA, blend_layers, nearness, render
-from stages.scene import Cameras, Gaussians, Views, colours_to_sh
+from stages.scene import Cameras, Exposure, Gaussians, Views, colours_to_sh
 from stages.splat import Drawing
 
 SIZE = (24, 32)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from stages.exposure import Exposure, estimate_exposure
+from stages.exposure import estimate_exposure
 from stages.geometry import pixel_centres, resize_intrinsics
 from stages.metrics.image import psnr as psnr_of_frames
 from stages.prior.closed import SIZE as CLOSED
@@ -16,7 +16,7 @@ from stages.render import render
 from stages.render.alignment import optical_flow
 from stages.render.own_view import NEAR
 from stages.render.surfaces import OPAQUE, SMALL, close, sized
-from stages.scene import Cameras, Gaussians, Views, colours_to_sh
+from stages.scene import Cameras, Exposure, Gaussians, Views, colours_to_sh
 from stages.splat import Drawing, draw
 
 SIZE = (48, 64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,8 +86,9 @@ def render_along(
     path: PathSettings, views: Views, gaussians: Gaussians, session: Session, record: Record
 ) -> StoredClip:
     """Render the Gaussians along a path, in the size of the result, and say what is in its way."""
-    from stages.exposure import Exposure, estimate_exposure
+    from stages.exposure import estimate_exposure
     from stages.pipeline import render_path
+    from stages.scene import Exposure
     from stages.sizes import resized_cameras
 
     with record.stage("render"), session.report.progress("render") as advance:
@@ -96,7 +97,6 @@ def render_along(
         walk = path.walk(views.cameras, gaussians)
         cameras = resized_cameras(walk.cameras, views.size)
         clip = render_path(gaussians, views, cameras, path.fps, advance, exposure)
-        clip = replace(clip, matched=not path.keep_exposure)
     if walk.blocked:
         tell = session.report.note if walk.bend else session.report.warn
         tell(obstacle_message(walk, clip, path.path))
@@ -112,13 +112,13 @@ def finish(
     clip: StoredClip, gaussians: Gaussians, views: Views, student: VideoStudent, session: Session, record: Record
 ) -> tuple[StoredClip, Gaussians]:
     """Repair a render, and make the cloud of Gaussians that viewers open."""
-    from stages.exposure import Exposure, estimate_exposure
+    from stages.exposure import estimate_exposure
     from stages.pipeline import repair_clip
     from stages.render import one_cloud
 
     with record.stage("cloud"), session.report.progress("cloud"):
         views = views.to(session.home)
-        exposure = estimate_exposure(views) if clip.matched else Exposure.same()
+        exposure = estimate_exposure(views) if clip.exposure is None else clip.exposure
         cloud = one_cloud(gaussians.to(session.home), views, exposure)
     record.facts["cloud"] = len(cloud)
     if not student.installed:
