@@ -13,7 +13,7 @@ EVERYTHING = [*STAGES, *CLI, *sorted((ROOT / "tests").rglob("*.py")), ROOT / "se
 LAYERS = [
     {"errors"},
     {"scene"},
-    {"geometry", "black_border"},
+    {"geometry", "plain_border"},
     {"overlap", "sizes"},
     {"exposure"},
     {"trajectory", "splat", "files"},

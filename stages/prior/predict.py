@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.black_border import black_border, scene_pixels
 from stages.exposure import estimate_exposure
+from stages.plain_border import plain_border, scene_pixels
 from stages.prior.carve import visible_as_claimed
 from stages.prior.closed import closed
 from stages.prior.fuse import fuse
@@ -51,7 +51,7 @@ def predict(views: Views, near_far: Tensor, network: MVSplat) -> Prediction:
     for near_factor, far_factor in RANGES:
         nearest = near * near_factor
         ranges.append(torch.stack([nearest, (far * far_factor).maximum(LEAST_SPAN * nearest)], 1))
-    features, usable = _features(views, network), scene_pixels(black_border(views.images))  # the same for every range
+    features, usable = _features(views, network), scene_pixels(plain_border(views.images))  # the same for every range
     predictions = [predict_in_range(views, ranges[0], network, features, usable)]
     # Photographs of different exposure are hard to match. If they turn out to be, start again from equal ones.
     exposure = estimate_exposure(replace(views, depth=predictions[0].depth))
@@ -84,7 +84,7 @@ def predict_in_range(
     near_far: [2, 2], camera z range of each view.  features: result of the network's backbone, if it is known.
     usable: [2, h, w], the pixels that show the scene, if they are known.
     Images are extended by copies of their last row and column to sides that the network takes. The Gaussians of the
-    extension, of a black border and of the outermost pixels of a photograph are dropped.
+    extension, of a plain border and of the outermost pixels of a photograph are dropped.
     """
     h, w = views.cameras.size
     images = _extended(views, network)
@@ -95,7 +95,7 @@ def predict_in_range(
     scene = replace(scene, photograph=photograph)
     keep = torch.zeros(images.shape[1], *images.shape[-2:], dtype=torch.bool, device=images.device)
     keep[:, BORDER : h - BORDER, BORDER : w - BORDER] = True
-    usable = scene_pixels(black_border(views.images)) if usable is None else usable
+    usable = scene_pixels(plain_border(views.images)) if usable is None else usable
     keep[:, :h, :w] &= usable.to(keep.device)
     keep = keep.flatten()
     home = views.images.device

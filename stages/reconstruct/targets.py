@@ -8,9 +8,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from stages.black_border import black_border
 from stages.errors import InputError
 from stages.geometry import crop_intrinsics
+from stages.plain_border import plain_border
 from stages.scene import Cameras, Clip, Views
 
 # Weight of a frame's pixel that Gaussians cover; a photograph's pixel has weight 1. A frame that no student repaired is
@@ -54,11 +54,11 @@ def gather(views: Views, clip: Clip | None) -> Targets:
 
     A clip without a leap step is the prior's render, which no student repaired.
     If the clip shows only the middle of the photographs, as CogVideoX clips do, the photographs are cropped to it. The
-    black border of a photograph gets weight 0. So does that of a clip, which is the border that all photographs share.
+    plain border of a photograph gets weight 0. So does that of a clip, which is the border that all photographs share.
     Raises InputError when the sizes of photographs and clip do not fit.
     """
     views = views if clip is None else _crop_to(views, clip.cameras).to(clip.frames.device)
-    border = black_border(views.images)
+    border = plain_border(views.images)
     ones, inside = (~border).float(), (~border.all(0)).float()
     if clip is None:
         return Targets(views.images, views.cameras, ones, len(views.cameras))

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stages.black_border import SharedBorder, beside_shared_border, black_border, scene_pixels
 from stages.errors import InputError
 from stages.exposure import estimate_exposure
+from stages.plain_border import SharedBorder, beside_shared_border, plain_border, scene_pixels
 from stages.render.alignment import misalignment
 from stages.render.holes import fill_holes
 from stages.render.layers import blend_layers, nearness
@@ -42,7 +42,7 @@ def render_parts(
     """Render the scene at every camera, a few frames at a time.
 
     progress(done, total) is called as frames are finished.
-    views: the two photographs. With them, frames get the photographs' black border, and Gaussians whose `photograph` is
+    views: the two photographs. With them, frames get the photographs' plain border, and Gaussians whose `photograph` is
     set are rendered as two blended layers with the colours of the photographs. These must have depth then.
     exposure: difference in exposure of the two photographs; None stands for `estimate_exposure`.
 
@@ -51,7 +51,7 @@ def render_parts(
     near, total = near_plane(gaussians.means, cameras), len(cameras)
     layers, shared_border = None, None
     if views is not None:
-        border = black_border(views.images)
+        border = plain_border(views.images)
         shared_border = SharedBorder.of(views, border, cameras.size)
     if views is not None and gaussians.photograph is not None:
         if views.depth is None:

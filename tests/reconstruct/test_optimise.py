@@ -233,7 +233,7 @@ def test_the_loss_is_that_of_3dgs(targets: Targets) -> None:
     assert float(left + right) == pytest.approx(float(picture_loss(a, b, torch.ones(1, *SIZE))), rel=1e-9)
 
 
-def test_a_black_border_of_the_photographs_counts_nothing() -> None:
+def test_a_plain_border_of_the_photographs_counts_nothing() -> None:
     images = torch.full((2, 3, 16, 24), 0.5)
     images[:, :, :3], images[:, :, -3:] = 0.0, 0.0
     cameras = Cameras(torch.eye(4).repeat(2, 1, 1), torch.eye(3).repeat(2, 1, 1), (16, 24))

@@ -18,13 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.black_border import black_border, scene_pixels
 from stages.evaluate.cases import Task, find_scenes, load_task, read_cases
 from stages.evaluate.method_prior import depth_ranges
 from stages.files.images import as_in_png
 from stages.geometry import pixel_centres, reproject, resize_intrinsics, sampling_grid
 from stages.metrics.image import psnr
 from stages.pipeline import CoarseScene, predict_gaussians
+from stages.plain_border import plain_border, scene_pixels
 from stages.prior.load import load_prior
 from stages.render import nearness, render
 from stages.scene import Cameras, Clip, Views
@@ -79,7 +79,7 @@ def shown(views: Views, clip: Clip) -> Tensor:
     """Pixels of a clip whose surface lies inside one of the photographs and outside its wedges, [T, h, w]."""
     assert clip.depth is not None
     here, photographs = clip.cameras.to(torch.float32), views.cameras.to(torch.float32)
-    parts, usable = [], scene_pixels(black_border(views.images)).float()
+    parts, usable = [], scene_pixels(plain_border(views.images)).float()
     for k in (0, 1):
         pixels, z = reproject(clip.depth, here.K, here.c2w, photographs.K[k], photographs.c2w[k])
         grid = sampling_grid(pixels, photographs.size)

@@ -1,4 +1,4 @@
-"""The border of a photograph: letterboxes, frames, bars of a screenshot, and what undistortion and rotation leave.
+"""The plain border of a photograph: letterboxes, frames, bars of a screenshot, what undistortion and rotation leave.
 
 It is black, or consists of straight bars of other colours. It is part of the image, not of the scene. If it were taken
 for part of the scene, it would become dark threads and wedges that float in space. A border that both photographs share
@@ -27,7 +27,7 @@ STRAIGHT = 0.7  # a bar is equally thick in at least this share of its rows or c
 MIXED = 2  # pixels beside a border, px, that are mixed with it
 
 
-def black_border(images: Tensor) -> Tensor:
+def plain_border(images: Tensor) -> Tensor:
     """The border of each image, [N, h, w], boolean. images: [N, 3, h, w] in [0, 1].
 
     It consists of black pixels that are connected to the edge, and of whole bars of one colour with what is written on
@@ -41,7 +41,7 @@ def black_border(images: Tensor) -> Tensor:
 def scene_pixels(border: Tensor) -> Tensor:
     """The pixels of each image that show the scene alone: neither its border nor mixed with it. [N, h, w], boolean.
 
-    border: [N, h, w], from `black_border`.
+    border: [N, h, w], from `plain_border`.
     """
     return ~_grown(border, MIXED)
 
@@ -53,7 +53,7 @@ def beside_shared_border(border: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class SharedBorder:
-    """The black border that two photographs share: it stays the same in every frame.
+    """The border that two photographs share: it stays the same in every frame.
 
     mask: [h, w], boolean.  image: [3, h, w], the mean of the photographs.
     """
@@ -65,12 +65,12 @@ class SharedBorder:
     def of(cls, views: Views, border: Tensor, size: tuple[int, int]) -> SharedBorder | None:
         """The border in frames of a size (h, w). None without one, or if the photographs are not known in the size.
 
-        border: [2, h, w], from `black_border`, of the images of `views`.
+        border: [2, h, w], from `plain_border`, of the images of `views`.
         """
         images = next((v.images for v in (views, views.full) if v is not None and v.cameras.size == size), None)
         if images is None or not bool(border.all(0).any()):
             return None
-        mask = (border if images is views.images else black_border(images)).all(0)
+        mask = (border if images is views.images else plain_border(images)).all(0)
         return cls(mask, images.mean(0)) if bool(mask.any()) else None
 
     def laid_over(self, frames: Tensor) -> Tensor:
@@ -114,33 +114,33 @@ def _border_within(brightness: Tensor, difference: Tensor, bound: float, bars_al
     return border if float(evenly.std(correction=0)) <= UNIFORM and float(sharp) >= SHARP else none
 
 
-def connected_to_the_edge(black: Tensor) -> Tensor:
+def connected_to_the_edge(mask: Tensor) -> Tensor:
     """Flood fill of a mask [h, w]: its pixels at the edge, and their neighbours, also diagonal ones, to the end."""
-    border = torch.zeros_like(black)
-    border[[0, -1]], border[:, [0, -1]] = black[[0, -1]], black[:, [0, -1]]
+    border = torch.zeros_like(mask)
+    border[[0, -1]], border[:, [0, -1]] = mask[[0, -1]], mask[:, [0, -1]]
     count = 0
     while int(border.sum()) > count:
         count = int(border.sum())
-        border = _grown(border, 1) & black
+        border = _grown(border, 1) & mask
         # Whole runs at once: a fill by single pixels takes as many rounds as the way is long.
-        border = _along_runs(_along_runs(border, black).T, black.T).T
+        border = _along_runs(_along_runs(border, mask).T, mask.T).T
     return border
 
 
-def _along_runs(border: Tensor, black: Tensor) -> Tensor:
-    """Add to a border [h, w] the black pixels of each row that are in one run with a pixel of it."""
-    run = (~black).cumsum(1)  # a number for each run, and for the pixel before it
-    touched = torch.zeros(len(black), black.shape[1] + 1, dtype=torch.int32, device=black.device)
+def _along_runs(border: Tensor, mask: Tensor) -> Tensor:
+    """Add to a border [h, w] the pixels of a mask in each row that are in one run with a pixel of it."""
+    run = (~mask).cumsum(1)  # a number for each run, and for the pixel before it
+    touched = torch.zeros(len(mask), mask.shape[1] + 1, dtype=torch.int32, device=mask.device)
     touched.scatter_add_(1, run, border.int())
-    return (touched.gather(1, run) > 0) & black
+    return (touched.gather(1, run) > 0) & mask
 
 
-def _bars(black: Tensor) -> Tensor:
-    """Whole bars along the four sides, with what is written on them."""
-    bars = torch.zeros_like(black)
+def _bars(plain: Tensor) -> Tensor:
+    """Whole bars along the four sides of a mask [h, w] of plain pixels, with what is written on them."""
+    bars = torch.zeros_like(plain)
     for turns in range(4):
-        turned = torch.rot90(black, turns)
-        depths = turned.int().cumprod(0).sum(0)  # how many pixels of each column are black, counted from the edge
+        turned = torch.rot90(plain, turns)
+        depths = turned.int().cumprod(0).sum(0)  # how many pixels of each column are plain, counted from the edge
         depth = int(depths.median())
         along = (depths > 0) & ((depths - depth).abs() <= 1)
         if 0 < depth < len(turned) and float(along.float().mean()) >= STRAIGHT:

@@ -1,4 +1,4 @@
-"""A black border belongs to the image: it is found where it is one, stays in the frames, and leaves the scene."""
+"""A plain border belongs to the image: it is found where it is one, stays in the frames, and leaves the scene."""
 
 import math
 from dataclasses import replace
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from stages.black_border import SharedBorder, black_border, connected_to_the_edge, scene_pixels
+from stages.plain_border import SharedBorder, connected_to_the_edge, plain_border, scene_pixels
 from stages.scene import Cameras, Views
 
 
@@ -26,7 +26,7 @@ def photographs(top: int = 0, side: int = 0) -> Tensor:
 def test_a_letterbox_is_found_to_the_pixel(top: int, side: int) -> None:
     expected = torch.ones(24, 32, dtype=torch.bool)
     expected[top : 24 - top, side : 32 - side] = False
-    for border in black_border(photographs(top, side)):
+    for border in plain_border(photographs(top, side)):
         assert torch.equal(border, expected)
 
 
@@ -36,7 +36,7 @@ def test_a_photograph_turned_on_black_has_wedges_and_one_cut_to_a_circle_has_cor
     angle = torch.tensor(math.radians(3))
     across, down = x * angle.cos() + y * angle.sin(), y * angle.cos() - x * angle.sin()
     for inside in ((across.abs() < 62) & (down.abs() < 46), (x / 64) ** 2 + (y / 48) ** 2 < 1.1):
-        border = black_border(torch.where(inside, bright, 0.01)[None])[0]
+        border = plain_border(torch.where(inside, bright, 0.01)[None])[0]
         assert torch.equal(border, ~inside)
 
 
@@ -44,7 +44,7 @@ def test_a_bar_with_a_date_on_it_is_found_whole() -> None:
     image = photographs()[:1]
     image[:, :, -6:] = 0.01
     image[:, :, -4:-2, 20:26] = 0.9
-    border = black_border(image)[0]
+    border = plain_border(image)[0]
     assert border[-6:].all()
     assert not border[:-6].any()
 
@@ -52,15 +52,15 @@ def test_a_bar_with_a_date_on_it_is_found_whole() -> None:
 def test_a_border_that_jpeg_has_made_uneven_is_found_whole() -> None:
     image = photographs(top=3, side=4)[:1]
     noise = 0.02 * torch.rand(1, 3, 24, 32, generator=Generator().manual_seed(3))
-    border = black_border(torch.where(image < 0.1, noise, image))[0]
-    assert torch.equal(border, black_border(image)[0])
+    border = plain_border(torch.where(image < 0.1, noise, image))[0]
+    assert torch.equal(border, plain_border(image)[0])
 
 
 def test_a_border_beside_a_dark_place_is_found_alone() -> None:
     image = photographs(top=4, side=4)[:1]
     image[image < 0.1] = 0
     image[:, :, 4:14, 4:14] = 0.04 + 0.015 * torch.rand(1, 3, 10, 10, generator=Generator().manual_seed(4))
-    border = black_border(image)[0]
+    border = plain_border(image)[0]
     assert border[:4].all()
     assert not border[4:14, 4:14].any()
 
@@ -82,7 +82,7 @@ def test_a_frame_of_any_colour_is_found_to_the_pixel(colour: tuple[float, float,
     frame[4:-10, 5:-5] = False  # as of an instant picture
     noise = 0.01 * torch.rand(1, 3, 60, 80, generator=Generator().manual_seed(6))
     framed = torch.where(frame, torch.tensor(colour)[None, :, None, None] - noise, image)
-    assert torch.equal(black_border(framed)[0], frame)
+    assert torch.equal(plain_border(framed)[0], frame)
 
 
 def test_the_bars_of_a_screenshot_may_have_two_colours_and_writing() -> None:
@@ -91,25 +91,25 @@ def test_the_bars_of_a_screenshot_may_have_two_colours_and_writing() -> None:
     image[:, :, -8:], image[:, :, -5:-3, 30:50] = 0.0, 1.0
     bars = torch.zeros(60, 80, dtype=torch.bool)
     bars[:6] = bars[-8:] = True
-    assert torch.equal(black_border(image)[0], bars)
+    assert torch.equal(plain_border(image)[0], bars)
 
 
 def test_a_white_sky_over_the_sea_and_a_thing_on_white_are_no_border() -> None:
     photograph = 0.2 + 0.4 * torch.rand(1, 3, 60, 80, generator=Generator().manual_seed(8))
     sea = photograph.clone()
     sea[:, :, :20] = 1.0
-    assert not black_border(sea).any()
+    assert not plain_border(sea).any()
     y, x = torch.meshgrid(torch.arange(60) - 29.5, torch.arange(80) - 39.5, indexing="ij")
-    assert not black_border(torch.where((x / 40) ** 2 + (y / 30) ** 2 < 0.9, photograph, 1.0)).any()
+    assert not plain_border(torch.where((x / 40) ** 2 + (y / 30) ** 2 < 0.9, photograph, 1.0)).any()
 
 
 def test_each_photograph_has_its_own_border() -> None:
     moved = photographs(top=3)
     moved[1] = photographs()[1]
-    first, second = black_border(moved)
+    first, second = plain_border(moved)
     assert first[:3].all()
     assert not second.any()
-    usable = scene_pixels(black_border(moved))
+    usable = scene_pixels(plain_border(moved))
     assert usable[1].all()
     assert not usable[0, :5].any()
     assert usable[0, 5:-5].all()
@@ -119,17 +119,17 @@ def test_what_is_dark_in_the_place_is_none() -> None:
     night = photographs()
     for column in range(32):
         night[:, :, : 5 + (7 * column) % 11, column] = 0.01  # a sky above roofs: along one side only
-    assert not black_border(night).any()
+    assert not plain_border(night).any()
     inside = photographs()
     inside[:, :, 8:16, 8:16] = 0
-    assert not black_border(inside).any()
+    assert not plain_border(inside).any()
     uneven = photographs(top=3)
     uneven[:, :, :3] = uneven[:, :, -3:] = 0.05 * torch.rand(2, 3, 3, 32, generator=Generator().manual_seed(2))
-    assert not black_border(uneven).any(), "shadows"
+    assert not plain_border(uneven).any(), "shadows"
     ramp = 0.3 * torch.linspace(0, 1, 60)[:, None].expand(2, 3, 60, 32) ** 2
-    assert not black_border(torch.cat([ramp, ramp.flip(2)], 2)).any(), "a light that fades"
-    assert not black_border(photographs(top=3))[:, 3:-3].any()
-    assert not black_border(torch.zeros(2, 3, 24, 32)).any()
+    assert not plain_border(torch.cat([ramp, ramp.flip(2)], 2)).any(), "a light that fades"
+    assert not plain_border(photographs(top=3))[:, 3:-3].any()
+    assert not plain_border(torch.zeros(2, 3, 24, 32)).any()
 
 
 def test_frames_keep_the_border_and_nothing_else_changes() -> None:
@@ -138,7 +138,7 @@ def test_frames_keep_the_border_and_nothing_else_changes() -> None:
         return Views(images, Cameras(torch.eye(4).repeat(2, 1, 1), torch.eye(3).repeat(2, 1, 1), size))
 
     def shared(views: Views) -> SharedBorder | None:
-        return SharedBorder.of(views, black_border(views.images), (24, 32))
+        return SharedBorder.of(views, plain_border(views.images), (24, 32))
 
     images, frames = photographs(top=3), torch.full((5, 3, 24, 32), 0.5)
     border = shared(views(images))
