@@ -23,14 +23,11 @@ SPIRAL_RADIUS = 0.5  # radius of `spiral`, as a share of half the baseline
 SPIRAL_BOUND = 0.1  # largest radius of `spiral`, as a share of the scene depth
 
 
-NAMES = ("interp", "orbit", "spiral", "dolly")
-
-
 def along(path: str | Cameras, inputs: Cameras, means: Tensor, frames: int = 49) -> Cameras:
     """The cameras of a path, at the size of the two input cameras.
 
-    path: one of NAMES, with `frames` cameras, or given cameras. The image plane of given cameras is scaled to cover the
-    size of the inputs and cropped at the centre, as photographs are.
+    path: "interp", "orbit", "spiral" or "dolly", with `frames` cameras, or given cameras. The image plane of given
+    cameras is scaled to cover the size of the inputs and cropped at the centre, as photographs are.
     means: [G, 3], centres of the scene's Gaussians, scene units: orbit, spiral and dolly need the depth of the scene.
     Raises InputError when they need it and no Gaussian is in front of the first camera.
     """

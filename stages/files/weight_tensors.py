@@ -141,12 +141,13 @@ def read_json_object(path: Path) -> dict[str, object]:
     return value
 
 
-def read_sharded(folder: Path, name: str = "diffusion_pytorch_model") -> dict[str, Tensor]:
-    """The tensors of a diffusers folder: NAME.safetensors, or the shards that NAME.safetensors.index.json lists.
+def read_sharded(folder: Path) -> dict[str, Tensor]:
+    """The tensors of a diffusers folder: one file, or the shards that its index lists.
 
     Raises WeightsError as `read_safetensors` does, and when the folder holds no safetensors but pickles (.bin).
     """
-    single, index = folder / f"{name}.safetensors", folder / f"{name}.safetensors.index.json"
+    single = folder / "diffusion_pytorch_model.safetensors"
+    index = folder / f"{single.name}.index.json"
     if single.is_file():
         return read_safetensors(single)
     if not index.is_file():

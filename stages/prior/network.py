@@ -31,7 +31,7 @@ class PriorOutput:
 
     means, scales: [B, G, 3], scene units.  quats: [B, G, 4], wxyz, world.  opacities: [B, G].
     sh: [B, G, K, 3], in the basis of 3DGS, world axes.
-    depth: [B, V, H, W].  coarse_depth: [B, V, H/4, W/4].  Both are camera z; with "ray", distances along the ray.
+    depth: [B, V, H, W], camera z; with "ray", distances along the ray.
     confidence: [B, V, H, W], probability of the coarse depth, see `depth.expected`.
     depth_logits: [B, V, D, H/4, W/4], before the softmax.  inverse_depths: [B, V, D], the candidates, far first.
     monocular: output of the monocular branch for the B * V images, or None without that branch.
@@ -43,7 +43,6 @@ class PriorOutput:
     opacities: Tensor
     sh: Tensor
     depth: Tensor
-    coarse_depth: Tensor
     confidence: Tensor
     depth_logits: Tensor
     inverse_depths: Tensor
@@ -127,7 +126,6 @@ class MVSplat(nn.Module):
             opacities=gaussians.opacities,
             sh=to_standard_basis(gaussians.harmonics),
             depth=1 / fine.view(b, v, h, w),
-            coarse_depth=1 / coarse.view(b, v, h // 4, w // 4),
             confidence=nn.functional.interpolate(confidence, (h, w), mode="nearest").view(b, v, h, w),
             depth_logits=logits.unflatten(0, (b, v)),
             inverse_depths=candidates,

@@ -79,7 +79,6 @@ def test_shapes(network: MVSplat, h: int, w: int, b: int, v: int) -> None:
         "opacities": (b, g),
         "sh": (b, g, 1, 3),
         "depth": (b, v, h, w),
-        "coarse_depth": (b, v, h // 4, w // 4),
         "confidence": (b, v, h, w),
         "depth_logits": (b, v, d, h // 4, w // 4),
         "inverse_depths": (b, v, d),

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from stages.prior.memory import Workload
     from stages.scene import Cameras, Gaussians, Views
 
-TRANSFORMS = "transforms.json"
 IMAGES = "images"  # the folder of the images of a COLMAP scene
 SOURCES = "give a finished scene, photographs, a folder with transforms.json or sparse/0, or a video with --cameras"
 
@@ -129,6 +128,7 @@ def _photographs_source(folder: Path, size: int, options: dict[str, Any], sessio
     """Photographs with cameras (transforms.json, COLMAP), or without."""
     from stages.files.colmap import model_files, model_folder, read_colmap
     from stages.files.image_decoding import photographs_in
+    from stages.files.known_cameras import TRANSFORMS
     from stages.files.transforms import read_transforms
 
     if (folder / TRANSFORMS).is_file():

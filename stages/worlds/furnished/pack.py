@@ -66,8 +66,8 @@ class Pack:
     pictures: NDArray[np.uint8]
 
 
-def write_pack(path: Path, models: list[tuple[Model, str]], side: int, quality: int = 80) -> None:
-    """Write models, each with its role, as a pack. side: of the pictures, px.  quality: of JPEG."""
+def write_pack(path: Path, models: list[tuple[Model, str]], side: int) -> None:
+    """Write models, each with its role, as a pack. side: of the pictures, px."""
     columns: dict[str, list[NDArray[np.generic]]] = {
         key: [] for key in ("vertex", "uv", "box", "face", "normal", "material")
     }
@@ -95,7 +95,7 @@ def write_pack(path: Path, models: list[tuple[Model, str]], side: int, quality: 
             if part.picture is None:
                 pictures.append(-1)
                 continue
-            coded = _jpeg(part.picture, side, quality)
+            coded = _jpeg(part.picture, side)
             pictures.append(known.setdefault(coded, len(known)))
     arrays: dict[str, NDArray[np.generic]] = {
         "name": np.array([model.name for model, _ in models]),
@@ -177,7 +177,7 @@ def _uv(part: Part) -> NDArray[np.float64]:
     return np.clip(uv - np.floor(uv.min(0)), 0, 2000.0) if len(uv) else uv
 
 
-def _jpeg(picture: Image.Image, side: int, quality: int) -> bytes:
+def _jpeg(picture: Image.Image, side: int) -> bytes:
     file = io.BytesIO()
-    picture.resize((side, side), Image.Resampling.BOX).save(file, "JPEG", quality=quality)
+    picture.resize((side, side), Image.Resampling.BOX).save(file, "JPEG", quality=80)
     return file.getvalue()

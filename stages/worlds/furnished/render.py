@@ -57,9 +57,9 @@ def directions_at(pixels: Floats, c2w: Floats, K: Floats) -> Floats:
     return x[:, None] * turn[:, 0] + y[:, None] * turn[:, 1] + turn[:, 2]
 
 
-def centres(size: tuple[int, int], step: int = 1) -> Floats:
-    """The centres of every `step`-th pixel, [R, 2], (x, y)."""
-    y, x = np.mgrid[0 : size[0] : step, 0 : size[1] : step]
+def centres(size: tuple[int, int]) -> Floats:
+    """The centres of all pixels, [R, 2], (x, y)."""
+    y, x = np.mgrid[: size[0], : size[1]]
     return np.stack([x.reshape(-1) + 0.5, y.reshape(-1) + 0.5], 1).astype(np.float32)
 
 
