@@ -11,6 +11,7 @@ from stages.geometry import resize_intrinsics
 from stages.scene import Cameras, Views
 
 MOST_FRAMES = 49  # the student repairs at most this many frames; those of a longer clip are spread evenly over it
+MOST_PIXELS = 500_000  # of each picture that a cloud of Gaussians is made of, or refined on
 NETWORK_SIDE = 256  # short side in which the networks of `small` work, px; they were trained on pictures of this size
 
 
@@ -21,6 +22,13 @@ def result_size(photograph: tuple[int, int], short_side: int | None) -> tuple[in
     """
     scale = 1.0 if short_side is None else min(1.0, short_side / min(photograph))
     h, w = (max(2, 2 * round(side * scale / 2)) if scale < 1 else side // 2 * 2 for side in photograph)
+    return h, w
+
+
+def cloud_size(result: tuple[int, int]) -> tuple[int, int]:
+    """The size (h, w) in which Gaussians are made and refined for a result of this size: at most MOST_PIXELS."""
+    scale = min(1.0, (MOST_PIXELS / (result[0] * result[1])) ** 0.5)
+    h, w = (max(1, round(side * scale)) for side in result)
     return h, w
 
 

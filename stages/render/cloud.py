@@ -1,84 +1,140 @@
 """One clean cloud of Gaussians for any viewer, at the density of the result.
 
-A render blends two layers and looks their colours up, which a viewer of a PLY cannot. So here every pixel of the full
-photographs becomes a Gaussian on the surface that its layer shows. Where both photographs show a place, the one that
-shows it larger is taken, so that no surface is there twice. Between two surfaces there is nothing.
+A render blends two layers and looks their colours up, which a viewer of a PLY cannot. So here every pixel of three
+pictures becomes a Gaussian: of a frame in the middle of the path, and of the two photographs (pictures.py). Each place
+is taken from one of them alone: from the middle, but from a photograph where the middle does not show it, or shows it
+much smaller. What hangs in front of the surfaces that another picture shows is left out. Last, the colours are fitted
+so that the cloud, drawn at the three cameras, gives the three pictures.
 """
+
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.geometry import project, sampling_grid, unproject
-from stages.render.surfaces import ONE_SURFACE, close, sized
+from stages.geometry import project, sampling_grid
+from stages.render.pictures import SAME_SURFACE, Picture, middle_and_photographs
 from stages.scene import Cameras, Exposure, Gaussians, Views, colours_to_sh
-from stages.sizes import resized_cameras, resized_images
-from stages.splat import draw
+from stages.sizes import cloud_size
+from stages.splat import draw, near_plane
 
-MOST = 1_000_000  # largest number of pixels of both photographs together; above this, the density is lower
-SIZE = 0.5  # standard deviation of a Gaussian, in pixels of its photograph; closed at twice the size of the result
+SIZE = 0.55  # standard deviation of a Gaussian, in pixels of its picture; closed at twice the size of the result
 OPACITY = 0.95  # of every Gaussian
-SHARPER = 0.3  # how much colours differ more from their surroundings, because a viewer blurs them
-COVERED = 0.5  # a pixel with at least this alpha shows a surface
-EDGE = 2  # pixels this near to a jump in depth are moved to one of its two sides, px
-SAME_SURFACE = 0.06  # both photographs show a point if its depth differs from the other's surface by less than this
+LARGER = 1.3  # a photograph's Gaussians replace those of the middle where it shows a place this many times larger
+OTHER_COLOUR = 0.1  # a colour is not in a photograph if it differs more from each of the 3 x 3 pixels there
+ITERATIONS = 3  # of the fit of colours
+VISIBLE = 1.03  # a Gaussian shows if its depth is at most this many times the drawn one
+COLOURS = (-0.2, 1.2)  # bounds of the fitted colours; beyond [0, 1] they undo blur beside edges
 
 
 @torch.no_grad()
 def one_cloud(gaussians: Gaussians, views: Views, exposure: Exposure) -> Gaussians:
     """The scene of two photographs as one cloud, in the exposure half-way between theirs.
 
-    gaussians: those of the prior, with `photograph`.  views: the two photographs, in full if they are known so.
-    exposure: difference in exposure of the photographs.
+    gaussians: those of the prior, with `photograph`.  views: the two photographs with depth, in full if they are known
+    so.  exposure: difference in exposure of the photographs.
     """
-    full = views.full or views
-    (h, w), scale = full.cameras.size, min(1.0, (MOST / (2 * full.images[0, 0].numel())) ** 0.5)
-    size = (max(1, round(h * scale)), max(1, round(w * scale)))
-    cameras = resized_cameras(views.cameras, size)
-    images = _sharper(resized_images(exposure.half_way(full.images), size))
-    depth = torch.stack([_depth(gaussians.of_photograph(k), views.cameras[[k]], cameras[[k]]) for k in (0, 1)])
-    first, second = (_points(k, images, depth, cameras) for k in (0, 1))
-    return first.joined(second)
+    seen = middle_and_photographs(gaussians, views, exposure, cloud_size(views.size))
+    pictures = middle, first, second = _without_floaters(*seen)
+    # Where both photographs show a place equally large, the first one's stay.
+    parts = (
+        (middle, ((first, 1 / LARGER), (second, 1 / LARGER))),
+        (first, ((middle, LARGER), (second, 0.999))),
+        (second, ((middle, LARGER), (first, 1.001))),
+    )
+    scenes = []
+    for picture, others in parts:
+        points, pixel = picture.points, picture.pixel
+        shown = [_shown(points, pixel, other, ratio) for other, ratio in others]
+        scenes.append(_at_pixels(picture.only(~(shown[0] | shown[1]))))
+    return _coloured(scenes[0].joined(scenes[1]).joined(scenes[2]), pictures)
 
 
-def _depth(layer: Gaussians, photograph: Cameras, camera: Cameras) -> Tensor:
-    """Camera z of the surface that a photograph's Gaussians show at its own camera, [h, w], 0 where there is none."""
-    drawing = close(draw(sized(layer, photograph, camera), camera))
-    depth = torch.where(drawing.alpha[0] > COVERED, drawing.depth[0], 0.0)
-    # Rendered depth is a mean. At an edge it would lie between the two surfaces.
-    side, known = 2 * EDGE + 1, depth > 0
-    farthest = F.max_pool2d(depth[None], side, 1, EDGE)[0]
-    nearest = -F.max_pool2d(torch.where(known, -depth, -torch.inf)[None], side, 1, EDGE)[0]
-    one_side = torch.where(depth.square() < nearest * farthest, nearest, farthest)
-    return torch.where(known & (farthest > ONE_SURFACE * nearest), one_side, depth)
+def _without_floaters(middle: Picture, first: Picture, second: Picture) -> tuple[Picture, Picture, Picture]:
+    """The pictures without the depth of points that hang in front of what another picture shows.
 
-
-def _points(k: int, images: Tensor, depth: Tensor, cameras: Cameras) -> Gaussians:
-    """The Gaussians of photograph k: of all pixels but those that the other photograph shows larger.
-
-    images: [2, 3, h, w].  depth: [2, h, w].
+    A photograph shows the truth, so that a point in front of it must have its colour. The middle shows the nearest
+    surface already, whatever its colour.
     """
-    own, other = cameras[[k]].to(depth), cameras[[1 - k]].to(depth)
-    known = depth[k] > 0
-    means, pixel = unproject(depth[k], own.K[0], own.c2w[0])[known], (depth[k] / own.K[0, 0, 0])[known]
-    pixels, z = project(means, other.K[0], other.c2w[0])
-    grid = sampling_grid(pixels, cameras.size)[None, None]
-    surface = F.grid_sample(depth[1 - k][None, None], grid, mode="nearest", align_corners=False)[0, 0, 0]
-    shown = (z > 0) & (surface > 0) & ((z / surface.clamp_min(1e-9) - 1).abs() < SAME_SURFACE)
-    ratio = z / other.K[0, 0, 0] / pixel  # below 1 where the other photograph shows the place larger
-    kept = ~(shown & (ratio < (1.001 if k == 1 else 0.999)))  # where both are equal, the first photograph's stay
-    colours = images[k].permute(1, 2, 0)[known][kept].to(depth)
-    g = len(colours)
+    pictures, kept = (middle, first, second), []
+    for picture in pictures:
+        points, colours = picture.points, picture.colours
+        floating = torch.zeros(len(points), dtype=torch.bool, device=points.device)
+        for other in pictures:
+            if other is not picture:
+                floating |= _in_front(points, None if other is middle else colours, other)
+        kept.append(picture.only(~floating))
+    return kept[0], kept[1], kept[2]
+
+
+def _in_front(points: Tensor, colours: Tensor | None, picture: Picture) -> Tensor:
+    """Which points [P, 3] lie in front of all surfaces of the 3 x 3 pixels where a picture would show them, [P].
+
+    colours: [P, 3]; points that have a colour of these pixels are not counted. With None, colours do not matter.
+    """
+    (h, w), depth, camera = picture.camera.size, picture.depth, picture.camera.to(points)
+    position, z = project(points, camera.K[0], camera.c2w[0])
+    column, row = position.nan_to_num(-1).clamp(-1, max(h, w)).floor().long().unbind(1)
+    inside = (z > 0) & (column >= 1) & (column < w - 1) & (row >= 1) & (row < h - 1)
+    column, row = column.clamp(1, max(1, w - 2)), row.clamp(1, max(1, h - 2))
+    nearest = -F.max_pool2d(torch.where(depth > 0, -depth, -torch.inf)[None], 3, 1, 1)[0][row, column]
+    front = inside & nearest.isfinite() & (z < (1 - SAME_SURFACE) * nearest)
+    if colours is None:
+        return front
+    difference = torch.full_like(z, torch.inf)
+    for dy in (-1, 0, 1):
+        for dx in (-1, 0, 1):
+            there = picture.image[:, row + dy, column + dx].T
+            difference = difference.minimum((there - colours).abs().mean(1))
+    return front & (difference > OTHER_COLOUR)
+
+
+def _shown(points: Tensor, pixel: Tensor, picture: Picture, ratio: float) -> Tensor:
+    """Which points [P, 3] a picture shows too, with pixels there less than `ratio` times as wide as `pixel` [P]."""
+    camera = picture.camera.to(points)
+    position, z = project(points, camera.K[0], camera.c2w[0])
+    surface = _looked_up(picture.depth[None], position, picture.camera, "nearest")[:, 0]
+    same = (z > 0) & (surface > 0) & ((z / surface.clamp_min(1e-9) - 1).abs() < SAME_SURFACE)
+    return same & (z / camera.K[0, 0, 0] < ratio * pixel)
+
+
+def _at_pixels(picture: Picture) -> Gaussians:
+    """A round Gaussian at each point of a picture."""
+    means, pixel = picture.points, picture.pixel
+    g = len(means)
     return Gaussians(
-        means[kept],
-        (SIZE * pixel[kept])[:, None].expand(g, 3),
+        means,
+        (SIZE * pixel)[:, None].expand(g, 3),
         means.new_tensor([1.0, 0, 0, 0]).expand(g, 4),
         means.new_full((g,), OPACITY),
-        colours_to_sh(colours),
+        colours_to_sh(picture.colours),
     )
 
 
-def _sharper(images: Tensor) -> Tensor:
-    """Images with more contrast between neighbours."""
-    blurred = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    return (images + SHARPER * (images - blurred)).clamp(0, 1)
+def _coloured(cloud: Gaussians, pictures: tuple[Picture, Picture, Picture]) -> Gaussians:
+    """The cloud with colours that give the pictures back when it is drawn at their cameras (Van Cittert 1931).
+
+    A drawing is blurred, and pictures differ a little in what they show of a place. So what is missing in each picture
+    is added to the Gaussians that show there, in the mean over the pictures.
+    """
+    colours = cloud.colours
+    for _ in range(ITERATIONS):
+        total, count = torch.zeros_like(colours), colours.new_zeros(len(cloud), 1)
+        for picture in pictures:
+            drawing = draw(cloud, picture.camera, near=near_plane(cloud.means, picture.camera))
+            missing = (picture.image * drawing.alpha[0] - drawing.image[0]) * (picture.depth > 0)
+            camera = picture.camera.to(cloud.means)
+            position, z = project(cloud.means, camera.K[0], camera.c2w[0])
+            here = _looked_up(torch.cat([missing, drawing.depth]), position, picture.camera, "bilinear")
+            shows = ((z > 0) & (z < VISIBLE * here[:, 3]))[:, None]
+            total, count = total + here[:, :3] * shows, count + shows
+        colours = (colours + total / count.clamp_min(1)).clamp(*COLOURS)
+        cloud = replace(cloud, sh=colours_to_sh(colours))
+    return cloud
+
+
+def _looked_up(maps: Tensor, position: Tensor, camera: Cameras, mode: str) -> Tensor:
+    """Maps [C, h, w] of a camera at positions [P, 2], px: [P, C], and 0 outside the image."""
+    grid = sampling_grid(position, camera.size)[None, None]
+    return F.grid_sample(maps[None], grid, mode=mode, align_corners=False)[0, :, 0].T

@@ -58,7 +58,7 @@ def render_parts(
             hint = "predict it with this program: videoscene prior"
             raise InputError("cannot render the layers of two photographs", "the photographs have no depth", hint)
         exposure = estimate_exposure(views) if exposure is None else exposure
-        layers = [_layer(gaussians.of_photograph(k), views, k, exposure, border) for k in (0, 1)]
+        layers = [layer_of(gaussians.of_photograph(k), views, k, exposure, border) for k in (0, 1)]
     count = max(1, min(MOST, PIXELS // math.prod(cameras.size)))
     for start in range(0, total, count):
         part = cameras[start : start + count]
@@ -76,7 +76,7 @@ def render_parts(
 
 
 @dataclass(frozen=True, eq=False)
-class _Layer:
+class Layer:
     """The Gaussians of one photograph. gone: those that show only in frames near its camera (own_view.py)."""
 
     gaussians: Gaussians
@@ -93,8 +93,9 @@ class _Layer:
         return self.photograph.sharpened(whole, cameras, nearness)
 
 
-def _layer(own: Gaussians, views: Views, index: int, exposure: Exposure, border: Tensor) -> _Layer:
+def layer_of(own: Gaussians, views: Views, index: int, exposure: Exposure, border: Tensor) -> Layer:
+    """The layer of photograph `index`. own: its Gaussians.  border: [2, h, w], from `plain_border`."""
     usable = scene_pixels(border)[index]
     shown = usable | beside_shared_border(border)
     photograph = Photograph(views, index, exposure, misalignment(views, index, exposure), usable)
-    return _Layer(own, missing(own, views, index, shown), photograph)
+    return Layer(own, missing(own, views, index, shown), photograph)
