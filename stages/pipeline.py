@@ -31,6 +31,7 @@ from stages.prior.prepare import CPU, Prepared, prepare
 from stages.reconstruct import Progress, Reconstruction, Settings, State, gather, reconstruct
 from stages.render import render_parts
 from stages.scene import Cameras, Exposure, Gaussians, Views
+from stages.sizes import cloud_size, resized_cameras, resized_images
 from stages.video.full_size import Student, repair_stored, small_clip
 
 
@@ -113,15 +114,18 @@ def refine_gaussians(
 ) -> Reconstruction:
     """Optimise the Gaussians on the photographs and on the clip between them (3DGS; Table 4 of the paper).
 
-    clip: None for photographs alone, of which there may be more than two. Its frames are compared in the size of
-    `views`, or of the full photographs if it shows only their middle.
+    gaussians: those to start from, such as `one_cloud` of stages/render.
+    clip: None for photographs alone, of which there may be more than two. Photographs and frames are compared in the
+    size of the result, or a smaller one (`cloud_size`), but as they are if a clip shows only the middle.
     state, progress, save: see `reconstruct`, which can stop and go on.
     """
+    photographs = views.full or views
     if clip is not None and clip.cameras.size != views.size:  # a student repaired only the middle of the frames
-        views = views.full or views
-        targets = gather(views, clip.clip())
+        targets = gather(photographs, clip.clip())
     else:
-        targets = gather(views, None if clip is None else small_clip(clip, views.cameras.size))
+        size = views.size if views.full is None else cloud_size(views.size)
+        photographs = Views(resized_images(photographs.images, size), resized_cameras(photographs.cameras, size))
+        targets = gather(photographs, None if clip is None else small_clip(clip, size))
     return reconstruct(gaussians, targets, settings, state, progress, save)
 
 

@@ -11,7 +11,7 @@ from stages.evaluate.method_prior import Prior
 from stages.geometry import distance_to_cameras, rays
 from stages.pipeline import Student, refine_gaussians, render_path, repair_clip
 from stages.reconstruct import Settings
-from stages.render import render
+from stages.render import one_cloud, render
 from stages.scene import Cameras, Clip, Gaussians, Views, colours_to_sh
 from stages.trajectory import along
 
@@ -33,7 +33,7 @@ def photographs_only(settings: Settings, ranges: Callable[[Views], Tensor]) -> M
 
 
 def refined_prior(prior: Prior, settings: Settings, student: Student | None = None, frames: int = FRAMES) -> Method:
-    """The prior's Gaussians, refined on the photographs and on the clip between them.
+    """One cloud of the prior's Gaussians, refined on the photographs and on the clip between them.
 
     This is what `videoscene prior`, `render`, `generate` and `reconstruct` produce together, with the true cameras.
     Without a student the clip is the prior's render.
@@ -43,7 +43,10 @@ def refined_prior(prior: Prior, settings: Settings, student: Student | None = No
         scene = prior(context)
         path = along("interp", scene.views.cameras, scene.gaussians.means, frames)
         clip = repair_clip(render_path(scene.gaussians, scene.views, path), scene.views, student)
-        refined = refine_gaussians(scene.gaussians, scene.views, clip, settings).gaussians
+        cloud = scene.gaussians
+        if clip.exposure is not None:  # the Gaussians are those of two photographs
+            cloud = one_cloud(cloud, scene.views, clip.exposure)
+        refined = refine_gaussians(cloud, scene.views, clip, settings).gaussians
         return replace(render(refined, cameras.to(refined.means), views=scene.views), leap=clip.leap)
 
     return method

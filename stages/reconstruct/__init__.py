@@ -20,6 +20,8 @@ web_page           a page that shows the scene in a browser
 
 from stages.reconstruct.checkpoint import State, load_checkpoint, save_checkpoint
 from stages.reconstruct.optimise import (
+    GAUSSIANS,
+    GAUSSIANS_OF_A_CLOUD,
     STEPS,
     STEPS_OF_A_CLIP,
     STEPS_OF_A_PAIR,
@@ -31,6 +33,8 @@ from stages.reconstruct.optimise import (
 from stages.reconstruct.targets import Targets, gather
 
 __all__ = [
+    "GAUSSIANS",
+    "GAUSSIANS_OF_A_CLOUD",
     "STEPS",
     "STEPS_OF_A_CLIP",
     "STEPS_OF_A_PAIR",

@@ -37,15 +37,15 @@ DECAY = 0.1  # all learning rates fall exponentially to this share of their firs
 # PACED_STEPS / steps, at most by LARGEST_PACE, and the rates of colours by twice as much, because sharp pictures of
 # Gaussians that may not be small need strong colours. A longer run multiplies only the rate of depths by it, because
 # depths begin near the truth. Rotations and moves across the ray keep their rates, because larger ones fit the
-# photographs but do not improve other views.
+# photographs but do not improve other views. One cloud is nearly right, so its rates are not multiplied.
 PACED_STEPS, LARGEST_PACE = 160, 4.0
 BETAS, EPSILON = (0.9, 0.999), 1e-15  # Adam's decay rates of the two moments, and its epsilon (Kerbl et al. 2023)
 
 STEPS = 600  # default number of steps for many photographs
-# Default for a repaired clip, on which the prior is nearly right already. With 600 steps the PSNR of its frames changes
-# by -0.7 to +0.1 dB, and other views lose up to 0.2 dB.
-STEPS_OF_A_CLIP = 100
-STEPS_OF_A_PAIR = 24  # default for two photographs alone, where more steps make other views worse
+STEPS_OF_A_CLIP = 48  # default for the one cloud of a pair, on its repaired clip
+STEPS_OF_A_PAIR = 12  # default for this cloud on the two photographs alone, where more steps make other views worse
+GAUSSIANS = 300_000  # default of the largest number for many photographs
+GAUSSIANS_OF_A_CLOUD = 1_500_000  # and for the one cloud of a pair, none of which are merged
 SAVE_EVERY = 50  # number of steps between two checkpoints
 
 # (steps done, total steps, loss, PSNR of the rendered targets in dB)
@@ -58,12 +58,22 @@ class Settings:
 
     steps: int = STEPS
     views: int = 3  # targets per step, one of them a photograph
-    gaussians: int = 300_000  # largest number of Gaussians
+    gaussians: int = GAUSSIANS  # largest number of Gaussians
+    moves: bool = True  # whether Gaussians may move; those of one cloud may not, see `of_a_cloud`
     refine_poses: bool = False  # whether the cameras of generated frames may move
     seed: int = 0  # seed of the random order of frames
     adapt_every: int = 100  # steps between two changes of the number of Gaussians
     adapt_until: float = 0.7  # share of all steps after which that number stays
     tolerance: float = 1.5  # a frame counts less if its loss exceeds this multiple of the frames' median loss
+
+    @classmethod
+    def of_a_cloud(cls, steps: int, seed: int = 0) -> "Settings":
+        """For the one cloud of a pair (stages/render/cloud.py).
+
+        Its colours are fitted to the order in which its Gaussians hide each other. Steps of a hundredth of a pixel
+        change that order, and pictures lose 10 dB. So the Gaussians stay where they are.
+        """
+        return cls(steps, gaussians=GAUSSIANS_OF_A_CLOUD, moves=False, seed=seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +130,8 @@ def start(gaussians: Gaussians, targets: Targets, budget: int) -> State:
 def take_step(state: State, targets: Targets, settings: Settings) -> tuple[float, float]:
     """Change the state by one step. Returns the loss and the PSNR (dB) of the rendered targets."""
     indices = choose(state.step, targets, settings)
-    names = [name for name in RATES if (name != "poses" or settings.refine_poses) and state.parameters[name].numel()]
+    fixed = {name for name, free in (("poses", settings.refine_poses), ("means", settings.moves)) if not free}
+    names = [name for name in RATES if name not in fixed and state.parameters[name].numel()]
     leaves = {name: state.parameters[name].detach().requires_grad_() for name in names}
     current = State(state.step, state.parameters | leaves)
     # Render the targets. The cameras of photographs stay.
@@ -140,8 +151,10 @@ def take_step(state: State, targets: Targets, settings: Settings) -> tuple[float
     gradients = torch.autograd.grad(loss, list(leaves.values()))
     with torch.no_grad():
         state.losses[indices] = losses.detach()
-        _adam(state, dict(zip(names, gradients, strict=True)), settings.steps)
-        state.position_gradients += gradients[names.index("means")].norm(dim=1) * state.distances
+        by_name = dict(zip(names, gradients, strict=True))
+        _adam(state, by_name, settings)
+        if settings.moves:
+            state.position_gradients += by_name["means"].norm(dim=1) * state.distances
         state.step += 1
         if state.step % settings.adapt_every == 0 and state.step <= settings.adapt_until * settings.steps:
             adapt_density(state, settings.gaussians)
@@ -183,10 +196,11 @@ def _trust(losses: Tensor, before: Tensor, indices: list[int], photographs: int,
     return weight
 
 
-def _adam(state: State, gradients: dict[str, Tensor], steps: int) -> None:
-    """One step of Adam (Kingma and Ba 2015) with a learning rate per parameter. steps: length of the run."""
+def _adam(state: State, gradients: dict[str, Tensor], settings: Settings) -> None:
+    """One step of Adam (Kingma and Ba 2015) with a learning rate per parameter."""
     beta_1, beta_2 = BETAS
-    t, pace = state.step + 1, min(LARGEST_PACE, PACED_STEPS / steps)
+    t, steps = state.step + 1, settings.steps
+    pace = min(LARGEST_PACE, PACED_STEPS / steps) if settings.moves else 0.0
     for name, gradient in gradients.items():
         if name == "means":
             gradient = to_unit_steps(state.unit_steps, gradient, gradients["log_scales"])

@@ -11,6 +11,7 @@ from torch import Tensor
 from stages.errors import InputError
 from stages.geometry import crop_intrinsics
 from stages.plain_border import plain_border
+from stages.render import nearness
 from stages.scene import Cameras, Clip, Views
 
 # Weight of a frame's pixel that Gaussians cover; a photograph's pixel has weight 1. A frame that no student repaired is
@@ -55,6 +56,7 @@ def gather(views: Views, clip: Clip | None) -> Targets:
     A clip without a leap step is the prior's render, which no student repaired.
     If the clip shows only the middle of the photographs, as CogVideoX clips do, the photographs are cropped to it. The
     plain border of a photograph gets weight 0. So does that of a clip, which is the border that all photographs share.
+    The exposure of all is half-way between those of the photographs, if the clip says how they differ.
     Raises InputError when the sizes of photographs and clip do not fit.
     """
     views = views if clip is None else _crop_to(views, clip.cameras).to(clip.frames.device)
@@ -73,8 +75,17 @@ def gather(views: Views, clip: Clip | None) -> Targets:
     weight = frame_weight * (INVENTED_SHARE + (1 - INVENTED_SHARE) * coverage) * inside
     photographs = views.cameras.to("cpu", torch.float64)
     cameras = photographs.joined(clip.cameras[new_frames].to("cpu", torch.float64))
-    images = torch.cat([views.images, clip.frames[new_frames]])
-    return Targets(images, cameras, torch.cat([ones, weight]), len(photographs))
+    return Targets(_evenly_exposed(views, clip, new_frames), cameras, torch.cat([ones, weight]), len(photographs))
+
+
+def _evenly_exposed(views: Views, clip: Clip, which: list[int]) -> Tensor:
+    """The photographs, and the frames of some indices, in one exposure: a cloud of Gaussians has only one."""
+    frames = clip.frames[which]
+    if clip.exposure is None:
+        return torch.cat([views.images, frames])
+    # A frame has gone this share of the way from the exposure of the first photograph to that of the second.
+    share = nearness(clip.cameras[which], views.cameras)[:, 1]
+    return torch.cat([clip.exposure.half_way(views.images), clip.exposure.bring(frames, 0, 0.5 - share).clamp(0, 1)])
 
 
 def _entries(cameras: Cameras) -> Tensor:

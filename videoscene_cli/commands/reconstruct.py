@@ -7,7 +7,7 @@ import typer
 
 from videoscene_cli.models.session import Session
 from videoscene_cli.reconstruction import viewer
-from videoscene_cli.reconstruction.inputs import default_steps, find_source
+from videoscene_cli.reconstruction.inputs import default_gaussians, default_steps, find_source, is_finished
 from videoscene_cli.reconstruction.optimisation import Refinement, refine
 from videoscene_cli.reconstruction.outputs import check_formats, save_reconstruction
 from videoscene_cli.results.manifest import Record
@@ -29,12 +29,20 @@ Steps = Annotated[
         metavar="N",
         min=1,
         callback=check_count,
-        show_default="100 for a scene, 24 if no student repaired it, 600 for photographs",
+        show_default="48 for a scene, 12 if no student repaired it, 600 for photographs",
         help="Number of optimisation steps.",
     ),
 ]
 Count = Annotated[
-    int, typer.Option("--gaussians", metavar="N", min=100, callback=check_count, help="Largest number of Gaussians.")
+    int | None,
+    typer.Option(
+        "--gaussians",
+        metavar="N",
+        min=100,
+        callback=check_count,
+        show_default="1500000 for a scene, 300000 for photographs",
+        help="Largest number of Gaussians.",
+    ),
 ]
 RefinePoses = Annotated[bool, typer.Option("--refine-poses", help="Optimise the cameras of generated frames too.")]
 Exports = Annotated[
@@ -68,7 +76,7 @@ def reconstruct(
     shared: Shared,
     report: Report,
     steps: Steps = None,
-    gaussians: Count = 300_000,
+    gaussians: Count = None,
     refine_poses: RefinePoses = False,
     export: Exports = None,
     cameras: CamerasFile = None,
@@ -95,7 +103,9 @@ def reconstruct(
 
     def run(work: Work) -> None:
         count = default_steps(work.scene, session.hashes) if steps is None else steps
-        _run(work, Refinement(count, gaussians, refine_poses, exports), cameras, size, session)
+        most = default_gaussians(work.scene) if gaussians is None else gaussians
+        settings = Refinement(count, most, not is_finished(work.scene), refine_poses, exports)
+        _run(work, settings, cameras, size, session)
 
     run_each(works, run, report)
     if view and not shared.dry_run:

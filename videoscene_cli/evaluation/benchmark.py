@@ -50,7 +50,7 @@ class Workload:
 
     size: int = 256
     frames: int = 49
-    steps: int = 100
+    steps: int = 48
 
 
 @dataclass(frozen=True)
@@ -206,16 +206,19 @@ def _generate(task: Task) -> Stage:
 
 
 def _reconstruct(task: Task) -> Stage:
+    from stages.exposure import estimate_exposure
     from stages.files.clip_folder import read_clip, read_views
     from stages.files.ply import read_ply
     from stages.pipeline import refine_gaussians
     from stages.reconstruct import Settings
+    from stages.render import one_cloud
 
     clip = read_clip(task.folder / ("generate" if (task.folder / "generate").is_dir() else "render"))
     gaussians = read_ply(task.folder / "gaussians.ply").to(task.session.home)
     views = read_views(task.folder / "prior").to(task.session.home)
-    settings = Settings(steps=task.workload.steps, seed=task.setup.shared.seed)
-    return lambda: refine_gaussians(gaussians, views, clip, settings), lambda result: None
+    cloud = one_cloud(gaussians, views, estimate_exposure(views))
+    settings = Settings.of_a_cloud(task.workload.steps, task.setup.shared.seed)
+    return lambda: refine_gaussians(cloud, views, clip, settings), lambda result: None
 
 
 def _video(task: Task) -> Stage:

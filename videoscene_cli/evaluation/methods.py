@@ -188,8 +188,9 @@ def _settings(choice: MethodName, seed: int) -> Settings:
     """The settings of the optimisation, with as many steps as `reconstruct` would take."""
     from stages.reconstruct import STEPS, STEPS_OF_A_CLIP, STEPS_OF_A_PAIR, Settings
 
-    steps = {"photographs": STEPS, "refined": STEPS_OF_A_PAIR, "reconstruct": STEPS_OF_A_CLIP}
-    return Settings(steps[choice.base], seed=seed)
+    if choice.base == "photographs":
+        return Settings(STEPS, seed=seed)
+    return Settings.of_a_cloud(STEPS_OF_A_PAIR if choice.base == "refined" else STEPS_OF_A_CLIP, seed)
 
 
 @functools.cache

@@ -61,6 +61,13 @@ def default_steps(path: Path, hashes: FileHashes) -> int:
     return STEPS_OF_A_PAIR if not _is_repaired(path, hashes) else STEPS_OF_A_CLIP
 
 
+def default_gaussians(path: Path) -> int:
+    """The largest number of Gaussians without --gaussians. All of the one cloud of a scene are kept."""
+    from stages.reconstruct import GAUSSIANS, GAUSSIANS_OF_A_CLOUD
+
+    return GAUSSIANS_OF_A_CLOUD if is_finished(path) else GAUSSIANS
+
+
 def is_finished(path: Path) -> bool:
     """Whether a folder is a scene of this program with a finished clip. It may hold other files too."""
     return (path / "generate" / "manifest.json").is_file()
@@ -94,7 +101,7 @@ def find_source(path: Path, cameras: Path | None, size: int, options: dict[str, 
     )
     return Source(
         request,
-        lambda _: Inputs(*scene.load_prior(), scene.load_clip("generate")),
+        lambda _: Inputs(scene.load_cloud(), scene.load_prior()[1], scene.load_clip("generate")),
         lambda: scene.workload("generate", refines=True),
         tuple(stage for stage in STAGES if (path / stage).is_dir()),
     )

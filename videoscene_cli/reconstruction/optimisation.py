@@ -18,10 +18,11 @@ MESSAGE_EVERY = 50  # number of steps between two lines of --verbose
 
 @dataclass(frozen=True)
 class Refinement:
-    """The options --steps, --gaussians, --refine-poses and --export."""
+    """The options --steps, --gaussians, --refine-poses and --export. moves: see `Settings`."""
 
     steps: int
     gaussians: int
+    moves: bool
     refine_poses: bool
     exports: tuple[str, ...]
 
@@ -60,7 +61,11 @@ def refine(
                 session.report.detail(f"step {step} of {total}: loss {loss:.4f}, PSNR {psnr:.2f} dB")
 
         refinement = Settings(
-            settings.steps, gaussians=settings.gaussians, refine_poses=settings.refine_poses, seed=session.shared.seed
+            settings.steps,
+            gaussians=settings.gaussians,
+            moves=settings.moves,
+            refine_poses=settings.refine_poses,
+            seed=session.shared.seed,
         )
         start = inputs.gaussians.to(session.home)
         result = refine_gaussians(

@@ -111,6 +111,12 @@ class SceneFolder:
             raise InputError(what, why, hint)
         return gaussians, read_views(self.path / "prior")
 
+    def load_cloud(self) -> Gaussians:
+        """The one cloud of a finished scene."""
+        from stages.files.ply import read_ply
+
+        return read_ply(self.path / "generate" / "gaussians.ply")
+
     def load_clip(self, stage: str) -> StoredClip:
         """The clip of a stage."""
         from stages.files.clip_folder import read_clip
