@@ -59,7 +59,7 @@ class Settings:
     steps: int = STEPS
     views: int = 3  # targets per step, one of them a photograph
     gaussians: int = GAUSSIANS  # largest number of Gaussians
-    moves: bool = True  # whether Gaussians may move; those of one cloud may not, see `of_a_cloud`
+    moves: bool = True  # whether Gaussians may move, and their number change; those of one cloud not: `of_a_cloud`
     refine_poses: bool = False  # whether the cameras of generated frames may move
     seed: int = 0  # seed of the random order of frames
     adapt_every: int = 100  # steps between two changes of the number of Gaussians
@@ -156,7 +156,8 @@ def take_step(state: State, targets: Targets, settings: Settings) -> tuple[float
         if settings.moves:
             state.position_gradients += by_name["means"].norm(dim=1) * state.distances
         state.step += 1
-        if state.step % settings.adapt_every == 0 and state.step <= settings.adapt_until * settings.steps:
+        due = state.step % settings.adapt_every == 0 and state.step <= settings.adapt_until * settings.steps
+        if due and settings.moves:
             adapt_density(state, settings.gaussians)
         psnr = -10 * torch.log10((pictures.detach().clamp(0, 1) - truth).square().mean().clamp_min(1e-10))
     return float(loss.detach()), float(psnr)
