@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from stages.sizes import MOST_FRAMES
+from stages.sizes import MOST_FRAMES, MOST_PIXELS
 
 # Bytes that each part of the work needs. They are fitted to peaks of the process, which were measured for 9 to 145
 # frames of 256 x 384 to 3024 x 4032 pixels, and pairs of photographs of up to 108 million pixels. They are right within
@@ -15,8 +15,9 @@ VIEW_BYTES = 1.8e3  # for each pixel of a view: the network's image features
 COST_VOLUME_BYTES = 2.4e-3  # for each pair of pixels of a view: the attention and the cost volume
 STORED_BYTES = 8.0  # for each pixel of a clip in the size of the result, as it is stored and written
 RESULT_BYTES = 300.0  # for each pixel of the result, while a few frames are rendered
-REFINED_BYTES = 140.0  # for each pixel of a clip in the networks' size that Gaussians are refined on
-STUDENT_BYTES = 350.0  # for each of them that the student repairs
+REFINED_BYTES = 20.0  # for each pixel of the pictures that Gaussians are refined on
+CLOUD_BYTES = 2e3  # for each pixel of one of these pictures: the Gaussians, their gradients and Adam's moments
+STUDENT_BYTES = 350.0  # for each pixel of a clip in the networks' size that the student repairs
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,10 @@ def peak_memory(work: Workload) -> float:
     prior = (
         NETWORK_BYTES + VIEW_BYTES * work.view + COST_VOLUME_BYTES * work.view**2 if work.predicts else PROGRAM_BYTES
     )
-    small = STUDENT_BYTES if work.repairs else REFINED_BYTES if work.refines else 0.0
-    repaired = min(work.frames, MOST_FRAMES) if work.repairs else work.frames
-    frames = small * work.view * repaired + STORED_BYTES * result * work.frames
+    frames = STORED_BYTES * result * work.frames
+    if work.repairs:
+        frames += STUDENT_BYTES * work.view * min(work.frames, MOST_FRAMES)
+    if work.refines:
+        frames += (REFINED_BYTES * work.frames + CLOUD_BYTES) * min(result, MOST_PIXELS)
     frames += RESULT_BYTES * result if work.frames else 0
     return max(PROGRAM_BYTES + PHOTOGRAPH_BYTES * work.photographs, prior + frames)

@@ -71,7 +71,7 @@ class Settings:
         """For the one cloud of a pair (stages/render/cloud.py).
 
         Its colours are fitted to the order in which its Gaussians hide each other. Steps of a hundredth of a pixel
-        change that order, and pictures lose 10 dB. So the Gaussians stay where they are.
+        change that order, and the picture of a wall loses 10 dB. So the Gaussians stay where they are.
         """
         return cls(steps, gaussians=GAUSSIANS_OF_A_CLOUD, moves=False, seed=seed)
 
