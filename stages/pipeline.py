@@ -4,7 +4,8 @@
     scene = predict_gaussians(prepared.views, prepared.near_far, network)
     render = render_path(scene.gaussians, scene.views, along("interp", scene.views.cameras, scene.gaussians.means))
     clip = repair_clip(render, scene.views, student)
-    refined = refine_gaussians(scene.gaussians, scene.views, clip, Settings())
+    cloud = one_cloud(scene.gaussians, scene.views, estimate_exposure(scene.views))
+    refined = refine_gaussians(cloud, scene.views, clip, Settings.of_a_cloud(STEPS_OF_A_CLIP))
 
 The commands, the evaluation and the training clips all call these functions. A function returns what a scene folder
 would give back: Gaussians as a PLY holds them, 8 bits per colour channel, 16 bits of depth. So the chain gives the same
