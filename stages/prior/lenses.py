@@ -27,6 +27,9 @@ GUESSES = tuple(math.log(0.5 / math.tan(math.radians(angle) / 2) / FOCAL_MEAN) f
 # Penalties, px^2. A second free focal length lowers the cost of pairs of one lens by at most 4.4, of cut or zoomed ones
 # mostly by 10 to 100.
 TWO_LENSES = 5.0
+# Two focal lengths, relative to the longer sides, whose logarithms differ by less than ALIKE are mostly those of one
+# lens: a crop or a zoom differs by more. A second one lowers the cost of some wide pairs of one lens by 5.4.
+ALIKE, ALIKE_LENSES = 0.2, 5.0
 CUT = 3.0  # one photograph is a part of a larger one, although both have one shape
 CUT_WITH_EXIF = 6.0  # EXIF is right for the photograph before it was cut
 WRONG_EXIF, WRONG_UNUSUAL_EXIF = 12.0, 5.0
@@ -75,6 +78,12 @@ class Lenses:
     prior: FocalPrior
     penalty: float
     starts: tuple[Tensor, ...]
+
+    def penalty_of(self, log_scales: Tensor) -> float:
+        """The penalty of a solution under this assumption, px^2. log_scales: [2], of its focal lengths."""
+        first, second = (log_scales - self.prior.mean).tolist()
+        alike = self.source == "matches" and not self.one_lens and abs(second - first) < ALIKE
+        return self.penalty + (ALIKE_LENSES if alike else 0.0)
 
 
 def possible_lenses(known: Known, magnification: float) -> list[Lenses]:

@@ -199,7 +199,7 @@ def _solve_unknown(a: Tensor, b: Tensor, known: Known, matches: int) -> tuple[So
                 found.append((refined, lenses))
     if not found:
         raise _too_few(matches, 0)
-    refined, lenses = min(found, key=lambda pair: pair[0].cost + pair[1].penalty)
+    refined, lenses = min(found, key=lambda pair: pair[0].cost + pair[1].penalty_of(pair[0].log_scales))
     rivals = [other for other, _ in found if other.cost <= refined.cost + RIVAL]
     contested = any(_differ(refined, other) for other in rivals)
     return _with_inliers(a, b, scaled(known.K, refined.log_scales), refined, lenses, contested, matches)

@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 
 from stages.errors import RunError
 from stages.geometry import turned_by
+from stages.prior.lenses import Known, possible_lenses
 from stages.prior.matching import Matches
 from stages.prior.pose import PairGeometry, cameras_from_matches
 from tests.tools.measure_pose import angles
@@ -55,6 +56,15 @@ def test_one_lens_is_solved_without_doubts() -> None:
     assert_right(found)
     assert found.doubts == ()
     assert found.facts()["evidence"] == "good"
+
+
+def test_two_focal_lengths_that_nearly_agree_are_less_likely_than_those_of_a_zoom() -> None:
+    known = Known(camera(FOCAL).repeat(2, 1, 1), torch.ones(2, dtype=torch.float64), (True, True))
+    lenses = possible_lenses(known, 1.0)
+    one, two = lenses[0], lenses[-1]
+    alike, zoomed = two.prior.mean + torch.tensor([0.1, 0.2]), two.prior.mean + torch.tensor([0.0, math.log(1.5)])
+    assert two.penalty_of(zoomed) == two.penalty < two.penalty_of(alike)
+    assert one.penalty_of(alike) == one.penalty == 0
 
 
 @pytest.mark.parametrize("zoom", [0.5, 1.5, 2.0])
