@@ -61,14 +61,22 @@ struct Picture {
 };
 
 // Means over windows of `side` pixels along a row [width]: over the pixels inside the row, or over all of the window.
+// Each mean adds its pixels from left to right. Away from the ends of the row, many are added up side by side.
 static void box_row(const real *in, real *out, int width, int side, bool inside_only) {
-  int radius = side / 2;
-  for (int x = 0; x < width; x++) {
+  int radius = side / 2, first = std::min(radius, width), last = std::max(first, width - radius);
+  auto near_end = [&](int x) {
     int begin = std::max(0, x - radius), end = std::min(width, x + radius + 1);
     real sum = 0;
     for (int k = begin; k < end; k++) sum += in[k];
     out[x] = sum / (inside_only ? end - begin : side);
+  };
+  for (int x = 0; x < first; x++) near_end(x);
+  for (int x = first; x < last; x++) out[x] = 0;
+  for (int k = -radius; k <= radius; k++) {
+    for (int x = first; x < last; x++) out[x] += in[x + k];
   }
+  for (int x = first; x < last; x++) out[x] /= side;
+  for (int x = last; x < width; x++) near_end(x);
 }
 
 // The same down the columns of [height, width], for one row `y`.
@@ -145,7 +153,8 @@ EXPORT int splat_look_up(int width, int height, real *image, const real *alpha, 
         box_column(difference.data, mean.data(), width, height, (int)y, window, false);
         for (int x = 0; x < width; x++) {
           int64_t i = y * width + x;
-          real part = mean[x] / typical, believed = trust[i] * std::exp(-part * part);
+          real part = mean[x] / typical;
+          real believed = trust[i] == 0 ? 0 : trust[i] * std::exp(-part * part);
           real inverse = 1 / std::max(alpha[i], (real)1e-3), opaque = alpha[i] / std::max(alpha[i], (real)1e-6);
           for (int c = 0; c < 3; c++) {
             real blurred = image[c * area + i] * inverse;
