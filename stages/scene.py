@@ -96,12 +96,15 @@ class Views:
     images: [N, 3, h, w], sRGB in [0, 1].  cameras: N, of images of that size.
     depth: [N, h, w], camera z in scene units, 0 where unknown; or None.
     full: the same photographs and cameras in the size of the result, without depth; None if these have that size.
+    points: [P, 3], points of the scene that two photographs show, from their matches; None if unknown. They are not
+    written to files.
     """
 
     images: Tensor
     cameras: Cameras
     depth: Tensor | None = None
     full: Views | None = None
+    points: Tensor | None = None
 
     def __post_init__(self) -> None:
         n, (h, w) = len(self.cameras), self.cameras.size
@@ -112,6 +115,9 @@ class Views:
             _require(self.depth.shape == (n, h, w), "bad views", why, f"give {(n, h, w)}")
         if self.full is not None:
             _require(len(self.full.cameras) == n, "bad views", "another number of full images", f"give {n}")
+        if self.points is not None:
+            why = f"points have shape {tuple(self.points.shape)}"
+            _require(self.points.shape == (len(self.points), 3), "bad views", why, "give [P, 3]")
 
     @property
     def size(self) -> tuple[int, int]:
@@ -119,10 +125,11 @@ class Views:
         return self.cameras.size if self.full is None else self.full.cameras.size
 
     def to(self, device: torch.device) -> Views:
-        """Move images and depth. The cameras stay on the CPU: they are few numbers, which many decisions depend on."""
+        """Move images, depth and points. The cameras stay on the CPU: few numbers, which many decisions depend on."""
         depth = None if self.depth is None else self.depth.to(device)
         full = None if self.full is None else self.full.to(device)
-        return Views(self.images.to(device), self.cameras, depth, full)
+        points = None if self.points is None else self.points.to(device)
+        return Views(self.images.to(device), self.cameras, depth, full, points)
 
 
 @dataclass(frozen=True, eq=False)

@@ -83,11 +83,13 @@ class DepthPredictor(nn.Module):
         K: Tensor,
         candidates: Tensor,
         monocular: MonocularOutput | None,
+        votes_of_points: Tensor | None = None,
     ) -> Tensor:
         """Logits of the candidate depths at a quarter of the image's size, [N, D, H/4, W/4]. N is B * V in this class.
 
         images: [B, V, 3, H, W].  features: [B, V, C, H/4, W/4].  c2w: [B, V, 4, 4].  K: [B, V, 3, 3], px.
         candidates: [B, V, D], inverse depths.  monocular: output of the monocular branch for the N images.
+        votes_of_points: [N, D, H/4, W/4], see `point_votes`, or None.
         """
         volumes = match_volumes(images, features, K, c2w, candidates, self.config)
         inputs = [*volumes, features.flatten(0, 1)]
@@ -95,6 +97,8 @@ class DepthPredictor(nn.Module):
         if self.config.patch_radius:
             for scale, volume in zip(self.match_scale, volumes[:3], strict=True):
                 matches = matches + scale * volume
+        if votes_of_points is not None:
+            matches = matches + votes_of_points
         if monocular is not None:
             planes = candidates.flatten(0, 1)
             matched, weight = _confident(matches, planes, self.config.peak_radius)

@@ -15,6 +15,7 @@ from stages.prior.features import FeatureCNN
 from stages.prior.gaussian_head import GaussianAdapter
 from stages.prior.monocular import Monocular, MonocularOutput
 from stages.prior.plane_sweep import inverse_depths
+from stages.prior.point_votes import point_votes
 from stages.prior.rotate_harmonics import to_standard_basis
 from stages.prior.transformer import MultiViewTransformer
 from stages.scene import Gaussians
@@ -98,11 +99,19 @@ class MVSplat(nn.Module):
         self.backbone.in_half = self.depth_predictor.in_half = half
 
     def forward(
-        self, images: Tensor, c2w: Tensor, K: Tensor, near_far: Tensor, features: ImageFeatures | None = None
+        self,
+        images: Tensor,
+        c2w: Tensor,
+        K: Tensor,
+        near_far: Tensor,
+        features: ImageFeatures | None = None,
+        points: Tensor | None = None,
     ) -> PriorOutput:
         """images: [B, V, 3, H, W], sRGB in [0, 1], sides multiples of 16.  c2w: [B, V, 4, 4], OpenCV camera-to-world.
         K: [B, V, 3, 3], px.  near_far: [B, V, 2], the depth range of each view, scene units.
         features: the result of `backbone` for these images, if it is known.
+        points: [B, P, 3], world points that both of two views show, from their matches. They vote for their depths in a
+        network that compares patches, as `small` does; `re10k` stays as published.
 
         Raises InputError on fewer than two views, sizes that do not fit, or unless 0 < near < far.
         """
@@ -111,7 +120,13 @@ class MVSplat(nn.Module):
         cnn, matched, monocular = self.backbone(images) if features is None else features
         config = self.config
         candidates = inverse_depths(near_far, config.depth_candidates, config.nearer_candidates)  # [B, V, D], far first
-        logits = self.depth_predictor.match(images, matched, c2w, K, candidates, monocular)  # [B * V, D, H/4, W/4]
+        votes = None
+        if points is not None and config.patch_radius:
+            in_cells = K / K.new_tensor([4, 4, 1])[:, None]
+            scenes = zip(points, in_cells, c2w, candidates, strict=True)
+            votes = torch.cat([point_votes(*scene, (h // 4, w // 4)) for scene in scenes])
+        # Both are [B * V, D, H/4, W/4].
+        logits = self.depth_predictor.match(images, matched, c2w, K, candidates, monocular, votes)
         # Both are [B * V, 1, H/4, W/4].
         coarse, confidence = expected(logits, candidates.flatten(0, 1), config.peak_radius)
         # All three are [B * V, ..., H, W].

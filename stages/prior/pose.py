@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from stages.errors import RunError
-from stages.geometry import fundamental, fundamental_of
+from stages.geometry import depth_of, fundamental, fundamental_of
 from stages.prior.epipolar import (
     LIKELY_TRIALS,
     RelativePose,
@@ -145,24 +145,39 @@ def cameras_from_matches(
 
 
 def near_far_from_cameras(images: Sequence[Tensor], cameras: Cameras) -> Tensor:
-    """Near and far of each of two posed views, [2, 2], scene units: quantiles of the depths of triangulated matches.
+    """`range_of_points` for the matches of two posed views. The arguments are those of `matched_points`."""
+    return range_of_points(matched_points(images, cameras), cameras)
 
-    images: two of [3, h, w].  With fewer than 20 matches that fit the cameras, the range is 1 to 50 baselines.
-    Raises RunError when the two cameras are at one position.
+
+def matched_points(images: Sequence[Tensor], cameras: Cameras) -> Tensor:
+    """The points of the scene that two posed views show, triangulated from those matches that fit the cameras, [P, 3].
+
+    images: two of [3, h, w]. Raises RunError when the two cameras are at one position.
     """
     c2w, K = cameras.c2w.double().cpu(), cameras.K.double().cpu()
-    baseline = float((c2w[1, :3, 3] - c2w[0, :3, 3]).norm())
-    if baseline == 0:
+    if _baseline(cameras) == 0:
         why = "both are at the same place, which shows no depth"
         raise RunError("the cameras have no baseline", why, "give two photographs taken from different places")
     matches = match(images[0], images[1])
     a, b = matches.points_a.double(), matches.points_b.double()
     fits = sampson_error(a, b, fundamental_of(c2w, K)).abs() < INLIER * min(cameras.size) / SHORT_SIDE
-    z = triangulate(a[fits], b[fits], c2w, K)[1]
-    z = z[:, (z > 0).all(0)]
-    if z.shape[1] < LEAST_INLIERS:
+    points, z = triangulate(a[fits], b[fits], c2w, K)
+    return points[(z > 0).all(0)].to(cameras.c2w)
+
+
+def range_of_points(points: Tensor, cameras: Cameras) -> Tensor:
+    """Near and far of each of two posed views, [2, 2], scene units: quantiles of the depths of points [P, 3].
+
+    With fewer than 20 points, the range is 1 to 50 baselines.
+    """
+    if len(points) < LEAST_INLIERS:
+        baseline = _baseline(cameras)
         return torch.tensor([[BASELINE_NEAR * baseline, BASELINE_FAR * baseline]]).repeat(2, 1).to(cameras.c2w)
-    return depth_range(z).to(cameras.c2w)
+    return depth_range(depth_of(points.to(cameras.c2w), cameras.c2w))
+
+
+def _baseline(cameras: Cameras) -> float:
+    return float((cameras.c2w[1, :3, 3] - cameras.c2w[0, :3, 3]).norm())
 
 
 def depth_range(z: Tensor) -> Tensor:

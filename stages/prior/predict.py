@@ -44,7 +44,8 @@ class Prediction:
 def predict(views: Views, near_far: Tensor, network: MVSplat) -> Prediction:
     """Predict the scene of two views of any size, with closed surfaces and without what a photograph contradicts.
 
-    near_far: [2, 2], camera z range of each view, from matches.  network: see `load_prior`.
+    near_far: [2, 2], camera z range of each view, from matches.  network: see `load_prior`.  The points of the views
+    vote for their depths.
     """
     near, far = near_far.unbind(1)
     ranges = []
@@ -89,7 +90,8 @@ def predict_in_range(
     h, w = views.cameras.size
     images = _extended(views, network)
     c2w, K = views.cameras.c2w.to(images)[None], views.cameras.K.to(images)[None]
-    out = network(images, c2w, K, near_far.to(images)[None], features)
+    points = None if views.points is None else views.points.to(images)[None]
+    out = network(images, c2w, K, near_far.to(images)[None], features, points)
     scene, depth = fuse(out.scene(0), out.confidence[0], views.cameras)
     photograph = torch.arange(2, dtype=torch.uint8, device=depth.device).repeat_interleave(depth[0].numel())
     scene = replace(scene, photograph=photograph)

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from stages.files.images import as_in_png, read_image
 from stages.files.known_cameras import read_known_cameras
 from stages.files.transforms import as_in_transforms
 from stages.geometry import crop_intrinsics, resize_intrinsics
-from stages.prior.pose import estimate_cameras, near_far_from_cameras
+from stages.prior.pose import estimate_cameras, matched_points, range_of_points
 from stages.scene import Cameras, Views
 from stages.sizes import resized_images, result_size, with_small_images
 
@@ -25,8 +25,8 @@ CPU = torch.device("cpu")
 class Prepared:
     """The prior's input.
 
-    views: the two photographs, resized and cropped, with cameras.  near_far: [2, 2], camera z range of each view, scene
-    units.  facts: entries of the manifest, such as the source of the cameras.
+    views: the two photographs, resized and cropped, with cameras and matched points.
+    near_far: [2, 2], camera z range of each view, scene units.  facts: entries of the manifest, such as the source of the cameras.
     """
 
     views: Views
@@ -68,6 +68,7 @@ def prepare(
             text = f"the cameras of {paths[0]} and {paths[1]} may be wrong: {doubts}; --cameras gives known ones"
             warnings.warn(text, RuntimeWarning, stacklevel=2)
         c2w, K, near_far, facts = geometry.c2w, geometry.K, geometry.near_far, geometry.facts()
+        points = geometry.points
     else:
         c2w, K = _read_cameras(paths, photos, cameras_file)
         near_far, facts = None, {"cameras": "given"}
@@ -78,7 +79,9 @@ def prepare(
     cameras = as_in_transforms(Cameras(c2w, torch.stack([own_K for _, own_K in resized]), size))
     views = with_small_images(Views(images, cameras))
     if near_far is None:
-        near_far = near_far_from_cameras(list(views.images), views.cameras)
+        points = matched_points(list(views.images), views.cameras)
+        near_far = range_of_points(points, views.cameras)
+    views = replace(views, points=points)
     facts |= {"near_far": near_far.tolist(), "size": list(size), "network_size": list(views.cameras.size)}
     return Prepared(views.to(device), near_far.float(), facts)
 

@@ -166,7 +166,7 @@ def flat_prior(monkeypatch: pytest.MonkeyPatch) -> None:
             Views(views.images, views.cameras.to(torch.float32)), near_far, network
         )
 
-    monkeypatch.setattr(initial, "near_far_from_cameras", lambda images, cameras: None)
+    monkeypatch.setattr(initial, "matched_points", lambda images, cameras: torch.zeros(0, 3))
     monkeypatch.setattr(initial, "predict", predict)
 
 

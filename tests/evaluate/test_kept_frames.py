@@ -15,9 +15,8 @@ from videoscene_cli import app
 def test_sheets_of_kept_frames(
     wall: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(
-        "stages.prior.pose.near_far_from_cameras", lambda images, cameras: torch.tensor([[1.5, 6.0]] * 2)
-    )
+    monkeypatch.setattr("stages.prior.pose.matched_points", lambda images, cameras: torch.zeros(0, 3))
+    monkeypatch.setattr("stages.prior.pose.range_of_points", lambda points, cameras: torch.tensor([[1.5, 6.0]] * 2))
     out = tmp_path / "out"
     command = [
         "evaluate",

@@ -103,9 +103,10 @@ def test_the_command(
 
     monkeypatch.setattr(unposed, "estimate_cameras", estimate)
     near_far = torch.tensor([[1.5, 6.0]] * 2)
+    monkeypatch.setattr("stages.prior.pose.matched_points", lambda images, given: torch.zeros(0, 3))
     monkeypatch.setattr(
-        "stages.prior.pose.near_far_from_cameras",
-        lambda images, given: (
+        "stages.prior.pose.range_of_points",
+        lambda points, given: (
             near_far
             * float((given.c2w[1] - given.c2w[0])[:3, 3].norm() / (cameras.c2w[4] - cameras.c2w[0])[:3, 3].norm())
         ),

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.evaluate.cases import find_scenes, load_task, read_cases
-from stages.evaluate.method_prior import depth_ranges, open_prior
+from stages.evaluate.method_prior import match_photographs, open_prior
 from stages.files.images import as_in_png
 from stages.geometry import reproject, sampling_grid
 from stages.prior.load import load_prior
@@ -64,7 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path, help="folder of scenes")
     options = parser.parse_args()
-    prior = open_prior(load_prior(PRIOR, torch.device("cpu")), depth_ranges())
+    prior = open_prior(load_prior(PRIOR, torch.device("cpu")), match_photographs())
     # Share of pixels and of squared error of each group, case by case.
     rows = []
     for case in (case for scene in find_scenes([options.data]) for case in read_cases(scene) if case.kind == "medium"):

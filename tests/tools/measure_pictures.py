@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.evaluate.cases import Task, find_scenes, load_task, read_cases
-from stages.evaluate.method_prior import depth_ranges
+from stages.evaluate.method_prior import match_photographs
 from stages.files.images import as_in_png
 from stages.geometry import pixel_centres, reproject, resize_intrinsics, sampling_grid
 from stages.metrics.image import psnr
@@ -105,10 +105,11 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=PRIOR, help="of the prior")
     parser.add_argument("--stride", type=int, default=1, help="take every so manieth case")
     options = parser.parse_args()
-    network, ranges = load_prior(options.weights), depth_ranges()
+    network, matched = load_prior(options.weights), match_photographs()
 
     def scene_of(task: Task) -> CoarseScene:
-        return predict_gaussians(task.context, ranges(task.context), network)
+        near_far, points = matched(task.context)
+        return predict_gaussians(replace(task.context, points=points), near_far, network)
 
     def clip_of(scene: CoarseScene, cameras: Cameras) -> Clip:
         clip = render(scene.gaussians, cameras.to(scene.gaussians.means), views=scene.views)

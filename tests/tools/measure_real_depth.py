@@ -13,6 +13,7 @@ OUT/report.json holds the figures. OUT/points holds the points, so the next run 
 
 import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -26,7 +27,7 @@ from stages.files.images import write_png
 from stages.files.publish import write_json
 from stages.prior.load import load_prior
 from stages.prior.network import MVSplat
-from stages.prior.pose import near_far_from_cameras
+from stages.prior.pose import matched_points, range_of_points
 from stages.prior.predict import predict
 from tests.tools.depth_at_points import LEAST_POINTS, ROWS, Figures, errors_by_row, figures, mean_of_scenes
 from tests.tools.depth_sheet import SHIPPED, Row, depth_row
@@ -44,7 +45,8 @@ def measure_scene(
     rows = []
     for case in cases:
         context = load_task(case).context
-        near_far = near_far_from_cameras(list(context.images), context.cameras)
+        context = replace(context, points=matched_points(list(context.images), context.cameras))
+        near_far = range_of_points(context.points, context.cameras)
         depths = [predict(context, near_far, network).depth for network in networks.values()]
         for name, depth in zip(networks, depths, strict=True):
             for row, found in errors_by_row(points, case.context, context.cameras, depth).items():

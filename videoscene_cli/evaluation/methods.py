@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from stages.evaluate.method_baselines import Method
-    from stages.evaluate.method_prior import Prior
+    from stages.evaluate.method_prior import Matched, Prior
     from stages.reconstruct import Settings
     from stages.scene import Views
 
@@ -203,11 +203,15 @@ def open_session(setup: Setup) -> Session:
 def _prior(setup: Setup) -> Prior:
     from stages.evaluate.method_prior import open_prior
 
-    return open_prior(open_session(setup).network, _ranges(setup))
+    return open_prior(open_session(setup).network, _matched(setup))
 
 
 @functools.cache
-def _ranges(setup: Setup) -> Callable[[Views], Tensor]:
-    from stages.evaluate.method_prior import depth_ranges
+def _matched(setup: Setup) -> Matched:
+    from stages.evaluate.method_prior import match_photographs
 
-    return depth_ranges()
+    return match_photographs()
+
+
+def _ranges(setup: Setup) -> Callable[[Views], Tensor]:
+    return lambda context: _matched(setup)(context)[0]
