@@ -26,7 +26,8 @@ class Prepared:
     """The prior's input.
 
     views: the two photographs, resized and cropped, with cameras and matched points.
-    near_far: [2, 2], camera z range of each view, scene units.  facts: entries of the manifest, such as the source of the cameras.
+    near_far: [2, 2], camera z range of each view, scene units.
+    facts: entries of the manifest, such as the source of the cameras.
     """
 
     views: Views
