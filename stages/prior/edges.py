@@ -1,0 +1,78 @@
+"""Lets the depth of a photograph jump where the photograph has an edge.
+
+Between two surfaces the network's depth passes from one to the other over several pixels. Gaussians of these pixels lie
+on neither surface, and fly as flakes where a frame looks between the two. So near a jump a pixel takes the depth of the
+pixels around it that look alike: their weighted median, which lies on a surface (Ma et al. 2013, "Constant Time
+Weighted Median Filtering for Stereo Matching and Beyond"). Depth that the other photograph confirms stays.
+"""
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stages.geometry import project
+from stages.overlap import other_photograph
+from stages.scene import Gaussians, Views
+
+JUMP = 1.1  # depth jumps where the largest of 5 x 5 pixels is more than this many times the smallest
+BESIDE = 6  # pixels up to this far from a jump change, px
+RADIUS, STEP = 6, 3  # the median is taken over every STEP-th pixel, up to RADIUS px away in each direction
+ALIKE = 0.08  # the weight of a pixel falls to 1/e where its colour differs by this much, mean over the channels
+CONFIRMED = 0.02  # the other photograph confirms a depth that differs from its own surface by less than this share
+
+
+@torch.no_grad()
+def with_sharp_edges(gaussians: Gaussians, depth: Tensor, views: Views) -> tuple[Gaussians, Tensor]:
+    """Move Gaussians along their rays to one of the two surfaces at an edge. Sizes grow with depth.
+
+    gaussians: at most one per pixel of each photograph, within its pixel, with `photograph` set.
+    depth: [2, h, w], camera z of each view, scene units.  views: the two photographs.
+    Returns the Gaussians in the same order, and the new depth [2, h, w].
+    """
+    assert gaussians.photograph is not None, "the prior sets photograph"
+    (h, w), K, c2w = views.cameras.size, views.cameras.K.to(depth), views.cameras.c2w.to(depth)
+    known, sharp, factor = replace(views, depth=depth), depth.clone(), torch.ones_like(gaussians.means[:, :1])
+    for view in (0, 1):
+        unconfirmed = other_photograph(known, view)[1] >= CONFIRMED
+        sharp[view] = sharp_depth(depth[view], views.images[view].to(depth), unconfirmed)
+        own = gaussians.photograph == view
+        pixels, _ = project(gaussians.means[own], K[view], c2w[view])
+        column, row = (pixels[:, k].floor().long().clamp(0, side - 1) for k, side in ((0, w), (1, h)))
+        factor[own, 0] = (sharp[view] / depth[view])[row, column]
+    centre = c2w[:, :3, 3][gaussians.photograph.long()]
+    means = centre + (gaussians.means - centre) * factor
+    return replace(gaussians, means=means, scales=gaussians.scales * factor), sharp
+
+
+def sharp_depth(depth: Tensor, image: Tensor, unsure: Tensor) -> Tensor:
+    """Depth [h, w] with the edges of the image [3, h, w].
+
+    unsure: [h, w], boolean, pixels whose depth is not confirmed. All others, and pixels far from a jump, stay.
+    """
+    w, steps = depth.shape[1] + 2 * RADIUS, torch.arange(0, 2 * RADIUS + 1, STEP, device=depth.device)
+    offsets = (steps[:, None] * w + steps).flatten()
+    row, column = (_near_jumps(depth) & unsure).nonzero().T
+    around = (row * w + column)[:, None] + offsets  # [P, K], indices of the pixels around into the padded maps
+    values = F.pad(depth[None, None], (RADIUS,) * 4, mode="replicate").flatten()[around]
+    colours = F.pad(image[None], (RADIUS,) * 4, mode="replicate")[0].flatten(1)[:, around]
+    apart = (colours - image[:, row, column, None]).abs().mean(0)
+    sharp = depth.clone()
+    sharp[row, column] = weighted_median(values, torch.exp(-((apart / ALIKE) ** 2)))
+    return sharp
+
+
+def weighted_median(values: Tensor, weights: Tensor) -> Tensor:
+    """The smallest value of each row up to which half of the weight lies, [P]. values, weights: [P, K]."""
+    values, order = values.sort(1)
+    weight = weights.gather(1, order).cumsum(1)
+    index = (weight < weight[:, -1:] / 2).sum(1, keepdim=True)
+    return values.gather(1, index)[:, 0]
+
+
+def _near_jumps(depth: Tensor) -> Tensor:
+    """The pixels within BESIDE px of a jump, [h, w], boolean."""
+    largest, smallest = F.max_pool2d(depth[None], 5, 1, 2), -F.max_pool2d(-depth[None], 5, 1, 2)
+    jump = (largest > JUMP * smallest).to(depth)
+    return F.max_pool2d(jump, 2 * BESIDE + 1, 1, BESIDE)[0] > 0
