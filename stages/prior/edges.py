@@ -21,6 +21,7 @@ BESIDE = 6  # pixels up to this far from a jump change, px
 RADIUS, STEP = 6, 3  # the median is taken over every STEP-th pixel, up to RADIUS px away in each direction
 ALIKE = 0.08  # the weight of a pixel falls to 1/e where its colour differs by this much, mean over the channels
 CONFIRMED = 0.02  # the other photograph confirms a depth that differs from its own surface by less than this share
+FARTHER = 1.02  # a pixel whose depth grew by more than this factor was moved to the farther surface
 
 
 @torch.no_grad()
@@ -60,7 +61,10 @@ def sharp_depth(depth: Tensor, image: Tensor, unsure: Tensor) -> Tensor:
     apart = (colours - image[:, row, column, None]).abs().mean(0)
     sharp = depth.clone()
     sharp[row, column] = weighted_median(values, torch.exp(-((apart / ALIKE) ** 2)))
-    return sharp
+    # Pixels on the edge itself have a mixed colour. Those next to the nearer surface that were moved away from it belong
+    # to it: a thin thing keeps its width.
+    nearest = -F.max_pool2d(-sharp[None], 3, 1, 1)[0]
+    return torch.where((sharp > JUMP * nearest) & (sharp > FARTHER * depth), nearest, sharp)
 
 
 def weighted_median(values: Tensor, weights: Tensor) -> Tensor:

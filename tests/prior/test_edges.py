@@ -49,9 +49,9 @@ def scene(depth: Tensor, cameras: Cameras) -> Gaussians:
 
 def test_a_ramp_becomes_a_jump_at_the_edge_of_the_photograph() -> None:
     between = ((blurred_depth() - true_depth()).abs() > 0.1).float().mean()
-    left = ((sharp_depth(blurred_depth(), photograph(), ALL) - true_depth()).abs() > 0.1).float().mean()
+    left = ((sharp_depth(blurred_depth(), photograph(), ALL) - true_depth()).abs() > 0.1).any(0).nonzero()
     assert between > 0.08
-    assert left == 0
+    assert left[:, 0].tolist() in ([], [EDGE])  # the nearer surface may take one more pixel
 
 
 def test_ragged_depth_follows_the_edge_of_the_photograph() -> None:
@@ -59,6 +59,13 @@ def test_ragged_depth_follows_the_edge_of_the_photograph() -> None:
     ragged = torch.where(column < EDGE + torch.where(row % 4 < 2, 2, -2), NEAR, FAR)
     before, after = ((d != true_depth()).float().mean() for d in (ragged, sharp_depth(ragged, photograph(), ALL)))
     assert after < 0.3 * before
+
+
+def test_the_mixed_pixels_of_an_edge_belong_to_the_nearer_surface() -> None:
+    image = photograph()
+    image[:, :, EDGE - 1] = torch.tensor([0.2, 0.0, 0.8])[:, None]  # looks more like the farther one
+    assert bool((sharp_depth(blurred_depth(), image, ALL)[:, : EDGE - 1] == NEAR).all())
+    assert bool((sharp_depth(blurred_depth(), image, ALL)[:, EDGE - 1] == NEAR).all())
 
 
 def test_depth_without_jumps_stays() -> None:

@@ -213,5 +213,6 @@ def _matched(setup: Setup) -> Matched:
     return match_photographs()
 
 
+@functools.cache
 def _ranges(setup: Setup) -> Callable[[Views], Tensor]:
     return lambda context: _matched(setup)(context)[0]
