@@ -61,7 +61,7 @@ def sharp_depth(depth: Tensor, image: Tensor, unsure: Tensor) -> Tensor:
     apart = (colours - image[:, row, column, None]).abs().mean(0)
     sharp = depth.clone()
     sharp[row, column] = weighted_median(values, torch.exp(-((apart / ALIKE) ** 2)))
-    # Pixels on the edge itself have a mixed colour. Those next to the nearer surface that were moved away from it belong
+    # Pixels on the edge itself have a mixed colour. Those next to the nearer surface that were moved off it belong
     # to it: a thin thing keeps its width.
     nearest = -F.max_pool2d(-sharp[None], 3, 1, 1)[0]
     return torch.where((sharp > JUMP * nearest) & (sharp > FARTHER * depth), nearest, sharp)
