@@ -14,7 +14,7 @@ pixels in memory and through files. Networks work in a small size (stages/sizes.
 Images, depth and Gaussians stay on the device on which they are given; cameras are on the CPU.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,7 +33,8 @@ from stages.reconstruct import Progress, Reconstruction, Settings, State, gather
 from stages.render import render_parts
 from stages.scene import Cameras, Exposure, Gaussians, Views
 from stages.sizes import cloud_size, resized_cameras, resized_images
-from stages.video.full_size import Student, repair_stored, small_clip
+from stages.video.full_size import Repair, Student, repair_stored, small_clip
+from stages.video.video_clip import VideoClip, VideoFrames
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,13 +96,34 @@ def render_path(
     exposure: difference in exposure of the photographs, see `estimate_exposure`, which None calls.
     """
     path = path.to(gaussians.means.dtype)
+    return StoredClip.joined(render_path_in_parts(gaussians, views, path, fps, progress, exposure), path)
+
+
+def render_path_in_parts(
+    gaussians: Gaussians,
+    views: Views,
+    path: Cameras,
+    fps: float = 8.0,
+    progress: Callable[[int, int], None] | None = None,
+    exposure: Exposure | None = None,
+) -> Iterator[StoredClip]:
+    """The same, a few frames at a time: together they may be too large."""
+    path = path.to(gaussians.means.dtype)
+    unit = depth_unit(_farthest(gaussians.means, path))
     parts = render_parts(gaussians, path, fps, progress, views, exposure)
-    return StoredClip.joined(parts, path, depth_unit(_farthest(gaussians.means, path)))
+    return (StoredClip.of(part, unit) for part in parts)
 
 
 def repair_clip(clip: StoredClip, views: Views, student: Student | None) -> StoredClip:
     """Let the video student repair a render. Without a student the clip stays the render."""
     return clip if student is None else repair_stored(clip, views, student)
+
+
+def repair_video(clip: VideoClip, views: Views, student: Student | None) -> VideoFrames:
+    """The same for a render that becomes a video file. Its frames are made when they are encoded."""
+    if student is None or clip.small is None:
+        return VideoFrames(clip.clip, None)
+    return VideoFrames(clip.clip, Repair.of(clip.small, views, student))
 
 
 def refine_gaussians(

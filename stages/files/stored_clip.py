@@ -48,38 +48,40 @@ class StoredClip:
                 raise InputError("bad clip", f"{name} has shape {tuple(value.shape)}", f"give {shape}")
 
     @classmethod
-    def of(cls, clip: Clip) -> StoredClip:
-        """A clip, rounded. A clip that was stored before does not change. Raises RunError on NaN."""
-        unit = 1.0 if clip.depth is None else depth_unit(clip.depth)
-        return cls.joined([clip], clip.cameras, unit)
+    def of(cls, clip: Clip, unit: float | None = None) -> StoredClip:
+        """A clip, rounded. A clip that was stored before does not change. Raises RunError on NaN.
 
-    @classmethod
-    def joined(cls, parts: Iterable[Clip], cameras: Cameras, unit: float) -> StoredClip:
-        """The parts of a clip, one after the other. Each is rounded as it comes: together they may be too large.
-
-        cameras: of all frames.  unit: of depth, at least the largest depth / 65535. Raises RunError on NaN.
+        unit: of depth, at least the largest depth / 65535, which None stands for.
         """
-        stored, done = None, 0
-        for part in parts:
-            if stored is None:
-                stored = cls._empty(part, cameras, unit)
-            rows, done = slice(done, done + len(part.cameras)), done + len(part.cameras)
-            stored.frames[rows] = as_bytes(part.frames)
-            if stored.coverage is not None and part.coverage is not None:
-                stored.coverage[rows] = as_bytes(part.coverage)
-            if stored.depth is not None and part.depth is not None:
-                stored.depth[rows] = as_levels(part.depth, unit)
-        assert stored is not None, "a clip has frames"
-        return stored
+        if unit is None:
+            unit = 1.0 if clip.depth is None else depth_unit(clip.depth)
+        coverage = None if clip.coverage is None else as_bytes(clip.coverage)
+        depth, cameras = None if clip.depth is None else as_levels(clip.depth, unit), as_in_transforms(clip.cameras)
+        return cls(as_bytes(clip.frames), cameras, coverage, clip.fps, depth, unit, clip.leap, clip.exposure)
 
     @classmethod
-    def _empty(cls, part: Clip, cameras: Cameras, unit: float) -> StoredClip:
-        """Room for a clip of which `part` is the first part."""
+    def joined(cls, parts: Iterable[StoredClip], cameras: Cameras) -> StoredClip:
+        """The parts of a clip, one after the other. They may be made as they are asked for.
+
+        cameras: of all frames.
+        """
+        joined, done = None, 0
+        for part in parts:
+            if joined is None:
+                joined = part._with_room(cameras)
+            rows, done = slice(done, done + len(part.cameras)), done + len(part.cameras)
+            for name in ("frames", "coverage", "depth"):
+                if getattr(joined, name) is not None:
+                    getattr(joined, name)[rows] = getattr(part, name)
+        assert joined is not None, "a clip has frames"
+        return joined
+
+    def _with_room(self, cameras: Cameras) -> StoredClip:
+        """Room for a clip of which this is the first part."""
         n, (h, w) = len(cameras), cameras.size
-        frames = part.frames.new_empty((n, 3, h, w), dtype=torch.uint8)
-        coverage = None if part.coverage is None else frames.new_empty((n, h, w))
-        depth = None if part.depth is None else frames.new_empty((n, h, w), dtype=torch.uint16)
-        return cls(frames, as_in_transforms(cameras), coverage, part.fps, depth, unit, part.leap, part.exposure)
+        coverage, depth = (None if maps is None else maps.new_empty((n, h, w)) for maps in (self.coverage, self.depth))
+        frames = self.frames.new_empty((n, 3, h, w))
+        return replace(self, frames=frames, cameras=as_in_transforms(cameras), coverage=coverage, depth=depth)
 
     def clip(self, which: list[int] | None = None) -> Clip:
         """The frames as float32, or those of some indices."""
@@ -89,12 +91,9 @@ class StoredClip:
         frames = self.frames[index].float().div_(255)
         return Clip(frames, self.cameras[index], coverage, self.fps, depth, self.leap, self.exposure)
 
-    @property
-    def mean_coverage(self) -> float:
-        """The mean coverage of all pixels, in [0, 1]. Raises ValueError for a clip without coverage."""
-        if self.coverage is None:
-            raise ValueError("the clip has no coverage")
-        return float(torch.stack([maps.float().mean() for maps in self.coverage]).mean()) / 255
+    def without_maps(self) -> StoredClip:
+        """The same frames without coverage and depth."""
+        return replace(self, coverage=None, depth=None)
 
     def to(self, device: torch.device) -> StoredClip:
         """Move frames, coverage and depth. The cameras stay on the CPU, as in `Views.to`."""

@@ -2,10 +2,11 @@
 
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 import torch
 from torch import Tensor
@@ -30,8 +31,17 @@ COLOURS = (
 REINSTALL = "unset IMAGEIO_FFMPEG_EXE, then pip install --force-reinstall imageio-ffmpeg"
 
 
-def write_mp4(path: Path, frames: Tensor, fps: float, fragmented: bool = False) -> None:
-    """Encode frames [T, 3, h, w], in [0, 1] or uint8, as H.264 yuv420p.
+class Frames(Protocol):
+    """The frames of a video: a tensor [T, 3, h, w], or what makes them one by one. In [0, 1] or uint8."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __iter__(self) -> Iterator[Tensor]: ...
+
+
+def write_mp4(path: Path, frames: Frames, fps: float, fragmented: bool = False) -> None:
+    """Encode frames as H.264 yuv420p. Frames that are made one by one are made while earlier ones are encoded.
 
     fragmented: spread the index of the file over fragments. The frames keep their size. Parent folders are created.
 
@@ -70,7 +80,7 @@ def _started(command: list[str], log: IO[bytes], what: str) -> subprocess.Popen[
         raise RunError(what, f"{command[0]} does not start: {error.strerror}", REINSTALL) from error
 
 
-def _feed(process: subprocess.Popen[bytes], frames: Tensor, path: Path) -> None:
+def _feed(process: subprocess.Popen[bytes], frames: Frames, path: Path) -> None:
     """Write the frames to ffmpeg's input and close it."""
     assert process.stdin is not None
     try:

@@ -4,7 +4,9 @@ It repairs a smaller copy of some frames. What it changes there is enlarged, spr
 to the clip. So low frequencies come from the student, and detail from the photographs that the render was made of.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -33,22 +35,53 @@ class Student:
     short_side: int
 
 
+@dataclass(frozen=True, eq=False)
+class Repair:
+    """What a student made of the small copy of a clip.
+
+    frames, change: [K, 3, h, w], the repaired key frames, and their difference from those of the render.
+    cameras: K, of these frames, which may show only the middle of those of the clip.  leap: the leap step.
+    """
+
+    frames: Tensor
+    change: Tensor
+    cameras: Cameras
+    leap: int | None
+
+    @classmethod
+    def of(cls, small: Clip, views: Views, student: Student) -> Repair:
+        """Let the student repair the small copy of a clip, from `small_clip`."""
+        repaired = student.repair(small, views)
+        before = part_shown(small.frames, small.cameras, repaired.cameras)
+        return cls(repaired.frames, repaired.frames - before, repaired.cameras, repaired.leap)
+
+
 def repair_stored(clip: StoredClip, views: Views, student: Student) -> StoredClip:
     """The clip with what the student changes in a copy of it. Coverage and depth stay those of the render."""
-    keys = key_frames(len(clip.cameras))
-    small = small_clip(clip, network_size(clip.cameras.size, student.short_side), keys)
-    repaired = student.repair(small, views)
-    clip, before = middle(clip, repaired.cameras), part_shown(small.frames, small.cameras, repaired.cameras)
-    if repaired.cameras.size == clip.cameras.size and len(keys) == len(clip.cameras):
-        return replace(clip, frames=as_bytes(repaired.frames), leap=repaired.leap)
-    change, frames = repaired.frames - before, torch.empty_like(clip.frames)
-    for t, frame in enumerate(clip.frames):
-        at = t * (len(keys) - 1) / max(1, len(clip.cameras) - 1)
-        first = min(int(at), len(keys) - 1)
-        here = torch.lerp(change[first], change[min(first + 1, len(keys) - 1)], at - first)
-        larger = F.interpolate(here[None], clip.cameras.size, mode="bicubic", align_corners=False)[0]
-        frames[t] = as_bytes(frame.float().div_(255) + larger)
-    return replace(clip, frames=frames, leap=repaired.leap)
+    size = network_size(clip.cameras.size, student.short_side)
+    repair = Repair.of(small_clip(clip, size, key_frames(len(clip.cameras))), views, student)
+    clip = middle(clip, repair.cameras)
+    frames = torch.empty_like(clip.frames)
+    for t, frame in enumerate(repaired_frames(clip.frames, repair)):
+        frames[t] = frame
+    return replace(clip, frames=frames, leap=repair.leap)
+
+
+def repaired_frames(frames: Tensor, repair: Repair) -> Iterator[Tensor]:
+    """The frames of a clip with what a student changed in its key frames, each [3, h, w], uint8.
+
+    frames: [T, 3, h, w], uint8, the part that the repaired key frames show, see `middle`.
+    """
+    count, size, keys = len(frames), (frames.shape[-2], frames.shape[-1]), len(repair.change)
+    if repair.cameras.size == size and keys == count:
+        yield from map(as_bytes, repair.frames)
+        return
+    for t, frame in enumerate(frames):
+        at = t * (keys - 1) / max(1, count - 1)
+        first = min(int(at), keys - 1)
+        here = torch.lerp(repair.change[first], repair.change[min(first + 1, keys - 1)], at - first)
+        larger = F.interpolate(here[None], size, mode="bicubic", align_corners=False)[0]
+        yield as_bytes(frame.float().div_(255) + larger)
 
 
 def key_frames(count: int) -> list[int]:

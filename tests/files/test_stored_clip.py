@@ -51,8 +51,9 @@ def test_parts_are_joined_as_they_come(clip: Clip) -> None:
             depth=clip.depth[rows],
         )
 
-    whole = StoredClip.joined([clip], clip.cameras, 2e-4)
-    parts = StoredClip.joined((part(rows) for rows in (slice(0, 2), slice(2, 5))), clip.cameras, 2e-4)
+    whole = StoredClip.of(clip, 2e-4)
+    stored = (StoredClip.of(part(rows), 2e-4) for rows in (slice(0, 2), slice(2, 5)))
+    parts = StoredClip.joined(stored, clip.cameras)
     for name in ("frames", "coverage", "depth"):
         assert torch.equal(getattr(parts, name), getattr(whole, name)), name
     some = whole.clip([3, 1])

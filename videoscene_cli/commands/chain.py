@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from videoscene_cli.models.session import Session
 from videoscene_cli.models.video_student import VideoStudent
 from videoscene_cli.results.manifest import Record
 from videoscene_cli.results.request import Request
 from videoscene_cli.terminal.camera_path import PathSettings
-from videoscene_cli.terminal.obstacles import clearance_facts, obstacle_message
+from videoscene_cli.terminal.obstacles import Seen, clearance_facts, obstacle_message
 from videoscene_cli.terminal.options import PHOTO, short_side
 from videoscene_cli.terminal.work_list import Photos
 
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
     from stages.files.stored_clip import StoredClip
     from stages.pipeline import CoarseScene
     from stages.prior.memory import Workload
-    from stages.scene import Gaussians, Views
+    from stages.scene import Cameras, Exposure, Gaussians, Views
+    from stages.video.full_size import Student
+    from stages.video.video_clip import VideoClip, VideoFrames
+
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True)
@@ -83,11 +88,19 @@ def predict_pair(photos: Photos, settings: PriorSettings, session: Session, reco
 
 
 def render_along(
-    path: PathSettings, views: Views, gaussians: Gaussians, session: Session, record: Record
-) -> StoredClip:
-    """Render the Gaussians along a path, in the size of the result, and say what is in its way."""
+    path: PathSettings,
+    views: Views,
+    gaussians: Gaussians,
+    session: Session,
+    record: Record,
+    keep: Callable[[Iterator[StoredClip], Cameras], Kept],
+) -> Kept:
+    """Render the Gaussians along a path, in the size of the result, and say what is in its way.
+
+    keep: makes the result from the parts of the clip and the cameras of all frames, such as `StoredClip.joined`.
+    """
     from stages.exposure import estimate_exposure
-    from stages.pipeline import render_path
+    from stages.pipeline import render_path_in_parts
     from stages.scene import Exposure
     from stages.sizes import resized_cameras
 
@@ -95,16 +108,17 @@ def render_along(
         gaussians, views = gaussians.to(session.home), views.to(session.home)
         exposure = Exposure.same() if path.keep_exposure else estimate_exposure(views)
         walk = path.walk(views.cameras, gaussians)
-        cameras = resized_cameras(walk.cameras, views.size)
-        clip = render_path(gaussians, views, cameras, path.fps, advance, exposure)
+        cameras, seen = resized_cameras(walk.cameras, views.size).to(gaussians.means.dtype), Seen(walk)
+        parts = render_path_in_parts(gaussians, views, cameras, path.fps, advance, exposure)
+        clip = keep(seen.watch(parts), cameras)
     if walk.blocked:
         tell = session.report.note if walk.bend else session.report.warn
-        tell(obstacle_message(walk, clip, path.path))
-    record.facts["clearance"] = clearance_facts(walk, clip)
+        tell(obstacle_message(seen, path.path))
+    record.facts["clearance"] = clearance_facts(seen)
     record.facts["exposure"] = {
         name: [round(x, 4) for x in getattr(exposure, name).tolist()] for name in ("gain", "offset")
     }
-    record.facts |= {"frames": len(clip.cameras), "coverage": round(clip.mean_coverage, 4)}
+    record.facts |= {"frames": len(cameras), "coverage": round(seen.mean_coverage, 4)}
     return clip
 
 
@@ -112,20 +126,49 @@ def finish(
     clip: StoredClip, gaussians: Gaussians, views: Views, student: VideoStudent, session: Session, record: Record
 ) -> tuple[StoredClip, Gaussians]:
     """Repair a render, and make the cloud of Gaussians that viewers open."""
-    from stages.exposure import estimate_exposure
     from stages.pipeline import repair_clip
-    from stages.render import one_cloud
 
-    with record.stage("cloud"), session.report.progress("cloud"):
-        views = views.to(session.home)
-        exposure = estimate_exposure(views) if clip.exposure is None else clip.exposure
-        cloud = one_cloud(gaussians.to(session.home), views, exposure)
-    record.facts["cloud"] = len(cloud)
-    if not student.installed:
-        session.report.note("no video student is used: the clip is the prior's render")
-    with record.stage("student"), session.report.progress("loading the student"):
-        step = student.step
+    views = views.to(session.home)
+    cloud = _cloud(gaussians, views, clip.exposure, session, record)
+    step = _loaded(student, session, record)
     with record.stage("generate"), session.report.progress("generate"):
         repaired = repair_clip(clip.to(session.home), views, step)
     record.facts["student"] = student.facts(repaired.leap)
     return repaired, cloud
+
+
+def finish_video(
+    clip: VideoClip, gaussians: Gaussians, views: Views, student: VideoStudent, session: Session, record: Record
+) -> tuple[VideoFrames, Gaussians]:
+    """The same for a render that becomes a video file."""
+    from stages.pipeline import repair_video
+
+    views = views.to(session.home)
+    cloud = _cloud(gaussians, views, clip.clip.exposure, session, record)
+    step = _loaded(student, session, record)
+    with record.stage("generate"), session.report.progress("generate"):
+        video = repair_video(clip, views, step)
+    record.facts["student"] = student.facts(video.leap)
+    return video, cloud
+
+
+def _cloud(
+    gaussians: Gaussians, views: Views, exposure: Exposure | None, session: Session, record: Record
+) -> Gaussians:
+    """The cloud of Gaussians that viewers open. exposure: of the render, if it says so."""
+    from stages.exposure import estimate_exposure
+    from stages.render import one_cloud
+
+    with record.stage("cloud"), session.report.progress("cloud"):
+        exposure = estimate_exposure(views) if exposure is None else exposure
+        cloud = one_cloud(gaussians.to(session.home), views, exposure)
+    record.facts["cloud"] = len(cloud)
+    return cloud
+
+
+def _loaded(student: VideoStudent, session: Session, record: Record) -> Student | None:
+    """The student, loaded. Without one it says so."""
+    if not student.installed:
+        session.report.note("no video student is used: the clip is the prior's render")
+    with record.stage("student"), session.report.progress("loading the student"):
+        return student.step

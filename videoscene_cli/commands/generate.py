@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stages.errors import InputError
-from videoscene_cli.commands.chain import PriorSettings, finish, predict_pair, render_along
+from videoscene_cli.commands.chain import PriorSettings, finish, finish_video, predict_pair, render_along
 from videoscene_cli.commands.prior import make_prior
 from videoscene_cli.commands.render import make_render
 from videoscene_cli.models.session import Session
@@ -30,7 +30,8 @@ from videoscene_cli.terminal.work_list import Work, is_video, read_works, run_ea
 
 if TYPE_CHECKING:
     from stages.files.stored_clip import StoredClip
-    from stages.scene import Gaussians
+    from stages.scene import Gaussians, Views
+    from stages.video.video_clip import VideoFrames
 
 Source = Annotated[
     list[str] | None,
@@ -99,10 +100,13 @@ def from_photos(work: Work, prior: PriorSettings, path: PathSettings, student: V
     workload = partial(prior.workload, work.pair, path.count(), student.is_small)
     if is_video(work.out):
 
-        def make(record: Record) -> tuple[StoredClip, Gaussians]:
+        def make(record: Record) -> tuple[VideoFrames, Gaussians]:
             scene = predict_pair(work.pair, prior, session, record)
-            clip = render_along(path, scene.views, scene.gaussians, session, record)
-            return finish(clip, scene.gaussians, scene.views, student, session, record)
+            from stages.video.video_clip import VideoClip
+
+            keep = partial(VideoClip.joined, short_side=student.short_side)
+            clip = render_along(path, scene.views, scene.gaussians, session, record, keep)
+            return finish_video(clip, scene.gaussians, scene.views, student, session, record)
 
         return make_video(str(work.out), request, make, workload, session)
     scene = SceneFolder(Path(str(work.out)), session.hashes)
@@ -119,12 +123,21 @@ def from_scene(scene: SceneFolder, out: str | None, student: VideoStudent, sessi
     options = {"render": rendered["fingerprint"]} | student.options()
     request = Request("generate", options, {}, student.weights, session.hashes)
 
-    def make(record: Record) -> tuple[StoredClip, Gaussians]:
+    def load(record: Record) -> tuple[StoredClip, Gaussians, Views]:
         with record.stage("start"):
             gaussians, views = scene.load_prior()
             clip = scene.load_clip("render")
         student.check_frames(len(clip.cameras))
-        return finish(clip, gaussians, views, student, session, record)
+        return clip, gaussians, views
+
+    def make(record: Record) -> tuple[VideoFrames, Gaussians]:
+        clip, gaussians, views = load(record)
+        with record.stage("generate"):
+            from stages.video.video_clip import VideoClip
+
+            kept = VideoClip.of(clip.to(session.home), student.short_side)
+            del clip  # its coverage and depth are large
+        return finish_video(kept, gaussians, views, student, session, record)
 
     workload = partial(scene.workload, "render", repairs=student.is_small)
     if is_video(out):
@@ -132,7 +145,7 @@ def from_scene(scene: SceneFolder, out: str | None, student: VideoStudent, sessi
     target = SceneFolder(Path(out or scene.path), session.hashes)
 
     def make_stage(record: Record) -> None:
-        clip, cloud = make(record)
+        clip, cloud = finish(*load(record), student, session, record)
         scene.copy_stages(target, COPIED)
         target.save_clip("generate", clip, request, record, cloud)
 

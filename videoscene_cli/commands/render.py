@@ -68,8 +68,10 @@ def make_render(
 
     def make(record: Record) -> None:
         with record.stage("start"):
+            from stages.files.stored_clip import StoredClip
+
             gaussians, views = source.load_prior()
-        clip = render_along(path, views, gaussians, session, record)
+        clip = render_along(path, views, gaussians, session, record, StoredClip.joined)
         source.copy_stages(scene, COPIED)
         scene.save_clip("render", clip, request, record)
 

@@ -70,6 +70,11 @@ class VideoStudent:
         """Number of frames of its clips; None for any number."""
         return None if self._model is None else self._model.frames
 
+    @property
+    def short_side(self) -> int | None:
+        """Short side of the frames that it likes, px, known before it is loaded; None without a student."""
+        return None if self._model is None else self._model.short_side
+
     def options(self) -> dict[str, Any]:
         """The options that change pixels, for the request."""
         return {} if self._model is None else {"student": self.name, **self._model.options()}
@@ -102,6 +107,9 @@ class _Model(Protocol):
 
     frames: int | None
 
+    @property
+    def short_side(self) -> int: ...
+
     def options(self) -> dict[str, Any]: ...
 
     def weights(self) -> dict[str, dict[str, str]]: ...
@@ -130,6 +138,12 @@ class _Small:
     network: WeightsFile
     policy: WeightsFile | None
 
+    @property
+    def short_side(self) -> int:
+        from stages.sizes import NETWORK_SIDE
+
+        return NETWORK_SIDE
+
     def options(self) -> dict[str, Any]:
         leap = AUTO if self.policy else self.leap if self.leap is not None else self.default_leap
         return {"leap": leap, "steps": self.steps, "seed": self.session.shared.seed}
@@ -138,7 +152,6 @@ class _Small:
         return {"student": self.network.record()} | ({"policy": self.policy.record()} if self.policy else {})
 
     def load(self) -> Student:
-        from stages.sizes import NETWORK_SIDE
         from stages.video.full_size import Student
         from stages.video.small_codec import CHANNELS
         from stages.video.small_files import load_small
@@ -146,7 +159,7 @@ class _Small:
 
         backbone = on_device(load_small(self.network.path, self.config), self.session.device)
         leap = _chooser(self.policy.path, CHANNELS) if self.policy else self.leap or self.default_leap
-        return Student(small_student(backbone, leap, self.session.shared.seed, self.steps), NETWORK_SIDE)
+        return Student(small_student(backbone, leap, self.session.shared.seed, self.steps), self.short_side)
 
     def facts(self) -> dict[str, Any]:
         return {"chosen": _who_chose(self.policy, self.leap), "steps": self.steps}
@@ -172,6 +185,12 @@ class _CogVideoX:
 
         settings = StepSettings(seed=self.session.shared.seed, steps=self.steps)
         return settings if self.leap is None else replace(settings, t=self.leap)
+
+    @property
+    def short_side(self) -> int:
+        from stages.video.cogvideox_network import VAE_5B
+
+        return int(VAE_5B["sample_height"])
 
     def options(self) -> dict[str, Any]:
         chosen = {"t": AUTO} if self.policy else {}
@@ -219,7 +238,7 @@ class _CogVideoX:
             with self._memory_hint():
                 return step(clip, views)
 
-        return Student(repair, min(model.size))
+        return Student(repair, self.short_side)
 
     @contextmanager
     def _memory_hint(self) -> Iterator[None]:

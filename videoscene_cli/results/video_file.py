@@ -16,15 +16,15 @@ from videoscene_cli.results.request import Request
 from videoscene_cli.results.scene_folder import ply_comments
 
 if TYPE_CHECKING:
-    from stages.files.stored_clip import StoredClip
     from stages.prior.memory import Workload
     from stages.scene import Gaussians
+    from stages.video.video_clip import VideoFrames
 
 
 def make_video(
     out: str,
     request: Request,
-    make: Callable[[Record], tuple[StoredClip, Gaussians]],
+    make: Callable[[Record], tuple[VideoFrames, Gaussians]],
     workload: Callable[[], Workload],
     session: Session,
 ) -> None:
@@ -39,22 +39,22 @@ def make_video(
     produce(session, request, result, lambda record: _save(result, *make(record), request, record), workload=workload)
 
 
-def _stream(make: Callable[[Record], tuple[StoredClip, Gaussians]], session: Session) -> None:
+def _stream(make: Callable[[Record], tuple[VideoFrames, Gaussians]], session: Session) -> None:
     stream = session.report.stream()
     session.start()
-    clip, _ = make(Record())
+    frames, _ = make(Record())
     from stages.files.video import write_mp4
 
     # The video is encoded into a file first, so no encoder waits for a slow player or fails with one that stops.
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder) / "video.mp4"
-        write_mp4(video, clip.frames, clip.fps, fragmented=True)
+        write_mp4(video, frames, frames.fps, fragmented=True)
         with video.open("rb") as file:
             shutil.copyfileobj(file, stream)
         stream.flush()
 
 
-def _save(result: Result, clip: StoredClip, gaussians: Gaussians, request: Request, record: Record) -> None:
+def _save(result: Result, frames: VideoFrames, gaussians: Gaussians, request: Request, record: Record) -> None:
     """Publish the three files. All are complete before the first is renamed, and the manifest is renamed last."""
     from stages.files.ply import write_ply
     from stages.files.publish import publish
@@ -63,6 +63,6 @@ def _save(result: Result, clip: StoredClip, gaussians: Gaussians, request: Reque
     final_video, final_ply, final_manifest = result.outputs
     with publish(final_manifest) as manifest, publish(final_ply) as ply, publish(final_video) as mp4:
         with record.stage("write"):
-            write_mp4(mp4, clip.frames, clip.fps)
+            write_mp4(mp4, frames, frames.fps)
             write_ply(ply, gaussians, ply_comments(request))
         record.write_manifest(manifest, request, {final_video.name: mp4, final_ply.name: ply})
