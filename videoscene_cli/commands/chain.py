@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from videoscene_cli.models.session import Session
-from videoscene_cli.models.video_student import VideoStudent
 from videoscene_cli.results.manifest import Record
 from videoscene_cli.results.request import Request
 from videoscene_cli.terminal.camera_path import PathSettings
@@ -21,9 +20,7 @@ if TYPE_CHECKING:
     from stages.files.stored_clip import StoredClip
     from stages.pipeline import CoarseScene
     from stages.prior.memory import Workload
-    from stages.scene import Cameras, Exposure, Gaussians, Views
-    from stages.video.full_size import Student
-    from stages.video.video_clip import VideoClip, VideoFrames
+    from stages.scene import Cameras, Gaussians, Views
 
 Kept = TypeVar("Kept")
 
@@ -120,55 +117,3 @@ def render_along(
     }
     record.facts |= {"frames": len(cameras), "coverage": round(seen.mean_coverage, 4)}
     return clip
-
-
-def finish(
-    clip: StoredClip, gaussians: Gaussians, views: Views, student: VideoStudent, session: Session, record: Record
-) -> tuple[StoredClip, Gaussians]:
-    """Repair a render, and make the cloud of Gaussians that viewers open."""
-    from stages.pipeline import repair_clip
-
-    views = views.to(session.home)
-    cloud = _cloud(gaussians, views, clip.exposure, session, record)
-    step = _loaded(student, session, record)
-    with record.stage("generate"), session.report.progress("generate"):
-        repaired = repair_clip(clip.to(session.home), views, step)
-    record.facts["student"] = student.facts(repaired.leap)
-    return repaired, cloud
-
-
-def finish_video(
-    clip: VideoClip, gaussians: Gaussians, views: Views, student: VideoStudent, session: Session, record: Record
-) -> tuple[VideoFrames, Gaussians]:
-    """The same for a render that becomes a video file."""
-    from stages.pipeline import repair_video
-
-    views = views.to(session.home)
-    cloud = _cloud(gaussians, views, clip.clip.exposure, session, record)
-    step = _loaded(student, session, record)
-    with record.stage("generate"), session.report.progress("generate"):
-        video = repair_video(clip, views, step)
-    record.facts["student"] = student.facts(video.leap)
-    return video, cloud
-
-
-def _cloud(
-    gaussians: Gaussians, views: Views, exposure: Exposure | None, session: Session, record: Record
-) -> Gaussians:
-    """The cloud of Gaussians that viewers open. exposure: of the render, if it says so."""
-    from stages.exposure import estimate_exposure
-    from stages.render import one_cloud
-
-    with record.stage("cloud"), session.report.progress("cloud"):
-        exposure = estimate_exposure(views) if exposure is None else exposure
-        cloud = one_cloud(gaussians.to(session.home), views, exposure)
-    record.facts["cloud"] = len(cloud)
-    return cloud
-
-
-def _loaded(student: VideoStudent, session: Session, record: Record) -> Student | None:
-    """The student, loaded. Without one it says so."""
-    if not student.installed:
-        session.report.note("no video student is used: the clip is the prior's render")
-    with record.stage("student"), session.report.progress("loading the student"):
-        return student.step

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stages.errors import InputError
-from videoscene_cli.commands.chain import PriorSettings, finish, finish_video, predict_pair, render_along
+from videoscene_cli.commands.chain import PriorSettings, predict_pair, render_along
+from videoscene_cli.commands.finish import finish_video, from_scene
 from videoscene_cli.commands.prior import make_prior
 from videoscene_cli.commands.render import make_render
 from videoscene_cli.models.session import Session
 from videoscene_cli.models.video_student import VideoStudent
 from videoscene_cli.results.dry_run import PARTLY, show_plan
 from videoscene_cli.results.manifest import Record
-from videoscene_cli.results.produce import Result, produce
-from videoscene_cli.results.request import Request
 from videoscene_cli.results.scene_folder import STAGES, SceneFolder
 from videoscene_cli.results.video_file import make_video
 from videoscene_cli.terminal import options
@@ -29,8 +28,7 @@ from videoscene_cli.terminal.report import Report
 from videoscene_cli.terminal.work_list import Work, is_video, read_works, run_each
 
 if TYPE_CHECKING:
-    from stages.files.stored_clip import StoredClip
-    from stages.scene import Gaussians, Views
+    from stages.scene import Gaussians
     from stages.video.video_clip import VideoFrames
 
 Source = Annotated[
@@ -43,8 +41,6 @@ Pairs = Annotated[
     Path | None,
     typer.Option("--pairs", metavar="DIR", help="Make -o FOLDER/NAME.mp4 of every pair NAME_0, NAME_1 in DIR."),
 ]
-
-COPIED = ("inputs", "prior", "render")  # stages that a new scene folder gets from the old one
 
 
 @with_shared
@@ -115,39 +111,3 @@ def from_photos(work: Work, prior: PriorSettings, path: PathSettings, student: V
     make_prior(work.pair, scene, prior, session, announce=False)
     make_render(scene, scene, path, session, announce=False)
     from_scene(scene, None, student, session)
-
-
-def from_scene(scene: SceneFolder, out: str | None, student: VideoStudent, session: Session) -> None:
-    """Finish the render of a scene: in its own folder, in a new scene folder, or as a video file."""
-    rendered = scene.require_chain("render", f"videoscene render {scene.path}")["render"]
-    options = {"render": rendered["fingerprint"]} | student.options()
-    request = Request("generate", options, {}, student.weights, session.hashes)
-
-    def load(record: Record) -> tuple[StoredClip, Gaussians, Views]:
-        with record.stage("start"):
-            gaussians, views = scene.load_prior()
-            clip = scene.load_clip("render")
-        student.check_frames(len(clip.cameras))
-        return clip, gaussians, views
-
-    def make(record: Record) -> tuple[VideoFrames, Gaussians]:
-        clip, gaussians, views = load(record)
-        with record.stage("generate"):
-            from stages.video.video_clip import VideoClip
-
-            kept = VideoClip.of(clip.to(session.home), student.short_side)
-            del clip  # its coverage and depth are large
-        return finish_video(kept, gaussians, views, student, session, record)
-
-    workload = partial(scene.workload, "render", repairs=student.is_small)
-    if is_video(out):
-        return make_video(str(out), request, make, workload, session)
-    target = SceneFolder(Path(out or scene.path), session.hashes)
-
-    def make_stage(record: Record) -> None:
-        clip, cloud = finish(*load(record), student, session, record)
-        scene.copy_stages(target, COPIED)
-        target.save_clip("generate", clip, request, record, cloud)
-
-    check = partial(scene.check_copies, target, COPIED)
-    produce(session, request, Result.stage(target.path, "generate"), make_stage, check=check, workload=workload)
