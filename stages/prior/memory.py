@@ -14,6 +14,7 @@ NETWORK_BYTES = 450e6  # the prior's network and the matcher
 VIEW_BYTES = 1.8e3  # for each pixel of a view: the network's image features
 COST_VOLUME_BYTES = 2.4e-3  # for each pair of pixels of a view: the attention and the cost volume
 STORED_BYTES = 8.0  # for each pixel of a clip in the size of the result, as it is stored and written
+VIDEO_BYTES = 3.0  # the same for a clip that becomes a video file: of its frames alone
 RESULT_BYTES = 300.0  # for each pixel of the result, while a few frames are rendered
 REFINED_BYTES = 20.0  # for each pixel of the pictures that Gaussians are refined on
 CLOUD_BYTES = 2e3  # for each pixel of one of these pictures: the Gaussians, their gradients and Adam's moments
@@ -28,7 +29,7 @@ class Workload:
     view: number of pixels of one image of the networks.  frames: number of frames of the clip, 0 without a clip.
     result: number of pixels of one frame of the result; None for as many as `view`.
     predicts: whether the prior predicts Gaussians.  repairs: whether the student `small` repairs the clip.
-    refines: whether Gaussians are refined on the clip.
+    refines: whether Gaussians are refined on the clip.  video: whether the clip becomes a video file.
     sizes: sizes (h, w) of its images by name, for the reader of the plan.
     """
 
@@ -39,6 +40,7 @@ class Workload:
     predicts: bool = True
     repairs: bool = False
     refines: bool = False
+    video: bool = False
     sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
@@ -48,7 +50,7 @@ def peak_memory(work: Workload) -> float:
     prior = (
         NETWORK_BYTES + VIEW_BYTES * work.view + COST_VOLUME_BYTES * work.view**2 if work.predicts else PROGRAM_BYTES
     )
-    frames = STORED_BYTES * result * work.frames
+    frames = (VIDEO_BYTES if work.video else STORED_BYTES) * result * work.frames
     if work.repairs:
         frames += STUDENT_BYTES * work.view * min(work.frames, MOST_FRAMES)
     if work.refines:

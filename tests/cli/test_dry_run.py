@@ -28,6 +28,8 @@ Photos = tuple[Path, Path]
         (Workload(2 * 345_600, 256 * 384, 49, 480 * 720, repairs=True), 2.86),
         (Workload(2 * 345_600, 256 * 384, 145, 480 * 720, repairs=True), 2.96),
         (Workload(2 * 12_192_768, 256 * 341, 9, 3024 * 4032, repairs=True), 5.46),
+        (Workload(2 * 12_192_768, 256 * 341, 49, 3024 * 4032, repairs=True, video=True), 6.7),
+        (Workload(2 * 345_600, 256 * 384, 49, 480 * 720, repairs=True, video=True), 2.63),
         (Workload(0, 256 * 384, 49, 480 * 720, predicts=False, refines=True), 1.5),
         (Workload(2 * 12_000_000, 256 * 384), 0.81),
         (Workload(2 * 108_000_000, 256 * 384), 4.75),

@@ -43,10 +43,10 @@ class PriorSettings:
         options = {"size": short_side(self.size) or PHOTO, "seed": session.shared.seed, **options}
         return Request(command, options, files, {"prior": session.weights.record()}, session.hashes)
 
-    def workload(self, photos: Photos, frames: int = 0, repairs: bool = False) -> Workload:
+    def workload(self, photos: Photos, frames: int = 0, repairs: bool = False, video: bool = False) -> Workload:
         """The work of a command on two photographs. Reads them, and their cameras.
 
-        frames: of the clip.  repairs: see `Workload`.
+        frames: of the clip.  repairs, video: see `Workload`.
         """
         from stages.files.images import read_image
         from stages.files.known_cameras import read_known_cameras
@@ -59,7 +59,8 @@ class PriorSettings:
         result = result_size(first, short_side(self.size))
         view = network_size(result)
         return Workload(
-            math.prod(first) + math.prod(second), math.prod(view), frames, math.prod(result), repairs=repairs,
+            math.prod(first) + math.prod(second), math.prod(view), frames, math.prod(result),
+            repairs=repairs, video=video,
             sizes={"first": first, "second": second, "result": result, "networks": view},
         )  # fmt: skip
 

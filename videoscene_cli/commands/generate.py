@@ -93,7 +93,7 @@ def from_photos(work: Work, prior: PriorSettings, path: PathSettings, student: V
     request = replace(request, weights={**request.weights, **student.weights})
     if student.installed:
         student.check_frames(path.count())
-    workload = partial(prior.workload, work.pair, path.count(), student.is_small)
+    workload = partial(prior.workload, work.pair, path.count(), student.is_small, is_video(work.out))
     if is_video(work.out):
 
         def make(record: Record) -> tuple[VideoFrames, Gaussians]:
