@@ -81,22 +81,13 @@ def coarse_scene(prediction: Prediction, views: Views) -> CoarseScene:
     return CoarseScene(as_in_ply(prediction.gaussians), views_with_depth, prediction.near_far)
 
 
-def render_path(
-    gaussians: Gaussians,
-    views: Views,
-    path: Cameras,
-    fps: float = 8.0,
-    progress: Callable[[int, int], None] | None = None,
-    exposure: Exposure | None = None,
-) -> StoredClip:
+def render_path(gaussians: Gaussians, views: Views, path: Cameras) -> StoredClip:
     """Render the Gaussians of two photographs from every camera of a path, on their device.
 
     path: cameras of any size; in that of the full photographs, frames show their detail.
-    progress(done, total) is called as frames are finished.
-    exposure: difference in exposure of the photographs, see `estimate_exposure`, which None calls.
     """
     path = path.to(gaussians.means.dtype)
-    return StoredClip.joined(render_path_in_parts(gaussians, views, path, fps, progress, exposure), path)
+    return StoredClip.joined(render_path_in_parts(gaussians, views, path), path)
 
 
 def render_path_in_parts(
@@ -107,7 +98,11 @@ def render_path_in_parts(
     progress: Callable[[int, int], None] | None = None,
     exposure: Exposure | None = None,
 ) -> Iterator[StoredClip]:
-    """The same, a few frames at a time: together they may be too large."""
+    """The same, a few frames at a time: together they may be too large.
+
+    progress(done, total) is called as frames are finished.
+    exposure: difference in exposure of the photographs, see `estimate_exposure`, which None calls.
+    """
     path = path.to(gaussians.means.dtype)
     unit = depth_unit(_farthest(gaussians.means, path))
     parts = render_parts(gaussians, path, fps, progress, views, exposure)

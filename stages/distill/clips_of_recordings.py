@@ -5,7 +5,7 @@ The truth is a stretch of recorded frames, the photographs are its first and las
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -21,7 +21,7 @@ from stages.files.transforms import find_transforms, read_transforms
 from stages.geometry import crop_intrinsics
 from stages.pipeline import predict_gaussians
 from stages.prior.network import MVSplat
-from stages.prior.pose import matched_points, range_of_points
+from stages.prior.pose import match_views
 from stages.scene import Cameras, Views
 from stages.worlds.shards import shard_generator, shard_path
 
@@ -132,11 +132,9 @@ def recorded_clip(
     truth, cameras = crop_frames(recording, list(range(start, start + stride * frames, stride)), size)
     views = Views(truth[[0, -1]], cameras[[0, -1]])
     try:
-        views = replace(views, points=matched_points(list(views.images), views.cameras))
+        views, near_far = match_views(views)
     except RunError:  # The two photographs are taken from one point.
         return None
-    assert views.points is not None
-    near_far = range_of_points(views.points, cameras[[0, -1]])
     return make_example(predict_gaussians(views, near_far, network), views, truth, cameras)
 
 

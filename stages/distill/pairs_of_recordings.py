@@ -13,7 +13,8 @@ from torch import Generator, Tensor
 from stages.distill.clips_of_recordings import TRIES, Recording, crop_frames
 from stages.errors import InputError, RunError
 from stages.files.weight_tensors import write_safetensors
-from stages.prior.pose import near_far_from_cameras
+from stages.prior.pose import match_views
+from stages.scene import Views
 from stages.worlds.shards import shard_generator, shard_path
 
 FARTHEST = 32  # largest distance between the two photographs, in frames of the recording
@@ -64,7 +65,7 @@ def recorded_pair(recording: Recording, generator: Generator, size: tuple[int, i
     if bool(((cameras.K - cameras.K[0]).abs() > SAME_FOCAL * cameras.K[0, 0, 0]).any()):
         return None
     try:
-        near_far = near_far_from_cameras(list(images[:2]), cameras[:2])
+        near_far = match_views(Views(images[:2], cameras[:2]))[1]
     except RunError:  # The two photographs are taken from one point.
         return None
     pictures = (images * 255).round().to(torch.uint8)

@@ -12,7 +12,7 @@ from stages.errors import InputError
 from stages.evaluate.method_baselines import Method
 from stages.pipeline import CoarseScene, Student, predict_gaussians, render_path, repair_clip
 from stages.prior.network import MVSplat
-from stages.prior.pose import matched_points, range_of_points
+from stages.prior.pose import match_views
 from stages.scene import Cameras, Clip, Views
 from stages.sizes import resized_cameras, with_small_images
 from stages.trajectory import through
@@ -25,29 +25,22 @@ Prior = Callable[[Views], CoarseScene]
 """Two photographs with their cameras -> the Gaussians, and the photographs with their predicted depth."""
 
 
-Matched = Callable[[Views], tuple[Tensor, Tensor | None]]
-"""Two photographs with their cameras -> their depth ranges [2, 2], and the points [P, 3] that both show, or None."""
+Matched = Callable[[Views], tuple[Views, Tensor]]
+"""Two photographs with their cameras -> the same with matched points, and their depth ranges [2, 2]."""
 
 
 def open_prior(network: MVSplat, matched: Matched) -> Prior:
     """The prior on photographs with their true cameras, in the networks' size. It runs once per case."""
 
     def prior(context: Views) -> CoarseScene:
-        views = with_small_images(context)
-        near_far, points = matched(views)
-        return predict_gaussians(replace(views, points=points), near_far, network)
+        return predict_gaussians(*matched(with_small_images(context)), network)
 
     return functools.lru_cache(maxsize=1)(prior)
 
 
 def match_photographs() -> Matched:
     """What the matches of two photographs tell. They are matched once per case."""
-
-    def matched(context: Views) -> tuple[Tensor, Tensor]:
-        points = matched_points(list(context.images), context.cameras)
-        return range_of_points(points, context.cameras), points
-
-    return functools.lru_cache(maxsize=1)(matched)
+    return functools.lru_cache(maxsize=1)(match_views)
 
 
 def render_prior(prior: Prior) -> Method:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.errors import InputError
+from stages.geometry import resize_intrinsics
 from stages.prior.config import PriorConfig
 from stages.prior.depth import DepthPredictor, expected, half_precision
 from stages.prior.features import FeatureCNN
@@ -122,9 +123,9 @@ class MVSplat(nn.Module):
         candidates = inverse_depths(near_far, config.depth_candidates, config.nearer_candidates)  # [B, V, D], far first
         votes = None
         if points is not None and config.patch_radius:
-            in_cells = K / K.new_tensor([4, 4, 1])[:, None]
-            scenes = zip(points, in_cells, c2w, candidates, strict=True)
-            votes = torch.cat([point_votes(*scene, (h // 4, w // 4)) for scene in scenes])
+            cells = (h // 4, w // 4)
+            scenes = zip(points, resize_intrinsics(K, (h, w), cells), c2w, candidates, strict=True)
+            votes = torch.cat([point_votes(*scene, cells) for scene in scenes])
         # Both are [B * V, D, H/4, W/4].
         logits = self.depth_predictor.match(images, matched, c2w, K, candidates, monocular, votes)
         # Both are [B * V, 1, H/4, W/4].

@@ -8,7 +8,7 @@ side of 512. Thresholds in them suit photographs of any size.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -30,7 +30,7 @@ from stages.prior.matching import SHORT_SIDE, Matches, match
 from stages.prior.orientation import refuse_mirrored, refuse_turned
 from stages.prior.refine import Refined, refine, scaled
 from stages.prior.still_marks import moving
-from stages.scene import Cameras
+from stages.scene import Cameras, Views
 
 INLIER = 2.0  # largest epipolar distance of an inlier in RANSAC, working px
 LOSS_SCALE = 1.0  # position noise of a good match, working px: the scale of the loss in the refinement
@@ -144,15 +144,19 @@ def cameras_from_matches(
     return _finish(a, b, solution, working_K, zoom, count, doubts)
 
 
-def near_far_from_cameras(images: Sequence[Tensor], cameras: Cameras) -> Tensor:
-    """`range_of_points` for the matches of two posed views. The arguments are those of `matched_points`."""
-    return range_of_points(matched_points(images, cameras), cameras)
+def match_views(views: Views) -> tuple[Views, Tensor]:
+    """Two posed views with their matched points, and near and far of each, [2, 2], scene units.
+
+    Raises RunError when the two cameras are at one position.
+    """
+    points = matched_points(views.images, views.cameras)
+    return replace(views, points=points), range_of_points(points, views.cameras)
 
 
-def matched_points(images: Sequence[Tensor], cameras: Cameras) -> Tensor:
+def matched_points(images: Tensor, cameras: Cameras) -> Tensor:
     """The points of the scene that two posed views show, triangulated from those matches that fit the cameras, [P, 3].
 
-    images: two of [3, h, w]. Raises RunError when the two cameras are at one position.
+    images: [2, 3, h, w]. Raises RunError when the two cameras are at one position.
     """
     c2w, K = cameras.c2w.double().cpu(), cameras.K.double().cpu()
     if _baseline(cameras) == 0:

@@ -14,7 +14,7 @@ from stages.files.images import as_in_png, read_image
 from stages.files.known_cameras import read_known_cameras
 from stages.files.transforms import as_in_transforms
 from stages.geometry import crop_intrinsics, resize_intrinsics
-from stages.prior.pose import estimate_cameras, matched_points, range_of_points
+from stages.prior.pose import estimate_cameras, match_views
 from stages.scene import Cameras, Views
 from stages.sizes import resized_images, result_size, with_small_images
 
@@ -68,21 +68,20 @@ def prepare(
             doubts = "; ".join(geometry.doubts)
             text = f"the cameras of {paths[0]} and {paths[1]} may be wrong: {doubts}; --cameras gives known ones"
             warnings.warn(text, RuntimeWarning, stacklevel=2)
-        c2w, K, near_far, facts = geometry.c2w, geometry.K, geometry.near_far, geometry.facts()
-        points = geometry.points
+        c2w, K, facts = geometry.c2w, geometry.K, geometry.facts()
     else:
         c2w, K = _read_cameras(paths, photos, cameras_file)
-        near_far, facts = None, {"cameras": "given"}
+        geometry, facts = None, {"cameras": "given"}
     # Both photographs at the size of the first, and again for the networks.
     size = result_size((photos[0].shape[-2], photos[0].shape[-1]), short_side)
     resized = [cover(photo, own_K, size) for photo, own_K in zip(photos, K, strict=True)]
     images = as_in_png(torch.stack([image for image, _ in resized]))
     cameras = as_in_transforms(Cameras(c2w, torch.stack([own_K for _, own_K in resized]), size))
     views = with_small_images(Views(images, cameras))
-    if near_far is None:
-        points = matched_points(list(views.images), views.cameras)
-        near_far = range_of_points(points, views.cameras)
-    views = replace(views, points=points)
+    if geometry is None:
+        views, near_far = match_views(views)
+    else:
+        views, near_far = replace(views, points=geometry.points), geometry.near_far
     facts |= {"near_far": near_far.tolist(), "size": list(size), "network_size": list(views.cameras.size)}
     return Prepared(views.to(device), near_far.float(), facts)
 

@@ -1,7 +1,5 @@
 """A first scene of photographs with cameras: the Gaussians that the prior predicts from some pairs of them."""
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
@@ -9,7 +7,7 @@ from stages.errors import InputError, RunError
 from stages.files.images import fit
 from stages.geometry import resize_intrinsics
 from stages.prior.network import MVSplat
-from stages.prior.pose import matched_points, range_of_points
+from stages.prior.pose import match_views
 from stages.prior.predict import predict
 from stages.scene import Cameras, Gaussians, Views
 
@@ -52,11 +50,10 @@ def predict_pairs(views: Views, network: MVSplat) -> Gaussians:
     for first in starts:
         pair = Views(views.images[[first, first + gap]], views.cameras[[first, first + gap]])
         try:
-            points = matched_points(list(pair.images), pair.cameras)
+            pair, near_far = match_views(pair)
         except RunError:
             continue
-        pair = replace(pair, points=points)
-        gaussians = predict(pair, range_of_points(points, pair.cameras), network).gaussians
+        gaussians = predict(pair, near_far, network).gaussians
         scene = gaussians if scene is None else scene.joined(gaussians)
     if scene is None:
         why = "the cameras of each pair are at the same place, which shows no depth"

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -41,8 +41,9 @@ def fake_prior() -> dict[str, Callable[..., Any]]:
         c2w = torch.eye(4).repeat(2, 1, 1)
         c2w[1, 0, 3] = 0.2
         K = torch.tensor([[w, 0, w / 2], [0, w, h / 2], [0, 0, 1.0]]).repeat(2, 1, 1)
+        views = with_small_images(Views(images, Cameras(c2w, K, (h, w))))
         return Result(
-            views=with_small_images(Views(images, Cameras(c2w, K, (h, w)))).to(device),
+            views=replace(views, points=torch.tensor([[0.0, 0.0, 3.0]])).to(device),
             near_far=torch.tensor([[1.0, 10.0]] * 2),
             facts={"cameras": "fake"},
         )

@@ -166,7 +166,7 @@ def flat_prior(monkeypatch: pytest.MonkeyPatch) -> None:
             Views(views.images, views.cameras.to(torch.float32)), near_far, network
         )
 
-    monkeypatch.setattr(initial, "matched_points", lambda images, cameras: torch.zeros(0, 3))
+    monkeypatch.setattr(initial, "match_views", lambda views: (views, None))
     monkeypatch.setattr(initial, "predict", predict)
 
 

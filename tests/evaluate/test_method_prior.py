@@ -30,8 +30,7 @@ NEAR_FAR = torch.tensor([[2.0, 5.0], [2.0, 5.0]])
 @pytest.fixture
 def task(wall: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Task:
     """The wall; the prior is the plane sweep."""
-    monkeypatch.setattr(method_prior, "matched_points", lambda images, cameras: torch.zeros(0, 3))
-    monkeypatch.setattr(method_prior, "range_of_points", lambda points, cameras: NEAR_FAR)
+    monkeypatch.setattr(method_prior, "match_views", lambda views: (views, NEAR_FAR))
     monkeypatch.setattr(
         pipeline,
         "predict",
@@ -56,8 +55,10 @@ def darker(clip: Clip, views: Views) -> Clip:
 
 
 def test_the_students_frames_are_shown_at_the_targets(task: Task) -> None:
-    render = make(task, render_prior(open_prior(None, lambda context: (NEAR_FAR, None))))  # type: ignore[arg-type]
-    made = make(task, repair_prior(open_prior(None, lambda context: (NEAR_FAR, None)), Student(darker, 256), frames=9))  # type: ignore[arg-type]
+    render = make(task, render_prior(open_prior(None, lambda context: (context, NEAR_FAR))))  # type: ignore[arg-type]
+    made = make(
+        task, repair_prior(open_prior(None, lambda context: (context, NEAR_FAR)), Student(darker, 256), frames=9)
+    )  # type: ignore[arg-type]
     assert made.frames.shape == render.frames.shape
     torch.testing.assert_close(made.frames[..., 8:-8], render.frames[..., 8:-8] * 0.5, atol=0.02, rtol=0)
     # Frames are rounded to 8 bits, so the smallest difference before can be a whole level after.
@@ -156,7 +157,7 @@ def test_the_methods_of_a_case_share_the_priors_prediction(task: Task, monkeypat
     predicted = []
     once = pipeline.predict
     monkeypatch.setattr(pipeline, "predict", lambda *given: predicted.append(1) or once(*given))
-    predictions = open_prior(None, lambda context: (NEAR_FAR, None))  # type: ignore[arg-type]
+    predictions = open_prior(None, lambda context: (context, NEAR_FAR))  # type: ignore[arg-type]
     make(task, render_prior(predictions))
     make(task, repair_prior(predictions, Student(darker, 256), frames=9))
     assert len(predicted) == 1
@@ -171,7 +172,7 @@ def test_a_clip_has_no_more_frames_than_it_takes(task: Task) -> None:
         lengths.append(len(clip.cameras))
         return clip
 
-    method = repair_prior(open_prior(None, lambda context: (NEAR_FAR, None)), Student(noted, 256))  # type: ignore[arg-type]
+    method = repair_prior(open_prior(None, lambda context: (context, NEAR_FAR)), Student(noted, 256))  # type: ignore[arg-type]
     for count in (3, 20):
         cameras = task.cameras[[k % 3 for k in range(count)]]
         method(task.context, cameras, torch.linspace(0.01, 0.99, count))

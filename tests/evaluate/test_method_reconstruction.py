@@ -63,7 +63,7 @@ def test_a_scene_from_the_photographs_alone_shows_them(task: Task) -> None:
 
 
 def test_a_refined_prior_beats_the_prior_and_the_photographs_alone(task: Task) -> None:
-    predicted = open_prior(None, lambda context: (range_of(context), None))  # type: ignore[arg-type]
+    predicted = open_prior(None, lambda context: (context, range_of(context)))  # type: ignore[arg-type]
     gaussians = predicted(task.context).gaussians
     before = between(render(gaussians, task.cameras.to(torch.float32)), task)
     refined = between(refined_prior(predicted, QUICK, frames=9)(task.context, task.cameras, task.times), task)

@@ -111,8 +111,7 @@ def flat_prior(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(name, function)
     monkeypatch.setattr(initial_gaussians, "predict", fake_prior()["stages.pipeline.predict"])
     for module in (method_prior, initial_gaussians):
-        monkeypatch.setattr(module, "matched_points", lambda images, cameras: torch.zeros(0, 3))
-        monkeypatch.setattr(module, "range_of_points", lambda points, cameras: torch.tensor([[1.5, 6.0]] * 2))
+        monkeypatch.setattr(module, "match_views", lambda views: (views, torch.tensor([[1.5, 6.0]] * 2)))
 
 
 # The commands.

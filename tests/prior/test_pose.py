@@ -11,8 +11,8 @@ from stages.errors import RunError
 from stages.files.images import fit, read_image
 from stages.files.transforms import read_transforms
 from stages.geometry import rays, resize_intrinsics
-from stages.prior.pose import estimate_cameras, near_far_from_cameras
-from stages.scene import Cameras
+from stages.prior.pose import estimate_cameras, match_views
+from stages.scene import Cameras, Views
 from stages.worlds.motion import intrinsics
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -64,7 +64,7 @@ def test_the_same_photographs_give_the_same_cameras(photos: tuple[Tensor, Tensor
 
 
 def test_the_range_of_given_cameras_holds_the_scene(photos: tuple[Tensor, Tensor], truth: Cameras) -> None:
-    near, far = near_far_from_cameras(list(photos), truth)[0].tolist()
+    near, far = match_views(Views(torch.stack(photos), truth))[1][0].tolist()
     assert 0.3 < near < far
 
 

@@ -108,8 +108,7 @@ def main() -> None:
     network, matched = load_prior(options.weights), match_photographs()
 
     def scene_of(task: Task) -> CoarseScene:
-        near_far, points = matched(task.context)
-        return predict_gaussians(replace(task.context, points=points), near_far, network)
+        return predict_gaussians(*matched(task.context), network)
 
     def clip_of(scene: CoarseScene, cameras: Cameras) -> Clip:
         clip = render(scene.gaussians, cameras.to(scene.gaussians.means), views=scene.views)

@@ -13,7 +13,6 @@ OUT/report.json holds the figures. OUT/points holds the points, so the next run 
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -27,7 +26,7 @@ from stages.files.images import write_png
 from stages.files.publish import write_json
 from stages.prior.load import load_prior
 from stages.prior.network import MVSplat
-from stages.prior.pose import matched_points, range_of_points
+from stages.prior.pose import match_views
 from stages.prior.predict import predict
 from tests.tools.depth_at_points import LEAST_POINTS, ROWS, Figures, errors_by_row, figures, mean_of_scenes
 from tests.tools.depth_sheet import SHIPPED, Row, depth_row
@@ -45,8 +44,7 @@ def measure_scene(
     rows = []
     for case in cases:
         context = load_task(case).context
-        context = replace(context, points=matched_points(list(context.images), context.cameras))
-        near_far = range_of_points(context.points, context.cameras)
+        context, near_far = match_views(context)
         depths = [predict(context, near_far, network).depth for network in networks.values()]
         for name, depth in zip(networks, depths, strict=True):
             for row, found in errors_by_row(points, case.context, context.cameras, depth).items():

@@ -61,8 +61,7 @@ def scenes(tmp_path: Path, cameras: Cameras, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(measure_real_depth, "cached_points", known)
     monkeypatch.setattr(measure_real_depth, "predict", predict)
-    monkeypatch.setattr(measure_real_depth, "matched_points", lambda images, cameras: torch.zeros(0, 3))
-    monkeypatch.setattr(measure_real_depth, "range_of_points", lambda points, cameras: torch.tensor([[2.0, 8.0]] * 2))
+    monkeypatch.setattr(measure_real_depth, "match_views", lambda views: (views, torch.tensor([[2.0, 8.0]] * 2)))
     monkeypatch.setattr(measure_real_depth, "load_prior", lambda path, device: float(str(path)))
     return folder
 

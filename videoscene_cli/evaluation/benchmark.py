@@ -11,7 +11,7 @@ import platform
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
@@ -160,7 +160,8 @@ def _cameras(task: Task) -> Stage:
 
     def save(prepared: Any) -> None:
         write_views(task.folder / "views", prepared.views)
-        write_json(task.folder / "near_far.json", prepared.near_far.tolist())
+        matched = {"near_far": prepared.near_far.tolist(), "points": prepared.views.points.tolist()}
+        write_json(task.folder / "matched.json", matched)
 
     return lambda: find_views(task.photographs, task.workload.size, device=task.session.home), save
 
@@ -173,8 +174,9 @@ def _prior(task: Task) -> Stage:
     from stages.files.ply import write_ply
     from stages.pipeline import CoarseScene, predict_gaussians
 
-    views = read_views(task.folder / "views").to(task.session.home)
-    near_far = torch.tensor(read_json(task.folder / "near_far.json"))
+    matched = read_json(task.folder / "matched.json")
+    near_far, points = torch.tensor(matched["near_far"]), torch.tensor(matched["points"]).view(-1, 3)
+    views = replace(read_views(task.folder / "views"), points=points).to(task.session.home)
 
     def save(scene: CoarseScene) -> None:
         write_ply(task.folder / "gaussians.ply", scene.gaussians, comments=[])

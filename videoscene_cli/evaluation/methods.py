@@ -215,4 +215,4 @@ def _matched(setup: Setup) -> Matched:
 
 @functools.cache
 def _ranges(setup: Setup) -> Callable[[Views], Tensor]:
-    return lambda context: _matched(setup)(context)[0]
+    return lambda context: _matched(setup)(context)[1]
