@@ -15,8 +15,8 @@ def takes(image: Tensor) -> bool:
 
 
 def packed(maps: Tensor) -> Tensor:
-    """Maps [3, h, w] as [h, w, 4], float32: a pixel is one vector."""
-    return F.pad(maps.float(), (0, 0, 0, 0, 0, 1)).permute(1, 2, 0).contiguous()
+    """Maps [3 or 4, h, w] as [h, w, 4], float32: a pixel is one vector."""
+    return F.pad(maps.float(), (0, 0, 0, 0, 0, 4 - len(maps))).permute(1, 2, 0).contiguous()
 
 
 def look_up(
@@ -38,6 +38,27 @@ def look_up(
         moved, typical, *windows, *_pointers(gain, offset), torch.get_num_threads(),
     )  # fmt: skip
     return image
+
+
+def warp(
+    depth: Tensor,
+    to_photograph: Tensor,
+    photograph: Tensor,
+    margin: float,
+    nearness: float,
+    exposure: tuple[Tensor, Tensor],
+    out: tuple[Tensor, Tensor],
+) -> None:
+    """One photograph for one frame of `stages.video.warp.warp`; the arguments are explained in look_up.h.
+
+    photograph: [h, w, 4], its colours and depth, see `packed`.  out: [3, H, W] and [H, W], the colours and weights.
+    """
+    (h, w), (colours, weight) = depth.shape, out
+    matrix, gain, offset = (values.float().contiguous() for values in (to_photograph, *exposure))
+    kernel(torch.float32).splat_warp(
+        w, h, *_pointers(colours, weight, depth, matrix, photograph), photograph.shape[1], photograph.shape[0],
+        margin, nearness, *_pointers(gain, offset), torch.get_num_threads(),
+    )  # fmt: skip
 
 
 def close(layer: Drawing, radius: int, opaque: float, solid: float, one_surface: float) -> Drawing:

@@ -52,7 +52,7 @@ class Photograph:
         images = [
             kernel.look_up(
                 Drawing(drawing.image[n], drawing.alpha[n], drawing.depth[n]),
-                _to_photograph(cameras[[n]], own),
+                to_photograph(cameras[[n]], own),
                 *self._packed,
                 1 - float(near[n]),
                 float(_typical(near[n])),
@@ -115,7 +115,7 @@ def _typical(near: Tensor) -> Tensor:
     return TYPICAL_DIFFERENCE * (0.5 / (1 - near).clamp_min(1e-3)).sqrt()
 
 
-def _to_photograph(camera: Cameras, photograph: Cameras) -> Tensor:
+def to_photograph(camera: Cameras, photograph: Cameras) -> Tensor:
     """[3, 4], takes (x z, y z, z, 1) of a pixel of one camera with depth z to the pixel of another, times its depth."""
     here, there = camera.to(torch.float64), photograph.to(torch.float64)
     turned = there.K[0] @ there.c2w[0, :3, :3].T

@@ -169,3 +169,39 @@ EXPORT int splat_look_up(int width, int height, real *image, const real *alpha, 
     return failure();
   }
 }
+
+// A photograph as one frame sees it. stages/video/warp.py says what this computes and why, and has the same in torch.
+// colours: [3, H, W] and weight: [H, W], the results.  depth: [H, W].  to_photograph: as above.
+// photograph: its colours and its depth.  margin: a point is visible up to this many times the surface's depth.
+// nearness: the weight of a visible pixel.  gain, offset: [3], exposure.
+EXPORT int splat_warp(int width, int height, real *colours, real *weight, const real *depth, const real *to_photograph,
+                      const real *photograph, int photograph_width, int photograph_height, real margin, real nearness,
+                      const real *gain, const real *offset, int threads) {
+  try {
+    Picture picture{(const Four *)photograph, photograph_width, photograph_height};
+    const real *M = to_photograph;
+    const int64_t area = (int64_t)width * height;
+    run_shares(threads, height, [&](int64_t first, int64_t last, int) {
+      for (int64_t i = first * width; i < last * width; i++) {
+        int x = (int)(i % width), y = (int)(i / width);
+        real z = depth[i], u = (x + (real)0.5) * z, v = (y + (real)0.5) * z;
+        real px = M[0] * u + M[1] * v + M[2] * z + M[3], py = M[4] * u + M[5] * v + M[6] * z + M[7];
+        real pz = M[8] * u + M[9] * v + M[10] * z + M[11];
+        px /= pz, py /= pz;
+        // All comparisons are false for NaN.
+        bool visible = z > 0 && pz > 0 && px > 0 && py > 0 && px < photograph_width && py < photograph_height;
+        px -= (real)0.5, py -= (real)0.5;
+        visible = visible && pz < margin * picture.bilinear(px, py)[3];
+        weight[i] = visible ? nearness : 0;
+        Four colour = visible ? picture.bicubic(px, py) : Four{};
+        for (int c = 0; c < 3; c++) {
+          real value = visible ? colour[c] * gain[c] + offset[c] : 0;
+          colours[c * area + i] = std::min(std::max(value, (real)0), (real)1);
+        }
+      }
+    });
+    return DONE;
+  } catch (...) {
+    return failure();
+  }
+}

@@ -70,9 +70,20 @@ def encode(frames: Tensor) -> Tensor:
 
     frames: [B, F, 3, h, w] in [0, 1], F = 4k + 1, sides multiples of 4.  Returns [B, k + 1, 192, h/4, w/4], float32.
     """
-    blocks = fold(frames.float() - MIDDLE_GREY)
-    basis, deviation = _matrices(frames.device)
-    return torch.einsum("bthwk,ck->btchw", blocks, basis / deviation)
+    latent_frames(frames.shape[1])
+    return encode_blocks(_filled(frames))
+
+
+def encode_blocks(frames: Tensor) -> Tensor:
+    """The latent of whole blocks: [B, 4T, 3, h, w] -> [B, T, 192, h/4, w/4], float32."""
+    blocks = _fold_blocks(frames.float() - MIDDLE_GREY)
+    return torch.einsum("bthwk,ck->btchw", blocks, encoding(frames.device))
+
+
+def encoding(device: torch.device) -> Tensor:
+    """The matrix [192, 192] that takes the values of a block, less MIDDLE_GREY, to the channels of the latent."""
+    basis, deviation = _matrices(device)
+    return basis / deviation
 
 
 def decode(latent: Tensor) -> Tensor:
@@ -89,13 +100,22 @@ def fold(frames: Tensor) -> Tensor:
 
     Returns [B, k + 1, h/4, w/4, 4 C 4 4]; the last axis runs over frame, channel, row, column.
     """
+    latent_frames(frames.shape[1])
+    return _fold_blocks(_filled(frames))
+
+
+def _filled(frames: Tensor) -> Tensor:
+    """Four copies of the first frame, which stands alone, then the others. frames: [B, F, ...]."""
+    return torch.cat([frames[:, :1].expand(-1, FRAMES, *frames.shape[2:]), frames[:, 1:]], 1)
+
+
+def _fold_blocks(frames: Tensor) -> Tensor:
+    """`fold` for whole blocks: frames are [B, 4T, C, h, w]."""
     b, f, c, h, w = frames.shape
-    t = latent_frames(f)
     if h % SIDE or w % SIDE:
         raise ValueError(f"sides {h} x {w} are not multiples of {SIDE}")
-    padded = torch.cat([frames[:, :1].expand(-1, FRAMES, -1, -1, -1), frames[:, 1:]], 1)
-    blocks = padded.reshape(b, t, FRAMES, c, h // SIDE, SIDE, w // SIDE, SIDE).permute(0, 1, 4, 6, 2, 3, 5, 7)
-    return blocks.reshape(b, t, h // SIDE, w // SIDE, FRAMES * c * SIDE * SIDE)
+    blocks = frames.reshape(b, f // FRAMES, FRAMES, c, h // SIDE, SIDE, w // SIDE, SIDE).permute(0, 1, 4, 6, 2, 3, 5, 7)
+    return blocks.reshape(b, f // FRAMES, h // SIDE, w // SIDE, FRAMES * c * SIDE * SIDE)
 
 
 def unfold(blocks: Tensor) -> Tensor:

@@ -182,11 +182,27 @@ class Block(nn.Module):
     def forward(self, x: Tensor, time: Tensor, frames: int) -> Tensor:
         """x: [B T, C, H, W], channels last in memory.  time: [B T, time_channels].  frames: T."""
         scale, shift = self.time(time)[:, None, None].chunk(2, -1)
+        if not torch.is_grad_enabled() and not x.is_cuda:
+            return self._frame_by_frame(x.permute(0, 2, 3, 1), scale, shift, frames).permute(0, 3, 1, 2)
         inner = self.norm(x.permute(0, 2, 3, 1)) * (1 + scale) + shift
-        # The wide middle of single frames stays in a CPU's cache. With gradients all of it is kept anyway.
-        at_once = len(x) if torch.is_grad_enabled() or x.is_cuda else 1
-        parts = shift_in_time(inner, frames).split(at_once)
-        return x + torch.cat([self._convolved(part) for part in parts]).permute(0, 3, 1, 2)
+        return x + self._convolved(shift_in_time(inner, frames)).permute(0, 3, 1, 2)
+
+    def _frame_by_frame(self, x: Tensor, scale: Tensor, shift: Tensor, frames: int) -> Tensor:
+        """The same without gradients: single frames stay in a CPU's cache. x: [B T, H, W, C], and so is the result."""
+        out, k = torch.empty_like(x, memory_format=torch.contiguous_format), x.shape[-1] // SHIFT_DIVISOR
+
+        def normed(n: int) -> Tensor:
+            gain = 1 + scale[n, 0, 0]
+            return F.layer_norm(x[n], x.shape[-1:], self.norm.weight * gain, self.norm.bias * gain + shift[n, 0, 0])
+
+        for first in range(0, len(x), frames):
+            before, here = torch.zeros_like(x[0]), normed(first)
+            for n in range(first, first + frames):
+                after = normed(n + 1) if n + 1 < first + frames else torch.zeros_like(here)
+                inner = torch.cat([before[..., :k], after[..., k : 2 * k], here[..., 2 * k :]], -1)
+                torch.add(x[n], self._convolved(inner[None])[0], out=out[n])
+                before, here = here, after
+        return out
 
     def _convolved(self, x: Tensor) -> Tensor:
         """Widen, convolve, narrow. x: [N, H, W, C].  Returns [N, H, W, C]."""

@@ -8,14 +8,15 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from stages.errors import InputError, RunError
 from stages.scene import Clip, Views
-from stages.video.one_step import Backbone, several_steps
+from stages.video.one_step import several_steps
 from stages.video.schedule import STEPS
+from stages.video.small_blocks import ClipPixels, small_backbone
 from stages.video.small_codec import FRAMES, decode, encode
-from stages.video.small_condition import condition
+from stages.video.small_network import SmallVideo
 from stages.video.warp import Warped, warp
 
 # Height and width are extended to multiples of this: 4 pixels per latent pixel, times 4 at the coarsest level.
@@ -25,10 +26,10 @@ Leap = int | Callable[[Tensor, Tensor], int]
 """The leap step, 1 to 999, or its choice by (render's latent [1, T, 192, H, W], coverage [1, F, h, w]) -> leap step."""
 
 
-def small_student(backbone: Backbone, leap: Leap, seed: int = 0, steps: int = 1) -> Callable[[Clip, Views], Clip]:
+def small_student(network: SmallVideo, leap: Leap, seed: int = 0, steps: int = 1) -> Callable[[Clip, Views], Clip]:
     """The student for `stages.pipeline.repair_clip`. Raises InputError for a clip without coverage or depth.
 
-    backbone: a trained `SmallVideo`.  seed: seed of the noise, which is sampled on the CPU, so the same seed gives
+    network: trained, on any device.  seed: seed of the noise, which is sampled on the CPU, so the same seed gives
     the same clip everywhere.
     steps: number of sampler steps, evenly spaced from the leap step down. The network was distilled for 1.
     """
@@ -40,7 +41,7 @@ def small_student(backbone: Backbone, leap: Leap, seed: int = 0, steps: int = 1)
         if clip.coverage is None or clip.depth is None:
             raise InputError("cannot repair the clip", "it has no coverage or no depth", "render it with this program")
         frames, t = repair_frames(
-            backbone,
+            network,
             clip.frames,
             clip.coverage,
             views.images,
@@ -54,14 +55,8 @@ def small_student(backbone: Backbone, leap: Leap, seed: int = 0, steps: int = 1)
     return repair
 
 
-def on_device(network: nn.Module, device: torch.device) -> Backbone:
-    """The network as a `Backbone` for tensors of any device."""
-    network = network.to(device)
-    return lambda x, t: network(x.to(device), t.to(device)).to(x.device)
-
-
 def repair_frames(
-    backbone: Backbone,
+    network: SmallVideo,
     frames: Tensor,
     coverage: Tensor,
     photographs: Tensor,
@@ -80,17 +75,17 @@ def repair_frames(
     photographs = photographs.to(frames)
     if photographs.shape[-2:] != (h, w):
         photographs = F.interpolate(photographs, (h, w), mode="bicubic", antialias=True)
-    extended_coverage = extend(coverage[:, None])[None, :, 0]
-    latent = encode(extend(frames)[None])
-    colours = extend(warped.colours.flatten(1, 2)).unflatten(1, (2, 3))
-    ends = extend(photographs, still=True)[None].clamp(0, 1)
-    extended_warped = Warped(colours[None], extend(warped.weight)[None])
-    t = leap if isinstance(leap, int) else leap(latent, extended_coverage)
+    pixels = ClipPixels(
+        extend(frames),
+        extend(coverage[:, None])[:, 0],
+        extend(photographs, still=True).clamp(0, 1),
+        Warped(extend(warped.colours.flatten(1, 2)).unflatten(1, (2, 3)), extend(warped.weight)),
+    )
+    latent = encode(pixels.frames[None])
+    t = leap if isinstance(leap, int) else leap(latent, pixels.coverage[None])
     noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed)).to(latent)
-    clip_condition = [condition(latent, extended_coverage, ends, extended_warped)]
-    del warped, colours, extended_warped  # They are large, and the condition holds them.
-    # Popped, so that the sampler alone holds the condition, which is large too.
-    x = several_steps(backbone, latent, clip_condition.pop(), torch.tensor([t], device=latent.device), noise, steps)
+    backbone, nothing = small_backbone(network, latent, pixels), latent[:, :, :0]
+    x = several_steps(backbone, latent, nothing, torch.tensor([t], device=latent.device), noise, steps)
     out = decode(x)[0, :count, :, :h, :w].clamp(0, 1)
     if not bool(torch.isfinite(out).all()):
         why = "its weights are damaged"
@@ -104,6 +99,7 @@ def extend(frames: Tensor, still: bool = False) -> Tensor:
     frames: [F, C, h, w].  still: these are single images, so their number stays.
     """
     h, w = frames.shape[-2:]
-    frames = F.pad(frames, (0, -w % MULTIPLE, 0, -h % MULTIPLE), mode="replicate")
+    if h % MULTIPLE or w % MULTIPLE:
+        frames = F.pad(frames, (0, -w % MULTIPLE, 0, -h % MULTIPLE), mode="replicate")
     missing = 0 if still else max((1 - len(frames)) % FRAMES, FRAMES + 1 - len(frames))
-    return torch.cat([frames, frames[-1:].expand(missing, -1, -1, -1)])
+    return torch.cat([frames, frames[-1:].expand(missing, -1, -1, -1)]) if missing else frames

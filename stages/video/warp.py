@@ -14,7 +14,8 @@ from torch import Tensor
 from stages.errors import InputError
 from stages.exposure import estimate_exposure
 from stages.geometry import reproject, sampling_grid
-from stages.render import nearness
+from stages.render import kernel, nearness
+from stages.render.photographs import to_photograph
 from stages.scene import Cameras, Exposure, Views
 
 # A point is visible if its depth exceeds that of the photograph's surface by at most this share.
@@ -28,7 +29,7 @@ RENDER_WEIGHT = 0.1  # weight of the render; the photographs' weights add up to 
 class Warped:
     """Two photographs as F cameras would see them.
 
-    colours: [F, 2, 3, h, w] in [0, 1].  weight: [F, 2, h, w], how near the photograph's camera is, and 0 where the
+    colours: [F, 2, 3, h, w] in [0, 1].  weight: [F, 2, h, w], how near the photograph's camera is. Both are 0 where the
     photograph does not show the surface. The two weights of a pixel add up to at most 1.
     """
 
@@ -48,9 +49,35 @@ def warp(views: Views, cameras: Cameras, depth: Tensor, exposure: Exposure | Non
     if views.depth is None:
         why = "they have no depth"
         raise InputError("cannot warp the photographs", why, "predict it with this program: videoscene prior")
+    exposure = estimate_exposure(views) if exposure is None else exposure
+    if not kernel.takes(depth):
+        return warp_in_torch(views, cameras, depth, exposure)
+    photographs, near = views.cameras.to(torch.float64), nearness(cameras, views.cameras)
+    f, (h, w), depth = len(cameras), cameras.size, depth.contiguous()
+    warped = Warped(depth.new_empty(f, 2, 3, h, w), depth.new_empty(f, 2, h, w))
+    for k in (0, 1):
+        photograph = kernel.packed(torch.cat([views.images[k].to(depth), views.depth[k][None].to(depth)]))
+        gains, offsets = exposure.part(k, 1 - near[:, k])
+        for n in range(f):
+            matrix = to_photograph(cameras[[n]], photographs[[k]])
+            kernel.warp(
+                depth[n],
+                matrix,
+                photograph,
+                1 + OCCLUSION_MARGIN,
+                float(near[n, k]),
+                (gains[n], offsets[n]),
+                (warped.colours[n, k], warped.weight[n, k]),
+            )
+    return warped
+
+
+@torch.no_grad()
+def warp_in_torch(views: Views, cameras: Cameras, depth: Tensor, exposure: Exposure) -> Warped:
+    """The reference of `warp`."""
+    assert views.depth is not None, "`warp` has checked it"
     f, (h, w) = len(cameras), cameras.size
     here, photographs = cameras.to(depth), views.cameras.to(depth)
-    exposure = estimate_exposure(views) if exposure is None else exposure
     camera_weight = nearness(cameras, views.cameras).to(depth)
     colours, weight = [], []
     for k in (0, 1):
@@ -62,7 +89,7 @@ def warp(views: Views, cameras: Cameras, depth: Tensor, exposure: Exposure | Non
         inside = (grid.abs() < 1).all(-1).view(f, h, w) & (z > 0) & (depth > 0)
         visible = inside & (z < (1 + OCCLUSION_MARGIN) * surface)
         own = exposure.bring(looked_up.view(3, f, h, w).transpose(0, 1), k, 1 - camera_weight[:, k])
-        colours.append(own.clamp(0, 1))
+        colours.append(own.clamp(0, 1).where(visible[:, None], 0.0))
         weight.append(camera_weight[:, k, None, None] * visible)
     return Warped(torch.stack(colours, 1), torch.stack(weight, 1))
 
@@ -73,8 +100,24 @@ def blend(frames: Tensor, colours: Tensor, weight: Tensor, belief: Tensor | None
     frames: [..., 3, h, w].  colours: [..., 2, 3, h, w], weight: [..., 2, h, w], see `Warped`.
     belief: [..., 2, h, w], the logarithm of a factor on the photographs' weights.  Returns [..., 3, h, w].
     """
-    trust = -_window_mean(difference(colours, frames[..., None, :, :, :])) / TRUST_SCALE
-    trust = (weight * (trust if belief is None else trust + belief).exp())[..., None, :, :]
+    trust = log_trust(frames, colours)
+    return mixed(frames, colours, weight * (trust if belief is None else trust + belief).exp())
+
+
+def log_trust(frames: Tensor, colours: Tensor) -> Tensor:
+    """The logarithm of the trust in warped pixels, for how far they look like the render: [..., 2, h, w], at most 0.
+
+    frames: [..., 3, h, w].  colours: [..., 2, 3, h, w].
+    """
+    return -_window_mean(difference(colours, frames[..., None, :, :, :])) / TRUST_SCALE
+
+
+def mixed(frames: Tensor, colours: Tensor, trust: Tensor) -> Tensor:
+    """The weighted mean of a render and the warped photographs, [..., 3, h, w].
+
+    frames: [..., 3, h, w].  colours: [..., 2, 3, h, w].  trust: [..., 2, h, w], the weights of the photographs.
+    """
+    trust = trust[..., None, :, :]
     return (RENDER_WEIGHT * frames + (trust * colours).sum(-4)) / (RENDER_WEIGHT + trust.sum(-4))
 
 

@@ -31,16 +31,15 @@ from stages.video import schedule, small_codec
 from stages.video.cogvideox_files import StudentFiles, find_files, load_cogvideox
 from stages.video.cogvideox_memory import MODES, Memory
 from stages.video.cogvideox_student import StepSettings, student
-from stages.video.small_codec import CHANNELS
-from stages.video.small_condition import CONDITION_CHANNELS
 from stages.video.small_files import load_small, read_config
-from stages.video.small_student import on_device
+from stages.video.small_student import small_student
 from tests.cli.program import fake_prior
 from tests.distill import tiny, tiny_prior
 from tests.evaluate.conftest import CACHED, wall_cameras, write_wall
 from tests.pretend import device
 from tests.pretend.device import OnCuda, PretendedDevice, Refused, Uncounted
 from tests.splat.scenes import random_scene
+from tests.video.test_small_student import scene as small_scene
 from tests.video.tiny import TRANSFORMER, VAE, save_student
 from tests.video.tiny import scene as tiny_scene
 from videoscene_cli import app
@@ -329,7 +328,6 @@ def test_networks_need_no_float64() -> None:
     with PretendedDevice(float64=False):
         network = load_prior(WEIGHTS / "prior.safetensors", CUDA)
         prediction = predict_in_range(views, torch.tensor([[1.0, 5.0]] * 2), network)
-        backbone = on_device(load_small(WEIGHTS / "student.safetensors", config), CUDA)
-        latent = torch.rand(1, 2, CHANNELS + CONDITION_CHANNELS, 4, 4)
-        assert backbone(latent, torch.tensor([459])).device.type == "cpu"
+        network = load_small(WEIGHTS / "student.safetensors", config).to(CUDA)
+        assert small_student(network, 459)(*small_scene(5, (16, 32))).frames.device.type == "cpu"
     assert prediction.gaussians.means.device.type == "cpu"

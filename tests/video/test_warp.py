@@ -4,12 +4,14 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from stages.errors import InputError
 from stages.geometry import project, unproject
-from stages.scene import Cameras, Views
-from stages.video.warp import RENDER_WEIGHT, TRUST_SCALE, WINDOW, blend, warp
+from stages.scene import Cameras, Exposure, Views
+from stages.splat import backend
+from stages.video.warp import RENDER_WEIGHT, TRUST_SCALE, WINDOW, blend, warp, warp_in_torch
 
 SIZE = (24, 32)
 WALL = 3.0  # metres in front of the cameras
@@ -128,3 +130,24 @@ def test_gradients_reach_the_belief() -> None:
     ]
     belief = parts[3].requires_grad_()
     assert torch.autograd.gradcheck(lambda b: blend(*parts[:3], b), belief)
+
+
+@pytest.mark.skipif(backend("cpu") != "c++", reason="there is no C++ compiler")
+def test_the_kernel_warps_as_torch_does() -> None:
+    g = torch.Generator().manual_seed(0)
+    noise = F.interpolate(torch.rand(1, 8, 4, 5, generator=g), SIZE, mode="bilinear")[0]
+    depth = WALL * (0.8 + 0.4 * noise)
+    depth[2:5, :4] = 0  # nothing was rendered there
+    views = Views(torch.rand(2, 3, *SIZE, generator=g), cameras(0.0, 0.6), depth[:2].clamp_min(1))
+    path, exposure = (
+        cameras(0.0, 0.1, 0.3, 0.7, -0.2, 0.6),
+        Exposure(torch.tensor([1.2, 0.9, 1.0]), torch.tensor([0.1, 0, 0])),
+    )
+    fast, slow = warp(views, path, depth[2:], exposure), warp_in_torch(views, path, depth[2:], exposure)
+    same = (fast.weight > 0) == (slow.weight > 0)
+    # A pixel on the very edge of the photograph or of a surface may fall to either side.
+    assert float(same.float().mean()) > 0.999
+    assert 0.2 < float((slow.weight > 0).float().mean()) < 0.9
+    torch.testing.assert_close(fast.weight[same], slow.weight[same])
+    error = (fast.colours - slow.colours).abs().amax(2)[same]
+    assert float(error.max()) < 1e-3

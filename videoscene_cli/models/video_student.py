@@ -155,11 +155,11 @@ class _Small:
         from stages.video.full_size import Student
         from stages.video.small_codec import CHANNELS
         from stages.video.small_files import load_small
-        from stages.video.small_student import on_device, small_student
+        from stages.video.small_student import small_student
 
-        backbone = on_device(load_small(self.network.path, self.config), self.session.device)
+        network = load_small(self.network.path, self.config).to(self.session.device)
         leap = _chooser(self.policy.path, CHANNELS) if self.policy else self.leap or self.default_leap
-        return Student(small_student(backbone, leap, self.session.shared.seed, self.steps), self.short_side)
+        return Student(small_student(network, leap, self.session.shared.seed, self.steps), self.short_side)
 
     def facts(self) -> dict[str, Any]:
         return {"chosen": _who_chose(self.policy, self.leap), "steps": self.steps}
