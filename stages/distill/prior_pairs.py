@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Generator, Tensor
 
 from stages.distill.prior_losses import covisible
+from stages.distill.simulated_points import simulated_points
 from stages.errors import InputError
 from stages.geometry import crop_intrinsics
 
@@ -34,6 +35,7 @@ class Batch:
     images: [B, V, 3, h, w].  c2w: [B, V, 4, 4].  K: [B, 3, 3].
     depth: [B, V, h, w], camera z, or None for recordings.
     near_far: [B, 2, 2], depth range of each of the two photographs.
+    points: [B, P, 3], world points that matches of the two photographs give, or None.
     """
 
     images: Tensor
@@ -41,6 +43,7 @@ class Batch:
     c2w: Tensor
     K: Tensor
     near_far: Tensor
+    points: Tensor | None
 
 
 class Pool:
@@ -132,10 +135,12 @@ def make_batch(scenes: dict[str, Tensor], generator: Generator, device: torch.de
     if recoloured:
         images = images[:, :, colours.to(device)]
     images = in_another_light(images, generator)
+    points = None
     if depth is not None:
         near_far = _range_of_matches(depth[:, :2], c2w[:, :2], K, generator)
+        points = simulated_points(images[:, :2], depth[:, :2], c2w[:, :2], K, generator)
     assert near_far is not None, "a scene without depth has a range"
-    return Batch(images, depth, c2w, K, near_far)
+    return Batch(images, depth, c2w, K, near_far, points)
 
 
 def in_another_light(images: Tensor, generator: Generator) -> Tensor:

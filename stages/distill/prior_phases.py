@@ -212,7 +212,7 @@ class PhaseLosses(nn.Module):
 
     def _of_pairs(self, batch: Batch, recipe: PriorRecipe) -> dict[str, Tensor]:
         config, K = self.network.config, batch.K[:, None].expand(-1, 2, 3, 3)
-        out: PriorOutput = self.network(batch.images[:, :2], batch.c2w[:, :2], K, batch.near_far)
+        out: PriorOutput = self.network(batch.images[:, :2], batch.c2w[:, :2], K, batch.near_far, None, batch.points)
         parts: dict[str, Tensor] = {}
         # MVSplat's released network predicts distances along rays, which no shard has.
         if batch.depth is not None and config.depth_convention == "z":
@@ -246,7 +246,8 @@ class _Depths(nn.Module):
             inverse = self.network.backbone.monocular_output(images[0]).log_inverse.exp()
             return F.interpolate(inverse, images.shape[-2:], mode="bilinear")[:, 0]
         K = batch.K[:1, None].expand(-1, 2, 3, 3)
-        return 1 / self.network(images, batch.c2w[:1, :2], K, batch.near_far[:1]).depth[0]
+        points = None if batch.points is None else batch.points[:1]
+        return 1 / self.network(images, batch.c2w[:1, :2], K, batch.near_far[:1], None, points).depth[0]
 
 
 def _render(out: PriorOutput, batch: Batch, b: int) -> tuple[Tensor, Tensor]:

@@ -42,6 +42,7 @@ class PriorConfig:
     relative_disparity: the refinement works on inverse depth as a fraction of the range, so that units do not matter.
     pixel_colour: predict how a Gaussian's colour differs from its pixel, and not the colour itself.
     monocular: sizes of the branch that sees one photograph at a time, or None.
+    reads_points: whether the layers that refine the matches also read the votes of matched points (point_votes.py).
     """
 
     cnn_channels: tuple[int, int, int]
@@ -74,11 +75,20 @@ class PriorConfig:
     pixel_colour: bool
     nearer_candidates: int
     monocular: MonocularConfig | None
+    reads_points: bool
 
     @property
     def gaussian_parameters(self) -> int:
         """Numbers predicted for one Gaussian: 2 offset, 3 scale, 4 quaternion, 3 colours x (degree + 1)^2."""
         return 2 + 3 + 4 + 3 * (self.sh_degree + 1) ** 2
+
+    @property
+    def match_channels(self) -> int:
+        """Channels of what the first layers see of the matches: volumes, features, monocular branch and votes."""
+        d = self.depth_candidates
+        windows = 2 * d + 1 if self.patch_radius else 0
+        monocular = 0 if self.monocular is None else d + 2 + self.monocular.widths[-1]
+        return d + self.feature_channels + windows + monocular + (d if self.reads_points else 0)
 
 
 RE10K = PriorConfig(
@@ -112,6 +122,7 @@ RE10K = PriorConfig(
     pixel_colour=False,
     nearer_candidates=0,
     monocular=None,
+    reads_points=False,
 )
 
 SMALL = PriorConfig(
@@ -145,7 +156,11 @@ SMALL = PriorConfig(
     pixel_colour=True,
     nearer_candidates=16,
     monocular=MonocularConfig(EncoderConfig(width=1.1, depth=1.2), widths=(192, 128, 96, 64)),
+    reads_points=True,
 )
 
-SMALL_MATCHING = replace(SMALL, nearer_candidates=0, monocular=None)
-"""SMALL without the monocular branch. Earlier weights have these sizes."""
+SMALL_WITHOUT_POINTS = replace(SMALL, reads_points=False)
+"""SMALL whose layers do not read the votes of points, which are only added to its logits. Earlier weights are such."""
+
+SMALL_MATCHING = replace(SMALL_WITHOUT_POINTS, nearer_candidates=0, monocular=None)
+"""SMALL without the monocular branch. The first weights have these sizes."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from stages.prior.config import PriorConfig
 from stages.prior.monocular import MonocularOutput, fit_to_matches, vote
 from stages.prior.plane_sweep import match_volumes
+from stages.prior.point_votes import VOTE
 from stages.prior.unet import UNet, ViewSequential
 
 # Weights of the matching volumes (cosine, ZNCC, colour) and of the monocular vote in an untrained network's logits.
@@ -37,20 +38,18 @@ class DepthPredictor(nn.Module):
         self.config = config
         c = config
         d, cells = c.depth_candidates, c.refine_stride**2
-        volume = d + c.feature_channels + (2 * d + 1 if c.patch_radius else 0)
         monocular = fine = 0  # channels of the monocular features at 1/4 and at 1/2 of the image's size
         if c.monocular is not None:
             monocular, fine = c.monocular.widths[-1], c.monocular.encoder.tapped_channels[0]
-            volume += d + 2 + monocular
             self.vote_scale = nn.Parameter(torch.tensor(VOTE_SCALE))
         self.corr_refine_net = ViewSequential(
-            nn.Conv2d(volume, c.cost_channels, 3, padding=1),
+            nn.Conv2d(c.match_channels, c.cost_channels, 3, padding=1),
             nn.GroupNorm(8, c.cost_channels),
             nn.GELU(),
             UNet(c.cost_channels, c.cost_levels, c.cost_attention),
             nn.Conv2d(c.cost_channels, d, 3, padding=1),
         )
-        self.regressor_residual = nn.Conv2d(volume, d, 1)
+        self.regressor_residual = nn.Conv2d(c.match_channels, d, 1)
         self.depth_head_lowres = _head(d, c.depth_head_channels, d)
         maps = 2 * c.feature_channels + monocular
         self.upsampler = nn.Sequential(nn.Conv2d(maps, c.upsampled_channels, 3, padding=1))
@@ -106,6 +105,8 @@ class DepthPredictor(nn.Module):
             votes = vote(fitted, monocular.spread, planes)
             matches = matches + self.vote_scale * votes
             inputs += [votes, self.relative(fitted.exp(), candidates), monocular.spread, monocular.quarter_size]
+        if self.config.reads_points:
+            inputs.append(torch.zeros_like(matches) if votes_of_points is None else votes_of_points / VOTE)
         joined = torch.cat([x.to(features.dtype) for x in inputs], 1).contiguous(memory_format=torch.channels_last)
         with half_precision(images, self.in_half):
             refined = self.corr_refine_net(joined, images.shape[1]) + self.regressor_residual(joined)

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from stages.errors import WeightsError
 from stages.files.weight_tensors import read_pickled, read_safetensors, require_keys
-from stages.prior.config import RE10K, SMALL, SMALL_MATCHING, PriorConfig
+from stages.prior.config import RE10K, SMALL, SMALL_MATCHING, SMALL_WITHOUT_POINTS, PriorConfig
 from stages.prior.network import MVSplat
 
 LIGHTNING_PREFIX = "encoder."  # beginning of every key in a Lightning checkpoint
 CLASSICAL = "depth_predictor.match_scale"  # a key of our networks, which MVSplat's network lacks
 MONOCULAR = "depth_predictor.vote_scale"  # a key of our networks with a monocular branch
+MATCHES = "depth_predictor.regressor_residual.weight"  # its input has more channels where the network reads points
 
 
 def read_tensors(path: Path) -> Mapping[str, Tensor]:
@@ -57,5 +58,6 @@ def load_prior(path: Path, device: torch.device | str = "cpu") -> MVSplat:
 
 def _config(tensors: Mapping[str, Tensor]) -> PriorConfig:
     if MONOCULAR in tensors:
-        return SMALL
+        channels = tensors[MATCHES].shape[1:2] if MATCHES in tensors else ()
+        return SMALL_WITHOUT_POINTS if channels == (SMALL_WITHOUT_POINTS.match_channels,) else SMALL
     return SMALL_MATCHING if CLASSICAL in tensors else RE10K

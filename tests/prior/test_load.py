@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stages.errors import WeightsError
 from stages.files.weight_tensors import compare_keys
-from stages.prior.config import RE10K, SMALL
+from stages.prior.config import RE10K, SMALL, SMALL_MATCHING, SMALL_WITHOUT_POINTS, PriorConfig
 from stages.prior.load import load_prior
 from stages.prior.network import MVSplat
 
@@ -31,10 +31,13 @@ def same(a: MVSplat, b: MVSplat) -> bool:
     return ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
-def test_safetensors_of_the_small_network(small: MVSplat, tmp_path: Path) -> None:
+@pytest.mark.parametrize("config", [SMALL, SMALL_WITHOUT_POINTS, SMALL_MATCHING], ids=["now", "earlier", "first"])
+def test_safetensors_of_the_small_network(config: PriorConfig, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    small = MVSplat(config)
     save_file(tensors(small), tmp_path / "prior.safetensors")
     network = load_prior(tmp_path / "prior.safetensors")
-    assert network.config == SMALL
+    assert network.config == config
     assert not network.training
     assert same(network, small)
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from stages.geometry import project
-from stages.prior.config import SMALL
+from stages.prior.config import SMALL, SMALL_WITHOUT_POINTS, PriorConfig
+from stages.prior.monocular import MonocularOutput
 from stages.prior.network import MVSplat
 from stages.prior.plane_sweep import inverse_depths
 from stages.prior.point_votes import AROUND, POSITION_ERROR, STEP, VOTE, WIDTH, point_votes
@@ -117,3 +118,28 @@ def test_the_network_follows_the_points() -> None:
     without, told = (network(images, c2w, K, near_far, None, points).depth[0, 0, 8:-8, 8:-8] for points in (None, wall))
     assert float((told / 3 - 1).abs().median()) < 0.1
     assert float((without / 3 - 1).abs().median()) > 0.2
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("config", "reads"), [(SMALL, True), (SMALL_WITHOUT_POINTS, False)])
+def test_layers_read_the_votes_where_the_network_has_channels_for_them(config: PriorConfig, reads: bool) -> None:
+    """With the weight of all other inputs at 0, only a network that reads points gives another residual for a point."""
+    torch.manual_seed(0)
+    predictor = MVSplat(config).eval().depth_predictor
+    for layer in (predictor.corr_refine_net[0], predictor.regressor_residual):
+        layer.weight[:, : SMALL_WITHOUT_POINTS.match_channels] = 0
+    for parameter in predictor.depth_head_lowres[-1].parameters():
+        torch.nn.init.normal_(parameter)
+    residuals = []
+    predictor.depth_head_lowres.register_forward_hook(lambda _, __, out: residuals.append(out))
+    images, features = torch.rand(1, 2, 3, 48, 64), torch.rand(1, 2, SMALL.feature_channels, *SIZE)
+    assert SMALL.monocular is not None
+    cells = torch.zeros(2, 1, *SIZE)
+    monocular = MonocularOutput(cells, torch.zeros(2, SMALL.monocular.widths[-1], *SIZE), cells, cells + 1)
+    K, c2w = cameras()
+    planes = inverse_depths(torch.tensor([[1.0, 20.0]] * 2), SMALL.depth_candidates, SMALL.nearer_candidates)
+    votes = point_votes(torch.tensor([[0.3, 0.2, 4.0]]), K, c2w, planes, SIZE)
+    large = K * torch.tensor([[4.0], [4.0], [1.0]])
+    for given in (votes, None):
+        predictor.match(images, features, c2w[None], large[None], planes[None], monocular, given)
+    assert bool((residuals[0] - residuals[1]).abs().amax() > 1e-3) == reads
