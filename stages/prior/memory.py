@@ -18,7 +18,7 @@ VIDEO_BYTES = 3.0  # the same for a clip that becomes a video file: of its frame
 RESULT_BYTES = 300.0  # for each pixel of the result, while a few frames are rendered
 REFINED_BYTES = 20.0  # for each pixel of the pictures that Gaussians are refined on
 CLOUD_BYTES = 2e3  # for each pixel of one of these pictures: the Gaussians, their gradients and Adam's moments
-STUDENT_BYTES = 350.0  # for each pixel of a clip in the networks' size that the student repairs
+STUDENT_BYTES = 200.0  # for each pixel of a clip in the networks' size that the student repairs
 
 
 @dataclass(frozen=True)
