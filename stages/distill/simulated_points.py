@@ -7,7 +7,8 @@ import torch
 from torch import Generator, Tensor
 
 from stages.distill.prior_losses import covisible
-from stages.geometry import project, unproject
+from stages.geometry import unproject
+from stages.prior.point_votes import STEP, parallax
 
 FEWEST, MOST = 15, 800  # numbers of points; their logarithm is uniform
 WITHOUT = 0.2  # share of the batches without points, as in photographs that hardly match
@@ -15,7 +16,8 @@ POSITION_ERROR = 0.35  # standard deviation of a match along its epipolar line, 
 WRONG = 0.02  # share of the points whose depth is wrong, by up to this factor:
 WRONG_BY = 2.0
 NOT_LESS = 0.02  # an inverse depth stays above this share of the true one
-STEP = 0.01  # relative change of inverse depth from which the parallax of a point follows
+# Differences between neighbouring pixels, in [0, 1]: smaller ones are noise, and larger ones are no better corners.
+NOISE, STRONG = 0.02, 0.17
 
 
 @torch.no_grad()
@@ -34,7 +36,7 @@ def simulated_points(images: Tensor, depth: Tensor, c2w: Tensor, K: Tensor, gene
     texture[:, :, 1:] += grey.diff(dim=2).abs()
     texture[:, 1:, :] += grey.diff(dim=1).abs()
     # A corner is found sooner the more it stands out, but noise draws no points.
-    weight = (seen * (texture - 0.02).clamp(0, 0.15)).flatten(1).cpu()
+    weight = (seen * (texture - NOISE).clamp(0, STRONG - NOISE)).flatten(1).cpu()
     if chance < WITHOUT or bool(((weight > 0).sum(1) < FEWEST).any()):
         return None
     pixel = torch.multinomial(weight, count, replacement=True, generator=generator).to(depth.device)
@@ -48,9 +50,7 @@ def simulated_points(images: Tensor, depth: Tensor, c2w: Tensor, K: Tensor, gene
 def _moved(points: Tensor, c2w: Tensor, K: Tensor, random: Tensor, wrong: Tensor) -> Tensor:
     """Points [P, 3] of one scene, moved along their rays of the first view by the errors of matches."""
     centre = c2w[0, :3, 3]
-    before, _ = project(points, K, c2w[1])
-    after, _ = project(centre + (points - centre) / (1 + STEP), K, c2w[1])
-    relative = STEP / (after - before).norm(dim=1).clamp_min(1e-6)  # of inverse depth, per pixel
+    relative = STEP / parallax(points, c2w[0], K, c2w[1])  # of inverse depth, per pixel
     inverse = (1 + POSITION_ERROR * random * relative).clamp_min(NOT_LESS)
     factor = WRONG_BY ** (2 * wrong[1] - 1)
     inverse = torch.where(wrong[0] < WRONG, factor, inverse)

@@ -37,10 +37,7 @@ def _votes_in_view(points: Tensor, K: Tensor, c2w: Tensor, planes: Tensor, size:
     inside = (z > 0) & (pixels >= 0).all(1) & (pixels[:, 0] < w) & (pixels[:, 1] < h)
     points, pixels, inverse = points[inside], pixels[inside], 1 / z[inside]
     # How far the point moves in the other view when its depth changes, and so how uncertain its depth is, in planes.
-    centre = c2w[view, :3, 3]
-    before, _ = project(points, K[other], c2w[other])
-    after, _ = project(centre + (points - centre) / (1 + STEP), K[other], c2w[other])
-    per_cell = STEP * inverse / (after - before).norm(dim=1).clamp_min(1e-6)
+    per_cell = STEP * inverse / parallax(points, c2w[view], K[other], c2w[other])
     at, further = (_position(planes, x) for x in (inverse, inverse + POSITION_ERROR * per_cell))
     width = (further - at).clamp_min(WIDTH)
     index = torch.arange(count, device=planes.device)[:, None]
@@ -53,6 +50,17 @@ def _votes_in_view(points: Tensor, K: Tensor, c2w: Tensor, planes: Tensor, size:
             share = 1.0 if down == right == 0 else AROUND
             votes.scatter_reduce_(1, (y * w + x).expand(count, -1), share * vote, "amax")
     return votes.view(count, h, w)
+
+
+def parallax(points: Tensor, c2w: Tensor, K_other: Tensor, c2w_other: Tensor) -> Tensor:
+    """How far points [P, 3] move in another view when their inverse depth in this one grows by the share STEP, [P], px.
+
+    c2w, c2w_other: [4, 4].  K_other: [3, 3], px. The result is above 0.
+    """
+    centre = c2w[:3, 3]
+    before, _ = project(points, K_other, c2w_other)
+    after, _ = project(centre + (points - centre) / (1 + STEP), K_other, c2w_other)
+    return (after - before).norm(dim=1).clamp_min(1e-6)
 
 
 def _position(planes: Tensor, inverse: Tensor) -> Tensor:

@@ -52,17 +52,15 @@ def warp(views: Views, cameras: Cameras, depth: Tensor, exposure: Exposure | Non
     exposure = estimate_exposure(views) if exposure is None else exposure
     if not kernel.takes(depth):
         return warp_in_torch(views, cameras, depth, exposure)
-    photographs, near = views.cameras.to(torch.float64), nearness(cameras, views.cameras)
-    f, (h, w), depth = len(cameras), cameras.size, depth.contiguous()
+    near, f, (h, w), depth = nearness(cameras, views.cameras), len(cameras), cameras.size, depth.contiguous()
     warped = Warped(depth.new_empty(f, 2, 3, h, w), depth.new_empty(f, 2, h, w))
     for k in (0, 1):
         photograph = kernel.packed(torch.cat([views.images[k].to(depth), views.depth[k][None].to(depth)]))
         gains, offsets = exposure.part(k, 1 - near[:, k])
         for n in range(f):
-            matrix = to_photograph(cameras[[n]], photographs[[k]])
             kernel.warp(
                 depth[n],
-                matrix,
+                to_photograph(cameras[[n]], views.cameras[[k]]),
                 photograph,
                 1 + OCCLUSION_MARGIN,
                 float(near[n, k]),

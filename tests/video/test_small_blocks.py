@@ -8,20 +8,9 @@ from stages.video.one_step import several_steps
 from stages.video.small_blocks import ClipPixels, small_backbone
 from stages.video.small_codec import CHANNELS, encode
 from stages.video.small_condition import condition
-from stages.video.small_network import Block, SmallVideo, SmallVideoConfig
+from stages.video.small_network import Block
 from stages.video.warp import Warped
-
-TINY = SmallVideoConfig(channels=(16, 16, 32), encoder=(1, 1), middle=1, decoder=(1, 1), heads=2, time_channels=16)
-
-
-def trained() -> SmallVideo:
-    """A network in which no layer is zero."""
-    torch.manual_seed(0)
-    network = SmallVideo(TINY)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return network
+from tests.video.test_small_network import trained
 
 
 def clip_of(frames: int, size: tuple[int, int]) -> ClipPixels:

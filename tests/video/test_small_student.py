@@ -7,10 +7,9 @@ from stages.errors import InputError, RunError
 from stages.scene import Cameras, Clip, Views
 from stages.video.one_step import sampler_grid
 from stages.video.schedule import CLEAN
-from stages.video.small_network import SmallVideo, SmallVideoConfig
+from stages.video.small_network import SmallVideo
 from stages.video.small_student import extend, small_student
-
-TINY = SmallVideoConfig(channels=(16, 16, 32), encoder=(1, 1), middle=1, decoder=(1, 1), heads=2, time_channels=16)
+from tests.video.test_small_network import TINY
 
 
 def scene(frames: int, size: tuple[int, int]) -> tuple[Clip, Views]:
