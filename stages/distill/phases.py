@@ -25,7 +25,8 @@ from stages.distill.teacher import teacher_loss
 from stages.distill.training_loop import Progress, Task, Trainer, generator, newest
 from stages.distill.workers import Workers
 from stages.errors import InputError
-from stages.video.schedule import STEPS, x0_from_v
+from stages.video.schedule import x0_from_v
+from stages.video.timesteps import STEPS
 
 BEFORE: dict[Phase, Phase | None] = {
     "teacher": None,

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from stages.errors import InputError
 from stages.files.documents import read_yaml
 from stages.files.settings import NO_OTHER_KEYS, parse
-from stages.video.schedule import STEPS
+from stages.video.timesteps import STEPS
 
 RECIPES = Path(__file__).with_name("recipes")
 Phase = Literal["monocular", "prior", "teacher", "regression", "student", "policy"]

@@ -1,6 +1,6 @@
 """(3) The video backbones and their codecs: `small`, trained here, and CogVideoX-5B-I2V with VideoScene's weights.
 
-schedule           the noise schedule and its parameterisations
+schedule           the noise schedule and its parameterisations; timesteps says how many it has
 one_step           the render's latent, noised, and one call of the network -> the clean latent
 warp               the photographs as the clip's cameras see them
 

@@ -18,7 +18,7 @@ from stages.scene import Clip, Views
 from stages.video.cogvideox_network import TRANSFORMER_5B, CogVideoX
 from stages.video.full_size import cut_out
 from stages.video.one_step import one_step, place_ends, sample_sigma, several_steps
-from stages.video.schedule import STEPS
+from stages.video.timesteps import STEPS
 
 Choose = Callable[[Tensor, Tensor], int]
 """(render's latent [1, T, 16, H, W], coverage [1, F, h, w]) -> leap step."""

@@ -12,7 +12,8 @@ import functools
 import torch
 from torch import Tensor
 
-STEPS = 1000  # number of timesteps
+from stages.video.timesteps import STEPS
+
 CLEAN = -1  # stands for the timestep of a sample without noise, where a trajectory ends
 
 

@@ -18,8 +18,8 @@ from stages.errors import InputError, WeightsError
 from stages.files.documents import read_yaml
 from stages.files.settings import parse
 from stages.files.weight_tensors import read_safetensors, require_keys
-from stages.video.schedule import STEPS
 from stages.video.small_network import SmallVideo, SmallVideoConfig
+from stages.video.timesteps import STEPS
 
 OURS = "give a folder of weights that `videoscene distill` wrote"
 LARGEST = 4096  # largest number that a config may hold: a damaged file must not ask for all memory

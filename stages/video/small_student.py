@@ -13,10 +13,10 @@ from torch import Tensor
 from stages.errors import InputError, RunError
 from stages.scene import Clip, Views
 from stages.video.one_step import several_steps
-from stages.video.schedule import STEPS
 from stages.video.small_blocks import ClipPixels, small_backbone
 from stages.video.small_codec import FRAMES, decode, encode
 from stages.video.small_network import SmallVideo
+from stages.video.timesteps import STEPS
 from stages.video.warp import Warped, warp
 
 # Height and width are extended to multiples of this: 4 pixels per latent pixel, times 4 at the coarsest level.

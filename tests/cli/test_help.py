@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +56,32 @@ def test_help_imports_no_heavy_package(arguments: list[str]) -> None:
     code = f"import sys\nfrom videoscene_cli.app import run\nrun({arguments})\n{check}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["generate", "missing.png", "also.png", "-o", "out.mp4"],
+        ["generate", "text.png", "text.jpg", "-o", "out.mp4"],
+        ["generate", "missing"],
+        ["prior", "missing.png", "also.png", "-o", "scene"],
+        ["render", "missing"],
+        ["reconstruct", "missing"],
+        ["evaluate", "missing"],
+        ["distill", "-o", "run", "--config", "missing.yaml"],
+        ["distill", "-o", "run", "--config", "text.png"],
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_read_is_refused_without_torch(arguments: list[str], tmp_path: Path) -> None:
+    """Its import takes seconds, which nobody should wait to hear of a mistyped name."""
+    for name in ("text.png", "text.jpg"):
+        (tmp_path / name).write_text("no photograph: [")
+    run = f"import sys\nfrom videoscene_cli.app import run\ncode = run({arguments})\n"
+    code = run + "sys.exit('torch was imported' if 'torch' in sys.modules else code)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
 
 
 def processor_time(code: str) -> float:

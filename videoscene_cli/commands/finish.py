@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from videoscene_cli.models.session import Session
 from videoscene_cli.models.video_student import VideoStudent
@@ -26,8 +26,7 @@ COPIED = ("inputs", "prior", "render")  # stages that a new scene folder gets fr
 
 def from_scene(scene: SceneFolder, out: str | None, student: VideoStudent, session: Session) -> None:
     """Finish the render of a scene: in its own folder, in a new scene folder, or as a video file."""
-    rendered = scene.require_chain("render", f"videoscene render {scene.path}")["render"]
-    options = {"render": rendered["fingerprint"]} | student.options()
+    options = {"render": require_render(scene)["fingerprint"]} | student.options()
     request = Request("generate", options, {}, student.weights, session.hashes)
 
     def load(record: Record) -> tuple[StoredClip, Gaussians, Views]:
@@ -58,6 +57,11 @@ def from_scene(scene: SceneFolder, out: str | None, student: VideoStudent, sessi
 
     check = partial(scene.check_copies, target, COPIED)
     produce(session, request, Result.stage(target.path, "generate"), make_stage, check=check, workload=workload)
+
+
+def require_render(scene: SceneFolder) -> dict[str, Any]:
+    """The manifest of a scene's render. Raises InputError unless it is undamaged and of the present prior."""
+    return scene.require_chain("render", f"videoscene render {scene.path}")["render"]
 
 
 def finish(

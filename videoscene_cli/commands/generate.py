@@ -11,7 +11,7 @@ import typer
 
 from stages.errors import InputError
 from videoscene_cli.commands.chain import PriorSettings, predict_pair, render_along
-from videoscene_cli.commands.finish import finish_video, from_scene
+from videoscene_cli.commands.finish import finish_video, from_scene, require_render
 from videoscene_cli.commands.prior import make_prior
 from videoscene_cli.commands.render import make_render
 from videoscene_cli.models.session import Session
@@ -74,6 +74,9 @@ def generate(
     if student_options and student == "none":
         why = f"--{student_options[0]} does nothing without a student"
         raise InputError("bad usage", why, "leave it out, or name a --student")
+    # Refuse a scene without a render before the student is looked for, which imports torch.
+    if len(works) == 1 and not works[0].is_pair:
+        require_render(SceneFolder(works[0].scene, session.hashes))
     # Work on every pair or scene.
     prior, camera_path = PriorSettings(size, cameras), PathSettings(path, frames, fps, keep_exposure)
     video = VideoStudent(student, leap, session, steps, memory)

@@ -7,7 +7,7 @@ import typer
 
 from videoscene_cli.models.session import Session
 from videoscene_cli.reconstruction import viewer
-from videoscene_cli.reconstruction.inputs import default_gaussians, default_steps, find_source, is_finished
+from videoscene_cli.reconstruction.inputs import SOURCES, default_gaussians, default_steps, find_source, is_finished
 from videoscene_cli.reconstruction.optimisation import Refinement, refine
 from videoscene_cli.reconstruction.outputs import check_formats, save_reconstruction
 from videoscene_cli.results.manifest import Record
@@ -15,7 +15,7 @@ from videoscene_cli.results.produce import Result, produce
 from videoscene_cli.results.scene_folder import SceneFolder
 from videoscene_cli.terminal.options import CamerasFile, Shared, check_count, with_shared
 from videoscene_cli.terminal.report import Report
-from videoscene_cli.terminal.work_list import Work, read_works, run_each
+from videoscene_cli.terminal.work_list import Work, read_works, require_something_at, run_each
 
 Scene = Annotated[
     str,
@@ -102,6 +102,7 @@ def reconstruct(
     exports = tuple(sorted(set(export or [])))
 
     def run(work: Work) -> None:
+        require_something_at(work.scene, SOURCES)
         count = default_steps(work.scene, session.hashes) if steps is None else steps
         most = default_gaussians(work.scene) if gaussians is None else gaussians
         settings = Refinement(count, most, not is_finished(work.scene), refine_poses, exports)

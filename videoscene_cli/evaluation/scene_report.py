@@ -10,7 +10,14 @@ from videoscene_cli.results.manifest import Record
 from videoscene_cli.results.produce import Result, produce
 from videoscene_cli.results.request import Request
 from videoscene_cli.results.scene_folder import SceneFolder, files_below
-from videoscene_cli.terminal.work_list import Work, read_works, require_apart, run_each, scene_name
+from videoscene_cli.terminal.work_list import (
+    Work,
+    read_works,
+    require_apart,
+    require_something_at,
+    run_each,
+    scene_name,
+)
 
 CLIPS = ("render", "generate")  # the stages of a scene that hold a clip
 # Figures that are printed.
@@ -47,12 +54,9 @@ def evaluate_scenes(arguments: Sequence[str], out: str | None, session: Session)
 
 def _evaluate(scene: SceneFolder, target: Path, session: Session) -> None:
     """Measure the clips of one scene into `target`."""
-    from stages.evaluate.without_truth import PROTOCOL
-    from stages.files.documents import read_json
-    from stages.files.publish import publish, write_json
-
-    # Find the clips, and check that they belong together.
+    # Find the clips, and check that they belong together, before the metrics are imported, which takes seconds.
     hint = f"videoscene generate A B -o {scene.path}"
+    require_something_at(scene.path, hint)
     clips = [stage for stage in CLIPS if (scene.path / stage / "manifest.json").exists()]
     if not clips:
         why = "it has neither a finished render nor a finished generate"
@@ -62,6 +66,10 @@ def _evaluate(scene: SceneFolder, target: Path, session: Session) -> None:
     for stage in refined:
         scene.require(stage, hint)
     # Measure them, unless the result is up to date.
+    from stages.evaluate.without_truth import PROTOCOL
+    from stages.files.documents import read_json
+    from stages.files.publish import publish, write_json
+
     manifests = {stage: scene.path / stage / "manifest.json" for stage in ("prior", *clips, *refined)}
     request = Request("evaluate", {"protocol": PROTOCOL}, manifests, hashes=session.hashes)
     result = Result(target / "metrics.json", target / "manifest.json", (target,), (target,))

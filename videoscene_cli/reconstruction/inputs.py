@@ -85,8 +85,6 @@ def find_source(path: Path, cameras: Path | None, size: int, options: dict[str, 
     if cameras is not None:
         why = "--cameras is for a video"
         raise InputError("bad usage", why, "leave it out: a folder has a transforms.json of its own")
-    if not path.exists():
-        raise InputError(f"nothing at {path}", "there is no such file or folder", SOURCES)
     if not is_finished(path) and not (path / "prior").is_dir():
         return _photographs_source(path, size, options, session)
     # A scene of this program.

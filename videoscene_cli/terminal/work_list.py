@@ -134,7 +134,24 @@ def read_works(arguments: Sequence[str], out: str | None, takes: str) -> list[Wo
             choices = "-o SCENE, a folder to be made" + (", or -o out.mp4" if takes == "both" else "")
             raise InputError("no place for the result", "-o is missing", f"add {choices}")
     require_apart(works)
+    if list(arguments) != ["-"] and works[0].is_pair:
+        _require_photographs(works[0].pair)  # the rest of a list is done even if one line cannot be read
     return works
+
+
+def _require_photographs(paths: Sequence[Path]) -> None:
+    """Raise InputError when one of them cannot be opened. It needs no torch, so a mistyped name is refused at once."""
+    from stages.files.image_decoding import opened
+
+    for path in paths:
+        with opened(path):
+            pass
+
+
+def require_something_at(path: Path, hint: str) -> None:
+    """Raise InputError when there is neither a file nor a folder."""
+    if not path.exists():
+        raise InputError(f"nothing at {path}", "there is no such file or folder", hint)
 
 
 def _refuse_addresses(paths: Sequence[str]) -> None:
