@@ -17,7 +17,7 @@ from stages.scene import Cameras
 
 # View directions are parallel if the |cosine| of their angle differs from 1 by less than this (`eps` in the release).
 PARALLEL_TOLERANCE = 1e-4
-# Distance that `dolly` travels, as a share of the scene depth. Near objects, at about a third of it, stay in front.
+# Distance that `dolly` travels, as a share of the scene depth. Near objects, at about a third of it, are not reached.
 DOLLY_TRAVEL = 0.2
 SPIRAL_RADIUS = 0.5  # radius of `spiral`, as a share of half the baseline
 SPIRAL_BOUND = 0.1  # largest radius of `spiral`, as a share of the scene depth

@@ -47,7 +47,7 @@ class RunContext:
     """What all phases of a run share.
 
     run: the run's folder.  shards: files of clips, in a fixed order.
-    origin: hash of the file of the teacher's first weights, or "random".
+    origin: name of the teacher's first weights, from `starting_model`.
     perceptual: LPIPS for the loss on pixels, or None.
     """
 

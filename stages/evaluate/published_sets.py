@@ -30,7 +30,7 @@ from stages.scene import Cameras
 SQUARE = 256  # side in pixels of RealEstate10K and ACID images, as in pixelSplat and MVSplat
 SHORT_SIDE = 256  # short side in pixels of COLMAP images
 SOURCE = "source.json"  # file in an unpacked scene that records its source
-# Without an index, every 8th image is a test image (as in Mip-NeRF 360), and the photographs are two consecutive ones.
+# Without an index, every 8th image is a test image (as in Mip-NeRF 360), and a case has two consecutive test images.
 STRIDE, CASES = 8, 3  # distance of test images, largest number of cases
 
 PROTOCOL = {

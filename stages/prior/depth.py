@@ -16,7 +16,7 @@ OPAQUE = 2.0  # logit of an untrained network's opacity, with `pixel_colour`
 
 
 def bilinear_logits() -> Tensor:
-    """Logits that blend the 3 x 3 coarse cells around a pixel like bilinear interpolation by 4, [9, 4, 4]."""
+    """Logits that blend the 3 x 3 coarse cells around a pixel like bilinear enlargement by 4, [9, 4, 4]."""
     cells = torch.eye(9).view(9, 1, 3, 3)
     inner = F.interpolate(cells, scale_factor=4, mode="bilinear", align_corners=False)[:, 0, 4:8, 4:8]
     return (inner + 0.02).log()  # cells that bilinear interpolation leaves out need a gradient too

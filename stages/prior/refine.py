@@ -89,7 +89,7 @@ def refine(
         while damping < 1e6:
             step = torch.zeros(7, dtype=points_a.dtype)
             step[:count] = -torch.linalg.solve(hessian + damping * torch.diag(hessian.diagonal() + 1e-12), gradient)
-            step[5:] *= 0.3 / step[5:].abs().max().clamp_min(0.3)
+            step[5:] *= 0.3 / step[5:].abs().max().clamp_min(0.3)  # a step changes log_scales by at most 0.3
             new_state = _apply(step, *state, tangent)
             new_tangent = _tangent(new_state[1])
             new_error, new_jacobian = _linearised(points_a, points_b, K, *new_state, new_tangent)

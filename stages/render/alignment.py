@@ -13,12 +13,12 @@ from stages.geometry import pixel_centres, sampling_grid
 from stages.overlap import other_photograph
 from stages.scene import Exposure, Views
 
-SAME_SURFACE = 0.05  # both photographs show a point if its depth differs from the other's surface by less than this
+SAME_SURFACE = 0.05  # both photographs show a point if its two depths differ by less than this share
 LEVELS, ITERATIONS = 3, 3  # number of image sizes, each half of the one before, and of iterations at each size
 WINDOW = 4.0  # standard deviation of the window whose pixels share one offset, px
 RIDGE = 1e-4  # how strongly offsets are drawn towards 0, as a squared gradient of colour
 LARGEST = 4.0  # largest offset in each direction, px
-TYPICAL_DIFFERENCE = 0.08  # pixels whose colours differ more than this count for less
+TYPICAL_DIFFERENCE = 0.08  # colour difference, in [0, 1], at which a pixel counts half
 FADE = 6.0  # distance over which the offset fades out where only one photograph shows the surface, px
 
 

@@ -116,7 +116,7 @@ def _typical(near: Tensor) -> Tensor:
 
 
 def to_photograph(camera: Cameras, photograph: Cameras) -> Tensor:
-    """[3, 4], takes (x z, y z, z, 1) of a pixel of one camera with depth z to the pixel of another, times its depth."""
+    """The matrix [3, 4] from (x z, y z, z, 1) of a pixel (x, y) with depth z to the photograph's (x' z', y' z', z')."""
     here, there = camera.to(torch.float64), photograph.to(torch.float64)
     turned = there.K[0] @ there.c2w[0, :3, :3].T
     way = turned @ (here.c2w[0, :3, 3] - there.c2w[0, :3, 3])

@@ -49,7 +49,7 @@ def close(drawing: Drawing) -> Drawing:
 def close_in_torch(drawing: Drawing) -> Drawing:
     """The reference of `close`."""
     h, w = drawing.alpha.shape[-2:]
-    # Only the few pixels that are not opaque among opaque ones are looked at. Beyond the edges all is transparent.
+    # Only pixels that are not opaque among opaque ones are looked at. Pixels beyond the image count as transparent.
     maps = torch.cat([drawing.image, drawing.alpha[:, None], drawing.depth[:, None]], 1)
     side, width = 2 * RADIUS + 1, w + 2 * RADIUS
     padded = F.pad(maps, (RADIUS,) * 4).transpose(0, 1).flatten(1)

@@ -145,7 +145,7 @@ def largest_crop(size: tuple[int, int], like: tuple[int, int]) -> tuple[int, int
 
 
 def _photographs(views: Views, size: tuple[int, int]) -> Tensor:
-    """The middles of the two photographs at the network's size, [2, 3, h, w]."""
+    """The centres of the two photographs at the network's size, [2, 3, h, w]."""
     images = (views.full or views).images
     top, left, height, width = largest_crop((images.shape[-2], images.shape[-1]), size)
     return _resize(images[:, :, top : top + height, left : left + width], size)

@@ -14,7 +14,7 @@ from torch import Tensor
 from stages.video.schedule import CLEAN, add_noise, ddim_step, x0_from_v
 
 Backbone = Callable[[Tensor, Tensor], Tensor]
-"""(x_t and condition side by side [B, T, 2C, H, W], t [B]) -> v [B, T, C, H, W]. It holds any other input itself."""
+"""(x_t and condition side by side [B, T, 2C, H, W], t [B]) -> v [B, T, C, H, W]. It may hold a prompt itself."""
 
 # Mean and standard deviation of the logarithm of the photographs' noise (released videoscene/pipeline.py, video_gen).
 SIGMA_LOG_MEAN, SIGMA_LOG_STD = -3.0, 0.5

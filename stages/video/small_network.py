@@ -36,8 +36,8 @@ MULTIPLE = 4  # the latent's height and width are extended to multiples of this
 FEATURES = 2 * CHANNELS + CONDITION_CHANNELS + 3 * PIXELS  # input channels of the network
 DIFFERENCE_SCALE = 5.0  # factor that brings differences between the render and the warped photographs to about 1
 BELIEF_LIMIT = 4.0  # largest belief, which is the logarithm of a factor on the weight of a warped pixel
-SHIFT_DIVISOR = 8  # one in so many channels comes from the frame before, and as many from the frame after
-# Typical error of the blend, in standard deviations of the band: lowest bands, all others. It scales the residual.
+SHIFT_DIVISOR = 8  # one eighth of the channels comes from the frame before, and one eighth from the frame after
+# Typical errors of the blend in the lowest bands and in others, in standard deviations of a band. They scale residuals.
 LOWEST_BAND_ERROR, OTHER_BANDS_ERROR = 0.15, 0.5
 EXPANSION = 2  # inner width of a block divided by its outer width
 PATH_LENGTH = 4.0  # distance between the two photographs, in units of rotary position
@@ -165,8 +165,8 @@ def _extend(x: Tensor) -> Tensor:
 class Block(nn.Module):
     """A residual block (after NAFNet, Chen et al. 2022): widen, convolve each channel alone, narrow again.
 
-    The timestep scales and shifts the input. Two dense convolutions of 128 channels cost as much and fit a clip half as
-    fast.
+    The timestep scales and shifts the input. Two dense convolutions of 128 channels cost as much, but take twice as
+    many steps to fit a clip.
     """
 
     def __init__(self, channels: int, time_channels: int) -> None:
