@@ -261,7 +261,7 @@ class Exposure:
         return replace(gaussians, sh=sh)
 
     def _of(self, photograph: int) -> tuple[Tensor, Tensor]:
-        """Gain and offset that bring this photograph to the other one."""
+        """Gain and offset that bring this photograph to the exposure of the other one."""
         return (self.gain, self.offset) if photograph == 0 else (1 / self.gain, -self.offset / self.gain)
 
 

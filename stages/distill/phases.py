@@ -230,7 +230,7 @@ def student(context: RunContext, clips: Clips, teacher_weights: Weights) -> tupl
         t = sample_timesteps(recipe.batch, 1, recipe.leap_max, g, context.device)
         s = earlier(t, step / recipe.steps, recipe.gap, recipe.gap_share, recipe.gap_halvings)
         noise = noise_like(batch.z_render, g)
-        # Compare the ends of the teacher's step; near the used leap steps, compare with the truth too.
+        # Compare the ends of the teacher's step. Where t lies in `near`, compare with the truth too.
         networks = (model, model.at(average), frozen)
         flow, x0_hat = leap_flow_loss(*networks, batch.z_render, batch.condition, t, s, noise, recipe.huber)
         near = (t >= low) & (t <= high)

@@ -35,7 +35,7 @@ def simulated_points(images: Tensor, depth: Tensor, c2w: Tensor, K: Tensor, gene
     texture = torch.zeros_like(grey)
     texture[:, :, 1:] += grey.diff(dim=2).abs()
     texture[:, 1:, :] += grey.diff(dim=1).abs()
-    # A corner is found sooner the more it stands out, but noise draws no points.
+    # Corners that stand out more are found more often, and noise gives no points.
     weight = (seen * (texture - NOISE).clamp(0, STRONG - NOISE)).flatten(1).cpu()
     if chance < WITHOUT or bool(((weight > 0).sum(1) < FEWEST).any()):
         return None

@@ -125,8 +125,7 @@ def unpack_recording(recording: Recording, entry: Entry, kind: str, folder: Path
 def unpack_colmap(scene: Path, entries: list[Entry] | None, kind: str, folder: Path) -> None:
     """Write a COLMAP scene (sparse/0, and images or images_N) as a two-view scene.
 
-    entries: None for pairs of test images.
-
+    entries: the cases; None stands for `held_out_pairs`.
     Raises InputError when the model or an image cannot be read, or there are too few images.
     """
     cameras, names = read_colmap(scene)

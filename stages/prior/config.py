@@ -160,7 +160,7 @@ SMALL = PriorConfig(
 )
 
 SMALL_WITHOUT_POINTS = replace(SMALL, reads_points=False)
-"""SMALL, but no layer reads the votes of points, which are only added to the logits. Earlier weights are for it."""
+"""SMALL, but its layers do not read the votes of points, which only change its logits. Earlier weights are for it."""
 
 SMALL_MATCHING = replace(SMALL_WITHOUT_POINTS, nearer_candidates=0, monocular=None)
 """SMALL without the monocular branch. The first weights have these sizes."""

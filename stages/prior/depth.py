@@ -139,7 +139,7 @@ class DepthPredictor(nn.Module):
         images: [B, V, 3, H, W].  cnn, features: [B, V, C, H/4, W/4].  coarse: [N, 1, H/4, W/4], inverse depths.
         confidence: [N, 1, H/4, W/4].  candidates: [B, V, D], inverse depths.
         monocular: output of the monocular branch for the N images.
-        Returns inverse depth [N, 1, H, W], opacity [N, 1, H, W] and raw Gaussian parameters [N, G, H, W].
+        Returns inverse depth [N, 1, H, W], opacity [N, 1, H, W] and raw parameters [N, gaussian_parameters, H, W].
         """
         config, stride = self.config, self.config.refine_stride
         planes = candidates.flatten(0, 1)[:, :, None, None]

@@ -55,7 +55,7 @@ def sharp_depth(depth: Tensor, image: Tensor, unsure: Tensor) -> Tensor:
     w, steps = depth.shape[1] + 2 * RADIUS, torch.arange(0, 2 * RADIUS + 1, STEP, device=depth.device)
     offsets = (steps[:, None] * w + steps).flatten()
     row, column = (_near_jumps(depth) & unsure).nonzero().T
-    around = (row * w + column)[:, None] + offsets  # [P, K], indices of the pixels around into the padded maps
+    around = (row * w + column)[:, None] + offsets  # [P, K], indices of the surrounding pixels in the padded maps
     values = F.pad(depth[None, None], (RADIUS,) * 4, mode="replicate").flatten()[around]
     colours = F.pad(image[None], (RADIUS,) * 4, mode="replicate")[0].flatten(1)[:, around]
     apart = (colours - image[:, row, column, None]).abs().mean(0)

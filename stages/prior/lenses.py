@@ -34,7 +34,7 @@ CUT = 3.0  # one photograph is a part of a larger one, although both have the sa
 CUT_WITH_EXIF = 6.0  # EXIF is right for the photograph before it was cut
 WRONG_EXIF, WRONG_UNUSUAL_EXIF = 12.0, 5.0  # EXIF is wrong; the second if the focal length that it states is unusual
 UNUSUAL_EXIF = 1.0  # that focal length is unusual if the logarithm of its ratio to a usual one is farther from 0
-OTHER_READING = 2.0  # EXIF has a less likely meaning
+OTHER_READING = 2.0  # EXIF means one of the less likely focal lengths, see `Known.readings`
 SAME_SHAPE = 0.03  # largest difference of the logarithms of two aspect ratios that are equal but for rounding
 
 
@@ -42,7 +42,7 @@ SAME_SHAPE = 0.03  # largest difference of the logarithms of two aspect ratios t
 class Known:
     """What the files of two photographs say.
 
-    K: [2, 3, 3], working px, with a first guess of the focal lengths and the principal points in the middle.
+    K: [2, 3, 3], working px, with a first guess of the focal lengths and the principal points at the centres.
     zoom: [2], working px for each px of the file.
     unknown: whether EXIF lacks the focal length of a photograph.
     readings: other focal lengths that the EXIF of each photograph may mean, as factors of that in K.
@@ -100,8 +100,8 @@ def possible_lenses(known: Known, magnification: float) -> list[Lenses]:
 
 def _one_lens(known: Known) -> list[Lenses]:
     """One lens of any focal length took both photographs."""
-    # Logarithms of the ratio of the focal lengths, if these are equal in px of the files, or relative to the longer
-    # sides. If they are equal relative to the shorter sides, it is 0.
+    # Logarithms of the ratio of the focal lengths in working px, if they are equal in px of the files, and if they are
+    # equal relative to the longer sides. It is 0 if they are equal relative to the shorter sides.
     cut = float((known.zoom[1] / known.zoom[0]).log())
     longer = float((known.long_sides[1] / known.long_sides[0]).log())
     same_shape = [(longer, 0.0), (cut, CUT)]

@@ -22,9 +22,8 @@ STEP = 0.01  # relative change of inverse depth for which the parallax of a poin
 def point_votes(points: Tensor, K: Tensor, c2w: Tensor, candidates: Tensor, size: tuple[int, int]) -> Tensor:
     """The votes of points for the planes of two views, [2, D, h, w], 0 where there is none.
 
-    points: [P, 3], world.  K: [2, 3, 3], px of cells.  c2w: [2, 4, 4].  candidates: [2, D], inverse depths, ascending.
+    points: [P, 3], world.  K: [2, 3, 3], cells.  c2w: [2, 4, 4].  candidates: [2, D], inverse depths, ascending.
     size: (h, w), the number of cells.
-
     A vote is wide where the depth is uncertain: near the direction of motion, points hardly move with their depth.
     """
     views = [_votes_in_view(points, K, c2w, candidates[k], size, k) for k in (0, 1)]
@@ -53,9 +52,9 @@ def _votes_in_view(points: Tensor, K: Tensor, c2w: Tensor, planes: Tensor, size:
 
 
 def parallax(points: Tensor, c2w: Tensor, K_other: Tensor, c2w_other: Tensor) -> Tensor:
-    """How far points [P, 3] move in another view when their inverse depth in this one grows by the share STEP, [P], px.
+    """How far points [P, 3] move in another view when their inverse depth in this one grows by the share STEP, [P].
 
-    c2w, c2w_other: [4, 4].  K_other: [3, 3], px. The result is above 0.
+    c2w, c2w_other: [4, 4].  K_other: [3, 3], px or cells, as is the result, which is above 0.
     """
     centre = c2w[:3, 3]
     before, _ = project(points, K_other, c2w_other)

@@ -29,7 +29,7 @@ class FocalPrior:
 
 @dataclass(frozen=True, eq=False)
 class Refined:
-    """rotation: [3, 3].  translation: [3], unit length.  log_scales: [2], of the focal lengths.
+    """A refined pose. rotation: [3, 3].  translation: [3], unit length.  log_scales: [2], of the focal lengths.
 
     cost: half the robust squared Sampson error, px^2, plus the focal prior's cost times the squared loss scale.
     hessian: [7, 7], the Gauss-Newton Hessian of the cost with respect to rotation vector (3), translation in its

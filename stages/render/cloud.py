@@ -54,8 +54,8 @@ def one_cloud(gaussians: Gaussians, views: Views, exposure: Exposure) -> Gaussia
 def _without_floaters(middle: Picture, first: Picture, second: Picture) -> tuple[Picture, Picture, Picture]:
     """The pictures without the depth of points that hang in front of what another picture shows.
 
-    A photograph shows the truth, so that a point in front of it must have its colour. The middle shows the nearest
-    surface already, whatever its colour.
+    A photograph shows the truth, so a point in front of its surface must have its colour. The middle shows the nearest
+    surfaces already, so no point may be in front of them.
     """
     pictures, kept = (middle, first, second), []
     for picture in pictures:

@@ -92,7 +92,7 @@ class Photograph:
         return Drawing(self.exposure.bring(mixed, self.index, 1 - near) * alpha[:, None], alpha, drawing.depth)
 
     def _windows(self, cameras: Cameras) -> tuple[int, int]:
-        """How many pixels of a frame one of the small image is, and the side of the window of differences; both odd."""
+        """The side of a pixel of the small image and that of the window of differences, px of a frame; both odd."""
         scale = max(1, 2 * round((cameras.size[0] / self.views.cameras.size[0] - 1) / 2) + 1)
         return scale, WINDOW * scale
 

@@ -19,7 +19,7 @@ from stages.scene import Cameras, Gaussians
 from stages.splat import Drawing
 
 SMALL = 0.3  # standard deviation of a Gaussian in a frame that does not magnify it, px of its photograph
-ROUNDING = 1.001  # sizes that differ by less are equal
+ROUNDING = 1.001  # sizes that differ by a smaller factor count as equal
 OPAQUE = 0.95  # alpha of a closed surface
 RADIUS = 2  # a hole is compared with the pixels around it, up to this many away in each direction
 SOLID = 0.5  # a hole is closed if at least this share of the window is opaque

@@ -116,7 +116,7 @@ def middle(clip: StoredClip, like: Cameras) -> StoredClip:
 
 
 def cut_out(clip: AnyClip, top: int, left: int, size: tuple[int, int]) -> AnyClip:
-    """The part of every frame that begins at row `top` and column `left`, of a size (h, w), with maps and cameras."""
+    """The rectangle of size (h, w) of every frame from row `top` and column `left`, also of coverage and depth."""
     rows, columns = slice(top, top + size[0]), slice(left, left + size[1])
     cameras = Cameras(clip.cameras.c2w, crop_intrinsics(clip.cameras.K, left, top), size)
     coverage, depth = (None if maps is None else maps[:, rows, columns] for maps in (clip.coverage, clip.depth))

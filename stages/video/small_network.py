@@ -188,7 +188,7 @@ class Block(nn.Module):
         return x + self._convolved(shift_in_time(inner, frames)).permute(0, 3, 1, 2)
 
     def _frame_by_frame(self, x: Tensor, scale: Tensor, shift: Tensor, frames: int) -> Tensor:
-        """The same without gradients: single frames stay in a CPU's cache. x: [B T, H, W, C], and so is the result."""
+        """`forward` without gradients: single frames stay in a CPU's cache. x, and the result: [B T, H, W, C]."""
         out, k = torch.empty_like(x, memory_format=torch.contiguous_format), x.shape[-1] // SHIFT_DIVISOR
 
         def normed(n: int) -> Tensor:

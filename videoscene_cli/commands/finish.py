@@ -1,4 +1,4 @@
-"""The last stage of the chain: repair a render, and make one clean cloud, into a scene folder or beside a video."""
+"""The last stage of the chain: the repaired clip and one clean cloud, in a scene folder or as a video and a PLY."""
 
 from __future__ import annotations
 

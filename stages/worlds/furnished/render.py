@@ -65,6 +65,7 @@ def centres(size: tuple[int, int]) -> Floats:
 
 def photograph(world: World, assets: Assets, c2w: Floats, K: Floats, size: tuple[int, int]) -> tuple[Floats, Floats]:
     """Linear colour [h, w, 3] and exact depth [h, w] from a camera. c2w: [4, 4], OpenCV.  K: [3, 3], px."""
+    # What the rays through the centres of all pixels hit.
     h, w = size
     origin = c2w[:3, 3].astype(np.float32)
     pixels = centres(size)
