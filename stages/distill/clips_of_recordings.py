@@ -99,7 +99,6 @@ def write_shard(
     """Make one shard of random stretches of `frames` frames, cropped to `size` (h, w).
 
     number: which shard of the sequence that `seed` gives.  Returns its path.
-
     Raises InputError when no recording is long and large enough.
     """
     # Sample stretches until there are enough clips.

@@ -162,7 +162,7 @@ def held_out_pairs(count: int) -> list[Entry]:
 def images_folder(scene: Path, name: str) -> Path:
     """The folder (images, images_2, ...) with the smallest version of an image whose short side is at least SHORT_SIDE.
 
-    If all are smaller, the folder with the largest version. Raises InputError if no folder has the image `name`.
+    If all are smaller, it is the folder with the largest version. Raises InputError if no folder has the image `name`.
     """
     sizes = {}
     for folder in sorted(scene.glob("images*")):
@@ -181,7 +181,7 @@ def is_colmap(folder: Path) -> bool:
 
 
 def cover(image: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
-    """Resize an image to cover the square and crop its centre, as pixelSplat's rescale_and_crop (8-bit Lanczos).
+    """Resize an image to cover the square and crop its centre, as pixelSplat's rescale_and_crop does (8-bit Lanczos).
 
     image: [3, h, w].  K: [3, 3], pixels.
     """

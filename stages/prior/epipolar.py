@@ -155,7 +155,7 @@ def homography_error(points_a: Tensor, points_b: Tensor, threshold: float) -> Te
 
 
 def _options(threshold: float, trials: tuple[int, int]) -> pycolmap.RANSACOptions:
-    """threshold: largest distance of an inlier, px.  trials: their smallest and largest number."""
+    """Options of pycolmap's RANSAC. threshold: largest error of an inlier, px. trials: smallest, largest number."""
     import pycolmap
 
     least, most = trials

@@ -56,7 +56,6 @@ def student(model: CogVideoX, settings: StepSettings, choose: Choose | None = No
     """The student of the CogVideoX backbone.
 
     It raises InputError unless a clip has the network's 49 frames and two photographs.
-
     choose: a policy that picks the clip's leap step in place of settings.t; it needs the clip's coverage.
     """
 

@@ -116,7 +116,7 @@ def middle(clip: StoredClip, like: Cameras) -> StoredClip:
 
 
 def cut_out(clip: AnyClip, top: int, left: int, size: tuple[int, int]) -> AnyClip:
-    """The rectangle of size (h, w) of every frame from row `top` and column `left`, also of coverage and depth."""
+    """Crop frames, coverage and depth to the rectangle of size (h, w) whose corner is at row `top`, column `left`."""
     rows, columns = slice(top, top + size[0]), slice(left, left + size[1])
     cameras = Cameras(clip.cameras.c2w, crop_intrinsics(clip.cameras.K, left, top), size)
     coverage, depth = (None if maps is None else maps[:, rows, columns] for maps in (clip.coverage, clip.depth))
