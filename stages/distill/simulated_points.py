@@ -13,8 +13,8 @@ from stages.prior.point_votes import STEP, parallax
 FEWEST, MOST = 15, 800  # numbers of points; their logarithm is uniform
 WITHOUT = 0.2  # share of the batches without points, as in photographs that hardly match
 POSITION_ERROR = 0.35  # standard deviation of a match along its epipolar line, px
-WRONG = 0.02  # share of the points whose depth is wrong, by up to this factor:
-WRONG_BY = 2.0
+WRONG = 0.02  # share of the points whose depth is wrong
+WRONG_BY = 2.0  # largest factor by which such a depth is wrong
 NOT_LESS = 0.02  # an inverse depth stays above this share of the true one
 # Differences between neighbouring pixels, in [0, 1]: smaller ones are noise, and larger ones are no better corners.
 NOISE, STRONG = 0.02, 0.17

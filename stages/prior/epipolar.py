@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 # Smallest and largest number of RANSAC trials among all matches. The smallest is high because in a pair with a wide
 # baseline only a third of the matches may be right, and a wrong pose may fit nearly as many.
 TRIALS = (1000, 20000)
-HOMOGRAPHY_TRIALS = (1000, 5000)  # the same for homographies
-LIKELY_TRIALS = (100, 1000)  # the same among matches that are mostly right
+HOMOGRAPHY_TRIALS = (1000, 5000)  # smallest and largest number of trials for a homography
+LIKELY_TRIALS = (100, 1000)  # smallest and largest number of trials among matches that are mostly right
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,7 +33,7 @@ ALIKE, ALIKE_LENSES = 0.2, 5.0
 CUT = 3.0  # one photograph is a part of a larger one, although both have the same shape
 CUT_WITH_EXIF = 6.0  # EXIF is right for the photograph before it was cut
 WRONG_EXIF, WRONG_UNUSUAL_EXIF = 12.0, 5.0  # EXIF is wrong; the second if the focal length that it states is unusual
-UNUSUAL_EXIF = 1.0  # that focal length is unusual if the logarithm of its ratio to a usual one is farther from 0
+UNUSUAL_EXIF = 1.0  # a focal length is unusual if the logarithm of its ratio to a usual one is farther than this from 0
 OTHER_READING = 2.0  # EXIF means one of the less likely focal lengths, see `Known.readings`
 SAME_SHAPE = 0.03  # largest difference of the logarithms of two aspect ratios that are equal but for rounding
 
