@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class StageError(Exception):
-    """A failure a user can act on.
+    """A failure that a user can act on.
 
     what: the thing that failed.  why: the cause.  hint: what to do next.  One line each.
     """

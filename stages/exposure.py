@@ -1,8 +1,8 @@
 """The difference in exposure and white balance of two photographs.
 
 Two phones, or one phone twice, do not choose the same exposure. Blended as they are, the two photographs would show a
-seam where one ends. So a frame near the first photograph has that photograph's exposure, one near the second has the
-other's, and in the middle both meet half-way. The prior's network sees both half-way too, or it would not match them.
+seam where one ends. So the exposure of the frames changes evenly from that of the first photograph to that of the
+second. If these differ noticeably, the prior's network gets both photographs in the exposure half-way between.
 """
 
 import torch
@@ -11,12 +11,12 @@ from torch import Tensor
 from stages.overlap import other_photograph
 from stages.scene import Exposure, Views
 
-SAME_SURFACE = 0.03  # both photographs show a point if its depth differs from the other's surface by less than this
-DARKEST, BRIGHTEST = 0.03, 0.97  # colours outside this range are clipped by the camera and tell nothing
-FEWEST = 200  # points that both photographs must show
-TYPICAL_RESIDUAL = 0.05  # colours that differ more than this after correction count for less
+SAME_SURFACE = 0.03  # both photographs show a point if its two depths differ by less than this share
+DARKEST, BRIGHTEST = 0.03, 0.97  # colours outside this range may be clipped by the camera and are left out
+FEWEST = 200  # smallest number of points that both photographs must show
+TYPICAL_RESIDUAL = 0.05  # colour difference after correction at which a point counts half, in [0, 1]
 REWEIGHTINGS = 12  # iterations of the robust fit
-GAIN_PRIOR = 4e-4  # how strongly the gain is drawn towards 1, as a variance of colour
+GAIN_PRIOR = 4e-4  # added to the variance and the covariance of colours, which draws the gain towards 1
 GAINS = (0.4, 2.5)  # bounds of the gain
 
 

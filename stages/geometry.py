@@ -77,7 +77,7 @@ def homogeneous(points: Tensor) -> Tensor:
 
 
 def fundamental(rotation: Tensor, translation: Tensor, K: Tensor) -> Tensor:
-    """Fundamental matrix K_b^-T [t]x R K_a^-1, [3, 3], of cameras with x_b = R x_a + t. K: [2, 3, 3], px."""
+    """Fundamental matrix K_b^-T [t]x R K_a^-1, [3, 3], where x_b = R x_a + t. R: [3, 3].  t: [3].  K: [2, 3, 3], px."""
     return torch.linalg.inv(K[1]).mT @ cross_matrix(translation) @ rotation @ torch.linalg.inv(K[0])
 
 

@@ -1,4 +1,4 @@
-"""What both of two photographs show, by their depth."""
+"""One photograph as the camera of the other one sees it, by their depth. This tells what both photographs show."""
 
 import torch
 import torch.nn.functional as F
@@ -11,9 +11,9 @@ from stages.scene import Views
 def other_photograph(views: Views, photograph: int) -> tuple[Tensor, Tensor]:
     """The other photograph as the camera of this one would see it.
 
-    views: the two photographs, with depth.
-    Returns colours [3, h, w], and how far apart the two depths of each pixel are, as a share, [h, w]; infinity where
-    the other photograph does not show the place.
+    views: the two photographs, with depth.  photograph: 0 or 1, which of them is this one.
+    Returns colours [3, h, w], and the relative difference of the two depths of each pixel, [h, w], which is infinite
+    where the other photograph ends.
     """
     assert views.depth is not None, "the caller has checked it"
     depth, other = views.depth.float(), 1 - photograph

@@ -57,9 +57,9 @@ def find_views(
     cameras_file: Path | None = None,
     device: torch.device = CPU,
 ) -> Prepared:
-    """Read two photographs, resize them and find their cameras, or take the cameras of a transforms.json.
+    """Read two photographs, resize them, and estimate their cameras or read these from `cameras_file`.
 
-    short_side: of the result, px, or None for the size of the photographs.
+    short_side: short side of the result, px; None keeps the size of the first photograph.
     device: where the photographs are matched, and where they are in the result.
     Raises InputError for files that cannot be used. Raises RunError when the photographs do not overlap or have no
     baseline.
@@ -84,7 +84,7 @@ def coarse_scene(prediction: Prediction, views: Views) -> CoarseScene:
 def render_path(gaussians: Gaussians, views: Views, path: Cameras) -> StoredClip:
     """Render the Gaussians of two photographs from every camera of a path, on their device.
 
-    path: cameras of any size; in that of the full photographs, frames show their detail.
+    path: cameras with images of any size. Frames of the size of the full photographs show all of their detail.
     """
     path = path.to(gaussians.means.dtype)
     return StoredClip.joined(render_path_in_parts(gaussians, views, path), path)
@@ -98,10 +98,10 @@ def render_path_in_parts(
     progress: Callable[[int, int], None] | None = None,
     exposure: Exposure | None = None,
 ) -> Iterator[StoredClip]:
-    """The same, a few frames at a time: together they may be too large.
+    """`render_path`, a few frames at a time, because all frames together may not fit into memory.
 
     progress(done, total) is called as frames are finished.
-    exposure: difference in exposure of the photographs, see `estimate_exposure`, which None calls.
+    exposure: difference in exposure of the photographs; None stands for `estimate_exposure`.
     """
     path = path.to(gaussians.means.dtype)
     unit = depth_unit(_farthest(gaussians.means, path))
@@ -115,7 +115,7 @@ def repair_clip(clip: StoredClip, views: Views, student: Student | None) -> Stor
 
 
 def repair_video(clip: VideoClip, views: Views, student: Student | None) -> VideoFrames:
-    """The same for a render that becomes a video file. Its frames are made when they are encoded."""
+    """`repair_clip` for a render that becomes a video file. Each frame is made when it is encoded."""
     if student is None or clip.small is None:
         return VideoFrames(clip.clip, None)
     return VideoFrames(clip.clip, Repair.of(clip.small, views, student))
@@ -134,11 +134,11 @@ def refine_gaussians(
 
     gaussians: those to start from, such as `one_cloud` of stages/render.
     clip: None for photographs alone, of which there may be more than two. Photographs and frames are compared in the
-    size of the result, or a smaller one (`cloud_size`), but as they are if a clip shows only the middle.
-    state, progress, save: see `reconstruct`, which can stop and go on.
+    size of the result, or in `cloud_size` if that is smaller. They keep their own size if a student repaired only the
+    centre of each frame.  state, progress, save: see `reconstruct`, which can stop and go on.
     """
     photographs = views.full or views
-    if clip is not None and clip.cameras.size != views.size:  # a student repaired only the middle of the frames
+    if clip is not None and clip.cameras.size != views.size:  # a student repaired only the centre of each frame
         targets = gather(photographs, clip.clip())
     else:
         size = views.size if views.full is None else cloud_size(views.size)

@@ -1,4 +1,4 @@
-"""The plain border of a photograph: letterboxes, frames, bars of a screenshot, what undistortion and rotation leave.
+"""The plain border of a photograph: letterboxes, bars of a screenshot, corners that undistortion or rotation left.
 
 It is black, or consists of straight bars of other colours. It is part of the image, not of the scene. If it were taken
 for part of the scene, it would become dark threads and wedges that float in space. A border that both photographs share
@@ -15,16 +15,16 @@ from torch import Tensor
 
 from stages.scene import Views
 
-# A pixel has the border's colour if all its channels, in [0, 1], differ by less than this. JPEG changes them.
-# A lower bound keeps a border apart from similar places beside it, so if the first bound finds none, the next is tried.
+# A pixel has the border's colour if no channel, in [0, 1], differs from it by this much. JPEG changes colours a little.
+# A lower bound keeps a border apart from similar places beside it, so if one bound finds no border, the next is tried.
 FURTHEST = (0.06, 0.03, 0.015, 0.004)
 UNIFORM = 0.008  # a border's brightness has at most this standard deviation; places in a photograph have more
 LARGEST = 0.6  # one colour on a larger share of the image than this means a dark or empty photograph, not a border
 TOUCHED = 0.02  # a border of any shape touches at least this share of each of the four sides
-SHARP = 0.6  # at least this share of the pixels beside a border is clear
-CLEAR = 0.12  # a pixel that differs by more than this is clear
+SHARP = 0.6  # at least this share of the pixels beside a border differs clearly from it
+CLEAR = 0.12  # a pixel differs clearly from a border if one of its channels, in [0, 1], differs by more than this
 STRAIGHT = 0.7  # a bar is equally thick in at least this share of its rows or columns; a date may be written on it
-MIXED = 2  # pixels beside a border, px, that are mixed with it
+MIXED = 2  # width of the strip beside a border whose pixels are mixed with it, px
 
 
 def plain_border(images: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class SharedBorder:
 
     @classmethod
     def of(cls, views: Views, border: Tensor, size: tuple[int, int]) -> SharedBorder | None:
-        """The border in frames of a size (h, w). None without one, or if the photographs are not known in the size.
+        """The border in frames of a size (h, w). None if there is none, or no photographs of this size.
 
         border: [2, h, w], from `plain_border`, of the images of `views`.
         """
@@ -79,7 +79,7 @@ class SharedBorder:
 
 
 def _border_of(image: Tensor) -> Tensor:
-    """The border of one image [3, h, w], [h, w], boolean."""
+    """The border of one image. image: [3, h, w].  Returns [h, w], boolean."""
     border = _border_of_colour(image, image.new_zeros(3), bars_alone=False)
     coloured = torch.zeros_like(border)
     for line in (image[:, 0], image[:, -1], image[:, :, 0], image[:, :, -1]):
@@ -115,20 +115,20 @@ def _border_within(brightness: Tensor, difference: Tensor, bound: float, bars_al
 
 
 def connected_to_the_edge(mask: Tensor) -> Tensor:
-    """Flood fill of a mask [h, w]: its pixels at the edge, and their neighbours, also diagonal ones, to the end."""
+    """The pixels of a mask [h, w] that are connected to the edge of the image, also diagonally (flood fill)."""
     border = torch.zeros_like(mask)
     border[[0, -1]], border[:, [0, -1]] = mask[[0, -1]], mask[:, [0, -1]]
     count = 0
     while int(border.sum()) > count:
         count = int(border.sum())
         border = _grown(border, 1) & mask
-        # Whole runs at once: a fill by single pixels takes as many rounds as the way is long.
+        # Fill whole runs of pixels at once. Pixel by pixel, there are as many rounds as the longest way has pixels.
         border = _along_runs(_along_runs(border, mask).T, mask.T).T
     return border
 
 
 def _along_runs(border: Tensor, mask: Tensor) -> Tensor:
-    """Add to a border [h, w] the pixels of a mask in each row that are in one run with a pixel of it."""
+    """Add to a border [h, w] each run of a mask's pixels along a row that contains a pixel of the border."""
     run = (~mask).cumsum(1)  # a number for each run, and for the pixel before it
     touched = torch.zeros(len(mask), mask.shape[1] + 1, dtype=torch.int32, device=mask.device)
     touched.scatter_add_(1, run, border.int())

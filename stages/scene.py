@@ -28,7 +28,7 @@ ROTATION_TOLERANCE = 1e-3
 # Value of the constant spherical harmonic, 1 / (2 sqrt(pi)). In 3DGS, colour = 0.5 + C0 * coefficient.
 C0 = 0.28209479177387814
 
-NOTICEABLE = 0.03  # change of middle grey, in [0, 1], by which an exposure counts as different
+NOTICEABLE = 0.03  # two exposures count as different if middle grey changes by more than this, in [0, 1]
 
 
 def _require(condition: bool, what: str, why: str, hint: str) -> None:
@@ -251,7 +251,7 @@ class Exposure:
         return torch.cat([self.bring(images[[k]], k, torch.tensor([0.5])) for k in (0, 1)]).clamp(0, 1)
 
     def own_colours(self, gaussians: Gaussians) -> Gaussians:
-        """Give Gaussians that were predicted from the images of `half_way` the exposure of their own photographs."""
+        """Give each Gaussian the exposure of its own photograph. All were predicted from the images of `half_way`."""
         assert gaussians.photograph is not None, "the prior sets photograph"
         gain, offset = (torch.stack(pair).to(gaussians.sh) for pair in zip(self._of(0), self._of(1), strict=True))
         which = gaussians.photograph.long()
@@ -261,7 +261,7 @@ class Exposure:
         return replace(gaussians, sh=sh)
 
     def _of(self, photograph: int) -> tuple[Tensor, Tensor]:
-        """Gain and offset that bring this photograph to the other one."""
+        """Gain and offset that bring this photograph to the exposure of the other one."""
         return (self.gain, self.offset) if photograph == 0 else (1 / self.gain, -self.offset / self.gain)
 
 

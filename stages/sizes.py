@@ -11,7 +11,7 @@ from stages.geometry import resize_intrinsics
 from stages.scene import Cameras, Views
 
 MOST_FRAMES = 49  # the student repairs at most this many frames; those of a longer clip are spread evenly over it
-MOST_PIXELS = 500_000  # of each picture that a cloud of Gaussians is made of, or refined on
+MOST_PIXELS = 500_000  # largest number of pixels of a picture that Gaussians are made from or refined on
 NETWORK_SIDE = 256  # short side in which the networks of `small` work, px; they were trained on pictures of this size
 
 
@@ -33,9 +33,9 @@ def cloud_size(result: tuple[int, int]) -> tuple[int, int]:
 
 
 def network_size(result: tuple[int, int], short_side: int | None = None) -> tuple[int, int]:
-    """The size (h, w) in which networks work for a result of this size, if they like this short side.
+    """The size (h, w) in which networks work for a result of this size: at most that of the result.
 
-    short_side: px; None stands for NETWORK_SIDE.
+    short_side: the short side for which the networks are made, px; None stands for NETWORK_SIDE.
     """
     scale = min(1.0, (short_side or NETWORK_SIDE) / min(result))
     h, w = (max(1, round(side * scale)) for side in result)
@@ -57,7 +57,7 @@ def resized_cameras(cameras: Cameras, size: tuple[int, int]) -> Cameras:
 def with_small_images(views: Views, size: tuple[int, int] | None = None) -> Views:
     """Photographs in the size of the result -> the same with small images for the networks.
 
-    size: (h, w) of the small images; None stands for `network_size`. Depth, if there is any, has it already.
+    size: (h, w) of the small images, such as that of known depth maps; None stands for `network_size`.
     """
     size = size or network_size(views.cameras.size)
     if size == views.cameras.size:

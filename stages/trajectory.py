@@ -17,14 +17,14 @@ from stages.scene import Cameras
 
 # View directions are parallel if the |cosine| of their angle differs from 1 by less than this (`eps` in the release).
 PARALLEL_TOLERANCE = 1e-4
-# Distance that `dolly` travels, as a share of the scene depth. Near objects, at about a third of it, stay in front.
+# Distance that `dolly` travels, as a share of the scene depth. Near objects, at about a third of it, are not reached.
 DOLLY_TRAVEL = 0.2
 SPIRAL_RADIUS = 0.5  # radius of `spiral`, as a share of half the baseline
 SPIRAL_BOUND = 0.1  # largest radius of `spiral`, as a share of the scene depth
 
 
 def along(path: str | Cameras, inputs: Cameras, means: Tensor, frames: int = 49) -> Cameras:
-    """The cameras of a path, at the size of the two input cameras.
+    """The cameras of a path, with the image size of the two input cameras.
 
     path: "interp", "orbit", "spiral" or "dolly", with `frames` cameras, or given cameras. The image plane of given
     cameras is scaled to cover the size of the inputs and cropped at the centre, as photographs are.
@@ -68,7 +68,7 @@ def interpolate(
 def through(knots: Cameras, frames: list[int]) -> Cameras:
     """A path that passes given cameras at given frames. Between them it follows `interpolate`'s path at even speed.
 
-    knots: K cameras.  frames: the frame at which the path is at each knot, ascending from 0.
+    knots: the given cameras.  frames: the frame at which the path passes each of them, ascending from 0.
     Returns frames[-1] + 1 cameras. Those at `frames` are the knots exactly.
     """
     if len(frames) != len(knots) or frames[0] != 0 or any(b <= a for a, b in pairwise(frames)):

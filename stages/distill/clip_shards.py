@@ -122,7 +122,7 @@ def sample_clip(
 ) -> Example:
     """A random clip of a random shard, cropped to at most `size` (h, w) and `frames`, and augmented (see `augment`).
 
-    It is as stored.  warped: see `read`.  recolour: see `augment`.
+    Its values are as stored.  warped: see `read`.  recolour: see `augment`.
     A shortened clip keeps its first and last frame, because these may be at the photographs. If the render is
     already right, another clip is sampled, at most TRIES times: it has little to teach.
     """

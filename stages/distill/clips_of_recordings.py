@@ -99,7 +99,6 @@ def write_shard(
     """Make one shard of random stretches of `frames` frames, cropped to `size` (h, w).
 
     number: which shard of the sequence that `seed` gives.  Returns its path.
-
     Raises InputError when no recording is long and large enough.
     """
     # Sample stretches until there are enough clips.
@@ -113,7 +112,7 @@ def write_shard(
             path = shard_path(folder, number)
             write_clips(path, examples)
             return path
-    why = f"{len(examples)} of {clips} clips came of {TRIES * clips} tries at {frames} frames of {size[1]} x {size[0]}"
+    why = f"{TRIES * clips} tries gave {len(examples)} of {clips} clips, of {frames} frames of {size[1]} x {size[0]}"
     raise InputError("cannot make training clips", why, "give longer recordings that move, or make smaller clips")
 
 

@@ -35,8 +35,8 @@ class Model:
     size: the only possible (h, w) of a clip, or None for any.
     prefix: leading part of the names in `trained` that the weights file leaves out.
     warped: whether the condition reads the warped photographs.
-    codec: hash of a learned codec, or None for one that costs nothing (see latents.py). With a learned codec clips keep
-    their colours: its base has seen no others, and a clip then has four variants, so that kept latents are met again.
+    codec: hash of a learned codec, or None for one that costs nothing (see latents.py). With a learned codec, clips are
+    not recoloured. Its base model saw only natural colours, and a clip then has few variants, whose latents are kept.
     precision: dtype of matrix products and convolutions; None for that of the weights.
     """
 

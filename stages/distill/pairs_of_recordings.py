@@ -19,7 +19,7 @@ from stages.worlds.shards import shard_generator, shard_path
 
 FARTHEST = 32  # largest distance between the two photographs, in frames of the recording
 PREDICTED = 2  # number of further views, at random between the photographs
-SAME_FOCAL = 1e-3  # relative: intrinsics that differ by more are not those of one camera
+SAME_FOCAL = 1e-3  # intrinsics that differ by a larger share are not those of one camera
 
 
 def write_pairs(
@@ -46,7 +46,7 @@ def write_pairs(
             path = shard_path(folder, number)
             write_safetensors(path, {name: torch.stack([pair[name] for pair in pairs]) for name in pairs[0]})
             return path
-    why = f"{len(pairs)} of {scenes} pairs came of {TRIES * scenes} tries at {size[1]} x {size[0]}"
+    why = f"{TRIES * scenes} tries gave {len(pairs)} of {scenes} pairs of {size[1]} x {size[0]}"
     raise InputError("cannot make training pairs", why, "give longer recordings of one lens that move")
 
 

@@ -48,7 +48,7 @@ class RunContext:
     """What all phases of a run share.
 
     run: the run's folder.  shards: files of clips, in a fixed order.
-    origin: hash of the file of the teacher's first weights, or "random".
+    origin: name of the teacher's first weights, from `starting_model`.
     perceptual: LPIPS for the loss on pixels, or None.
     """
 
@@ -231,7 +231,7 @@ def student(context: RunContext, clips: Clips, teacher_weights: Weights) -> tupl
         t = sample_timesteps(recipe.batch, 1, recipe.leap_max, g, context.device)
         s = earlier(t, step / recipe.steps, recipe.gap, recipe.gap_share, recipe.gap_halvings)
         noise = noise_like(batch.z_render, g)
-        # Compare the ends of the teacher's step; near the used leap steps, compare with the truth too.
+        # Compare the ends of the teacher's step. Where t lies in `near`, compare with the truth too.
         networks = (model, model.at(average), frozen)
         flow, x0_hat = leap_flow_loss(*networks, batch.z_render, batch.condition, t, s, noise, recipe.huber)
         near = (t >= low) & (t <= high)

@@ -3,7 +3,7 @@
 It solves a contextual bandit:
     context  the render's latent and its coverage
     action   one of a grid of leap steps
-    reward   -MSE(one-step prediction from t, latent of the *truth*); against the render, t -> 0 would always win
+    reward   -MSE(one-step prediction from t, latent of the *truth*); with the render's latent, t -> 0 would always win
 
 The student is frozen, so every action's reward is computed once per clip. The policy's gradient is then exact.
 """
@@ -123,7 +123,7 @@ def policy_report(logits: Tensor, table: Tensor, training_rewards: Tensor, grid:
 def load_policy(path: Path, channels: int) -> DDPNet:
     """The policy in a file, ready to use. channels: C of the latents.
 
-    Raises WeightsError, naming the first differing key.
+    Raises WeightsError when the file is damaged, or holds no policy for such latents.
     """
     hint = "give the policy of this student"
     tensors = {name: tensor.float() for name, tensor in read_safetensors(path).items()}

@@ -23,7 +23,7 @@ from stages.geometry import crop_intrinsics
 # see, times random factors that lengthen the range.
 NEAR_QUANTILE, FAR_QUANTILE = 0.02, 0.98
 NEAR_FACTOR, FAR_FACTOR = (0.55, 1.0), (1.1, 3.5)
-GAMMA, GAIN, TINT = 0.2, 0.1, 0.06  # spreads of the logarithms of a scene's gamma, its gain, and that of each channel
+GAMMA, GAIN, TINT = 0.2, 0.1, 0.06  # standard deviations of log gamma, log gain and each channel's further log gain
 POLL = 0.2  # seconds between two checks whether a shard is there
 PARTS = ("images", "c2w", "K")  # tensors of every shard, besides depth or near_far
 

@@ -180,7 +180,7 @@ class MonocularRecipe(PairsRecipe):
 class PriorRecipe(PairsRecipe):
     """The phase that trains the prior on pairs.
 
-    depth, planes, edges, alone, picture, gaps: weights of the losses (stages/distill/prior_losses.py).
+    depth, planes, edges, alone (of the monocular branch), picture, gaps: weights of the losses (prior_losses.py).
     unseen: weight of pixels that the other photograph does not see, in the losses depth and planes.
     pictured: number of scenes of a batch whose Gaussians are rendered for the loss `picture`.
     frozen: weights whose names begin with one of these are not trained.
@@ -298,7 +298,7 @@ class Config:
 
 
 def find_config(name: str) -> Path:
-    """The file of a shipped recipe, by name, or of a path. Raises InputError when it is neither."""
+    """The file of a shipped recipe, by its name, or of any recipe, by its path. Raises InputError if there is none."""
     shipped = RECIPES / f"{name}.yaml"
     path = shipped if shipped.is_file() else Path(name)
     if not path.is_file():
@@ -309,6 +309,6 @@ def find_config(name: str) -> Path:
 
 
 def read_config(path: Path) -> Config:
-    """Read a file of settings. Raises InputError that names the key that is not understood and the known keys."""
+    """Read a file of settings. Raises InputError, which names a key that is unknown, and the known ones."""
     values = read_yaml(path, "give a YAML file with one section per phase")
     return parse(Config, values if values is not None else {}, str(path))

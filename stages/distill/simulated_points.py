@@ -13,8 +13,8 @@ from stages.prior.point_votes import STEP, parallax
 FEWEST, MOST = 15, 800  # numbers of points; their logarithm is uniform
 WITHOUT = 0.2  # share of the batches without points, as in photographs that hardly match
 POSITION_ERROR = 0.35  # standard deviation of a match along its epipolar line, px
-WRONG = 0.02  # share of the points whose depth is wrong, by up to this factor:
-WRONG_BY = 2.0
+WRONG = 0.02  # share of the points whose depth is wrong
+WRONG_BY = 2.0  # largest factor by which such a depth is wrong
 NOT_LESS = 0.02  # an inverse depth stays above this share of the true one
 # Differences between neighbouring pixels, in [0, 1]: smaller ones are noise, and larger ones are no better corners.
 NOISE, STRONG = 0.02, 0.17
@@ -35,7 +35,7 @@ def simulated_points(images: Tensor, depth: Tensor, c2w: Tensor, K: Tensor, gene
     texture = torch.zeros_like(grey)
     texture[:, :, 1:] += grey.diff(dim=2).abs()
     texture[:, 1:, :] += grey.diff(dim=1).abs()
-    # A corner is found sooner the more it stands out, but noise draws no points.
+    # Corners that stand out more are found more often, and noise gives no points.
     weight = (seen * (texture - NOISE).clamp(0, STRONG - NOISE)).flatten(1).cpu()
     if chance < WITHOUT or bool(((weight > 0).sum(1) < FEWEST).any()):
         return None

@@ -1,1 +1,1 @@
-"""(7) Evaluation: run methods on cases whose true frames are known, and record figures together with their protocol."""
+"""(6) Evaluation: run methods on cases whose true frames are known, and record figures together with their protocol."""

@@ -23,13 +23,13 @@ class CaseRecord:
     """The figures of one method on one case.
 
     context, target: indices of the photographs and of the target frames in the scene's transforms.json.
-    seconds: of the method.  mean: metric -> mean over the targets.  frames: metric -> a figure per target, or "n/a".
+    seconds: its time.  mean: metric -> mean over the targets.  frames: metric -> a figure per target, or "n/a".
     context_psnr: PSNR (dB) at the two context cameras.
     coverage: share of pixels that the method's coverage calls seen, PSNR of these and of the others; None without
     coverage.
     i3d: "made" and "truth" -> I3D logits; None if the clip is short or the network is missing.
     cameras: of a method without cameras, whether they were found, and their errors.
-    student: which video model repaired the clip.  fingerprint: of all that decides the figures.
+    student: which video model repaired the clip.  fingerprint: hash of all that decides the figures.
     """
 
     method: str

@@ -39,7 +39,7 @@ def open_prior(network: MVSplat, matched: Matched) -> Prior:
 
 
 def match_photographs() -> Matched:
-    """What the matches of two photographs tell. They are matched once per case."""
+    """`match_views`, which matches the photographs of a case only once."""
     return functools.lru_cache(maxsize=1)(match_views)
 
 
@@ -54,12 +54,10 @@ def render_prior(prior: Prior) -> Method:
 
 
 def repair_prior(prior: Prior, student: Student | None, frames: int | None = None) -> Method:
-    """The repaired render: what `videoscene generate` produces.
+    """The repaired render: what `videoscene generate` produces. The clip passes the target cameras at some frames.
 
-    The clip passes the target cameras at some of its frames.
-
-    frames: number of frames of the clip, 4k + 1, or None for the smallest that is enough. Where a student repairs only
-    the middle of the frames, the rest shows the render.
+    frames: number of frames of the clip, 4k + 1, or None for the smallest that is enough. If a student repairs only the
+    centre of each frame, the rest shows the render.
     """
 
     def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
@@ -77,7 +75,7 @@ def repair_prior(prior: Prior, student: Student | None, frames: int | None = Non
 
 
 def enlarged(method: Method) -> Method:
-    """A method in the networks' size, its frames enlarged: what a result without the detail of the photographs is."""
+    """A method in the networks' size, with enlarged frames: a result without the full detail of the photographs."""
 
     def enlarge(context: Views, cameras: Cameras, times: Tensor) -> Clip:
         small = with_small_images(context)
@@ -117,7 +115,7 @@ def clip_through(ends: Cameras, cameras: Cameras, times: Tensor, frames: int) ->
 
 
 def paste(repaired: Clip, clip: Clip) -> Tensor:
-    """The frames of `clip`, with those of `repaired` pasted in. The latter may show only a middle part."""
+    """The frames of `clip`, with those of `repaired` pasted in, which may show only the centre of each frame."""
     frames = clip.frames.clone()
     part_shown(frames, clip.cameras, repaired.cameras).copy_(repaired.frames)
     return frames

@@ -149,7 +149,7 @@ def _split(result: MethodResult, truth: Tensor) -> dict[str, float | None] | Non
 def _features(
     task: Task, results: Mapping[str, MethodResult], instruments: Instruments
 ) -> dict[str, list[float]] | None:
-    """I3D logits of each method's clip and of the true clip, by time. None without network or enough frames."""
+    """I3D logits of each method's clip and of the true clip, in time order. None without network or enough frames."""
     order = torch.cat([torch.tensor([0.0, 1.0]), task.times]).argsort()
     if instruments.i3d is None or len(order) < FVD_FRAMES:
         return None

@@ -30,7 +30,7 @@ from stages.scene import Cameras
 SQUARE = 256  # side in pixels of RealEstate10K and ACID images, as in pixelSplat and MVSplat
 SHORT_SIDE = 256  # short side in pixels of COLMAP images
 SOURCE = "source.json"  # file in an unpacked scene that records its source
-# Without an index, every 8th image is a test image (as in Mip-NeRF 360), and the photographs are two consecutive ones.
+# Without an index, every 8th image is a test image (as in Mip-NeRF 360), and a case has two consecutive test images.
 STRIDE, CASES = 8, 3  # distance of test images, largest number of cases
 
 PROTOCOL = {
@@ -125,8 +125,7 @@ def unpack_recording(recording: Recording, entry: Entry, kind: str, folder: Path
 def unpack_colmap(scene: Path, entries: list[Entry] | None, kind: str, folder: Path) -> None:
     """Write a COLMAP scene (sparse/0, and images or images_N) as a two-view scene.
 
-    entries: None for pairs of test images.
-
+    entries: the cases; None stands for `held_out_pairs`.
     Raises InputError when the model or an image cannot be read, or there are too few images.
     """
     cameras, names = read_colmap(scene)
@@ -163,7 +162,7 @@ def held_out_pairs(count: int) -> list[Entry]:
 def images_folder(scene: Path, name: str) -> Path:
     """The folder (images, images_2, ...) with the smallest version of an image whose short side is at least SHORT_SIDE.
 
-    If all are smaller, the folder with the largest version. Raises InputError if no folder has the image `name`.
+    If all are smaller, it is the folder with the largest version. Raises InputError if no folder has the image `name`.
     """
     sizes = {}
     for folder in sorted(scene.glob("images*")):
@@ -182,7 +181,7 @@ def is_colmap(folder: Path) -> bool:
 
 
 def cover(image: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
-    """Resize an image to cover the square and crop its centre, as pixelSplat's rescale_and_crop (8-bit Lanczos).
+    """Resize an image to cover the square and crop its centre, as pixelSplat's rescale_and_crop does (8-bit Lanczos).
 
     image: [3, h, w].  K: [3, 3], pixels.
     """

@@ -27,7 +27,7 @@ VIEWS = 7  # number of evenly spaced frames that are matched, each with the next
 GOOD_PIXELS = 2.0
 SAME_POSE = 1e-4  # largest difference in any entry of two poses that count as the same
 MOVED = 0.01  # share of the clip's extent below which two frames are too near to one another to have epipolar lines
-KNOWN_DEPTH = 0.5  # coverage from which the prior's depth is used
+KNOWN_DEPTH = 0.5  # smallest coverage at which the prior's depth is used
 
 PROTOCOL = {
     "name": "scene",

@@ -130,8 +130,8 @@ def read_colmap(folder: Path) -> tuple[Cameras, list[str]]:
     """Read a binary COLMAP model from folder/sparse/0, folder/sparse, or from the folder itself.
 
     Returns cameras, in float64, and image names in the order of the image ids. Points are not read.
-    Raises InputError: no such model, damaged, no images, a camera that is distorted or not a pinhole, images of several
-    sizes, poses that are not rigid and finite.
+    Raises InputError when there is no such model, when it is damaged or has no images, a camera that is distorted or
+    not a pinhole, images of several sizes, or poses that are not rigid and finite.
     """
     files = model_files(folder)
     intrinsics, images = read_cameras(files["cameras"]), read_images(files["images"])

@@ -40,7 +40,7 @@ def sha256_file(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON document. Raises InputError: missing, larger than 64 MiB, not JSON, or with NaN or infinity."""
+    """Read a JSON document. Raises InputError if it is missing, above 64 MiB or not JSON, or holds NaN or infinity."""
     require_file(path, "give a JSON file")
     what, hint = f"cannot read {path}", "check the file, or write it again"
     size = path.stat().st_size

@@ -34,7 +34,7 @@ SQUARE = 0.03  # largest deviation of this ratio from 1 of a square pixel
 def opened(path: Path) -> Iterator[Image.Image]:
     """Open an image and read its header only.
 
-    Raises InputError: missing, a folder, not an image, damaged, or a raw file of a camera.
+    Raises InputError if it is missing, a folder, not an image, damaged, or a raw file of a camera.
     """
     require_file(path, HINT)
     require_developed(path)
@@ -63,8 +63,8 @@ def opened(path: Path) -> Iterator[Image.Image]:
 def decode(path: Path) -> Image.Image:
     """The first image in a file, rotated upright as its EXIF says, in its own Pillow mode.
 
-    Raises InputError: missing, a folder, not an image, damaged, a raw file, more than MAX_PIXELS, pixels that are not
-    square, or 32 bits per channel.
+    Raises InputError as `opened` does, and if the image has more than MAX_PIXELS, pixels that are not square, or 32
+    bits per channel.
     """
     with opened(path) as image:
         width, height = image.size

@@ -118,7 +118,7 @@ def fit(image: Tensor, K: Tensor, short_side: int, multiple: int = 16) -> tuple[
     """Resize so that the shorter side is `short_side`, then crop both sides, centred, to multiples of `multiple`.
 
     image: [3, h, w].  K: [3, 3], px of that image.  Returns the new image and its K.
-    The resize is bicubic with antialiasing, may enlarge, and keeps the aspect ratio to half a pixel. K follows exactly.
+    The resize is bicubic with antialiasing, may enlarge, and keeps the aspect ratio to half a pixel. K fits it exactly.
     Raises InputError if a side would become 0 or the image too large.
     """
     height, width = image.shape[-2:]

@@ -17,7 +17,7 @@ from typing import Literal
 _STARTED = time.time()  # when this process loaded the module, seconds since the epoch
 
 
-MOST_BYTES = 200  # of a name that a hidden name can begin with; file systems allow 255 bytes in all
+MOST_BYTES = 200  # longest name, in bytes, that a hidden name holds uncut; file systems allow 255 bytes in all
 
 
 def hidden_stem(name: str) -> str:

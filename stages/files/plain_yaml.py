@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 TAG = "tag:yaml.org,2002:"
-MOST_VALUES = 100_000  # in one document
+MOST_VALUES = 100_000  # largest number of values in one document
 
 
 class PlainLoader(yaml.SafeLoader):

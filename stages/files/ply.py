@@ -22,7 +22,7 @@ from stages.scene import Gaussians
 
 # Opacities are clamped to this distance from 0 and 1, where the logit is infinite. An opacity of 1 is still read as 1.
 OPACITY_MARGIN = 1e-10
-UNIT_TOLERANCE = 1e-6  # error of the length of a unit quaternion; in float32 it is below 2e-7
+UNIT_TOLERANCE = 1e-6  # largest error of the length of a unit quaternion; in float32 it is below 2e-7
 PHOTOGRAPHS = "photographs"  # first word of the comment that counts the Gaussians of each photograph
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny)  # the smallest scale written, scene units: its logarithm is finite
 REST_COUNTS = (0, 9, 24, 45, 72)  # possible numbers of f_rest_*: 3 ((degree + 1)^2 - 1) for SH degrees 0 to 4

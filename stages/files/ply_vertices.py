@@ -37,9 +37,9 @@ def write_vertices(path: Path, columns: Mapping[str, np.ndarray], comments: Sequ
 def read_vertices(path: Path) -> tuple[np.ndarray, list[str]]:
     """The rows of the element `vertex`, with a field per property, and the header's comments.
 
-    Raises InputError: missing, not a binary little-endian PLY whose first element is `vertex`, a header that is
-    malformed or above 64 KiB, no vertices, lists, or a file too short for its elements. Rows are mapped, not read: a
-    header that states too many takes no memory.
+    Raises InputError if the file is missing, is not a binary little-endian PLY whose first element is `vertex`, has a
+    header that is malformed or above 64 KiB, no vertices or lists, or is too short for its elements. Rows are mapped,
+    not read, so a header that states too many takes no memory.
     """
     from plyfile import PlyData, PlyParseError
 

@@ -68,7 +68,7 @@ class Recording:
 
 
 def read_chunk(path: Path) -> list[Recording]:
-    """Read all scenes of a chunk; their images stay encoded. Raises InputError: missing, not a chunk, or damaged."""
+    """Read all scenes of a chunk; images stay encoded. Raises InputError if it is missing, damaged or not a chunk."""
     require_file(path, HINT)
     try:
         scenes = torch.load(path, map_location="cpu", weights_only=True)

@@ -51,7 +51,7 @@ class StoredClip:
     def of(cls, clip: Clip, unit: float | None = None) -> StoredClip:
         """A clip, rounded. A clip that was stored before does not change. Raises RunError on NaN.
 
-        unit: of depth, at least the largest depth / 65535, which None stands for.
+        unit: the unit of depth, at least the largest depth / 65535. None stands for that.
         """
         if unit is None:
             unit = 1.0 if clip.depth is None else depth_unit(clip.depth)
@@ -61,10 +61,7 @@ class StoredClip:
 
     @classmethod
     def joined(cls, parts: Iterable[StoredClip], cameras: Cameras) -> StoredClip:
-        """The parts of a clip, one after the other. They may be made as they are asked for.
-
-        cameras: of all frames.
-        """
+        """The parts of a clip, one after the other. Each may be made when it is asked for. cameras: of all frames."""
         joined, done = None, 0
         for part in parts:
             if joined is None:
@@ -84,7 +81,7 @@ class StoredClip:
         return replace(self, frames=frames, cameras=as_in_transforms(cameras), coverage=coverage, depth=depth)
 
     def clip(self, which: list[int] | None = None) -> Clip:
-        """The frames as float32, or those of some indices."""
+        """The frames as float32, or only those at some indices."""
         index: slice | list[int] = slice(None) if which is None else which
         coverage = None if self.coverage is None else self.coverage[index].float().div_(255)
         depth = None if self.depth is None else from_levels(self.depth[index], self.unit)

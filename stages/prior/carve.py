@@ -23,7 +23,7 @@ def visible_as_claimed(gaussians: Gaussians, depth: Tensor, views: Views) -> Ten
 
     gaussians: those of photograph 0, then those of photograph 1, with `photograph` set.
     depth: [2, h, w], camera z of each view, scene units.  views: the two photographs.
-    Photographs may differ in exposure. The median colour difference where both see one surface is subtracted first.
+    Photographs may differ in exposure, so the median colour difference where both show one surface is subtracted first.
     """
     h, w = views.cameras.size
     visible = []

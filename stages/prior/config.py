@@ -84,7 +84,7 @@ class PriorConfig:
 
     @property
     def match_channels(self) -> int:
-        """Channels of what the first layers see of the matches: volumes, features, monocular branch and votes."""
+        """Input channels of the layers that refine the matches: volumes, features, monocular branch and votes."""
         d = self.depth_candidates
         windows = 2 * d + 1 if self.patch_radius else 0
         monocular = 0 if self.monocular is None else d + 2 + self.monocular.widths[-1]
@@ -160,7 +160,7 @@ SMALL = PriorConfig(
 )
 
 SMALL_WITHOUT_POINTS = replace(SMALL, reads_points=False)
-"""SMALL whose layers do not read the votes of points, which are only added to its logits. Earlier weights are such."""
+"""SMALL, but its layers do not read the votes of points, which only change its logits. Earlier weights are for it."""
 
 SMALL_MATCHING = replace(SMALL_WITHOUT_POINTS, nearer_candidates=0, monocular=None)
 """SMALL without the monocular branch. The first weights have these sizes."""

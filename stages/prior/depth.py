@@ -16,7 +16,7 @@ OPAQUE = 2.0  # logit of an untrained network's opacity, with `pixel_colour`
 
 
 def bilinear_logits() -> Tensor:
-    """Logits that blend the 3 x 3 coarse cells around a pixel like bilinear interpolation by 4, [9, 4, 4]."""
+    """Logits that blend the 3 x 3 coarse cells around a pixel like bilinear enlargement by 4, [9, 4, 4]."""
     cells = torch.eye(9).view(9, 1, 3, 3)
     inner = F.interpolate(cells, scale_factor=4, mode="bilinear", align_corners=False)[:, 0, 4:8, 4:8]
     return (inner + 0.02).log()  # cells that bilinear interpolation leaves out need a gradient too
@@ -139,7 +139,7 @@ class DepthPredictor(nn.Module):
         images: [B, V, 3, H, W].  cnn, features: [B, V, C, H/4, W/4].  coarse: [N, 1, H/4, W/4], inverse depths.
         confidence: [N, 1, H/4, W/4].  candidates: [B, V, D], inverse depths.
         monocular: output of the monocular branch for the N images.
-        Returns inverse depth [N, 1, H, W], opacity [N, 1, H, W] and raw Gaussian parameters [N, G, H, W].
+        Returns inverse depth [N, 1, H, W], opacity [N, 1, H, W] and raw parameters [N, gaussian_parameters, H, W].
         """
         config, stride = self.config, self.config.refine_stride
         planes = candidates.flatten(0, 1)[:, :, None, None]

@@ -1,9 +1,9 @@
 """Lets the depth of a photograph jump where the photograph has an edge.
 
 Between two surfaces the network's depth passes from one to the other over several pixels. Gaussians of these pixels lie
-on neither surface, and fly as flakes where a frame looks between the two. So near a jump a pixel takes the depth of the
-pixels around it that look alike: their weighted median, which lies on a surface (Ma et al. 2013, "Constant Time
-Weighted Median Filtering for Stereo Matching and Beyond"). Depth that the other photograph confirms stays.
+on neither surface, and are specks in frames that show the space between the two. So near a jump a pixel takes the
+median depth of the pixels around it, which lies on a surface. Pixels of a similar colour weigh more (Ma et al. 2013,
+"Constant Time Weighted Median Filtering"). Depth that the other photograph confirms stays.
 """
 
 from dataclasses import replace
@@ -55,14 +55,14 @@ def sharp_depth(depth: Tensor, image: Tensor, unsure: Tensor) -> Tensor:
     w, steps = depth.shape[1] + 2 * RADIUS, torch.arange(0, 2 * RADIUS + 1, STEP, device=depth.device)
     offsets = (steps[:, None] * w + steps).flatten()
     row, column = (_near_jumps(depth) & unsure).nonzero().T
-    around = (row * w + column)[:, None] + offsets  # [P, K], indices of the pixels around into the padded maps
+    around = (row * w + column)[:, None] + offsets  # [P, K], indices of the surrounding pixels in the padded maps
     values = F.pad(depth[None, None], (RADIUS,) * 4, mode="replicate").flatten()[around]
     colours = F.pad(image[None], (RADIUS,) * 4, mode="replicate")[0].flatten(1)[:, around]
     apart = (colours - image[:, row, column, None]).abs().mean(0)
     sharp = depth.clone()
     sharp[row, column] = weighted_median(values, torch.exp(-((apart / ALIKE) ** 2)))
-    # Pixels on the edge itself have a mixed colour. Those next to the nearer surface that were moved off it belong
-    # to it: a thin thing keeps its width.
+    # Pixels on the edge itself have a mixed colour. Those that were moved to the farther surface, but lie next to the
+    # nearer one, are moved to the nearer one. So a thin object keeps its width.
     nearest = -F.max_pool2d(-sharp[None], 3, 1, 1)[0]
     return torch.where((sharp > JUMP * nearest) & (sharp > FARTHER * depth), nearest, sharp)
 

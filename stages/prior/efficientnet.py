@@ -146,7 +146,7 @@ def _round_width(channels: int, multiplier: float) -> int:
 
 
 def load_imagenet(path: Path, network: EfficientNetLite) -> None:
-    """Put the weights of a published checkpoint into `network`. No code in the file is run. Raises WeightsError."""
+    """Put the weights of a published checkpoint into `network`. Runs none of its code. Raises WeightsError."""
     what, hint = f"cannot use the encoder {path}", "give the published checkpoint of EfficientNet-Lite2"
     checkpoint = read_pickled(path)
     if not isinstance(checkpoint, dict) or not all(isinstance(value, Tensor) for value in checkpoint.values()):

@@ -1,8 +1,8 @@
 """Geometry of two views from matches: relative pose, epipolar error, pure rotation, triangulation.
 
 Source: Hartley and Zisserman, Multiple View Geometry, 2nd edition 2004 ("HZ"), chapters 9 to 12. All tensors are
-float64. Points and K are in the same pixels. A relative pose maps camera a to camera b: x_b = R x_a + t.
-Matches tell the direction of t only, so |t| = 1.
+float64. Matches are two tensors of points, [M, 2]; K is [2, 3, 3] in the same pixels, and c2w is [2, 4, 4]. A relative
+pose maps camera a to camera b: x_b = R x_a + t. Matches tell the direction of t only, so |t| = 1.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 # Smallest and largest number of RANSAC trials among all matches. The smallest is high because in a pair with a wide
 # baseline only a third of the matches may be right, and a wrong pose may fit nearly as many.
 TRIALS = (1000, 20000)
-HOMOGRAPHY_TRIALS = (1000, 5000)  # the same for homographies
-LIKELY_TRIALS = (100, 1000)  # numbers of trials among matches most of which are right
+HOMOGRAPHY_TRIALS = (1000, 5000)  # smallest and largest number of trials for a homography
+LIKELY_TRIALS = (100, 1000)  # smallest and largest number of trials among matches that are mostly right
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +155,7 @@ def homography_error(points_a: Tensor, points_b: Tensor, threshold: float) -> Te
 
 
 def _options(threshold: float, trials: tuple[int, int]) -> pycolmap.RANSACOptions:
-    """threshold: largest distance of an inlier, px.  trials: their smallest and largest number."""
+    """Options of pycolmap's RANSAC. threshold: largest error of an inlier, px. trials: smallest, largest number."""
     import pycolmap
 
     least, most = trials

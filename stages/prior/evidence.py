@@ -15,19 +15,19 @@ from stages.prior.epipolar import RelativePose, homography_error, magnification,
 from stages.prior.lenses import FOCAL_MEAN, Lenses
 from stages.prior.refine import Refined, scaled
 
-# A pair has parallax if more than PARALLAX_SHARE of the matches are off by more than LEAST_PARALLAX, working px, after
+# A pair has parallax if more than PARALLAX_SHARE of the matches are off by more than LEAST_PARALLAX, working px, from
 # the best homography. Matches of enlarged photographs are less exact: without parallax, up to 14 % are off where one
 # photograph shows things twice as large, and up to 26 % where three times. So the share grows with the enlargement.
 LEAST_PARALLAX, PARALLAX_SHARE = 3.0, 0.15
-PARALLAX_SHARE_OF_KNOWN = 0.1  # this share for known lenses, after the best rotation in place of the homography
-# This share for lenses from EXIF, after the best rotation. Focal lengths are tried times the exponentials of COMMON,
-# and the second one also times those of RATIOS. A wrong ratio moves the matches by far more than a wrong common factor.
+PARALLAX_SHARE_OF_KNOWN = 0.1  # this share for known lenses, from the best rotation in place of the homography
+# This share for lenses from EXIF, from the best rotation. All pairs of factors are tried: exp(COMMON) on both focal
+# lengths, and exp(RATIOS) on the second one. A wrong ratio moves the matches by far more than a wrong common factor.
 ROTATION_SHARE = 0.3
 COMMON, RATIOS = (-0.2, 0.0, 0.2), tuple(0.02 * k for k in range(-6, 7))
 FEW_INLIERS, FEW_SHARE = 40, 0.33  # evidence is weak with fewer inliers, or if they are a smaller share of the matches
 UNCERTAIN_ANGLES = (4.0, 12.0)  # a rotation and a step direction with larger standard deviations are uncertain, degrees
-# How unusual a focal length is: the logarithm of its ratio to a usual one. A lens beyond 1.15 times the longer side is
-# doubted if other focal lengths explain the matches as well, and one beyond 1.8 times always.
+# How unusual a focal length is: the absolute logarithm of its ratio to a usual one. A focal length beyond 0.37 to 1.15
+# times the longer side is doubted if others explain the matches as well, and one beyond 0.24 to 1.8 times always.
 UNUSUAL, VERY_UNUSUAL = 0.57, 1.0
 
 
@@ -74,7 +74,11 @@ def refuse_without_parallax(a: Tensor, b: Tensor, K: Tensor, lenses: Lenses | No
 
 
 def doubts_of(solution: Solution, K: Tensor, matches: int, exif: bool, flat: bool) -> tuple[str, ...]:
-    """Why the cameras may be wrong. exif: whether EXIF states a focal length.  flat: whether the scene is flat."""
+    """Why the cameras may be wrong, a part of a sentence each; empty if the evidence is good.
+
+    K: [2, 3, 3], working px.  matches: their number.  exif: whether EXIF states a focal length.  flat: whether the
+    matches lie on one flat surface.
+    """
     doubts = []
     inliers = int(solution.inliers.sum())
     if inliers < max(FEW_INLIERS, FEW_SHARE * matches):

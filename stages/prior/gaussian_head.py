@@ -10,7 +10,7 @@ from stages.prior.config import PriorConfig
 from stages.prior.rotate_harmonics import rotate
 from stages.scene import C0
 
-FOOTPRINT = 0.1  # unit of scales, as a share of a pixel's width plus its height: a fifth of a square pixel
+FOOTPRINT = 0.1  # unit of scales, as a share of a pixel's width plus its height: a fifth of a square pixel's side
 DAMPING = 0.25  # factor on the harmonics of each degree relative to the degree below; 0.1 times this for degree 1
 START_PIXELS = 0.6  # standard deviation in pixels of an untrained network's Gaussians, with `pixel_colour`
 

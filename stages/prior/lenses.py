@@ -1,8 +1,8 @@
 """What is assumed about the focal lengths of two photographs before their matches are looked at.
 
-Most pairs come from one camera with one lens. But one photograph may have been cut or zoomed, and EXIF may be wrong.
-So each assumption is tried. It is a normal distribution of the logarithms of the two focal lengths, with a penalty for
-being rare. The assumption with the lowest sum of cost and penalty wins (pose.py).
+Most pairs come from one camera with one lens. But one photograph may have been cut or zoomed, and EXIF may be wrong. So
+several assumptions are tried. Each is a normal distribution of the logarithms of the two focal lengths, with a penalty
+for how rare it is. The assumption with the lowest sum of cost (refine.py) and penalty wins (pose.py).
 """
 
 import math
@@ -24,17 +24,17 @@ ONE_LENS_DEVIATION = 0.003  # how much the logarithms of the focal lengths of on
 # First guesses of the logarithm of an unknown focal length, relative to FOCAL_MEAN. They come from fields of view, in
 # degrees, across the longer side.
 GUESSES = tuple(math.log(0.5 / math.tan(math.radians(angle) / 2) / FOCAL_MEAN) for angle in (35, 50, 65, 80, 95))
-# Penalties, px^2. A second free focal length lowers the cost of pairs of one lens by at most 4.4, of cut or zoomed ones
-# mostly by 10 to 100.
+# Penalties, px^2. A second free focal length lowers the cost of pairs of one lens by at most 4.4, and the cost of pairs
+# of which one photograph was cut or zoomed mostly by 10 to 100.
 TWO_LENSES = 5.0
-# Two focal lengths, relative to the longer sides, whose logarithms differ by less than ALIKE are mostly those of one
-# lens: a crop or a zoom differs by more. A second one lowers the cost of some wide pairs of one lens by 5.4.
+# ALIKE_LENSES is for two focal lengths, relative to the longer sides, whose logarithms differ by less than ALIKE. Crops
+# and zooms make them differ by more, but two free focal lengths lower the cost of some wide pairs of one lens by 5.4.
 ALIKE, ALIKE_LENSES = 0.2, 5.0
-CUT = 3.0  # one photograph is a part of a larger one, although both have one shape
+CUT = 3.0  # one photograph is a part of a larger one, although both have the same shape
 CUT_WITH_EXIF = 6.0  # EXIF is right for the photograph before it was cut
-WRONG_EXIF, WRONG_UNUSUAL_EXIF = 12.0, 5.0
-UNUSUAL_EXIF = 1.0  # EXIF is unusual if the logarithm of its focal length's ratio to a usual one is farther from 0
-OTHER_READING = 2.0  # EXIF has a less likely meaning
+WRONG_EXIF, WRONG_UNUSUAL_EXIF = 12.0, 5.0  # EXIF is wrong; the second if the focal length that it states is unusual
+UNUSUAL_EXIF = 1.0  # a focal length is unusual if the logarithm of its ratio to a usual one is farther than this from 0
+OTHER_READING = 2.0  # EXIF means one of the less likely focal lengths, see `Known.readings`
 SAME_SHAPE = 0.03  # largest difference of the logarithms of two aspect ratios that are equal but for rounding
 
 
@@ -42,7 +42,7 @@ SAME_SHAPE = 0.03  # largest difference of the logarithms of two aspect ratios t
 class Known:
     """What the files of two photographs say.
 
-    K: [2, 3, 3], working px, with a first guess of the focal lengths and the principal points in the middle.
+    K: [2, 3, 3], working px, with a first guess of the focal lengths and the principal points at the centres.
     zoom: [2], working px for each px of the file.
     unknown: whether EXIF lacks the focal length of a photograph.
     readings: other focal lengths that the EXIF of each photograph may mean, as factors of that in K.
@@ -100,10 +100,12 @@ def possible_lenses(known: Known, magnification: float) -> list[Lenses]:
 
 def _one_lens(known: Known) -> list[Lenses]:
     """One lens of any focal length took both photographs."""
-    cut = float((known.zoom[1] / known.zoom[0]).log())  # if one photograph was cut: one focal length in px of the files
-    longer = float((known.long_sides[1] / known.long_sides[0]).log())  # if both have one shape, perhaps one reduced
+    # Logarithms of the ratio of the focal lengths in working px, if they are equal in px of the files, and if they are
+    # equal relative to the longer sides. It is 0 if they are equal relative to the shorter sides.
+    cut = float((known.zoom[1] / known.zoom[0]).log())
+    longer = float((known.long_sides[1] / known.long_sides[0]).log())
     same_shape = [(longer, 0.0), (cut, CUT)]
-    two_shapes = [(0.0, 0.0), (cut, 0.0), (longer, TWO_LENSES)]  # cut, at full height or not, and perhaps reduced
+    two_shapes = [(0.0, 0.0), (cut, 0.0), (longer, TWO_LENSES)]
     ratios = same_shape if abs(longer) < SAME_SHAPE else two_shapes
     lenses: list[Lenses] = []
     in_K = known.K[:, 0, 0].log()
@@ -121,7 +123,7 @@ def _one_lens(known: Known) -> list[Lenses]:
 
 
 def _two_lenses(known: Known, enlarged: Tensor) -> Lenses:
-    """Both focal lengths are free. How much larger things are is due to the lens, or in part to a step forward."""
+    """Both focal lengths are free. Things look larger because of the lens, of a step forward, or of both."""
     covariance = FOCAL_DEVIATION**2 * torch.eye(2).to(known.K)
     guesses = [(GUESSES[2], 0.0), (GUESSES[2], 0.5), *((guess, 1.0) for guess in GUESSES[1:4])]
     first = known.usual[0]
@@ -130,7 +132,7 @@ def _two_lenses(known: Known, enlarged: Tensor) -> Lenses:
 
 
 def _from_exif(known: Known, enlarged: Tensor) -> list[Lenses]:
-    """EXIF is right to 10 % for each photograph that has it, or for one of them before the other was cut."""
+    """EXIF is right to 10 % for both photographs, or for one of them while the other's focal length is free."""
     nothing = torch.zeros_like(enlarged)
     of_other = (torch.stack([nothing, enlarged]), torch.stack([-enlarged, nothing]))
     lenses = []

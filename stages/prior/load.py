@@ -17,7 +17,7 @@ from stages.prior.network import MVSplat
 LIGHTNING_PREFIX = "encoder."  # beginning of every key in a Lightning checkpoint
 CLASSICAL = "depth_predictor.match_scale"  # a key of our networks, which MVSplat's network lacks
 MONOCULAR = "depth_predictor.vote_scale"  # a key of our networks with a monocular branch
-MATCHES = "depth_predictor.regressor_residual.weight"  # its input has more channels where the network reads points
+MATCHES = "depth_predictor.regressor_residual.weight"  # its layer has more inputs if the network reads votes of points
 
 
 def read_tensors(path: Path) -> Mapping[str, Tensor]:

@@ -12,8 +12,8 @@ from stages.errors import RunError
 from stages.prior.matching import match
 
 MANY_MATCHES = 50  # more matches than this after a flip or a turn are no coincidence
-# And they are at least this many times those without it. A mirrored photograph is also looked for in pairs that match
-# well as they are; a turned one only where they do not.
+# A flip or a turn is believed if it multiplies the number of matches by more than this. The factor of a flip is larger,
+# because a flip is also tried for pairs that match well as they are.
 GAIN_MIRRORED, GAIN_TURNED = 1.5, 1.25
 QUARTER_TURNS = ("90 degrees to the left", "180 degrees", "90 degrees to the right")
 

@@ -1,9 +1,9 @@
 """Votes of matched points for the planes of the sweep.
 
 A network compares small patches, so it can take one window of a house for the next one, or find nothing on a wall seen
-at a slant from nearby. The matcher, which looks at whole photographs, is rarely wrong there, but knows only some
+at a slant from nearby. The matcher, which looks at whole photographs, is rarely wrong there, but knows only a few
 hundred points. Each of them votes for the planes at its depth, in its own cell and, more weakly, in the cells around
-it; the monocular branch, which is fitted to the best matches, carries the votes further.
+it. The monocular branch is fitted to the best matches, so the votes also change the depth of places farther away.
 """
 
 import torch
@@ -12,20 +12,19 @@ from torch import Tensor
 from stages.geometry import project
 
 VOTE = 8.0  # the largest vote, as a logit
-AROUND = 0.4  # share of it that the eight cells around a point get
-WIDTH = 0.8  # standard deviation of a vote, in planes
-POSITION_ERROR = 0.25  # cells by which a matched point may be off; a cell is 4 px wide
-STEP = 0.01  # relative change of inverse depth from which the parallax of a point follows
+AROUND = 0.4  # share of it that each of the eight cells around a point gets
+WIDTH = 0.8  # smallest standard deviation of a vote, in planes
+POSITION_ERROR = 0.25  # how far a matched point may be off, in cells; a cell is 4 px wide
+STEP = 0.01  # relative change of inverse depth for which the parallax of a point is computed
 
 
 @torch.no_grad()
 def point_votes(points: Tensor, K: Tensor, c2w: Tensor, candidates: Tensor, size: tuple[int, int]) -> Tensor:
     """The votes of points for the planes of two views, [2, D, h, w], 0 where there is none.
 
-    points: [P, 3], world.  K: [2, 3, 3], px of cells.  c2w: [2, 4, 4].  candidates: [2, D], inverse depths, ascending.
+    points: [P, 3], world.  K: [2, 3, 3], cells.  c2w: [2, 4, 4].  candidates: [2, D], inverse depths, ascending.
     size: (h, w), the number of cells.
-
-    A vote is as wide as the depth is uncertain: a point near the direction of motion hardly moves with its depth.
+    A vote is wide where the depth is uncertain: near the direction of motion, points hardly move with their depth.
     """
     views = [_votes_in_view(points, K, c2w, candidates[k], size, k) for k in (0, 1)]
     return torch.stack(views)
@@ -53,9 +52,9 @@ def _votes_in_view(points: Tensor, K: Tensor, c2w: Tensor, planes: Tensor, size:
 
 
 def parallax(points: Tensor, c2w: Tensor, K_other: Tensor, c2w_other: Tensor) -> Tensor:
-    """How far points [P, 3] move in another view when their inverse depth in this one grows by the share STEP, [P], px.
+    """How far points [P, 3] move in another view when their inverse depth in this one grows by the share STEP, [P].
 
-    c2w, c2w_other: [4, 4].  K_other: [3, 3], px. The result is above 0.
+    c2w, c2w_other: [4, 4].  K_other: [3, 3], px or cells, as is the result, which is above 0.
     """
     centre = c2w[:3, 3]
     before, _ = project(points, K_other, c2w_other)

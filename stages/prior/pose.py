@@ -41,7 +41,7 @@ RIVAL, RIVAL_ANGLES = 3.0, (2.0, 10.0)
 # Pairs with fewer matches than these are also matched with the second photograph turned, and mirrored. A turn by 90
 # degrees leaves at most about 100 matches, but a mirrored photograph may keep hundreds.
 SURELY_UPRIGHT, SURELY_NOT_MIRRORED = 150, 500
-# One of a place with many details may keep more than that. But then fewer than this share of them fits any cameras.
+# A mirrored photograph with many details may keep even more. But then fewer than this share of them fits any cameras.
 SHARE_THAT_FITS = 0.6
 # Near and far of the scene are a quantile of the triangulated depths times a factor, which leaves room for parts
 # without matches.

@@ -36,7 +36,7 @@ class Prepared:
 
 
 def cover(image: Tensor, K: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Resize an image to cover `size` (h, w) and crop the centre. K follows. image: [3, h, w].  K: [3, 3], px."""
+    """Resize an image [3, h, w] to cover `size` (h, w) and crop the centre. K: [3, 3], px, is changed with it."""
     old = (image.shape[-2], image.shape[-1])
     scale = max(size[0] / old[0], size[1] / old[1])
     new = (max(size[0], round(old[0] * scale)), max(size[1], round(old[1] * scale)))
@@ -87,7 +87,7 @@ def prepare(
 
 
 def _read_cameras(paths: tuple[Path, Path], photos: tuple[Tensor, Tensor], cameras_file: Path) -> tuple[Tensor, Tensor]:
-    """c2w [2, 4, 4] and K [2, 3, 3] (px of the photographs) from a transforms.json."""
+    """c2w [2, 4, 4] and K [2, 3, 3] (px of the photographs) from a file or folder with cameras."""
     # The frame of each photograph, by name.
     cameras, names = read_known_cameras(cameras_file)
     frames = [_frame_of(path, names, cameras_file.parent) for path in paths]

@@ -29,7 +29,7 @@ class FocalPrior:
 
 @dataclass(frozen=True, eq=False)
 class Refined:
-    """rotation: [3, 3].  translation: [3], unit length.  log_scales: [2], of the focal lengths.
+    """A refined pose. rotation: [3, 3].  translation: [3], unit length.  log_scales: [2], of the focal lengths.
 
     cost: half the robust squared Sampson error, px^2, plus the focal prior's cost times the squared loss scale.
     hessian: [7, 7], the Gauss-Newton Hessian of the cost with respect to rotation vector (3), translation in its
@@ -89,7 +89,7 @@ def refine(
         while damping < 1e6:
             step = torch.zeros(7, dtype=points_a.dtype)
             step[:count] = -torch.linalg.solve(hessian + damping * torch.diag(hessian.diagonal() + 1e-12), gradient)
-            step[5:] *= 0.3 / step[5:].abs().max().clamp_min(0.3)
+            step[5:] *= 0.3 / step[5:].abs().max().clamp_min(0.3)  # a step changes log_scales by at most 0.3
             new_state = _apply(step, *state, tangent)
             new_tangent = _tangent(new_state[1])
             new_error, new_jacobian = _linearised(points_a, points_b, K, *new_state, new_tangent)

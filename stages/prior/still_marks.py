@@ -6,8 +6,8 @@ Such a mark has the same place in both, while the scene moves. Its matches would
 import torch
 from torch import Tensor
 
-# A match whose two points differ by less than STILL is still. The scene of an ordinary pair has few such matches, and
-# then more that move by less than SLOW. Both in working px.
+# A match is still if it moves by less than STILL, and slow if it moves by STILL to SLOW, working px. Without a mark,
+# more matches are slow than still.
 STILL, SLOW = 1.0, 3.0
 LEAST_STILL = 8  # fewer still matches than this do no harm
 MOST_STILL = 0.5  # if a larger share is still, so is the camera

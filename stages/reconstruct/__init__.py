@@ -1,4 +1,4 @@
-"""Optimise Gaussians so that they render given photographs and frames (Kerbl et al. 2023; the paper's Table 4).
+"""(5) Optimise Gaussians so that they render given photographs and frames (Kerbl et al. 2023; the paper's Table 4).
 
 targets            the photographs and frames, with the weight of each pixel
 find_cameras       cameras of photographs that have none, by COLMAP

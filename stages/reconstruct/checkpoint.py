@@ -1,4 +1,4 @@
-"""The state of an optimisation, complete, so that a run can stop after any step and later reach the same result."""
+"""The complete state of an optimisation, so that a run can stop after any step and later reach the same result."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

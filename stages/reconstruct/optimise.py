@@ -33,19 +33,19 @@ RATES = {
     "poses": 5e-4,
 }
 DECAY = 0.1  # all learning rates fall exponentially to this share of their first value
-# The rates of depths, sizes and opacities suit a run of PACED_STEPS steps. A shorter run multiplies them by
-# PACED_STEPS / steps, at most by LARGEST_PACE, and the rates of colours by twice as much, because sharp pictures of
-# Gaussians that may not be small need strong colours. A longer run multiplies only the rate of depths by it, because
-# depths begin near the truth. Rotations and moves across the ray keep their rates, because larger ones fit the
-# photographs but do not improve other views. One cloud is nearly right, so its rates are not multiplied.
+# The rates of depths, sizes and opacities suit a run of PACED_STEPS steps. Other runs multiply them by the pace, which
+# is PACED_STEPS / steps and at most LARGEST_PACE. The rates of colours are multiplied by twice the pace, because
+# Gaussians that may not be small need strong colours to look sharp. Factors below 1 apply only to depths, which begin
+# near the truth. Rotations and moves across the ray keep their rates, because larger ones fit the photographs but do
+# not improve other views. One cloud is nearly right, so its rates are not multiplied.
 PACED_STEPS, LARGEST_PACE = 160, 4.0
 BETAS, EPSILON = (0.9, 0.999), 1e-15  # Adam's decay rates of the two moments, and its epsilon (Kerbl et al. 2023)
 
 STEPS = 600  # default number of steps for many photographs
 STEPS_OF_A_CLIP = 48  # default for the one cloud of a pair, on its repaired clip
 STEPS_OF_A_PAIR = 12  # default for this cloud on the two photographs alone, where more steps make other views worse
-GAUSSIANS = 300_000  # default of the largest number for many photographs
-GAUSSIANS_OF_A_CLOUD = 1_500_000  # and for the one cloud of a pair, none of which are merged
+GAUSSIANS = 300_000  # default of the largest number of Gaussians for many photographs
+GAUSSIANS_OF_A_CLOUD = 1_500_000  # the same for the one cloud of a pair, high enough that none are merged
 SAVE_EVERY = 50  # number of steps between two checkpoints
 
 # (steps done, total steps, loss, PSNR of the rendered targets in dB)
@@ -59,7 +59,7 @@ class Settings:
     steps: int = STEPS
     views: int = 3  # targets per step, one of them a photograph
     gaussians: int = GAUSSIANS  # largest number of Gaussians
-    moves: bool = True  # whether Gaussians may move, and their number change; those of one cloud not: `of_a_cloud`
+    moves: bool = True  # whether Gaussians may move and their number may change; see `of_a_cloud`
     refine_poses: bool = False  # whether the cameras of generated frames may move
     seed: int = 0  # seed of the random order of frames
     adapt_every: int = 100  # steps between two changes of the number of Gaussians
@@ -68,7 +68,7 @@ class Settings:
 
     @classmethod
     def of_a_cloud(cls, steps: int, seed: int = 0) -> "Settings":
-        """For the one cloud of a pair (stages/render/cloud.py).
+        """Options for the one cloud of a pair (stages/render/cloud.py).
 
         Its colours are fitted to the order in which its Gaussians hide each other. Steps of a hundredth of a pixel
         change that order, and the picture of a wall loses 10 dB. So the Gaussians stay where they are.

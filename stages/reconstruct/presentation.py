@@ -34,7 +34,7 @@ class Presentation:
 
 
 def present(result: Reconstruction, path: Cameras) -> Presentation:
-    """Render the result along a path and round the scene, and match the photographs for points that they share."""
+    """Render the result along a path and an orbit, and match the photographs for points that they share."""
     gaussians, cameras, count = result.gaussians, result.cameras.to("cpu"), result.targets.photographs
     photographs = Views(result.targets.images[:count], cameras[:count])
     tracks, (centres, colours) = find_tracks(photographs), points_of(gaussians)

@@ -54,9 +54,9 @@ def gather(views: Views, clip: Clip | None) -> Targets:
     """Photographs and frames as one set of targets, without frames that have the camera of a photograph.
 
     A clip without a leap step is the prior's render, which no student repaired.
-    If the clip shows only the middle of the photographs, as CogVideoX clips do, the photographs are cropped to it. The
+    If the clip shows only the centre of the photographs, as CogVideoX clips do, the photographs are cropped to it. The
     plain border of a photograph gets weight 0. So does that of a clip, which is the border that all photographs share.
-    The exposure of all is half-way between those of the photographs, if the clip says how they differ.
+    All images get the exposure half-way between those of the photographs, if the clip says how they differ.
     Raises InputError when the sizes of photographs and clip do not fit.
     """
     views = views if clip is None else _crop_to(views, clip.cameras).to(clip.frames.device)

@@ -4,7 +4,7 @@ Photographs do not show what is smaller than their pixels, and the renderer's bl
 between Gaussians. In a larger window, or from nearer, small or faint Gaussians would be dots on black. Two things
 prevent that: no Gaussian becomes smaller than a share of a pixel in the view that shows it largest, as with the 3D
 smoothing filter of Mip-Splatting (Yu et al., CVPR 2024, section 5.1), and holes in enlarged photographs are a loss.
-(Larger smallest scales, as the prior's, would blur sharp photographs by up to 1 dB.)
+Larger smallest scales, such as the prior's, would blur the photographs and cost up to 1 dB.
 """
 
 import torch
@@ -18,7 +18,7 @@ from stages.splat import draw
 SMALLEST = 0.45  # smallest standard deviation, px; the variance of Mip-Splatting's filter is 0.2 px^2
 MARGIN = 0.15  # a view counts as showing what is outside its image by up to this share of the image's sides
 ZOOMS = (2, 4)  # photographs are enlarged by these factors in turn
-HOLE_WEIGHT = 0.2  # of the loss of holes, beside that of pictures
+HOLE_WEIGHT = 0.2  # weight of the loss of holes, relative to that of pictures
 
 
 @torch.no_grad()
@@ -41,10 +41,10 @@ def smallest_scales(means: Tensor, cameras: Cameras) -> Tensor:
 
 
 def hole_loss(gaussians: Gaussians, targets: Targets, step: int, seed: int, near: float) -> Tensor:
-    """Mean of what Gaussians leave open in a part of an enlarged photograph, which shows a surface in every pixel.
+    """Mean transparency of a part of an enlarged photograph, which should show a surface in every pixel.
 
     The part has as many pixels as the photograph. Photographs take turns, and so do the factors ZOOMS.
-    step: number of the optimiser's step.  seed: of the random places of parts.  near: near plane, scene units.
+    step: number of the optimiser's step.  seed: seed of the parts' random positions.  near: near plane, scene units.
     """
     turn, index = divmod(step, targets.photographs)
     zoom, (h, w) = ZOOMS[turn % len(ZOOMS)], targets.cameras.size

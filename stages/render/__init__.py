@@ -1,8 +1,8 @@
 """(2) Coarse Gaussians -> a clip along a camera path, with coverage and depth.
 
-render, render_parts   frame by frame: the Gaussians of each photograph are a layer, and the two layers are blended
-one_cloud     the scene as one cloud of Gaussians, for viewers
-blend_layers, nearness, fill_holes   the parts of a frame that training needs too
+render, render_parts                 frames: the Gaussians of each photograph are a layer, and both layers are blended
+one_cloud                            the scene as one cloud of Gaussians, for viewers
+blend_layers, nearness, fill_holes   the steps of a frame that training needs too
 
 The other files hold one idea each: surfaces (surfaces.py), sharp colours from the photographs (photographs.py), the
 small misalignment of the two photographs (alignment.py), and what a photograph shows at its own camera (own_view.py).

@@ -13,12 +13,12 @@ from stages.geometry import pixel_centres, sampling_grid
 from stages.overlap import other_photograph
 from stages.scene import Exposure, Views
 
-SAME_SURFACE = 0.05  # both photographs show a point if its depth differs from the other's surface by less than this
+SAME_SURFACE = 0.05  # both photographs show a point if its two depths differ by less than this share
 LEVELS, ITERATIONS = 3, 3  # number of image sizes, each half of the one before, and of iterations at each size
 WINDOW = 4.0  # standard deviation of the window whose pixels share one offset, px
-RIDGE = 1e-4  # how strongly offsets are drawn towards 0, as a squared gradient of colour
+RIDGE = 1e-4  # added to squared gradients of colour, which draws offsets towards 0
 LARGEST = 4.0  # largest offset in each direction, px
-TYPICAL_DIFFERENCE = 0.08  # pixels whose colours differ more than this count for less
+TYPICAL_DIFFERENCE = 0.08  # colour difference, in [0, 1], at which a pixel counts half
 FADE = 6.0  # distance over which the offset fades out where only one photograph shows the surface, px
 
 
@@ -52,7 +52,7 @@ def optical_flow(target: Tensor, source: Tensor, mask: Tensor) -> Tensor:
 
 
 def _step(target: Tensor, source: Tensor, mask: Tensor, flow: Tensor) -> Tensor:
-    """One step of Gauss and Newton for every pixel, at most 1 px long in each direction, [1, 2, h, w]."""
+    """One Gauss-Newton step for every pixel, at most 1 px long in each direction, [1, 2, h, w]."""
     size = (target.shape[-2], target.shape[-1])
     position = pixel_centres(*size, like=target)[None, ..., :2] + flow.permute(0, 2, 3, 1)
     warped = F.grid_sample(source, sampling_grid(position, size), padding_mode="border", align_corners=False)

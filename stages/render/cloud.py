@@ -1,10 +1,10 @@
 """One clean cloud of Gaussians for any viewer, at the density of the result.
 
 A render blends two layers and looks their colours up, which a viewer of a PLY cannot. So here every pixel of three
-pictures becomes a Gaussian: of a frame in the middle of the path, and of the two photographs (pictures.py). Each place
-is taken from one of them alone: from the middle, but from a photograph where the middle does not show it, or shows it
-much smaller. What hangs in front of the surfaces that another picture shows is left out. Last, the colours are fitted
-so that the cloud, drawn at the three cameras, gives the three pictures.
+pictures becomes a Gaussian: of the middle, which is a frame half-way along the path, and of the two photographs
+(pictures.py). Each place is taken from one picture alone: from the middle, or from a photograph if the middle does not
+show the place, or shows it much smaller. Points that hang in front of the surfaces that another picture shows are left
+out. Last, the colours are fitted so that the cloud, drawn at the three cameras, gives the three pictures.
 """
 
 from dataclasses import replace
@@ -19,12 +19,12 @@ from stages.scene import Cameras, Exposure, Gaussians, Views, colours_to_sh
 from stages.sizes import cloud_size
 from stages.splat import draw, near_plane
 
-SIZE = 0.55  # standard deviation of a Gaussian, in pixels of its picture; closed at twice the size of the result
-OPACITY = 0.95  # of every Gaussian
+SIZE = 0.55  # standard deviation of a Gaussian, in pixels of its picture; without gaps even at twice the result's size
+OPACITY = 0.95  # opacity of every Gaussian
 LARGER = 1.3  # a photograph's Gaussians replace those of the middle where it shows a place this many times larger
-OTHER_COLOUR = 0.1  # a colour is not in a photograph if it differs more from each of the 3 x 3 pixels there
-ITERATIONS = 3  # of the fit of colours
-VISIBLE = 1.03  # a Gaussian shows if its depth is at most this many times the drawn one
+OTHER_COLOUR = 0.1  # a photograph does not show a colour that differs by more than this from all 3 x 3 pixels there
+ITERATIONS = 3  # number of iterations of the fit of colours
+VISIBLE = 1.03  # a Gaussian is visible if its depth is less than this many times the drawn depth
 COLOURS = (-0.2, 1.2)  # bounds of the fitted colours; beyond [0, 1] they undo blur beside edges
 
 
@@ -32,12 +32,12 @@ COLOURS = (-0.2, 1.2)  # bounds of the fitted colours; beyond [0, 1] they undo b
 def one_cloud(gaussians: Gaussians, views: Views, exposure: Exposure) -> Gaussians:
     """The scene of two photographs as one cloud, in the exposure half-way between theirs.
 
-    gaussians: those of the prior, with `photograph`.  views: the two photographs with depth, in full if they are known
-    so.  exposure: difference in exposure of the photographs.
+    gaussians: those of the prior, with `photograph`.  views: the two photographs, with depth.  exposure: difference in
+    exposure of the photographs.
     """
     seen = middle_and_photographs(gaussians, views, exposure, cloud_size(views.size))
     pictures = middle, first, second = _without_floaters(*seen)
-    # Where both photographs show a place equally large, the first one's stay.
+    # Where both photographs show a place equally large, the Gaussians of the first one stay.
     parts = (
         (middle, ((first, 1 / LARGER), (second, 1 / LARGER))),
         (first, ((middle, LARGER), (second, 0.999))),
@@ -54,8 +54,8 @@ def one_cloud(gaussians: Gaussians, views: Views, exposure: Exposure) -> Gaussia
 def _without_floaters(middle: Picture, first: Picture, second: Picture) -> tuple[Picture, Picture, Picture]:
     """The pictures without the depth of points that hang in front of what another picture shows.
 
-    A photograph shows the truth, so that a point in front of it must have its colour. The middle shows the nearest
-    surface already, whatever its colour.
+    A photograph shows the truth, so a point in front of its surface must have its colour. The middle shows the nearest
+    surfaces already, so no point may be in front of them.
     """
     pictures, kept = (middle, first, second), []
     for picture in pictures:
@@ -115,8 +115,8 @@ def _at_pixels(picture: Picture) -> Gaussians:
 def _coloured(cloud: Gaussians, pictures: tuple[Picture, Picture, Picture]) -> Gaussians:
     """The cloud with colours that give the pictures back when it is drawn at their cameras (Van Cittert 1931).
 
-    A drawing is blurred, and pictures differ a little in what they show of a place. So what is missing in each picture
-    is added to the Gaussians that show there, in the mean over the pictures.
+    A drawing is blurred, and the pictures do not show quite the same colour of a place. So the colour that a drawing
+    lacks is added to the Gaussians that are visible there, as the mean over the pictures.
     """
     colours = cloud.colours
     for _ in range(ITERATIONS):

@@ -42,8 +42,8 @@ def render_parts(
     """Render the scene at every camera, a few frames at a time.
 
     progress(done, total) is called as frames are finished.
-    views: the two photographs. With them, frames get the photographs' plain border, and Gaussians whose `photograph` is
-    set are rendered as two blended layers with the colours of the photographs. These must have depth then.
+    views: the two photographs. With them, frames get the plain border that both share, and Gaussians whose `photograph`
+    is set are rendered as two blended layers with the colours of the photographs, which must then have depth.
     exposure: difference in exposure of the two photographs; None stands for `estimate_exposure`.
 
     Raises InputError if the depth is missing.

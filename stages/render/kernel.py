@@ -1,4 +1,4 @@
-"""The parts of a frame that the C++ kernel has too. What they compute is stated beside their references in torch."""
+"""Calls of the C++ kernel for steps of a frame. What each step computes is stated at its reference in torch."""
 
 import torch
 import torch.nn.functional as F

@@ -21,7 +21,7 @@ EMPTY = 0.3  # a pixel's Gaussian is missing if more than this share of the 3 x 
 
 
 def missing(gaussians: Gaussians, views: Views, photograph: int, shown: Tensor) -> Gaussians:
-    """Gaussians for the pixels of a photograph that have none, on the surface that its depth tells.
+    """Gaussians for the pixels of a photograph that have none, on the surface that its depth map shows.
 
     gaussians: those of this photograph.  views: the two, with depth.  shown: [h, w], the pixels that frames show.
     """
@@ -34,7 +34,7 @@ def missing(gaussians: Gaussians, views: Views, photograph: int, shown: Tensor) 
     empty = torch.ones(h, w, device=z.device)
     empty[row[inside], column[inside]] = 0
     depth = views.depth[photograph].to(z)
-    # Single pixels without a Gaussian are mostly those whose Gaussian lies in the pixel beside.
+    # Single pixels without a Gaussian are mostly those whose Gaussian lies in a neighbouring pixel.
     gone = (empty > 0) & (F.avg_pool2d(empty[None], 3, 1, 1)[0] > EMPTY) & (depth > 0) & shown.to(z.device)
     means, colours = unproject(depth, K, c2w)[gone], views.images[photograph].to(z).permute(1, 2, 0)[gone]
     g = len(means)

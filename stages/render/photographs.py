@@ -92,7 +92,7 @@ class Photograph:
         return Drawing(self.exposure.bring(mixed, self.index, 1 - near) * alpha[:, None], alpha, drawing.depth)
 
     def _windows(self, cameras: Cameras) -> tuple[int, int]:
-        """How many pixels of a frame one of the small image is, and the side of the window of differences; both odd."""
+        """The side of a pixel of the small image and that of the window of differences, px of a frame; both odd."""
         scale = max(1, 2 * round((cameras.size[0] / self.views.cameras.size[0] - 1) / 2) + 1)
         return scale, WINDOW * scale
 
@@ -116,7 +116,7 @@ def _typical(near: Tensor) -> Tensor:
 
 
 def to_photograph(camera: Cameras, photograph: Cameras) -> Tensor:
-    """[3, 4], takes (x z, y z, z, 1) of a pixel of one camera with depth z to the pixel of another, times its depth."""
+    """The matrix [3, 4] from (x z, y z, z, 1) of a pixel (x, y) with depth z to the photograph's (x' z', y' z', z')."""
     here, there = camera.to(torch.float64), photograph.to(torch.float64)
     turned = there.K[0] @ there.c2w[0, :3, :3].T
     way = turned @ (here.c2w[0, :3, 3] - there.c2w[0, :3, 3])

@@ -19,7 +19,7 @@ from stages.scene import Cameras, Gaussians
 from stages.splat import Drawing
 
 SMALL = 0.3  # standard deviation of a Gaussian in a frame that does not magnify it, px of its photograph
-ROUNDING = 1.001  # sizes that differ by less are equal
+ROUNDING = 1.001  # sizes that differ by a smaller factor count as equal
 OPAQUE = 0.95  # alpha of a closed surface
 RADIUS = 2  # a hole is compared with the pixels around it, up to this many away in each direction
 SOLID = 0.5  # a hole is closed if at least this share of the window is opaque
@@ -49,7 +49,7 @@ def close(drawing: Drawing) -> Drawing:
 def close_in_torch(drawing: Drawing) -> Drawing:
     """The reference of `close`."""
     h, w = drawing.alpha.shape[-2:]
-    # Only the few pixels that are not opaque among opaque ones are looked at. Beyond the edges all is transparent.
+    # Only pixels that are not opaque among opaque ones are looked at. Pixels beyond the image count as transparent.
     maps = torch.cat([drawing.image, drawing.alpha[:, None], drawing.depth[:, None]], 1)
     side, width = 2 * RADIUS + 1, w + 2 * RADIUS
     padded = F.pad(maps, (RADIUS,) * 4).transpose(0, 1).flatten(1)

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 # is complete before the Gaussian that would bring its transmittance down to the third.
 ALPHA_MIN, ALPHA_MAX, TRANSMITTANCE_MIN = 1.0 / 255.0, 0.999, 1e-4
 Size = tuple[int, int]  # width and height of an image, px
-TILE = 8  # side of a tile, px; small tiles waste fewer pixels, and a tile costs nothing by itself here
+TILE = 8  # side of a tile, px; small tiles waste fewer pixels, and more tiles cost nothing here
 GROUP = 128  # number of tiles that are processed together
 STEP = 32  # number of Gaussians per tile that one step blends
 

@@ -1,4 +1,4 @@
-"""Loads gsplat's kernels for CUDA once, or says why it cannot.
+"""Loads gsplat's kernels for CUDA once, or says why that fails.
 
 The package gsplat holds the sources of its kernels. It compiles them at first use, in minutes, which needs the CUDA
 toolkit, and loads them from torch's cache of extensions later.

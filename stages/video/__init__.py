@@ -7,7 +7,7 @@ warp               the photographs as the clip's cameras see them
 small_codec        clip <-> latent, without loss
 small_condition    what the network gets besides the noised latent
 small_network      the network
-small_blocks       the same for one clip at work: latent frame by latent frame
+small_blocks       the network on one clip without gradients: latent frame by latent frame, in less memory
 small_files        the files of its weights
 small_student      a clip in, a repaired clip out
 

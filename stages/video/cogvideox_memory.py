@@ -43,7 +43,7 @@ They are sums of the sizes of the tensors that live at one time, counted on torc
 tests/video/test_cogvideox_memory.py. Nobody has measured them yet. In `full` the decoder needs most, in `offload` and
 `tiled` the transformer.
 """
-RESERVE = 1.0  # GiB that CUDA's context, the kernels' workspaces and fragmentation need besides
+RESERVE = 1.0  # GiB that CUDA's context, the kernels' workspaces and fragmentation need in addition
 
 
 def mode_for(free: int) -> str:

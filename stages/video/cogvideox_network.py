@@ -132,7 +132,6 @@ class CogVideoX:
         """The latent of a clip or an image. video: [B, 3, F, h, w] in [-1, 1], F = 4k + 1.
 
         Returns [B, k + 1, 16, h/8, w/8], multiplied by the codec's scaling factor.
-
         generator: sample from the posterior, as the released code does; None takes the posterior's mode.
         """
         with self._computing():

@@ -56,7 +56,6 @@ def student(model: CogVideoX, settings: StepSettings, choose: Choose | None = No
     """The student of the CogVideoX backbone.
 
     It raises InputError unless a clip has the network's 49 frames and two photographs.
-
     choose: a policy that picks the clip's leap step in place of settings.t; it needs the clip's coverage.
     """
 
@@ -145,7 +144,7 @@ def largest_crop(size: tuple[int, int], like: tuple[int, int]) -> tuple[int, int
 
 
 def _photographs(views: Views, size: tuple[int, int]) -> Tensor:
-    """The middles of the two photographs at the network's size, [2, 3, h, w]."""
+    """The centres of the two photographs at the network's size, [2, 3, h, w]."""
     images = (views.full or views).images
     top, left, height, width = largest_crop((images.shape[-2], images.shape[-1]), size)
     return _resize(images[:, :, top : top + height, left : left + width], size)

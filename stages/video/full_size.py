@@ -1,4 +1,4 @@
-"""A student at work on a clip that is larger, or longer, than it likes.
+"""A student at work on a clip that is larger or longer than those that it can repair.
 
 It repairs a smaller copy of some frames. What it changes there is enlarged, spread over the frames between, and added
 to the clip. So low frequencies come from the student, and detail from the photographs that the render was made of.
@@ -28,7 +28,7 @@ class Student:
     """A video student.
 
     repair: (render along a path, the two photographs with their depth) -> the repaired clip, with its leap step. It may
-    be only the middle of the frames.  short_side: of the frames it likes, px.
+    show only the centre of each frame.  short_side: that of the frames that it repairs, px.
     """
 
     repair: Callable[[Clip, Views], Clip]
@@ -40,7 +40,7 @@ class Repair:
     """What a student made of the small copy of a clip.
 
     frames, change: [K, 3, h, w], the repaired key frames, and their difference from those of the render.
-    cameras: K, of these frames, which may show only the middle of those of the clip.  leap: the leap step.
+    cameras: those of the K frames, which may show only the centre of the clip's frames.  leap: the leap step.
     """
 
     frames: Tensor
@@ -57,7 +57,7 @@ class Repair:
 
 
 def repair_stored(clip: StoredClip, views: Views, student: Student) -> StoredClip:
-    """The clip with what the student changes in a copy of it. Coverage and depth stay those of the render."""
+    """The clip with the changes that the student makes in a small copy. Coverage and depth stay those of the render."""
     size = network_size(clip.cameras.size, student.short_side)
     repair = Repair.of(small_clip(clip, size, key_frames(len(clip.cameras))), views, student)
     clip = middle(clip, repair.cameras)
@@ -91,7 +91,7 @@ def key_frames(count: int) -> list[int]:
 
 
 def small_clip(clip: StoredClip, size: tuple[int, int], which: list[int] | None = None) -> Clip:
-    """The frames, or those of some indices, with the size (h, w)."""
+    """The frames of a clip, or those at some indices, in another size (h, w)."""
     parts = []
     for index in range(len(clip.cameras)) if which is None else which:
         part = clip.clip([index])
@@ -106,7 +106,7 @@ def small_clip(clip: StoredClip, size: tuple[int, int], which: list[int] | None 
 
 
 def middle(clip: StoredClip, like: Cameras) -> StoredClip:
-    """The middle of the frames that cameras show which may have smaller pictures, of another scale."""
+    """The centre of each frame, as much of it as the cameras `like` show. Their images may have another scale."""
     (h, w), focal = clip.cameras.size, float(clip.cameras.K[0, 0, 0])
     scale = focal / float(like.K[0, 0, 0])
     height, width = (min(old, 2 * round(new * scale / 2)) for old, new in zip((h, w), like.size, strict=True))
@@ -116,7 +116,7 @@ def middle(clip: StoredClip, like: Cameras) -> StoredClip:
 
 
 def cut_out(clip: AnyClip, top: int, left: int, size: tuple[int, int]) -> AnyClip:
-    """The part of every frame that begins at a pixel and has a size (h, w), with its coverage, depth and cameras."""
+    """Crop frames, coverage and depth to the rectangle of size (h, w) whose corner is at row `top`, column `left`."""
     rows, columns = slice(top, top + size[0]), slice(left, left + size[1])
     cameras = Cameras(clip.cameras.c2w, crop_intrinsics(clip.cameras.K, left, top), size)
     coverage, depth = (None if maps is None else maps[:, rows, columns] for maps in (clip.coverage, clip.depth))
@@ -124,6 +124,6 @@ def cut_out(clip: AnyClip, top: int, left: int, size: tuple[int, int]) -> AnyCli
 
 
 def part_shown(images: Tensor, cameras: Cameras, like: Cameras) -> Tensor:
-    """The part of images [N, 3, h, w], not copied, that cameras show whose pictures were cut out of these."""
+    """The part of images [N, 3, h, w] that the cameras `like` show, whose images were cut out of these. Not a copy."""
     left, top = (cameras.K[0, :2, 2] - like.K[0, :2, 2]).round().long().tolist()
     return images[:, :, top : top + like.size[0], left : left + like.size[1]]

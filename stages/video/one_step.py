@@ -14,7 +14,7 @@ from torch import Tensor
 from stages.video.schedule import CLEAN, add_noise, ddim_step, x0_from_v
 
 Backbone = Callable[[Tensor, Tensor], Tensor]
-"""(x_t and condition side by side [B, T, 2C, H, W], t [B]) -> v [B, T, C, H, W]. It holds any other input itself."""
+"""(x_t and condition side by side [B, T, 2C, H, W], t [B]) -> v [B, T, C, H, W]. It may hold a prompt itself."""
 
 # Mean and standard deviation of the logarithm of the photographs' noise (released videoscene/pipeline.py, video_gen).
 SIGMA_LOG_MEAN, SIGMA_LOG_STD = -3.0, 0.5
@@ -28,8 +28,7 @@ def one_step(backbone: Backbone, latent_render: Tensor, condition: Tensor, t: Te
         x0 = sqrt(abar_t) x_t - sqrt(1 - abar_t) v
 
     latent_render: [B, T, C, H, W].  condition: [B, T, C, H, W], see `place_ends`.  t: [B], integers, the leap step.
-    noise: [B, T, C, H, W].
-    Returns x0.
+    noise: [B, T, C, H, W].  Returns x0: [B, T, C, H, W].
     """
     x_t = add_noise(latent_render, noise, t)
     v = backbone(torch.cat([x_t, condition], 2), t)
@@ -71,10 +70,8 @@ def place_ends(first: Tensor, last: Tensor, frames: int) -> Tensor:
 def sample_sigma(generator: torch.Generator, like: Tensor) -> Tensor:
     """The standard deviation of the noise that both photographs get before they are encoded, a scalar.
 
-    It is exp(n), n ~ N(-3, 0.5), with median 0.05.
-
-    CogVideoX was trained on images with such noise, and the released code adds it at inference too. It is sampled on
-    the generator's device.
+    It is exp(n), n ~ N(-3, 0.5), with median 0.05, and is sampled on the generator's device. CogVideoX was trained on
+    images with such noise, and the released code adds it at inference too.
     """
     n = torch.normal(SIGMA_LOG_MEAN, SIGMA_LOG_STD, (1,), generator=generator, device=generator.device)
     return n.to(like).exp()

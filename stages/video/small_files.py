@@ -64,7 +64,7 @@ def network_config(values: Mapping[str, Any], what: str) -> SmallVideoConfig:
 
 
 def load_small(path: Path, config: SmallVideoConfig) -> SmallVideo:
-    """The network with the weights of a file, ready to run. Raises WeightsError naming the first differing key."""
+    """The network with the weights of a file, ready to run. Raises WeightsError as `read_weights` does."""
     network = SmallVideo(config)
     network.load_state_dict(read_weights(path, network.state_dict()))
     return network.eval().requires_grad_(False)

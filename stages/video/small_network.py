@@ -36,8 +36,8 @@ MULTIPLE = 4  # the latent's height and width are extended to multiples of this
 FEATURES = 2 * CHANNELS + CONDITION_CHANNELS + 3 * PIXELS  # input channels of the network
 DIFFERENCE_SCALE = 5.0  # factor that brings differences between the render and the warped photographs to about 1
 BELIEF_LIMIT = 4.0  # largest belief, which is the logarithm of a factor on the weight of a warped pixel
-SHIFT_DIVISOR = 8  # one in so many channels comes from the frame before, and as many from the frame after
-# Typical error of the blend, in standard deviations of the band: lowest bands, all others. It scales the residual.
+SHIFT_DIVISOR = 8  # one eighth of the channels comes from the frame before, and one eighth from the frame after
+# Typical errors of the blend in the lowest bands and in others, in standard deviations of a band. They scale residuals.
 LOWEST_BAND_ERROR, OTHER_BANDS_ERROR = 0.15, 0.5
 EXPANSION = 2  # inner width of a block divided by its outer width
 PATH_LENGTH = 4.0  # distance between the two photographs, in units of rotary position
@@ -165,8 +165,8 @@ def _extend(x: Tensor) -> Tensor:
 class Block(nn.Module):
     """A residual block (after NAFNet, Chen et al. 2022): widen, convolve each channel alone, narrow again.
 
-    The timestep scales and shifts the input. Two dense convolutions of 128 channels cost as much and fit a clip half as
-    fast.
+    The timestep scales and shifts the input. Two dense convolutions of 128 channels cost as much, but take twice as
+    many steps to fit a clip.
     """
 
     def __init__(self, channels: int, time_channels: int) -> None:
@@ -188,7 +188,7 @@ class Block(nn.Module):
         return x + self._convolved(shift_in_time(inner, frames)).permute(0, 3, 1, 2)
 
     def _frame_by_frame(self, x: Tensor, scale: Tensor, shift: Tensor, frames: int) -> Tensor:
-        """The same without gradients: single frames stay in a CPU's cache. x: [B T, H, W, C], and so is the result."""
+        """`forward` without gradients: single frames stay in a CPU's cache. x, and the result: [B T, H, W, C]."""
         out, k = torch.empty_like(x, memory_format=torch.contiguous_format), x.shape[-1] // SHIFT_DIVISOR
 
         def normed(n: int) -> Tensor:

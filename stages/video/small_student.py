@@ -23,7 +23,7 @@ from stages.video.warp import Warped, warp
 MULTIPLE = 16
 
 Leap = int | Callable[[Tensor, Tensor], int]
-"""The leap step, 1 to 999, or its choice by (render's latent [1, T, 192, H, W], coverage [1, F, h, w]) -> leap step."""
+"""The leap step, 1 to 999, or a function (render's latent [1, T, 192, H, W], coverage [1, F, h, w]) -> leap step."""
 
 
 def small_student(network: SmallVideo, leap: Leap, seed: int = 0, steps: int = 1) -> Callable[[Clip, Views], Clip]:

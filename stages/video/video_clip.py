@@ -1,7 +1,7 @@
 """What is kept of a render that becomes a video file: all frames, and the small copy of them that a student sees.
 
-Coverage and depth of the full frames, which only a scene folder needs, would be half of the memory. What the student
-changes is added to each frame when it is encoded, so there are never two clips in full.
+Coverage and depth of the full frames, which only a scene folder needs, would take half of the memory. What the student
+changes is added to each frame when it is encoded, so there are never two full clips in memory.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class VideoClip:
     """A render that becomes a video file.
 
     clip: all frames, without coverage and depth.
-    small: the key frames in the size that the student likes, with coverage and depth; None without a student.
+    small: the key frames in the size in which the student works, with coverage and depth; None without a student.
     """
 
     clip: StoredClip
@@ -31,7 +31,7 @@ class VideoClip:
 
     @classmethod
     def of(cls, clip: StoredClip, short_side: int | None) -> VideoClip:
-        """What is kept of a clip. short_side: of the frames that the student likes, px; None without a student."""
+        """What is kept of a clip. short_side: that of the frames that the student repairs, px; None without one."""
         small = None
         if short_side is not None:
             small = small_clip(clip, network_size(clip.cameras.size, short_side), key_frames(len(clip.cameras)))
@@ -39,10 +39,7 @@ class VideoClip:
 
     @classmethod
     def joined(cls, parts: Iterable[StoredClip], cameras: Cameras, short_side: int | None) -> VideoClip:
-        """The same as `of` for the parts of a clip, which may be made as they are asked for.
-
-        cameras: of all frames.
-        """
+        """`of` for the parts of a clip, each of which is made when it is asked for. cameras: those of all frames."""
         keys, size, small = set(key_frames(len(cameras))), network_size(cameras.size, short_side), list[Clip]()
 
         def kept() -> Iterator[StoredClip]:

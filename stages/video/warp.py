@@ -41,10 +41,9 @@ class Warped:
 def warp(views: Views, cameras: Cameras, depth: Tensor, exposure: Exposure | None = None) -> Warped:
     """Look up the pixels of F frames in two photographs, with the exposure that a render gives each frame.
 
-    exposure: what the render evened out; None stands for `estimate_exposure`.
-
     views: two, with depth (camera z).  cameras: F, of any size.  depth: [F, h, w], camera z of the frames, 0 where
-    nothing was rendered. Raises InputError when the photographs have no depth.
+    nothing was rendered.  exposure: difference in exposure of the photographs; None stands for `estimate_exposure`.
+    Raises InputError when the photographs have no depth.
     """
     if views.depth is None:
         why = "they have no depth"
@@ -103,7 +102,7 @@ def blend(frames: Tensor, colours: Tensor, weight: Tensor, belief: Tensor | None
 
 
 def log_trust(frames: Tensor, colours: Tensor) -> Tensor:
-    """The logarithm of the trust in warped pixels, for how far they look like the render: [..., 2, h, w], at most 0.
+    """The logarithm of the trust in warped pixels, [..., 2, h, w]: 0, or less where they differ from the render.
 
     frames: [..., 3, h, w].  colours: [..., 2, 3, h, w].
     """

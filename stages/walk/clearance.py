@@ -14,11 +14,11 @@ from torch import Tensor
 from stages.scene import Cameras, Gaussians
 
 FARTHEST = 0.25  # a larger clearance is not measured
-BINS = 64  # steps in which clearance is measured, from 0 to FARTHEST
+BINS = 64  # number of steps in which clearance is measured, from 0 to FARTHEST
 AREA = math.pi * 0.03**2  # area of surface that counts: that of a disc with a radius of 3 % of the scene's depth
 SAMPLE = 8192  # about how many of the Gaussians near the path are looked at; they are evenly chosen
-MOST_STOPS = 16  # positions between two cameras at which clearance is measured
-GROUP = 256  # positions measured at a time, so that long paths need no more memory
+MOST_STOPS = 16  # largest number of positions from one camera to the next at which clearance is measured
+GROUP = 256  # number of positions measured at a time, so that long paths need no more memory
 EXACT = "donot_use_mm_for_euclid_dist"  # keeps torch.cdist from a matrix product, which rounds small distances
 
 
@@ -42,7 +42,7 @@ class Surfaces:
         return torch.cat([self._clearance(group) for group in groups]).view(positions.shape[:-1]).cpu()
 
     def _clearance(self, positions: Tensor) -> Tensor:
-        """The same for positions [N, 3]."""
+        """`clearance` for positions [N, 3]."""
         distance = torch.cdist(positions, self.points, compute_mode=EXACT) / self.depth
         ring = (distance * (BINS / FARTHEST)).clamp_max(BINS).long()  # the last ring is what lies farther away
         rings = distance.new_zeros(len(positions), BINS + 1)
@@ -50,7 +50,7 @@ class Surfaces:
         return ((within < AREA).sum(1) + 1).clamp_max(BINS) * (FARTHEST / BINS)
 
     def nearest(self, position: Tensor, reach: float) -> tuple[int, Tensor] | None:
-        """The photograph that shows most of the surface within `reach` of a position, and the middle of that part, [3].
+        """The photograph that shows most of the surface within `reach` of a position, and the centre of that part, [3].
 
         None where nothing is, or where it is unknown which photograph shows what.
         """

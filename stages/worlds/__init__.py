@@ -1,4 +1,4 @@
-"""Procedural worlds for training: endless scenes with exact depth and cameras, on which nobody has rights.
+"""Procedural worlds for training: any number of scenes with exact depth and cameras, on which nobody has rights.
 
 textures    surfaces: images of a folder, and procedural tiles
 primitives  ray casting of boxes, balls and cylinders

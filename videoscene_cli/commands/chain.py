@@ -44,9 +44,9 @@ class PriorSettings:
         return Request(command, options, files, {"prior": session.weights.record()}, session.hashes)
 
     def workload(self, photos: Photos, frames: int = 0, repairs: bool = False, video: bool = False) -> Workload:
-        """The work of a command on two photographs. Reads them, and their cameras.
+        """The work of a command on two photographs, for `--dry-run`. Reads them, and their cameras.
 
-        frames: of the clip.  repairs, video: see `Workload`.
+        frames, repairs, video: see `Workload`.
         """
         from stages.files.images import read_image
         from stages.files.known_cameras import read_known_cameras

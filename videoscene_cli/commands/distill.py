@@ -60,7 +60,7 @@ def distill(
 
     If a run is killed, the same command continues from the last checkpoint. `generate --student` takes
     runs/NAME/weights/full, and --weights takes runs/NAME/weights/prior. log.jsonl and samples/ show the progress.
-    --force starts over with the phases, and with those that start from them.
+    --force trains the phases again, and removes the results of those that start from them.
     On several GPUs: torchrun --nproc-per-node 8 $(command -v videoscene) distill ...
     """
     from stages.distill.recipe_file import find_config, read_config

@@ -1,4 +1,4 @@
-"""The last stage of the chain: a render is repaired, into a scene folder or a video file, beside one clean cloud."""
+"""The last stage of the chain: the repaired clip and one clean cloud, in a scene folder or as a video and a PLY."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def finish(
 def finish_video(
     clip: VideoClip, gaussians: Gaussians, views: Views, student: VideoStudent, session: Session, record: Record
 ) -> tuple[VideoFrames, Gaussians]:
-    """The same for a render that becomes a video file."""
+    """`finish` for a render that becomes a video file."""
     from stages.pipeline import repair_video
 
     cloud, views = _cloud(gaussians, views, clip.clip.exposure, session, record)
@@ -97,7 +97,7 @@ def _cloud(
 ) -> tuple[Gaussians, Views]:
     """The cloud of Gaussians that viewers open, and the photographs on the session's device.
 
-    exposure: of the render, if it says so.
+    exposure: the one that the render states, or None.
     """
     from stages.exposure import estimate_exposure
     from stages.render import one_cloud
@@ -111,7 +111,7 @@ def _cloud(
 
 
 def _loaded(student: VideoStudent, session: Session, record: Record) -> Student | None:
-    """The student, loaded. Without one it says so."""
+    """The student, loaded, or None. A message says so if there is none."""
     if not student.installed:
         session.report.note("no video student is used: the clip is the prior's render")
     with record.stage("student"), session.report.progress("loading the student"):

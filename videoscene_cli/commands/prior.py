@@ -28,8 +28,8 @@ def prior(photos: Pair, shared: Shared, report: Report, size: Size = SIZE, camer
 
     Predict the 3D Gaussians of the place that two photographs show, and the two cameras, unless --cameras gives them.
 
-    A line of a list is A<TAB>B[<TAB>OUT] or a JSON object {"images": [A, B], "out": OUT}. Results without OUT go into
-    the folder -o.
+    A line of a list is A<TAB>B[<TAB>OUT] or a JSON object {"images": [A, B], "out": OUT}. A result without OUT goes
+    into the folder that -o names.
     """
     works, session = read_works(photos, shared.out, "pairs"), Session(shared, report)
     settings = PriorSettings(size, cameras)

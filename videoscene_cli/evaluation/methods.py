@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from stages.scene import Views
 
 # crossfade, nearest: the photographs alone.  plane-sweep: without learning.  render: the prior's render.
-# generate: the render, repaired by the student.  enlarged: the same in the networks' size, enlarged.
+# generate: the render, repaired by the student.  enlarged: `generate` in the networks' size, enlarged.
 # photographs, refined, reconstruct (Table 4): scenes optimised on the photographs, on photographs and render, on
 # photographs and repaired clip.  svd, cogvideox: Stable Video Diffusion and CogVideoX-5B-I2V, if they are installed
 # (stages/evaluate/method_video_models.py).

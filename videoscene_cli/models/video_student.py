@@ -72,7 +72,7 @@ class VideoStudent:
 
     @property
     def short_side(self) -> int | None:
-        """Short side of the frames that it likes, px, known before it is loaded; None without a student."""
+        """Short side of the frames that it repairs, px, known before it is loaded; None without a student."""
         return None if self._model is None else self._model.short_side
 
     def options(self) -> dict[str, Any]:

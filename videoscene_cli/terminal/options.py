@@ -155,7 +155,7 @@ Size = Annotated[
     typer.Option(
         metavar="PX|photo",
         callback=_check_size,
-        help="Short side of the result, at most that of the photographs, which photo stands for.",
+        help="Short side of the result, at most that of the photographs; photo: equal to it.",
     ),
 ]
 SIZE = "480"  # as in the paper: 720 x 480 of photographs of 3:2
@@ -182,7 +182,7 @@ Frames = Annotated[
     ),
 ]
 Fps = Annotated[float, typer.Option(metavar="RATE", min=0.1, max=1000, help="Frames per second of the video.")]
-FPS = 16.0  # twice the paper's rate, at which motion is jerky
+FPS = 16.0  # twice the paper's rate, which looks jerky
 KeepExposure = Annotated[
     bool, typer.Option("--keep-exposure", help="Do not match the exposure of the two photographs along the path.")
 ]
@@ -194,7 +194,7 @@ StudentName = Annotated[
         help="What repairs the render: nothing, weights by name, or the weights in a folder.",
     ),
 ]
-STUDENT = "small"  # student of commands that have no --student
+STUDENT = "small"  # default of --student
 Leap = Annotated[
     str,
     typer.Option(

@@ -34,7 +34,7 @@ STRATA = np.stack([(_ORDER % 4 + 0.5) / 2 - 1, (_ORDER // 4 + 0.5) / 2 - 1], 1).
 
 
 def hemisphere(normal: Floats, slot: Integers) -> Floats:
-    """One of 16 cosine-weighted directions about each normal [R, 3], [R, 3]. slot: [R], its number."""
+    """A direction about each normal, [R, 3], one of 16 cosine-weighted ones. normal: [R, 3].  slot: [R], its number."""
     radius = np.sqrt((STRATA[:, 0] + 1) / 2)
     angle = (STRATA[:, 1] + 1) * np.pi
     up = np.sqrt(np.maximum(1 - radius**2, 0.02))

@@ -86,6 +86,7 @@ def sample_pair(
     field = float(rng.uniform(0.7, 1.95))
     small = intrinsics(field, sketch)
     for _ in range(tries):
+        # A camera with room around it that sees enough things, none of them too near.
         place = rng.uniform(world.stand[0], world.stand[1])
         target = rng.uniform(world.aim[0], world.aim[1])
         if np.linalg.norm((target - place)[:2]) < 0.35 * np.linalg.norm((world.aim[1] - world.aim[0])[:2]):
@@ -103,6 +104,7 @@ def sample_pair(
         median = float(np.median(depth_a))
         if np.quantile(depth_a, 0.03) < 0.3 or median > 60 or (depth_a < 0.5).mean() > 0.08:
             continue
+        # A step to a second place, mostly sideways or mostly forward or back.
         right, up, forward = first[:3, 0], -first[:3, 1], first[:3, 2]
         kind = rng.random()
         step = (
@@ -114,8 +116,8 @@ def sample_pair(
         moved = place + step / np.linalg.norm(step) * min(baseline, 6.0)
         if moved[2] < 0.25 or not free(world.caster, moved, 0.18) or _between_them(world.caster, place, moved):
             continue
+        # The second camera looks near a point in front of the first. Most people turn a little, some turn far.
         focus = place + forward * median * rng.uniform(0.6, 1.8)
-        # Most people turn a little between two photographs, some turn far.
         turn = 0.25 if rng.random() < 0.3 else 0.09
         aim = (focus - moved) / np.linalg.norm(focus - moved) + rng.normal(0, turn, 3)
         second = look(moved, aim, float(rng.normal(0, 0.05)))

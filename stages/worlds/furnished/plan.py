@@ -16,6 +16,7 @@ class Wall:
 
     start: [2], its first end.  along, inward: [2], unit vectors.  length, height: metres.
     taken: rectangles (from, to, low, high) along the wall and upwards that openings, pictures and furniture take.
+    openings: those that doorways and windows cut out of the wall.
     """
 
     start: Floats

@@ -11,8 +11,8 @@ from stages.worlds.furnished.mesh import PICTURED, TILED, Surfaces
 from stages.worlds.furnished.raycast import Caster, Hits
 from stages.worlds.furnished.vectors import Floats, Integers, dot, length, unit
 
-GAMMA = 2.2
-LINEAR = ((np.arange(256) / 255) ** GAMMA).astype(np.float32)
+GAMMA = 2.2  # exponent that takes the colours of pictures to linear colours
+LINEAR = ((np.arange(256) / 255) ** GAMMA).astype(np.float32)  # the linear colour of each 8-bit level
 # Offsets, px, of the two samples that a pixel on an edge has besides its centre.
 JITTER = np.array([(-0.33, -0.17), (0.33, 0.17)], np.float32)
 
@@ -65,6 +65,7 @@ def centres(size: tuple[int, int]) -> Floats:
 
 def photograph(world: World, assets: Assets, c2w: Floats, K: Floats, size: tuple[int, int]) -> tuple[Floats, Floats]:
     """Linear colour [h, w, 3] and exact depth [h, w] from a camera. c2w: [4, 4], OpenCV.  K: [3, 3], px."""
+    # What the rays through the centres of all pixels hit.
     h, w = size
     origin = c2w[:3, 3].astype(np.float32)
     pixels = centres(size)

@@ -17,7 +17,7 @@ from stages.worlds.furnished.vectors import Floats
 
 @dataclass(frozen=True)
 class Furnishing:
-    """What a kind of room holds: the mean number of models of each role, along its walls and about its floor."""
+    """What a kind of room holds: the mean number of models of each role, along its walls and elsewhere on its floor."""
 
     along: dict[str, float]
     about: dict[str, float]

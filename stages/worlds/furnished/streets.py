@@ -63,6 +63,7 @@ def make_street(palette: Palette) -> tuple[list[Light], Floats, Floats]:
             paint = palette.plain(0.75, 0.95, 0.05)
             for y in np.arange(-REACH / 2, REACH / 2, 4.0):
                 palette.mesh.quad((-0.08, y, 0.066), (0.16, 0, 0), (0, 2.0, 0), paint, 1.0)
+    # A row of houses on each side.
     for side in (-1, 1):
         if not palette.chance(0.85):
             continue
@@ -135,6 +136,7 @@ def _front(palette: Palette, x: float, y: float, width: float, side: int) -> Non
         x0, x1 = x - side * over, x + side * (depth + over)
         mesh.quad((x0, y, height), (0, width, 0), ((x1 - x0) / 2, 0, rise), roof, palette.uniform(1.0, 3.0))
         mesh.quad((x1, y, height), (0, width, 0), ((x0 - x1) / 2, 0, rise), roof, palette.uniform(1.0, 3.0))
+    # Windows on every floor, and one door.
     glass = palette.plain(0.02, 0.2, 0.2, 0.9) if palette.chance(0.7) else palette.tiled("picture", 0.8)
     frame, trim = palette.plain(0.5, 0.95, 0.2), palette.chance(0.6)
     w, h = palette.uniform(0.8, 1.7), palette.uniform(1.1, 1.9)
