@@ -12,7 +12,7 @@ weights_folder the weights that a phase leaves
 clip_shards    training clips on disk; clips_of_worlds and clips_of_recordings make them
 latents        latents of clips, kept on disk for a learned codec
 preview        pictures and numbers that show how the training goes
-workers        training in several processes
+workers        training in several processes; sharding divides the weights of a large network among them
 prior_phases   the phases that train the prior (1), with the same loop
 prior_losses   the losses of these phases; prior_start gives their first weights
 prior_pairs    training pairs; prior_worlds and pairs_of_recordings make them

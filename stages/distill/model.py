@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from stages.distill.clip_shards import Example, sample_clip, stack
 from stages.distill.latents import Latents, hash_codec
+from stages.distill.sharding import exchanged, is_sharded, placed
 from stages.errors import InputError
 from stages.video import small_codec, small_condition
 from stages.video.one_step import Backbone, place_ends, sample_sigma
@@ -38,6 +39,8 @@ class Model:
     codec: hash of a learned codec, or None for one that costs nothing (see latents.py). With a learned codec, clips are
     not recoloured. Its base model saw only natural colours, and a clip then has few variants, whose latents are kept.
     precision: dtype of matrix products and convolutions; None for that of the weights.
+    blocks: parts of the network that run one after another. Several processes divide their trained weights among
+    themselves (sharding.py). If empty, every process holds all weights.
     """
 
     network: nn.Module
@@ -50,6 +53,7 @@ class Model:
     precision: torch.dtype | None = None
     warped: bool = True
     codec: str | None = None
+    blocks: tuple[nn.Module, ...] = ()
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         """The network in training: a `Backbone` that gradients flow through."""
@@ -61,11 +65,18 @@ class Model:
         own = dict(self.network.named_parameters())
         return {name: own[name] for name in self.trained}
 
+    def placed(self, weights: Weights) -> Weights:
+        """Copies of whole weights, on the network's device and sharded like its own. weights: of the trained names."""
+        return {name: placed(weights[name], value) for name, value in self.weights.items()}
+
     def at(self, weights: Weights) -> Backbone:
-        """The network with other trained weights, frozen. weights: shaped like `self.weights`."""
+        """The network with other trained weights, frozen. weights: as `placed` gives them."""
 
         @torch.no_grad()
         def backbone(x: Tensor, t: Tensor) -> Tensor:
+            if is_sharded(weights):
+                with exchanged(self.weights, weights):
+                    return self._predict(self.network, x, t)
             return self._predict(lambda *inputs: functional_call(self.network, weights, inputs), x, t)
 
         return backbone
@@ -119,7 +130,7 @@ def cogvideox_model(model: CogVideoX) -> Model:
             self.transformer = model.transformer
 
         def forward(self, x: Tensor, t: Tensor) -> Tensor:
-            return model(x, t)
+            return model(x, t).clone()  # The transformer's output is a view, which fully_shard warns of.
 
     # Train the attention layers only, in float32.
     network = Network()
@@ -148,7 +159,19 @@ def cogvideox_model(model: CogVideoX) -> Model:
         return torch.cat(rows)
 
     codec = hash_codec(model.vae)
-    return Model(network, trained, encode, decode, condition, model.size, "transformer.", warped=False, codec=codec)
+    blocks = tuple(model.transformer.transformer_blocks)
+    return Model(
+        network,
+        trained,
+        encode,
+        decode,
+        condition,
+        model.size,
+        "transformer.",
+        warped=False,
+        codec=codec,
+        blocks=blocks,
+    )
 
 
 def sample_clips(

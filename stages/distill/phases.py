@@ -21,6 +21,7 @@ from stages.distill.model import Batch, Model, Weights, sample_clips, to_batch
 from stages.distill.pixel_losses import picture_loss, some_frames
 from stages.distill.preview import preview
 from stages.distill.recipe_file import Config, Phase, RegressionRecipe, StudentRecipe
+from stages.distill.sharding import placed
 from stages.distill.teacher import teacher_loss
 from stages.distill.training_loop import Progress, Task, Trainer, generator, newest
 from stages.distill.workers import Workers
@@ -149,11 +150,10 @@ def train_phase(context: RunContext, phase: Phase, progress: Progress) -> None:
     before, model = BEFORE[phase], context.model
     checkpoint = newest(context.run, phase)
     clips = clips_of(context, phase)
-    own = {name: value.detach().clone() for name, value in model.weights.items()}
-    start = own if before is None else finished(context, before)
+    start, own = {} if before is None else finished(context, before), model.weights
     with torch.no_grad():
-        for name, value in model.weights.items():
-            value.copy_(start[name])
+        for name, value in start.items():
+            own[name].copy_(placed(value, own[name]))
     # Train with the phase's loss, from the newest checkpoint if there is one.
     losses: dict[Phase, Callable[[], tuple[Loss, int]]] = {
         "teacher": lambda: teacher(context, clips),
@@ -221,9 +221,9 @@ def regression(context: RunContext, clips: Clips) -> tuple[Loss, int]:
 
 
 def student(context: RunContext, clips: Clips, teacher_weights: Weights) -> tuple[Loss, int]:
-    """The loss of a step of leap flow distillation, and the timestep of the preview. teacher_weights: frozen."""
+    """The loss of a step of leap flow distillation, and the timestep of the preview. teacher_weights: whole, frozen."""
     recipe, model = context.config.student, context.model
-    frozen = model.at({name: value.detach().clone().to(context.device) for name, value in teacher_weights.items()})
+    frozen = model.at(model.placed(teacher_weights))
     low, high = recipe.near
 
     def loss(step: int, g: Generator, average: Weights) -> dict[str, Tensor]:

@@ -56,7 +56,7 @@ class RewardTable:
         return batch, noise_like(batch.z_render, g)
 
     def compute(self, student: Weights, progress: Progress) -> Tensor:
-        """The rewards of all clips, [clips, len(grid)]; computes those that are missing. student: frozen."""
+        """The rewards of all clips, [clips, len(grid)]; computes those that are missing. student: see `Model.at`."""
         backbone, workers = self.context.model.at(student), self.context.workers
         progress(len(self.rows), self.recipe.clips)
         while len(self.rows) < self.recipe.clips:
@@ -82,7 +82,7 @@ def train_policy(context: RunContext, progress: Progress, rewarding: Progress) -
     """
     recipe = context.config.policy
     # Compute the rewards with the finished student.
-    student = {name: value.to(context.device) for name, value in finished(context, "student").items()}
+    student = context.model.placed(finished(context, "student"))
     checkpoint = newest(context.run, "policy")
     if checkpoint is not None:
         require_identity(checkpoint, read_facts(checkpoint), context.identity("policy"))

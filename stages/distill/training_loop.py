@@ -17,6 +17,7 @@ from torch import Generator, Tensor, nn
 
 from stages.distill.checkpoints import State, checkpoints, load_state, require_identity, save_state
 from stages.distill.recipe_file import Recipe
+from stages.distill.sharding import is_sharded, placed, whole
 from stages.distill.workers import Workers
 from stages.files.images import write_png
 from stages.files.publish import publish
@@ -80,11 +81,13 @@ class Trainer:
         self.step, self.facts = state.step, {key: value for key, value in state.facts.items() if key != "step"}
         with torch.no_grad():
             for name, value in self.task.weights.items():
-                value.copy_(state.network[name])
-                self.average[name].copy_(state.average[name])
+                value.copy_(placed(state.network[name], value))
+                self.average[name].copy_(placed(state.average[name], value))
         for name, moments in state.moments.items():
             value = self.task.weights[name]
-            self.optimiser.state[value] = {m: x.clone() if m == "step" else x.to(value) for m, x in moments.items()}
+            self.optimiser.state[value] = {
+                m: x.clone() if m == "step" else placed(x, value) for m, x in moments.items()
+            }
 
     def train(self, progress: Progress) -> dict[str, Tensor]:
         """Run to the end of the recipe. Returns the averaged weights. progress: called with (steps done, all steps)."""
@@ -176,18 +179,26 @@ class Trainer:
 
     def _save(self) -> None:
         self.workers.require_equal(self.task.weights)
-        if self.workers.rank == 0:
+        writes = self.workers.rank == 0
+        if writes or is_sharded(self.task.weights):  # Shards need all processes, though one alone writes.
             picture, figures = self.task.preview(self.average)
-            if picture is not None:
+            state = self._state()
+            if writes and picture is not None:
                 write_png(self.run / "samples" / f"{self.task.phase}-{self.step:06d}.png", picture)
             if figures:
                 rounded = {name: float(f"{value:.5g}") for name, value in figures.items()}
                 self._write_log({"phase": self.task.phase, "step": self.step, "held_out": rounded})
-            states = {name: dict(self.optimiser.state[value]) for name, value in self.task.weights.items()}
-            moments = {name: state for name, state in states.items() if state}
-            state = State(self.step, dict(self.facts), dict(self.task.weights), self.average, moments)
-            save_state(self.run, self.task.phase, state)
+            if writes:
+                save_state(self.run, self.task.phase, state)
         self.workers.wait()
+
+    def _state(self) -> State:
+        """The state for a checkpoint; of sharded tensors the first process has the whole ones."""
+        weights = self.task.weights
+        network, average = ({name: whole(x) for name, x in own.items()} for own in (weights, self.average))
+        states = {name: self.optimiser.state[value] for name, value in weights.items()}
+        moments = {name: {m: whole(x) for m, x in state.items()} for name, state in states.items() if state}
+        return State(self.step, dict(self.facts), network, average, moments)
 
 
 def _learning_rate(recipe: Recipe, step: int) -> float:

@@ -8,6 +8,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from stages.errors import RunError
 
@@ -20,7 +21,8 @@ BUCKET = 1 << 24  # numbers that are averaged in one transfer
 class Workers:
     """The processes of a run. This one is number `rank` of `count`.
 
-    As the mean gradients are the same in all processes, so are weights, averages and optimisers. Only rank 0 writes.
+    As the mean gradients are the same in all processes, so are weights, averages and optimisers. Weights that are
+    sharded (sharding.py) have no copies that must agree. Only rank 0 writes.
     """
 
     rank: int = 0
@@ -33,8 +35,12 @@ class Workers:
         return {"processes": self.count} if self.count > 1 else {}
 
     def mean(self, tensors: Iterable[Tensor]) -> None:
-        """Replace tensors by their mean over all processes. Every process must give the same shapes in one order."""
-        for bucket in _buckets(tensors) if self.count > 1 else ():
+        """Replace gradients by their mean over all processes. Every process must give the same shapes in one order.
+
+        Shards stay as they are: fully_shard has taken the mean when it divided the gradient.
+        """
+        copies = (tensor for tensor in tensors if not isinstance(tensor, DTensor))
+        for bucket in _buckets(copies) if self.count > 1 else ():
             flat = torch.cat([tensor.flatten() for tensor in bucket])
             dist.all_reduce(flat)
             parts = (flat / self.count).split([tensor.numel() for tensor in bucket])
@@ -50,10 +56,11 @@ class Workers:
         return gathered
 
     def require_equal(self, weights: Mapping[str, Tensor]) -> None:
-        """Raise RunError in every process unless all have the same weights."""
-        if self.count == 1:
+        """Raise RunError in every process unless all have the same weights. Shards have no copies to compare."""
+        copies = [value for value in weights.values() if not isinstance(value, DTensor)]
+        if self.count == 1 or not copies:
             return
-        sums = torch.stack([value.detach().double().sum() for value in weights.values()])
+        sums = torch.stack([value.detach().double().sum() for value in copies])
         for rank, others in enumerate(self.gather(sums)):
             if not torch.equal(others, sums):
                 why = f"those of process {rank} differ from those of process {self.rank}"

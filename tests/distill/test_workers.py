@@ -1,9 +1,5 @@
 """Two processes train as one that sees the batches of both."""
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +10,9 @@ from safetensors.torch import load_file
 
 from stages.distill.workers import _buckets
 from stages.files.documents import read_json
+from tests.distill.processes import start_processes
 from tests.distill.tiny import COMMON, NETWORK, write_shards
 
-ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = "import torch, sys; torch.set_num_threads(1); from videoscene_cli.app import run; sys.exit(run(sys.argv[1:]))"
 
 
@@ -31,23 +27,8 @@ def distill(run: Path, processes: int, accumulate: int, clips: Path) -> list[tup
     """Exit code and messages of every process."""
     config = run.with_suffix(".yaml")
     config.write_text(yaml.safe_dump(recipe(accumulate)))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     arguments = ["distill", "-o", str(run), "--config", str(config), "--clips", str(clips), "--device", "cpu"]
-    shared = os.environ | {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, *arguments],
-            cwd=ROOT,
-            env=shared | {"WORLD_SIZE": str(processes), "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(processes)
-    ]
-    messages = [process.communicate()[1] for process in started]
-    return [(process.returncode, message) for process, message in zip(started, messages, strict=True)]
+    return start_processes(PROGRAM, arguments, processes)
 
 
 @pytest.fixture(scope="module")

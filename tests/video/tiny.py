@@ -32,13 +32,16 @@ VAE: dict[str, Any] = VAE_5B | {
 FULL = Memory(torch.float32)
 
 
-def save_student(folder: Path) -> None:
-    """A student's whole folder: a base, and a complete transformer whose attention is of another seed."""
+def save_student(folder: Path, transformer: dict[str, Any] = TRANSFORMER) -> None:
+    """A student's whole folder: a base, and a complete transformer whose attention is of another seed.
+
+    transformer: arguments of diffusers' CogVideoXTransformer3DModel.
+    """
     torch.manual_seed(0)
     folder.mkdir(parents=True)
-    for part, config in (("transformer", TRANSFORMER), ("vae", VAE)):
+    for part, config in (("transformer", transformer), ("vae", VAE)):
         build(part, config, "cpu").float().save_pretrained(folder / part)
-    overlay = build("transformer", TRANSFORMER, "cpu").float().state_dict()
+    overlay = build("transformer", transformer, "cpu").float().state_dict()
     save_file({key: tensor.clone() for key, tensor in overlay.items()}, folder / "model.safetensors")
     torch.save(torch.randn(1, 4, 8), folder / "prompt_embeds.pt")
 

@@ -61,10 +61,12 @@ class StudentRun(Run):
     def setting(self) -> RunContext:
         """The network, its data and its device. Raises InputError, WeightsError, DeviceError."""
         from stages.distill.phases import RunContext
+        from stages.distill.sharding import shard
         from stages.distill.starting_model import starting_model
 
         device, seed = self.device, self.session.shared.seed
         model, origin = starting_model(self.config, device, seed, hub_cache())
+        shard(model, self.workers)
         shards, perceptual = self.shards, self._perceptual(device)
         return RunContext(self.config, model, self.run, shards, seed, origin, perceptual, device, self.workers)
 
