@@ -6,45 +6,15 @@ median depth of the pixels around it, which lies on a surface. Pixels of a simil
 "Constant Time Weighted Median Filtering"). Depth that the other photograph confirms stays.
 """
 
-from dataclasses import replace
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from stages.geometry import project
-from stages.overlap import other_photograph
-from stages.scene import Gaussians, Views
 
 JUMP = 1.1  # depth jumps where the largest of 5 x 5 pixels is more than this many times the smallest
 BESIDE = 6  # pixels up to this far from a jump change, px
 RADIUS, STEP = 6, 3  # the median is taken over every STEP-th pixel, up to RADIUS px away in each direction
 ALIKE = 0.08  # the weight of a pixel falls to 1/e where its colour differs by this much, mean over the channels
-CONFIRMED = 0.02  # the other photograph confirms a depth that differs from its own surface by less than this share
 FARTHER = 1.02  # a pixel whose depth grew by more than this factor was moved to the farther surface
-
-
-@torch.no_grad()
-def with_sharp_edges(gaussians: Gaussians, depth: Tensor, views: Views) -> tuple[Gaussians, Tensor]:
-    """Move Gaussians along their rays to one of the two surfaces at an edge. Sizes grow with depth.
-
-    gaussians: at most one per pixel of each photograph, within its pixel, with `photograph` set.
-    depth: [2, h, w], camera z of each view, scene units.  views: the two photographs.
-    Returns the Gaussians in the same order, and the new depth [2, h, w].
-    """
-    assert gaussians.photograph is not None, "the prior sets photograph"
-    (h, w), K, c2w = views.cameras.size, views.cameras.K.to(depth), views.cameras.c2w.to(depth)
-    known, sharp, factor = replace(views, depth=depth), depth.clone(), torch.ones_like(gaussians.means[:, :1])
-    for view in (0, 1):
-        unconfirmed = other_photograph(known, view)[1] >= CONFIRMED
-        sharp[view] = sharp_depth(depth[view], views.images[view].to(depth), unconfirmed)
-        own = gaussians.photograph == view
-        pixels, _ = project(gaussians.means[own], K[view], c2w[view])
-        column, row = (pixels[:, k].floor().long().clamp(0, side - 1) for k, side in ((0, w), (1, h)))
-        factor[own, 0] = (sharp[view] / depth[view])[row, column]
-    centre = c2w[:, :3, 3][gaussians.photograph.long()]
-    means = centre + (gaussians.means - centre) * factor
-    return replace(gaussians, means=means, scales=gaussians.scales * factor), sharp
 
 
 def sharp_depth(depth: Tensor, image: Tensor, unsure: Tensor) -> Tensor:

@@ -15,8 +15,8 @@ from stages.exposure import estimate_exposure
 from stages.plain_border import plain_border, scene_pixels
 from stages.prior.carve import visible_as_claimed
 from stages.prior.closed import closed
-from stages.prior.edges import with_sharp_edges
 from stages.prior.fuse import fuse
+from stages.prior.guided import guided_by_photographs
 from stages.prior.network import MULTIPLE, ImageFeatures, MVSplat
 from stages.scene import Gaussians, Views
 from stages.splat import draw, near_plane
@@ -63,7 +63,7 @@ def predict(views: Views, near_far: Tensor, network: MVSplat) -> Prediction:
         predictions = [predict_in_range(views, ranges[0], network, features, usable)]
     predictions += [predict_in_range(views, swept, network, features, usable) for swept in ranges[1:]]
     best = min(predictions, key=lambda prediction: disagreement(prediction, views))
-    gaussians, depth = with_sharp_edges(best.gaussians, best.depth, views)
+    gaussians, depth = guided_by_photographs(best.gaussians, best.depth, views)
     best = carve(replace(best, gaussians=gaussians, depth=depth), views)
     scene = exposure.own_colours(best.gaussians) if exposure.noticeable else best.gaussians
     return replace(best, gaussians=closed(scene, views.cameras))

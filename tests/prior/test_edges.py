@@ -1,11 +1,9 @@
-"""Depth jumps where the photograph has an edge, and stays where it is sure or smooth."""
+"""Depth jumps where the photograph has an edge, and stays where it is smooth."""
 
 import torch
 from torch import Generator, Tensor
 
-from stages.geometry import depth_of, unproject
-from stages.prior.edges import BESIDE, sharp_depth, weighted_median, with_sharp_edges
-from stages.scene import Cameras, Gaussians, Views
+from stages.prior.edges import BESIDE, sharp_depth, weighted_median
 
 SIZE, EDGE, NEAR, FAR = (32, 48), 20, 1.0, 2.0
 ALL = torch.ones(SIZE, dtype=torch.bool)
@@ -26,25 +24,6 @@ def blurred_depth(width: int = 3) -> Tensor:
     """The same with a ramp of 2 * width pixels in place of the jump."""
     along = (torch.arange(SIZE[1]) + 0.5 - EDGE).clamp(-width, width)
     return ((NEAR + FAR) / 2 + (FAR - NEAR) / 2 * along / width).expand(SIZE).clone()
-
-
-def views(shift: float) -> Views:
-    """Two equal photographs, the second from a camera this far to the right."""
-    c2w, K = torch.eye(4).repeat(2, 1, 1), torch.tensor([[40.0, 0, 24], [0, 40, 16], [0, 0, 1]])
-    c2w[1, 0, 3] = shift
-    return Views(photograph().repeat(2, 1, 1, 1), Cameras(c2w, K.repeat(2, 1, 1), SIZE))
-
-
-def scene(depth: Tensor, cameras: Cameras) -> Gaussians:
-    """One Gaussian for each pixel of two depth maps, but for some that are missing."""
-    means = unproject(depth, cameras.K, cameras.c2w).reshape(-1, 3)
-    g = len(means)
-    turn, which = (
-        torch.tensor([1.0, 0, 0, 0]).repeat(g, 1),
-        torch.arange(2, dtype=torch.uint8).repeat_interleave(g // 2),
-    )
-    kept = torch.rand(g, generator=Generator().manual_seed(0)) < 0.8
-    return Gaussians(means, torch.full((g, 3), 0.02), turn, torch.ones(g), torch.zeros(g, 1, 3), which)[kept]
 
 
 def test_a_ramp_becomes_a_jump_at_the_edge_of_the_photograph() -> None:
@@ -85,25 +64,3 @@ def test_the_median_counts_weights() -> None:
     values = torch.tensor([[3.0, 1.0, 2.0], [3.0, 1.0, 2.0]])
     weights = torch.tensor([[1.0, 1.0, 1.0], [5.0, 1.0, 1.0]])
     assert weighted_median(values, weights).tolist() == [2.0, 3.0]
-
-
-def test_depth_that_the_other_photograph_confirms_stays() -> None:
-    pair, depth = views(shift=0), blurred_depth().repeat(2, 1, 1)  # both cameras are at one place and agree everywhere
-    assert not torch.equal(sharp_depth(depth[0], photograph(), ALL), depth[0])
-    given = scene(depth, pair.cameras)
-    gaussians, sharp = with_sharp_edges(given, depth, pair)
-    assert torch.equal(sharp, depth)
-    assert torch.equal(gaussians.means, given.means)
-
-
-def test_gaussians_move_along_their_rays_to_the_new_depth() -> None:
-    pair, depth = views(shift=0.4), blurred_depth().repeat(2, 1, 1)
-    given = scene(depth, pair.cameras)
-    moved, sharp = with_sharp_edges(given, depth, pair)
-    assert ((sharp - depth).abs() > 0.1).any(2).any(1).all()
-    for view in (0, 1):
-        c2w, (before, after) = pair.cameras.c2w[view], (g.of_photograph(view) for g in (given, moved))
-        factor = depth_of(after.means, c2w) / depth_of(before.means, c2w)
-        assert torch.allclose(after.means, c2w[:3, 3] + (before.means - c2w[:3, 3]) * factor[:, None], atol=1e-5)
-        assert torch.allclose(after.scales[:, 0], 0.02 * factor, rtol=1e-4)
-        assert torch.allclose(scene(sharp, pair.cameras).of_photograph(view).means, after.means, atol=1e-4)
