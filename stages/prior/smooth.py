@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 ALIKE = 0.03  # the weight between two pixels falls to 1/e where a channel of the blurred image differs by this much
-STEEP = 0.02  # slopes of log depth above this, per pixel, are kept only where the photograph has an edge
+STEEP = 0.012  # slopes of log depth above this, per pixel, are kept only where the photograph has an edge
 UNSURE, SURE = 0.001, 30.0  # weights of the network's depth, of a pixel that is not confirmed, and of one that is
 STEPS = 300  # of the conjugate gradients; more of them change no depth by 0.1 %
 
