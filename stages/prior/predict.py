@@ -65,7 +65,7 @@ def predict(views: Views, near_far: Tensor, network: MVSplat) -> Prediction:
         predictions = [predict_in_range(views, ranges[0], network, features, usable)]
     predictions += [predict_in_range(views, swept, network, features, usable) for swept in ranges[1:]]
     best = min(predictions, key=lambda prediction: disagreement(prediction, views))
-    gaussians, depth = guided_by_photographs(best.gaussians, best.depth, views)
+    gaussians, depth = guided_by_photographs(best.gaussians, best.depth, views, usable)
     best = carve(replace(best, gaussians=gaussians, depth=depth), views)
     scene = exposure.own_colours(best.gaussians) if exposure.noticeable else best.gaussians
     return replace(best, gaussians=closed(scene, views.cameras))
