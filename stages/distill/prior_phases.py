@@ -206,11 +206,16 @@ class PhaseLosses(nn.Module):
         return {"loss": total, **parts}
 
     def _of_single_pictures(self, batch: Batch) -> Tensor:
+        """The loss of the monocular branch on every picture of a batch, a scalar."""
         assert batch.depth is not None, "the pool was asked for depth"
         depth = batch.depth[..., 2::4, 2::4].flatten(0, 1)[:, None]
         return monocular_error(self.network.backbone.monocular_output(batch.images.flatten(0, 1)), depth)
 
     def _of_pairs(self, batch: Batch, recipe: PriorRecipe) -> dict[str, Tensor]:
+        """The losses of the whole network on pairs, scalars by name: those that the batch and the recipe allow.
+
+        "alone" is the loss of the monocular branch, which sees each photograph alone.
+        """
         config, K = self.network.config, batch.K[:, None].expand(-1, 2, 3, 3)
         out: PriorOutput = self.network(batch.images[:, :2], batch.c2w[:, :2], K, batch.near_far, None, batch.points)
         parts: dict[str, Tensor] = {}
@@ -241,6 +246,7 @@ class _Depths(nn.Module):
         self.network = network
 
     def forward(self, batch: Batch, phase: Phase) -> Tensor:
+        """Inverse depth [2, H, W] of the two photographs."""
         images = batch.images[:1, :2]
         if phase == "monocular":
             inverse = self.network.backbone.monocular_output(images[0]).log_inverse.exp()

@@ -45,9 +45,12 @@ def is_sharded(weights: Mapping[str, Tensor]) -> bool:
     return any(isinstance(value, DTensor) for value in weights.values())
 
 
-def placed(whole: Tensor, like: Tensor) -> Tensor:
-    """A copy of a whole tensor with the device and type of another one, and sharded if that one is."""
-    copy = whole.detach().to(like.device, like.dtype, copy=True)
+def placed(value: Tensor, like: Tensor) -> Tensor:
+    """A copy of a whole tensor with the device and type of another one, and sharded if that one is.
+
+    value: the whole tensor, which every process must have.  like: the other one.
+    """
+    copy = value.detach().to(like.device, like.dtype, copy=True)
     if not isinstance(like, DTensor):
         return copy
     return distribute_tensor(copy, like.device_mesh, like.placements, src_data_rank=None)

@@ -24,7 +24,9 @@ from stages.files.publish import publish
 from stages.training import adamw, average_decay, learning_rate, without_denormals
 
 LOG_EVERY = 10  # number of steps between two lines of the log
+
 Progress = Callable[[int, int], None]
+"""(steps done, all steps) -> None. Called before the first step and after each one, to show the progress."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,8 +119,8 @@ class Trainer:
             group["lr"] = _learning_rate(recipe, self.step) * group["share"]
         self.optimiser.zero_grad(set_to_none=True)
         means: dict[str, float] = {}
-        # Sum the gradients of several batches, on all processes. One process that accumulates n batches sees the same
-        # ones as n processes.
+        # Sum the gradients of several batches, on all processes. If one process takes n batches in a step, they are the
+        # same as those of n processes that take one batch each.
         for k in range(recipe.accumulate):
             step, following = divmod(k + 1, recipe.accumulate)
             if self.step + step < recipe.steps:
@@ -146,7 +148,7 @@ class Trainer:
         return generator(self.seed, self.task.phase, step, number, 0)
 
     def _log(self, means: Mapping[str, float], seconds: float) -> None:
-        """Write a line of the log. seconds: per step."""
+        """Write a line of the log. means: numbers by name, means over some steps.  seconds: the time of one step."""
         left = int(seconds * (self.task.recipe.steps - self.step))
         row: dict[str, object] = {"phase": self.task.phase, "step": self.step, "of": self.task.recipe.steps}
         row |= {name: float(f"{value:.5g}") for name, value in means.items()}
@@ -157,6 +159,7 @@ class Trainer:
         self._write_log(row | {"left": f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"})
 
     def _write_log(self, row: Mapping[str, object]) -> None:
+        """Append a line to log.jsonl. Only the first process writes it."""
         if self.workers.rank == 0:
             with (self.run / "log.jsonl").open("a", encoding="utf-8") as log:
                 log.write(json.dumps(row) + "\n")
@@ -178,6 +181,7 @@ class Trainer:
             partial.write_text("".join(kept), encoding="utf-8")
 
     def _save(self) -> None:
+        """Write a checkpoint and a preview, and the figures of the preview into the log."""
         self.workers.require_equal(self.task.weights)
         writes = self.workers.rank == 0
         if writes or is_sharded(self.task.weights):  # Shards need all processes, though one alone writes.

@@ -14,7 +14,7 @@ from stages.errors import RunError
 
 # The longest time that a process waits for another one. The first one may make clips or write a checkpoint meanwhile.
 TIMEOUT = timedelta(hours=12)
-BUCKET = 1 << 24  # numbers that are averaged in one transfer
+BUCKET = 1 << 24  # largest number of values in one transfer, in which small tensors go together
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Workers:
 
     @property
     def identity(self) -> dict[str, int]:
-        """What the number of processes adds to the identity of a phase: each adds its own batches to a step."""
+        """The part of a phase's identity that says how many processes train: they decide the batches of a step."""
         return {"processes": self.count} if self.count > 1 else {}
 
     def mean(self, tensors: Iterable[Tensor]) -> None:
@@ -73,7 +73,7 @@ class Workers:
 
 
 def join_workers(device: torch.device) -> Workers:
-    """Join the processes that torchrun or `accelerate launch` started. device: of this process."""
+    """Join the processes that torchrun or `accelerate launch` started. device: the one that this process uses."""
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
@@ -82,7 +82,7 @@ def join_workers(device: torch.device) -> Workers:
 
 
 def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
-    """The tensors in groups of one type and of about BUCKET numbers."""
+    """The tensors in groups of one type, and of at most BUCKET values unless one tensor alone has more."""
     bucket: list[Tensor] = []
     for tensor in tensors:
         if bucket and (tensor.dtype != bucket[0].dtype or sum(t.numel() for t in bucket) + tensor.numel() > BUCKET):

@@ -26,8 +26,9 @@ ROTATION_SHARE = 0.3
 COMMON, RATIOS = (-0.2, 0.0, 0.2), tuple(0.02 * k for k in range(-6, 7))
 FEW_INLIERS, FEW_SHARE = 40, 0.33  # evidence is weak with fewer inliers, or if they are a smaller share of the matches
 UNCERTAIN_ANGLES = (4.0, 12.0)  # a rotation and a step direction with larger standard deviations are uncertain, degrees
-# How unusual a focal length is: the absolute logarithm of its ratio to a usual one. A focal length beyond 0.37 to 1.15
-# times the longer side is doubted if others explain the matches as well, and one beyond 0.24 to 1.8 times always.
+# How unusual a focal length is: the absolute logarithm of its ratio to a usual one. One from the matches is doubted
+# outside 0.24 to 1.8 times the longer side, and outside 0.37 to 1.15 times if others explain the matches as well. One
+# from EXIF is doubted only if it is outside 0.24 to 1.8 times and others explain the matches as well.
 UNUSUAL, VERY_UNUSUAL = 0.57, 1.0
 
 

@@ -14,18 +14,22 @@ from stages.prior.edges import sharp_depth
 from stages.prior.smooth import smooth_depth
 from stages.scene import Gaussians, Views
 
+NO_COLOUR = 9.0  # value of the channels of a pixel that is like none of the scene, whose channels are in [0, 1]
 CONFIRMED = 0.02  # the other photograph confirms a depth that differs from its own surface by less than this share
 
 
 @torch.no_grad()
-def guided_by_photographs(gaussians: Gaussians, depth: Tensor, views: Views) -> tuple[Gaussians, Tensor]:
+def guided_by_photographs(
+    gaussians: Gaussians, depth: Tensor, views: Views, usable: Tensor
+) -> tuple[Gaussians, Tensor]:
     """Move Gaussians along their rays to surfaces that suit the photographs. Sizes grow with depth.
 
     gaussians: at most one per pixel of each photograph, within its pixel, with `photograph` set.
     depth: [2, h, w], camera z of each view, scene units.  views: the two photographs.
+    usable: [2, h, w], boolean, the pixels that show the scene. The depth of a plain border does not change theirs.
     Returns the Gaussians in the same order, and the new depth [2, h, w].
     """
-    images, guided = views.images.to(depth), depth
+    images, guided = views.images.to(depth).where(usable.to(depth.device)[:, None], NO_COLOUR), depth
     for guide in (smooth_depth, sharp_depth):
         known = replace(views, depth=guided)
         unconfirmed = [other_photograph(known, view)[1] >= CONFIRMED for view in (0, 1)]

@@ -15,16 +15,19 @@ from stages.prior.efficientnet import EfficientNetLite, EncoderConfig
 
 HEADS = 4  # attention heads
 REWEIGHTINGS = 4  # iterations of the robust fit to the matches
-TYPICAL_RESIDUAL = 0.1  # a match counts less if its log inverse depth is farther than this from the fit
-SLOPE_PRIOR = 0.02  # how strongly the slope is drawn towards 1, as a variance of log inverse depth
+TYPICAL_RESIDUAL = 0.1  # a match counts half if its log inverse depth differs from the fit by this much
+SLOPE_PRIOR = 0.02  # added to the variance and the covariance of log inverse depths, which draws the slope towards 1
 SLOPES = (0.3, 3.0)  # bounds of the slope
-LEAST_MATCHES = 1e-3  # weight of a pixel's artificial match in the middle of the sweep
+LEAST_MATCHES = 1e-3  # weight of the artificial match that each pixel has in the middle of the sweep
 SPREAD = (0.04, 0.6)  # bounds of the predicted uncertainty of log inverse depth
 
 
 @dataclass(frozen=True)
 class MonocularConfig:
-    """encoder: which EfficientNet-Lite.  widths: channels of the decoder at 1/32, 1/16, 1/8 and 1/4 of the size."""
+    """The sizes of the branch's layers.
+
+    encoder: which EfficientNet-Lite.  widths: channels of the decoder at 1/32, 1/16, 1/8 and 1/4 of the image's size.
+    """
 
     encoder: EncoderConfig
     widths: tuple[int, int, int, int]
@@ -35,7 +38,8 @@ class MonocularOutput:
     """The output of the branch for N images.
 
     half_size: [N, C0, H/2, W/2], features.  quarter_size: [N, C, H/4, W/4], features.
-    log_inverse: [N, 1, H/4, W/4], logarithm of inverse depth, up to scale.  spread: its expected absolute error.
+    log_inverse: [N, 1, H/4, W/4], logarithm of inverse depth, up to scale.
+    spread: [N, 1, H/4, W/4], expected absolute error of log_inverse.
     """
 
     half_size: Tensor
@@ -144,7 +148,8 @@ def fit_to_matches(log_inverse: Tensor, matched: Tensor, weight: Tensor, candida
 def vote(fitted: Tensor, spread: Tensor, candidates: Tensor) -> Tensor:
     """The vote for each candidate, [N, D, h, w] in (0, 1]: a bell curve about the monocular depth.
 
-    fitted: [N, 1, h, w], log inverse depth.  spread: its uncertainty.  candidates: [N, D], inverse depths.
+    fitted: [N, 1, h, w], log inverse depth.  spread: [N, 1, h, w], its expected error.
+    candidates: [N, D], inverse depths.
     """
     distance = (candidates.log()[:, :, None, None] - fitted) / spread
     return torch.exp(-0.5 * distance**2)

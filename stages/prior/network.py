@@ -108,12 +108,13 @@ class MVSplat(nn.Module):
         features: ImageFeatures | None = None,
         points: Tensor | None = None,
     ) -> PriorOutput:
-        """images: [B, V, 3, H, W], sRGB in [0, 1], sides multiples of 16.  c2w: [B, V, 4, 4], OpenCV camera-to-world.
+        """Predict the Gaussians and the depth of B scenes of V views.
+
+        images: [B, V, 3, H, W], sRGB in [0, 1], sides multiples of 16.  c2w: [B, V, 4, 4], OpenCV camera-to-world.
         K: [B, V, 3, 3], px.  near_far: [B, V, 2], the depth range of each view, scene units.
         features: the result of `backbone` for these images, if it is known.
         points: [B, P, 3], world points that both of two views show, from their matches. They vote for their depths in a
         network that compares patches, as `small` does; `re10k` stays as published.
-
         Raises InputError on fewer than two views, sizes that do not fit, or unless 0 < near < far.
         """
         _check(images, c2w, K, near_far)
@@ -126,7 +127,7 @@ class MVSplat(nn.Module):
             cells = (h // 4, w // 4)
             scenes = zip(points, resize_intrinsics(K, (h, w), cells), c2w, candidates, strict=True)
             votes = torch.cat([point_votes(*scene, cells) for scene in scenes])
-        # Both are [B * V, D, H/4, W/4].
+        # Votes and logits are [B * V, D, H/4, W/4].
         logits = self.depth_predictor.match(images, matched, c2w, K, candidates, monocular, votes)
         # Both are [B * V, 1, H/4, W/4].
         coarse, confidence = expected(logits, candidates.flatten(0, 1), config.peak_radius)

@@ -21,7 +21,8 @@ from stages.prior.network import MULTIPLE, ImageFeatures, MVSplat
 from stages.scene import Gaussians, Views
 from stages.splat import draw, near_plane
 
-# Outermost pixels, px, that get no Gaussians. They are often dark or mixed, and would be a seam in the scene.
+# Width of the outermost strip of a photograph that gets no Gaussians, px. Its colours are often too dark or blurred,
+# and would show as a line in the scene where the photograph ends.
 BORDER = 1
 # Factors on the near and on the far depth of the matches, one pair for each range that is tried; the first wins a tie.
 RANGES = ((1.0, 1.0), (0.6, 1.0), (0.35, 1.0), (1.0, 0.5))
@@ -55,7 +56,8 @@ def predict(views: Views, near_far: Tensor, network: MVSplat) -> Prediction:
         ranges.append(torch.stack([nearest, (far * far_factor).maximum(LEAST_SPAN * nearest)], 1))
     features, usable = _features(views, network), scene_pixels(plain_border(views.images))  # the same for every range
     predictions = [predict_in_range(views, ranges[0], network, features, usable)]
-    # Photographs of different exposure are hard to match. If they turn out to be, start again from equal ones.
+    # Photographs of different exposure are hard to match. If the first prediction shows that the exposures differ,
+    # bring both photographs to the one half-way between, and start again.
     exposure = estimate_exposure(replace(views, depth=predictions[0].depth))
     if exposure.noticeable:
         views = replace(views, images=exposure.half_way(views.images))
@@ -63,7 +65,7 @@ def predict(views: Views, near_far: Tensor, network: MVSplat) -> Prediction:
         predictions = [predict_in_range(views, ranges[0], network, features, usable)]
     predictions += [predict_in_range(views, swept, network, features, usable) for swept in ranges[1:]]
     best = min(predictions, key=lambda prediction: disagreement(prediction, views))
-    gaussians, depth = guided_by_photographs(best.gaussians, best.depth, views)
+    gaussians, depth = guided_by_photographs(best.gaussians, best.depth, views, usable)
     best = carve(replace(best, gaussians=gaussians, depth=depth), views)
     scene = exposure.own_colours(best.gaussians) if exposure.noticeable else best.gaussians
     return replace(best, gaussians=closed(scene, views.cameras))
@@ -109,6 +111,7 @@ def predict_in_range(
 
 @torch.no_grad()
 def _features(views: Views, network: MVSplat) -> ImageFeatures:
+    """The result of the network's backbone for two views."""
     features: ImageFeatures = network.backbone(_extended(views, network))
     return features
 

@@ -13,14 +13,14 @@ from torch import Tensor
 ALIKE = 0.03  # the weight between two pixels falls to 1/e where a channel of the blurred image differs by this much
 STEEP = 0.012  # slopes of log depth above this, per pixel, are kept only where the photograph has an edge
 UNSURE, SURE = 0.001, 30.0  # weights of the network's depth, of a pixel that is not confirmed, and of one that is
-STEPS = 300  # of the conjugate gradients; more of them change no depth by 0.1 %
+STEPS = 300  # number of steps of the conjugate gradients; more of them change depths by about 0.1 % at most
 
 
 @torch.no_grad()
 def smooth_depth(depth: Tensor, image: Tensor, unsure: Tensor) -> Tensor:
     """Depth [h, w] that is smooth where the image [3, h, w] is.
 
-    unsure: [h, w], boolean, pixels whose depth is not confirmed. All others stay.
+    depth: above 0.  unsure: [h, w], boolean, pixels whose depth is not confirmed. The depths of all others stay.
     """
     given, data = depth.log(), torch.where(unsure, UNSURE, SURE).to(depth)
     blurred = F.avg_pool2d(F.pad(image[None], (1, 1, 1, 1), mode="replicate"), 3, 1)[0]  # fine texture is no edge
@@ -58,7 +58,10 @@ def _solve(data: Tensor, alike: tuple[Tensor, ...], target: Tensor, start: Tenso
 
 
 def _spread(between: tuple[Tensor, ...]) -> Tensor:
-    """D^T: add each value between two neighbours to the one after it, and take it from the one before. [h, w]."""
+    """D^T of values between neighbours, [h, w]: each is added to the later pixel, and subtracted from the earlier one.
+
+    between: along rows [h, w - 1] and along columns [h - 1, w].
+    """
     rows, columns = between
     total = rows.new_zeros(rows.shape[0], columns.shape[1])
     total[:, 1:] += rows

@@ -17,6 +17,9 @@ from tests.distill.tiny import small, write_shards
 from tests.video.tiny import save_student
 
 PROGRAM = "import sys; from pathlib import Path; from tests.distill.sharded_runs import main; main(Path(sys.argv[1]))"
+# Largest differences from the run of one process, whose sums have another order: of weights, which a step moves by
+# about 1e-3, and of moments, relative to the largest value of a tensor.
+WEIGHTS, MOMENTS = 1e-5, 1e-3
 RUNS = ("whole", "sharded", "first whole", "first sharded")
 
 
@@ -46,7 +49,10 @@ def test_all_runs_end_with_the_same_checkpoints(runs: Path, run: str) -> None:
         assert {name: (x.shape, x.dtype) for name, x in one.items()} == {
             name: (x.shape, x.dtype) for name, x in other.items()
         }
-        assert max(float((one[name] - other[name]).abs().max()) for name in one) < 1e-6
+        apart = {name: float((one[name] - other[name]).abs().max()) for name in one}
+        moments = [name for name in one if name.startswith("optimiser.")]
+        assert max(apart[name] for name in one.keys() - moments) < WEIGHTS
+        assert max(apart[name] / float(one[name].abs().max()) for name in moments) < MOMENTS
     teacher, student = state(runs / run, "teacher"), state(runs / run, "student")
     moved = max(float((teacher[name] - student[name]).abs().max()) for name in teacher if name.startswith("average."))
     assert moved > 1e-4, "the comparison would see a phase that does nothing"

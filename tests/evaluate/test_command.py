@@ -240,6 +240,8 @@ def test_a_worker_that_is_killed_costs_its_own_case_alone(wall: Wall, tmp_path: 
     [
         (("--two-view", "nowhere", "-o", "x"), 2, "no transforms.json"),
         ((), 2, "no scene was given"),
+        (("nowhere",), 2, "there is no such folder"),
+        (("scene/transforms.json",), 2, "it is a file"),
         (("--two-view", "scene"), 2, "-o is missing"),
         (("--two-view", "scene", "--method", "magic", "-o", "x"), 2, "'magic' is no method"),
         (("--two-view", "scene", "--weights", "nothing", "-o", "x"), 3, "nothing"),

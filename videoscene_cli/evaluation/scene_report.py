@@ -10,14 +10,7 @@ from videoscene_cli.results.manifest import Record
 from videoscene_cli.results.produce import Result, produce
 from videoscene_cli.results.request import Request
 from videoscene_cli.results.scene_folder import SceneFolder, files_below
-from videoscene_cli.terminal.work_list import (
-    Work,
-    read_works,
-    require_apart,
-    require_something_at,
-    run_each,
-    scene_name,
-)
+from videoscene_cli.terminal.work_list import Work, read_works, require_apart, run_each, scene_name
 
 CLIPS = ("render", "generate")  # the stages of a scene that hold a clip
 # Figures that are printed.
@@ -56,7 +49,7 @@ def _evaluate(scene: SceneFolder, target: Path, session: Session) -> None:
     """Measure the clips of one scene into `target`."""
     # Find the clips, and check that they belong together, before the metrics are imported, which takes seconds.
     hint = f"videoscene generate A B -o {scene.path}"
-    require_something_at(scene.path, hint)
+    scene.require_folder(hint)
     clips = [stage for stage in CLIPS if (scene.path / stage / "manifest.json").exists()]
     if not clips:
         why = "it has neither a finished render nor a finished generate"

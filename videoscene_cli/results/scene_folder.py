@@ -30,14 +30,18 @@ class SceneFolder:
     def __init__(self, path: Path, hashes: FileHashes) -> None:
         self.path, self._hashes = path, hashes
 
-    def require(self, stage: str, hint: str) -> dict[str, Any]:
-        """The manifest of a stage. Raises InputError unless the stage is finished and undamaged."""
-        from stages.files.image_decoding import photographs_in
-
+    def require_folder(self, hint: str) -> None:
+        """Raise InputError when there is no folder. hint: what to do then."""
         if not self.path.is_dir():
             if self.path.exists():
                 raise InputError(f"no scene {self.path}", "it is a file", "give the folder of a scene")
             raise InputError(f"no scene {self.path}", "there is no such folder", hint)
+
+    def require(self, stage: str, hint: str) -> dict[str, Any]:
+        """The manifest of a stage. Raises InputError unless the stage is finished and undamaged."""
+        from stages.files.image_decoding import photographs_in
+
+        self.require_folder(hint)
         if not any((self.path / name).is_dir() for name in STAGES):
             if photographs_in(self.path):
                 hint = f"name two photographs, or: videoscene generate --pairs {self.path} -o OUT"
