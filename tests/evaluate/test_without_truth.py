@@ -194,8 +194,10 @@ def test_the_report_follows_the_scene(
 def test_a_scene_that_is_not_finished(
     finished: Path, evaluate: Callable[..., tuple[int, list[str], str]], tmp_path: Path
 ) -> None:
-    code, lines, err = evaluate(tmp_path / "nothing", finished, "-o", tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    code, lines, err = evaluate(tmp_path / "nothing", tmp_path / "empty", finished, "-o", tmp_path / "out")
     assert code == 1
+    assert "there is no such folder" in err
     assert "neither a finished render nor a finished generate" in err
     assert lines[-1] == str(tmp_path / "out" / "scene" / "metrics.json"), "the other scene is measured"
     (finished / "render" / "frames" / "0003.png").unlink()
