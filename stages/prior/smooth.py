@@ -24,48 +24,50 @@ def smooth_depth(depth: Tensor, image: Tensor, unsure: Tensor) -> Tensor:
     """
     given, data = depth.log(), torch.where(unsure, UNSURE, SURE).to(depth)
     blurred = F.avg_pool2d(F.pad(image[None], (1, 1, 1, 1), mode="replicate"), 3, 1)[0]  # fine texture is no edge
-    alike = tuple(torch.exp(-((blurred.diff(dim=dim).abs().amax(0) / ALIKE) ** 2)) for dim in (-1, -2))
-    slopes = tuple(torch.where(given.diff(dim=dim).abs() < STEEP, given.diff(dim=dim), 0.0) for dim in (-1, -2))
-    target = data * given + _spread(tuple(w * s for w, s in zip(alike, slopes, strict=True)))
+    alike = [torch.exp(-((step.abs().amax(0) / ALIKE) ** 2)) for step in _differences(blurred)]
+    slopes = [torch.where(step.abs() < STEEP, step, 0.0) for step in _differences(given)]
+    target = data * given + _spread([weight * slope for weight, slope in zip(alike, slopes, strict=True)])
     return torch.where(unsure, _solve(data, alike, target, given).exp(), depth)
 
 
-def _solve(data: Tensor, alike: tuple[Tensor, ...], target: Tensor, start: Tensor) -> Tensor:
-    """Solve data * x + D^T (alike * D x) = target for x [h, w], where D takes the differences of neighbours.
+def _solve(data: Tensor, alike: list[Tensor], target: Tensor, start: Tensor) -> Tensor:
+    """Solve data * x + D^T (alike * D x) = target for x [h, w], where D is `_differences`.
 
     alike: weights of neighbours along rows [h, w - 1] and along columns [h - 1, w]. Preconditioned by the diagonal.
     """
 
     def applied(x: Tensor) -> Tensor:
-        return data * x + _spread(tuple(w * x.diff(dim=dim) for w, dim in zip(alike, (-1, -2), strict=True)))
+        return data * x + _spread([weight * step for weight, step in zip(alike, _differences(x), strict=True)])
 
-    diagonal = data.clone()
-    diagonal[:, 1:] += alike[0]
-    diagonal[:, :-1] += alike[0]
-    diagonal[1:] += alike[1]
-    diagonal[:-1] += alike[1]
+    diagonal = data + _spread(alike, before=1)
+    tiny = torch.finfo(start.dtype).tiny
     x, residual = start, target - applied(start)
     scaled = residual / diagonal
     direction, size = scaled, (residual * scaled).sum()
     for _ in range(STEPS):
-        image = applied(direction)
-        length = size / (direction * image).sum().clamp_min(torch.finfo(x.dtype).tiny)
-        x, residual = x + length * direction, residual - length * image
+        change = applied(direction)
+        length = size / (direction * change).sum().clamp_min(tiny)
+        x, residual = x + length * direction, residual - length * change
         scaled = residual / diagonal
         before, size = size, (residual * scaled).sum()
-        direction = scaled + size / before.clamp_min(torch.finfo(x.dtype).tiny) * direction
+        direction = scaled + size / before.clamp_min(tiny) * direction
     return x
 
 
-def _spread(between: tuple[Tensor, ...]) -> Tensor:
+def _differences(x: Tensor) -> list[Tensor]:
+    """D: differences of neighbours in x [..., h, w], along rows [..., h, w - 1] and along columns [..., h - 1, w]."""
+    return [x.diff(dim=-1), x.diff(dim=-2)]
+
+
+def _spread(between: list[Tensor], before: int = -1) -> Tensor:
     """D^T of values between neighbours, [h, w]: each is added to the later pixel, and subtracted from the earlier one.
 
-    between: along rows [h, w - 1] and along columns [h - 1, w].
+    between: along rows [h, w - 1] and along columns [h - 1, w].  before: 1 adds them to the earlier one too.
     """
     rows, columns = between
     total = rows.new_zeros(rows.shape[0], columns.shape[1])
     total[:, 1:] += rows
-    total[:, :-1] -= rows
+    total[:, :-1].add_(rows, alpha=before)
     total[1:] += columns
-    total[:-1] -= columns
+    total[:-1].add_(columns, alpha=before)
     return total

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from stages.video.cogvideox_files import find_files, load_cogvideox
 from stages.video.cogvideox_memory import Memory
 from tests.cli.conftest import Ended
-from tests.distill.tiny import write_shards
+from tests.distill.tiny import cogvideox_recipe, write_shards
 from tests.video.tiny import TRANSFORMER, VAE, save_student
 
 Run = Callable[..., Ended]
@@ -25,15 +25,7 @@ def test_cogvideox_from_recipe_to_weights(videoscene: Run, tmp_path: Path, monke
         monkeypatch.setattr(f"{module}.load_cogvideox", tiny)
     save_student(tmp_path / "base")
     write_shards(tmp_path / "clips", (32, 48))
-    phase = {"steps": 1, "warmup": 0}
-    recipe = {
-        "model": "cogvideox-5b",
-        "base": str(tmp_path / "base"),
-        "data": {"frames": 9, "size": [32, 48]},
-        "teacher": {**phase, "cap": None},
-        "student": {**phase, "latent": 0.0, "picture": 0.0},
-        "policy": {**phase, "clips": 2, "held_out": 0.5, "grid": [99, 299], "width": 8},
-    }
+    recipe = cogvideox_recipe(tmp_path, {"steps": 1, "warmup": 0}, {"clips": 2, "held_out": 0.5})
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     ended = videoscene(
         "distill",

@@ -16,7 +16,7 @@ from stages.distill import sharding, workers
 from stages.distill.checkpoints import checkpoints
 from stages.distill.training_loop import Trainer
 from stages.video.cogvideox_files import load_cogvideox
-from tests.distill.tiny import COMMON
+from tests.distill.tiny import COMMON, cogvideox_recipe
 from tests.video.tiny import TRANSFORMER, VAE
 from videoscene_cli.app import run
 
@@ -25,23 +25,11 @@ TWO_BLOCKS: dict[str, Any] = TRANSFORMER | {"num_layers": 2}
 PHASE = {**COMMON, "clip_norm": 1e-3, "steps": 2, "every": 1}
 
 
-def recipe(folder: Path, batches: int) -> dict[str, Any]:
-    """A recipe with `batches` batches per step in each process."""
-    phase = {**PHASE, "accumulate": batches}
-    return {
-        "model": "cogvideox-5b",
-        "base": str(folder / "base"),
-        "data": {"frames": 9, "size": [32, 48]},
-        "teacher": {**phase, "cap": None},
-        "student": {**phase, "latent": 0.0, "picture": 0.0},
-        "policy": {**phase, "clips": 3, "held_out": 0.4, "grid": [99, 299], "width": 8},
-    }
-
-
 def train(folder: Path, name: str, batches: int, shards: bool = True, phase: str = "all") -> None:
     """Train into the folder `name`, and note the share of the numbers that this process holds.
 
-    folder: holds the base and the clips.  shards: False keeps whole weights in every process.
+    folder: holds the base and the clips.  batches: number per step in each process.
+    shards: False keeps whole weights in every process.
     Raises RuntimeError when the command fails.
     """
     train_phase = Trainer.train
@@ -53,7 +41,8 @@ def train(folder: Path, name: str, batches: int, shards: bool = True, phase: str
         return average
 
     config = folder / f"{name}.yaml"
-    config.write_text(yaml.safe_dump(recipe(folder, batches)))
+    recipe = cogvideox_recipe(folder, {**PHASE, "accumulate": batches}, {"clips": 3, "held_out": 0.4})
+    config.write_text(yaml.safe_dump(recipe))
     options = {"config": config, "clips": folder / "clips", "phase": phase, "device": "cpu"}
     tiny = functools.partial(load_cogvideox, transformer_config=TWO_BLOCKS, vae_config=VAE)
     with (

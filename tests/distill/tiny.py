@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -35,6 +36,18 @@ CONFIG = Config(
 )
 
 
+def cogvideox_recipe(folder: Path, phase: dict[str, Any], policy: dict[str, Any]) -> dict[str, Any]:
+    """A recipe for the tiny cogvideox-5b in folder/base. phase: settings of all phases.  policy: more of the policy."""
+    return {
+        "model": "cogvideox-5b",
+        "base": str(folder / "base"),
+        "data": {"frames": 9, "size": [32, 48]},
+        "teacher": {**phase, "cap": None},
+        "student": {**phase, "latent": 0.0, "picture": 0.0},
+        "policy": {**phase, "grid": [99, 299], "width": 8, **policy},
+    }
+
+
 def write_shards(folder: Path, size: tuple[int, int] = (16, 48), frames: int = 9, shards: int = 2) -> list[Path]:
     """Clips of noise, of which the render is a darker copy."""
     g = torch.Generator().manual_seed(0)
@@ -62,4 +75,4 @@ def setting(run: Path, shards: list[Path], config: Config = CONFIG, model: Model
     return RunContext(config, model or small(), run, tuple(shards), 0, "random", None, torch.device("cpu"), Workers())
 
 
-__all__ = ["COMMON", "CONFIG", "NETWORK", "RECIPE", "replace", "setting", "small", "write_shards"]
+__all__ = ["COMMON", "CONFIG", "NETWORK", "RECIPE", "cogvideox_recipe", "replace", "setting", "small", "write_shards"]
