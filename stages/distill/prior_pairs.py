@@ -137,7 +137,7 @@ def make_batch(scenes: dict[str, Tensor], generator: Generator, device: torch.de
     images = in_another_light(images, generator)
     points = None
     if depth is not None:
-        near_far = _range_of_matches(depth[:, :2], c2w[:, :2], K, generator)
+        near_far = range_of_matches(depth[:, :2], c2w[:, :2], K, generator)
         points = simulated_points(images[:, :2], depth[:, :2], c2w[:, :2], K, generator)
     assert near_far is not None, "a scene without depth has a range"
     return Batch(images, depth, c2w, K, near_far, points)
@@ -154,7 +154,7 @@ def in_another_light(images: Tensor, generator: Generator) -> Tensor:
     return (gain * images**gamma).clamp(0, 1)
 
 
-def _range_of_matches(depth: Tensor, c2w: Tensor, K: Tensor, generator: Generator) -> Tensor:
+def range_of_matches(depth: Tensor, c2w: Tensor, K: Tensor, generator: Generator) -> Tensor:
     """A depth range for each photograph, as matches might give it (see NEAR_QUANTILE), [B, 2, 2]."""
     coarse = F.avg_pool2d(depth, 1, 4)  # every fourth pixel in each direction
     small = K.clone()

@@ -31,6 +31,11 @@ NICE = 10  # added to the niceness of a process of `Makers`, so that the trainin
 PATIENCE = 5.0  # seconds that such a process gets to end before it is killed
 
 
+def shows_furniture(number: int) -> bool:
+    """Whether shard `number` shows furnished worlds, if there is furniture."""
+    return number % TURN != PRIMITIVE
+
+
 @dataclass(frozen=True)
 class PairWorlds:
     """Makes shards of pairs of worlds. assets: furniture and its surfaces, or None without a furniture pack."""
@@ -44,7 +49,7 @@ class PairWorlds:
     def write(self, folder: Path, number: int) -> Path:
         """Make shard `number`, publish it and return its path."""
         size = self.sizes[int(torch.randint(len(self.sizes), (), generator=generator(self.seed, "size", number)))]
-        if self.assets is None or number % TURN == PRIMITIVE:
+        if self.assets is None or not shows_furniture(number):
             return write_shard(folder, self.textures, self.seed, number, self.scenes, size)
         return write_furnished_shard(folder, self.assets, self.seed, number, self.scenes, size)
 

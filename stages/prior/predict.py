@@ -26,6 +26,7 @@ from stages.splat import draw, near_plane
 BORDER = 1
 # Factors on the near and on the far depth of the matches, one pair for each range that is tried; the first wins a tie.
 RANGES = ((1.0, 1.0), (0.6, 1.0), (0.35, 1.0), (1.0, 0.5))
+AS_GIVEN = RANGES[:1]  # only the range of the matches
 LEAST_SPAN = 1.5  # smallest ratio of far to near
 CLAMP = 0.25  # colour differences are clamped to this, because larger ones are occlusions or reflections
 
@@ -43,15 +44,17 @@ class Prediction:
     near_far: Tensor
 
 
-def predict(views: Views, near_far: Tensor, network: MVSplat) -> Prediction:
+def predict(
+    views: Views, near_far: Tensor, network: MVSplat, factors: tuple[tuple[float, float], ...] = RANGES
+) -> Prediction:
     """Predict the scene of two views of any size, with closed surfaces and without what a photograph contradicts.
 
     near_far: [2, 2], camera z range of each view, from matches.  network: see `load_prior`.  The points of the views
-    vote for their depths.
+    vote for their depths.  factors: on near and far, one pair for each range that is tried, at least one.
     """
     near, far = near_far.unbind(1)
     ranges = []
-    for near_factor, far_factor in RANGES:
+    for near_factor, far_factor in factors:
         nearest = near * near_factor
         ranges.append(torch.stack([nearest, (far * far_factor).maximum(LEAST_SPAN * nearest)], 1))
     features, usable = _features(views, network), scene_pixels(plain_border(views.images))  # the same for every range
@@ -64,7 +67,9 @@ def predict(views: Views, near_far: Tensor, network: MVSplat) -> Prediction:
         features = _features(views, network)
         predictions = [predict_in_range(views, ranges[0], network, features, usable)]
     predictions += [predict_in_range(views, swept, network, features, usable) for swept in ranges[1:]]
-    best = min(predictions, key=lambda prediction: disagreement(prediction, views))
+    best = predictions[0]
+    if len(predictions) > 1:
+        best = min(predictions, key=lambda prediction: disagreement(prediction, views))
     gaussians, depth = guided_by_photographs(best.gaussians, best.depth, views, usable)
     best = carve(replace(best, gaussians=gaussians, depth=depth), views)
     scene = exposure.own_colours(best.gaussians) if exposure.noticeable else best.gaussians

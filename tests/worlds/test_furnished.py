@@ -12,8 +12,14 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Generator
 
+from stages.distill.clip_shards import read as read_clip
+from stages.distill.clips_of_worlds import furnished_clip
+from stages.distill.clips_of_worlds import write_shard as write_clips_of_worlds
+from stages.distill.prior_worlds import PRIMITIVE
 from stages.errors import InputError
 from stages.geometry import project, unproject
+from stages.prior.config import SMALL
+from stages.prior.network import MVSplat
 from stages.scene import Views
 from stages.worlds import load_textures
 from stages.worlds.furnished import Assets, draw_furnished_scene, load_pack
@@ -304,3 +310,27 @@ def test_a_shard_of_furnished_worlds_has_the_form_of_the_others(assets: Assets, 
     }
     again = load_file(write_furnished_shard(tmp_path, assets, seed=0, number=1, scenes=1, size=(64, 96)))
     assert torch.equal(shard["images"], again["images"])
+
+
+def test_a_clip_of_a_furnished_world(assets: Assets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.distill.clips_of_worlds.SIZES", ((64, 96),))
+    torch.manual_seed(0)
+    network, textures = MVSplat(SMALL).eval(), load_textures(None, Generator().manual_seed(0), procedural=3)
+    furnished = write_clips_of_worlds(tmp_path / "a", textures, assets, network, 0, 0, clips=1)
+    again = write_clips_of_worlds(tmp_path / "b", textures, assets, network, 0, 0, clips=1)
+    assert furnished.read_bytes() == again.read_bytes()
+    clip = read_clip(furnished, 0)
+    assert clip.truth.shape == (9, 3, 64, 96)
+    assert float((clip.coverage > 128).float().mean()) > 0.5, "an untrained prior covers the photographs too"
+    # One shard in twelve shows primitive shapes, with furniture and without.
+    plain = write_clips_of_worlds(tmp_path / "c", textures, assets, network, 0, PRIMITIVE, clips=1)
+    without = write_clips_of_worlds(tmp_path / "d", textures, None, network, 0, PRIMITIVE, clips=1)
+    assert plain.read_bytes() == without.read_bytes()
+
+
+def test_a_clip_of_the_whole_path_begins_and_ends_at_the_photographs(assets: Assets) -> None:
+    torch.manual_seed(0)
+    network = MVSplat(SMALL).eval()
+    clips = [furnished_clip(assets, network, Generator().manual_seed(seed), (64, 96), 5) for seed in range(4)]
+    differences = [float((clip.photographs - clip.truth[[0, -1]]).abs().mean((1, 2, 3)).amax()) for clip in clips]
+    assert min(differences) < 0.03, "two of five clips film the whole path"

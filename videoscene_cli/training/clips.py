@@ -41,14 +41,14 @@ def make_clips(data: Data, folder: Path, session: Session, workers: Workers) -> 
 
 def _make_worlds(data: Data, folder: Path, missing: list[int], session: Session) -> None:
     from stages.distill.clips_of_worlds import write_shard
-    from stages.worlds.textures import surfaces
+    from stages.distill.prior_worlds import load_pair_worlds
 
-    textures = None if data.textures is None else Path(data.textures)
+    seed = session.shared.seed
     with session.report.progress("worlds") as advance:
-        atlas = surfaces(textures)
+        worlds = load_pair_worlds(data, seed)
         for done, k in enumerate(missing):
             advance(done, len(missing))
-            write_shard(folder, atlas, session.network, session.shared.seed, k)
+            write_shard(folder, worlds.textures, worlds.assets, session.network, seed, k)
 
 
 def _make_recorded(data: Data, folder: Path, missing: list[int], session: Session) -> None:
