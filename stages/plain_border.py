@@ -46,11 +46,6 @@ def scene_pixels(border: Tensor) -> Tensor:
     return ~_grown(border, MIXED)
 
 
-def beside_shared_border(border: Tensor) -> Tensor:
-    """The pixels that are mixed with a border which all images share, [h, w], boolean. border: see `scene_pixels`."""
-    return _grown(border.all(0), MIXED + 1) & ~border.any(0)
-
-
 @dataclass(frozen=True, eq=False)
 class SharedBorder:
     """The border that two photographs share: it stays the same in every frame.

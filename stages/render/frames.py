@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stages.errors import InputError
 from stages.exposure import estimate_exposure
-from stages.plain_border import SharedBorder, beside_shared_border, plain_border, scene_pixels
+from stages.plain_border import SharedBorder, plain_border, scene_pixels
 from stages.render.alignment import misalignment
 from stages.render.holes import fill_holes
 from stages.render.layers import blend_layers, nearness
@@ -96,6 +96,5 @@ class Layer:
 def layer_of(own: Gaussians, views: Views, index: int, exposure: Exposure, border: Tensor) -> Layer:
     """The layer of photograph `index`. own: its Gaussians.  border: [2, h, w], from `plain_border`."""
     usable = scene_pixels(border)[index]
-    shown = usable | beside_shared_border(border)
     photograph = Photograph(views, index, exposure, misalignment(views, index, exposure), usable)
-    return Layer(own, missing(own, views, index, shown), photograph)
+    return Layer(own, missing(own, views, index, usable), photograph)

@@ -20,10 +20,11 @@ OPACITY = 0.95  # opacity of missing Gaussians that show fully
 EMPTY = 0.3  # a pixel's Gaussian is missing if more than this share of the 3 x 3 pixels around it has none
 
 
-def missing(gaussians: Gaussians, views: Views, photograph: int, shown: Tensor) -> Gaussians:
+def missing(gaussians: Gaussians, views: Views, photograph: int, usable: Tensor) -> Gaussians:
     """Gaussians for the pixels of a photograph that have none, on the surface that its depth map shows.
 
-    gaussians: those of this photograph.  views: the two, with depth.  shown: [h, w], the pixels that frames show.
+    gaussians: those of this photograph.  views: the two, with depth.  usable: [h, w], the pixels of the photograph that
+    show the scene.
     """
     assert views.depth is not None, "the caller has checked it"
     h, w = views.cameras.size
@@ -35,7 +36,7 @@ def missing(gaussians: Gaussians, views: Views, photograph: int, shown: Tensor) 
     empty[row[inside], column[inside]] = 0
     depth = views.depth[photograph].to(z)
     # Single pixels without a Gaussian are mostly those whose Gaussian lies in a neighbouring pixel.
-    gone = (empty > 0) & (F.avg_pool2d(empty[None], 3, 1, 1)[0] > EMPTY) & (depth > 0) & shown.to(z.device)
+    gone = (empty > 0) & (F.avg_pool2d(empty[None], 3, 1, 1)[0] > EMPTY) & (depth > 0) & usable.to(z.device)
     means, colours = unproject(depth, K, c2w)[gone], views.images[photograph].to(z).permute(1, 2, 0)[gone]
     g = len(means)
     return Gaussians(

@@ -5,7 +5,7 @@ colour can be looked up there (depth-image-based rendering, McMillan 1997; blend
 Buehler et al. 2001). The colour is wrong where the depth is wrong; the student sees the render beside it and can tell.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from torch import Tensor
 from stages.errors import InputError
 from stages.exposure import estimate_exposure
 from stages.geometry import reproject, sampling_grid
+from stages.plain_border import plain_border, scene_pixels
 from stages.render import kernel, nearness
 from stages.render.photographs import to_photograph
 from stages.scene import Cameras, Exposure, Views
@@ -49,8 +50,11 @@ def warp(views: Views, cameras: Cameras, depth: Tensor, exposure: Exposure | Non
         why = "they have no depth"
         raise InputError("cannot warp the photographs", why, "predict it with this program: videoscene prior")
     exposure = estimate_exposure(views) if exposure is None else exposure
+    # Depth 0 hides what is not the scene: the plain border of a photograph would show as dark threads.
+    views = replace(views, depth=views.depth.where(scene_pixels(plain_border(views.images)), 0))
     if not kernel.takes(depth):
         return warp_in_torch(views, cameras, depth, exposure)
+    assert views.depth is not None
     near, f, (h, w), depth = nearness(cameras, views.cameras), len(cameras), cameras.size, depth.contiguous()
     warped = Warped(depth.new_empty(f, 2, 3, h, w), depth.new_empty(f, 2, h, w))
     for k in (0, 1):

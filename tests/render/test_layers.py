@@ -114,6 +114,19 @@ def test_blend_equals_the_loop_over_pixels() -> None:
                 assert float(found.depth[n, y, x]) == pytest.approx(min(surfaces), abs=1e-6)
 
 
+def test_a_shared_border_stays_at_the_edge_of_the_frame() -> None:
+    images = torch.full((2, 3, *SIZE), 0.6)
+    for width, value in ((4, 0.2), (3, 0.0)):  # the border, and pixels that are mixed with it
+        side = slice(width, -width)
+        frame = torch.ones(SIZE, dtype=torch.bool)
+        frame[side, side] = False
+        images[..., frame] = value
+    framed = Views(images, cameras(0.0, 4.0), torch.full((2, *SIZE), 2.0))
+    # The second photograph has no Gaussians. So all of its own are put back, 3 px inside the frame.
+    frames = render(wall(torch.full((3,), 0.6), 0), cameras(3.8), framed).frames
+    assert float(frames[:, :, 3:-3, 3:-3].amax(1).min()) > 0.5, "nothing of the border is inside the frame"
+
+
 def test_gaussians_that_do_not_know_their_photograph_are_not_parted() -> None:
     scene = wall(RED, 0)
     with pytest.raises(InputError, match="photograph"):

@@ -1,6 +1,7 @@
 """The photographs seen from the cameras of a clip."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -66,7 +67,7 @@ def test_the_nearer_photograph_counts_more() -> None:
 def test_every_pixel_is_looked_up_where_it_projects_to() -> None:
     """The slow way, pixel by pixel: the photograph's nearest pixel. The photograph is flat around each of them."""
     views, path = photographs(), cameras(0.3)
-    steps = torch.arange(SIZE[1] // 4).repeat_interleave(4).float() / 8
+    steps = torch.arange(SIZE[1] // 4).repeat_interleave(4).float() / 10 + 0.2
     views = Views(steps.expand(2, 3, *SIZE), views.cameras, views.depth)
     found = warp(views, path, torch.full((1, *SIZE), WALL))
     for row in range(2, SIZE[0] - 2):
@@ -92,6 +93,17 @@ def test_what_a_photograph_does_not_show_has_no_weight() -> None:
     turned = warp(views, behind, depth)
     assert float(turned.weight.max()) == 0
     assert bool(torch.isfinite(turned.colours).all())
+
+
+def test_the_plain_border_of_a_photograph_is_not_part_of_the_scene() -> None:
+    path, depth = cameras(0.0, 0.3, 0.6), torch.full((3, *SIZE), WALL)
+    views = photographs()
+    framed = views.images.clone()
+    framed[..., :3, :] = framed[..., -3:, :] = framed[..., :, :3] = framed[..., :, -3:] = 0
+    found = warp(replace(views, images=framed), path, depth)
+    shown = found.weight[:, :, None] > 0
+    assert 0.2 < float(shown.float().mean()) < 0.5
+    assert float(found.colours.where(shown, 1.0).amax(2).min()) > 0.3, "no dark thread where a photograph ends"
 
 
 def test_without_depth_nothing_is_warped() -> None:
