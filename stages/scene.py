@@ -233,6 +233,11 @@ class Exposure:
         """Whether the photographs differ by more than NOTICEABLE."""
         return float((self.gain * 0.5 + self.offset - 0.5).abs().max()) > NOTICEABLE
 
+    @property
+    def leaves_as_is(self) -> bool:
+        """Whether it is `Exposure.same()`. An estimated one is never exactly that if there was anything to compare."""
+        return bool((self.gain == 1).all() and (self.offset == 0).all())
+
     def bring(self, colours: Tensor, photograph: int, share: Tensor) -> Tensor:
         """Colours of a photograph, brought a share of the way to the exposure of the other one.
 

@@ -5,7 +5,8 @@ one_cloud                            the scene as one cloud of Gaussians, for vi
 blend_layers, nearness, fill_holes   the steps of a frame that training needs too
 
 The other files hold one idea each: surfaces (surfaces.py), sharp colours from the photographs (photographs.py), the
-small misalignment of the two photographs (alignment.py), and what a photograph shows at its own camera (own_view.py).
+small misalignment of the two photographs (alignment.py), their difference in light (light.py), and what a photograph
+shows at its own camera (own_view.py).
 """
 
 from stages.render.cloud import one_cloud

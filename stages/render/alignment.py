@@ -32,7 +32,7 @@ def misalignment(views: Views, photograph: int, exposure: Exposure) -> Tensor:
     own = exposure.bring(views.images[photograph][None].float(), photograph, torch.ones(1))
     other, apart = other_photograph(views, photograph)
     mask = (apart < SAME_SURFACE).float()[None, None]
-    return (optical_flow(own, other[None], mask) * _blur(mask, FADE))[0]
+    return (optical_flow(own, other[None], mask) * blur(mask, FADE))[0]
 
 
 def optical_flow(target: Tensor, source: Tensor, mask: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ def _step(target: Tensor, source: Tensor, mask: Tensor, flow: Tensor) -> Tensor:
     difference = target - warped
     weight = mask / (1 + (difference.abs().mean(1, keepdim=True) / TYPICAL_DIFFERENCE) ** 2)
     products = [dx * dx, dx * dy, dy * dy, dx * difference, dy * difference]
-    sums = _blur(torch.cat([p.mean(1, keepdim=True) for p in products], 1) * weight, WINDOW)
+    sums = blur(torch.cat([p.mean(1, keepdim=True) for p in products], 1) * weight, WINDOW)
     xx, xy, yy, xd, yd = sums.unbind(1)
     # The ridge draws the offset, and not only the step, towards 0.
     xx, yy, xd, yd = xx + RIDGE, yy + RIDGE, xd - RIDGE * flow[:, 0], yd - RIDGE * flow[:, 1]
@@ -70,7 +70,7 @@ def _step(target: Tensor, source: Tensor, mask: Tensor, flow: Tensor) -> Tensor:
     return torch.stack([(yy * xd - xy * yd) / determinant, (xx * yd - xy * xd) / determinant], 1).clamp(-1, 1)
 
 
-def _blur(maps: Tensor, sigma: float) -> Tensor:
+def blur(maps: Tensor, sigma: float) -> Tensor:
     """Maps [N, C, h, w] blurred by a bell curve with a standard deviation of `sigma` px."""
     radius = int(2 * sigma + 0.5)
     kernel = torch.exp(-(torch.arange(-radius, radius + 1).to(maps) ** 2) / (2 * sigma**2))

@@ -13,6 +13,7 @@ from stages.plain_border import SharedBorder, plain_border, scene_pixels
 from stages.render.alignment import misalignment
 from stages.render.holes import fill_holes
 from stages.render.layers import blend_layers, nearness
+from stages.render.light import difference_in_light
 from stages.render.own_view import missing, share_of_missing, with_missing
 from stages.render.photographs import Photograph
 from stages.render.surfaces import close, sized
@@ -96,5 +97,6 @@ class Layer:
 def layer_of(own: Gaussians, views: Views, index: int, exposure: Exposure, border: Tensor) -> Layer:
     """The layer of photograph `index`. own: its Gaussians.  border: [2, h, w], from `plain_border`."""
     usable = scene_pixels(border)[index]
-    photograph = Photograph(views, index, exposure, misalignment(views, index, exposure), usable)
+    offset, light = misalignment(views, index, exposure), difference_in_light(views, index, exposure)
+    photograph = Photograph(views, index, exposure, offset, light, usable)
     return Layer(own, missing(own, views, index, usable), photograph)

@@ -23,7 +23,7 @@ def look_up(
     layer: Drawing,
     to_photograph: Tensor,
     photograph: Tensor,
-    maps: Tensor,
+    maps: tuple[Tensor, Tensor],
     moved: float,
     typical: float,
     windows: tuple[int, int],
@@ -32,9 +32,9 @@ def look_up(
     """The image [3, h, w] of one frame of `Photograph.sharpened`; the arguments are explained in look_up.h."""
     image, alpha, depth = _copied(layer.image), layer.alpha.contiguous(), layer.depth.contiguous()
     matrix, gain, offset = (values.float().contiguous() for values in (to_photograph, *exposure))
-    (h, w), (full_h, full_w), (small_h, small_w) = image.shape[-2:], photograph.shape[:2], maps.shape[:2]
+    (h, w), (full_h, full_w), (small_h, small_w) = image.shape[-2:], photograph.shape[:2], maps[0].shape[:2]
     kernel(torch.float32).splat_look_up(
-        w, h, *_pointers(image, alpha, depth, matrix, photograph), full_w, full_h, *_pointers(maps), small_w, small_h,
+        w, h, *_pointers(image, alpha, depth, matrix, photograph), full_w, full_h, *_pointers(*maps), small_w, small_h,
         moved, typical, *windows, *_pointers(gain, offset), torch.get_num_threads(),
     )  # fmt: skip
     return image
@@ -43,7 +43,8 @@ def look_up(
 def warp(
     depth: Tensor,
     to_photograph: Tensor,
-    photograph: Tensor,
+    photograph: tuple[Tensor, Tensor],
+    moved: float,
     margin: float,
     nearness: float,
     exposure: tuple[Tensor, Tensor],
@@ -51,13 +52,14 @@ def warp(
 ) -> None:
     """One photograph for one frame of `stages.video.warp.warp`; the arguments are explained in look_up.h.
 
-    photograph: [h, w, 4], its colours and depth, see `packed`.  out: [3, H, W] and [H, W], the colours and weights.
+    photograph: its colours and depth, and its light, [h, w, 4], see `packed`.
+    out: [3, H, W] and [H, W], the colours and weights.
     """
     (h, w), (colours, weight) = depth.shape, out
     matrix, gain, offset = (values.float().contiguous() for values in (to_photograph, *exposure))
     kernel(torch.float32).splat_warp(
-        w, h, *_pointers(colours, weight, depth, matrix, photograph), photograph.shape[1], photograph.shape[0],
-        margin, nearness, *_pointers(gain, offset), torch.get_num_threads(),
+        w, h, *_pointers(colours, weight, depth, matrix, *photograph), photograph[0].shape[1], photograph[0].shape[0],
+        moved, margin, nearness, *_pointers(gain, offset), torch.get_num_threads(),
     )  # fmt: skip
 
 

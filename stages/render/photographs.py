@@ -30,6 +30,7 @@ class Photograph:
 
     views: the two.  index: 0 or 1.  exposure: their difference, see `Exposure.bring`.
     offset: [2, h, w], the misalignment of the photograph's pixels, of which a camera gets the share 1 - nearness.
+    light: [3, h, w], the difference in light, of which a camera gets the same share.
     usable: [h, w], the pixels of the photograph that show the scene.
     """
 
@@ -37,6 +38,7 @@ class Photograph:
     index: int
     exposure: Exposure
     offset: Tensor
+    light: Tensor
     usable: Tensor
 
     def sharpened(self, drawing: Drawing, cameras: Cameras, near: Tensor) -> Drawing:
@@ -53,7 +55,8 @@ class Photograph:
             kernel.look_up(
                 Drawing(drawing.image[n], drawing.alpha[n], drawing.depth[n]),
                 to_photograph(cameras[[n]], own),
-                *self._packed,
+                self._packed[0],
+                self._packed[1:],
                 1 - float(near[n]),
                 float(_typical(near[n])),
                 (scale, window),
@@ -73,8 +76,8 @@ class Photograph:
         pixels, z = reproject(drawing.depth.clamp_min(1e-9), here.K, here.c2w, own.K[0], own.c2w[0])
         grid = sampling_grid(pixels, own.size).view(1, n * h, w, 2)
         # Move the photograph's content by a part of its misalignment.
-        maps = _look_up(self._maps.to(alpha), grid, "bilinear").view(3, n, h, w)
-        moved = maps[:2].permute(1, 2, 3, 0)
+        maps = _look_up(torch.cat([self._maps, self.light]).to(alpha), grid, "bilinear").view(6, n, h, w)
+        moved, light = maps[:2].permute(1, 2, 3, 0), maps[3:].transpose(0, 1)
         pixels = pixels - (1 - near)[:, None, None, None] * moved
         grid = sampling_grid(pixels, own.size).view(1, n * h, w, 2)
         colours = _look_up(self._image.to(alpha), grid, "bicubic").clamp(0, 1)
@@ -89,7 +92,8 @@ class Photograph:
         shown = ((grid.abs() < 1).all(-1).view(n, h, w) & (z > 0) & (drawing.depth > 0))[:, None]
         trust = shown * maps[2][:, None].clamp(0, 1) * torch.exp(-((difference / typical[:, None, None, None]) ** 2))
         mixed = torch.lerp(blurred, colours, trust) * (alpha / alpha.clamp_min(1e-6))[:, None]
-        return Drawing(self.exposure.bring(mixed, self.index, 1 - near) * alpha[:, None], alpha, drawing.depth)
+        mixed = self.exposure.bring(mixed, self.index, 1 - near) + (1 - near)[:, None, None, None] * light
+        return Drawing(mixed * alpha[:, None], alpha, drawing.depth)
 
     def _windows(self, cameras: Cameras) -> tuple[int, int]:
         """The side of a pixel of the small image and that of the window of differences, px of a frame; both odd."""
@@ -105,9 +109,9 @@ class Photograph:
         return torch.cat([self.offset, self.usable[None].to(self.offset)])
 
     @cached_property
-    def _packed(self) -> tuple[Tensor, Tensor]:
-        """The photograph and the maps as the kernel reads them."""
-        return kernel.packed(self._image), kernel.packed(self._maps)
+    def _packed(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The photograph, the maps and the light as the kernel reads them."""
+        return kernel.packed(self._image), kernel.packed(self._maps), kernel.packed(self.light)
 
 
 def _typical(near: Tensor) -> Tensor:

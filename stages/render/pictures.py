@@ -14,6 +14,7 @@ from stages.geometry import unproject
 from stages.plain_border import plain_border
 from stages.render.frames import layer_of
 from stages.render.layers import blend_layers, nearness
+from stages.render.light import difference_in_light
 from stages.render.surfaces import ONE_SURFACE, close, sized
 from stages.scene import Cameras, Exposure, Gaussians, Views
 from stages.sizes import resized_cameras, resized_images
@@ -78,7 +79,9 @@ def _photograph(k: int, gaussians: Gaussians, views: Views, exposure: Exposure) 
     camera = views.full.cameras[[k]]
     drawing = close(draw(sized(gaussians.of_photograph(k), views.cameras[[k]], camera), camera))
     depth = torch.where(drawing.alpha[0] > COVERED, drawing.depth[0], 0.0)
-    return Picture(exposure.half_way(views.full.images)[k], _on_one_side(depth), camera)
+    light = F.interpolate(difference_in_light(views, k, exposure)[None], camera.size, mode="bilinear")[0]
+    image = exposure.half_way(views.full.images)[k] + 0.5 * light.to(views.full.images)
+    return Picture(image.clamp(0, 1), _on_one_side(depth), camera)
 
 
 def _middle(gaussians: Gaussians, views: Views, exposure: Exposure, camera: Cameras) -> Picture:

@@ -51,10 +51,10 @@ def load(path: Path, dtype: torch.dtype) -> ctypes.CDLL:
         "splat_close": [_INT] * 2 + [_POINTER] * 3 + [_INT] + [real] * 3 + [_INT],
         "splat_blend": [_INT] * 2 + [_POINTER] * 6 + [real] * 4 + [_INT],
         "splat_look_up": (
-            [_INT] * 2 + [_POINTER] * 5 + [_INT] * 2 + [_POINTER] + [_INT] * 2 + [real] * 2 + [_INT] * 2
+            [_INT] * 2 + [_POINTER] * 5 + [_INT] * 2 + [_POINTER] * 2 + [_INT] * 2 + [real] * 2 + [_INT] * 2
             + [_POINTER] * 2 + [_INT]
         ),
-        "splat_warp": [_INT] * 2 + [_POINTER] * 5 + [_INT] * 2 + [real] * 2 + [_POINTER] * 2 + [_INT],
+        "splat_warp": [_INT] * 2 + [_POINTER] * 6 + [_INT] * 2 + [real] * 3 + [_POINTER] * 2 + [_INT],
     }  # fmt: skip
     for name, arguments in signatures.items():
         function = getattr(library, name)

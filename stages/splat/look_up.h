@@ -93,20 +93,20 @@ static void box_column(const real *in, real *out, int width, int height, int y, 
 
 // One frame. image [3, H, W] is colour times alpha, and is replaced. alpha, depth: [H, W].
 // to_photograph: [3, 4], takes (x z, y z, z, 1) of a pixel of the frame to that of the photograph's small image.
-// photograph: in full. maps: offset and usable, in the small size.
-// moved: share of the offset.  typical: see TYPICAL_DIFFERENCE.  scale, window: sides of the two windows, px, odd.
+// photograph: in full. maps: offset and usable, in the small size. light: in the small size, see light.py.
+// moved: share of the offset and of the light.  typical: see TYPICAL_DIFFERENCE.  scale, window: sides of the two windows, px, odd.
 // gain, offset: [3], exposure.
 EXPORT int splat_look_up(int width, int height, real *image, const real *alpha, const real *depth,
                          const real *to_photograph, const real *photograph, int photograph_width,
-                         int photograph_height, const real *maps, int maps_width, int maps_height, real moved,
-                         real typical, int scale, int window, const real *gain, const real *offset, int threads) {
+                         int photograph_height, const real *maps, const real *light, int maps_width,
+                         int maps_height, real moved, real typical, int scale, int window, const real *gain, const real *offset, int threads) {
   try {
     Picture full{(const Four *)photograph, photograph_width, photograph_height};
-    Picture small{(const Four *)maps, maps_width, maps_height};
+    Picture small{(const Four *)maps, maps_width, maps_height}, lights{(const Four *)light, maps_width, maps_height};
     const real *M = to_photograph;
     const int64_t area = (int64_t)width * height;
     const real across = (real)photograph_width / maps_width, down = (real)photograph_height / maps_height;
-    Buffer<real> colours(3 * area), apart(3 * area), trust(area), difference(area);
+    Buffer<real> colours(3 * area), apart(3 * area), trust(area), difference(area), added(3 * area);
     // The colours, and how far they are from the blurred ones, averaged along rows.
     run_shares(threads, height, [&](int64_t first, int64_t last, int) {
       std::vector<real> row(3 * width);
@@ -120,6 +120,7 @@ EXPORT int splat_look_up(int width, int height, real *image, const real *alpha, 
           bool known = std::abs(px) < (real)1e6 && std::abs(py) < (real)1e6;  // false for NaN
           if (!known) px = py = 0;
           Four map = small.bilinear(px - (real)0.5, py - (real)0.5);
+          Four bright = lights.bilinear(px - (real)0.5, py - (real)0.5);
           px -= moved * map[0], py -= moved * map[1];
           Four colour = full.bicubic(px * across - (real)0.5, py * down - (real)0.5);
           bool shown = known && pz > 0 && depth[i] > 0 && px > 0 && py > 0 && px < maps_width && py < maps_height;
@@ -128,6 +129,7 @@ EXPORT int splat_look_up(int width, int height, real *image, const real *alpha, 
           for (int c = 0; c < 3; c++) {
             real value = std::min(std::max(colour[c], (real)0), (real)1);
             colours[c * area + i] = value;
+            added[c * area + i] = moved * bright[c];
             row[c * width + x] = value - image[c * area + i] * inverse;
           }
         }
@@ -159,7 +161,7 @@ EXPORT int splat_look_up(int width, int height, real *image, const real *alpha, 
           for (int c = 0; c < 3; c++) {
             real blurred = image[c * area + i] * inverse;
             real colour = (blurred + believed * (colours[c * area + i] - blurred)) * opaque;
-            image[c * area + i] = (colour * gain[c] + offset[c]) * alpha[i];
+            image[c * area + i] = (colour * gain[c] + offset[c] + added[c * area + i]) * alpha[i];
           }
         }
       }
@@ -172,13 +174,15 @@ EXPORT int splat_look_up(int width, int height, real *image, const real *alpha, 
 
 // A photograph as one frame sees it. stages/video/warp.py says what this computes and why, and has the same in torch.
 // colours: [3, H, W] and weight: [H, W], the results.  depth: [H, W].  to_photograph: as above.
-// photograph: its colours and its depth.  margin: a point is visible up to this many times the surface's depth.
+// photograph: its colours and its depth.  light: see light.py.  moved: the share of it.  margin: a point is visible up to this many times the surface's depth.
 // nearness: the weight of a visible pixel.  gain, offset: [3], exposure.
 EXPORT int splat_warp(int width, int height, real *colours, real *weight, const real *depth, const real *to_photograph,
-                      const real *photograph, int photograph_width, int photograph_height, real margin, real nearness,
+                      const real *photograph, const real *light, int photograph_width, int photograph_height,
+                      real moved, real margin, real nearness,
                       const real *gain, const real *offset, int threads) {
   try {
     Picture picture{(const Four *)photograph, photograph_width, photograph_height};
+    Picture lights{(const Four *)light, photograph_width, photograph_height};
     const real *M = to_photograph;
     const int64_t area = (int64_t)width * height;
     run_shares(threads, height, [&](int64_t first, int64_t last, int) {
@@ -193,9 +197,9 @@ EXPORT int splat_warp(int width, int height, real *colours, real *weight, const 
         px -= (real)0.5, py -= (real)0.5;
         visible = visible && pz < margin * picture.bilinear(px, py)[3];
         weight[i] = visible ? nearness : 0;
-        Four colour = visible ? picture.bicubic(px, py) : Four{};
+        Four colour = visible ? picture.bicubic(px, py) : Four{}, bright = visible ? lights.bilinear(px, py) : Four{};
         for (int c = 0; c < 3; c++) {
-          real value = visible ? colour[c] * gain[c] + offset[c] : 0;
+          real value = visible ? colour[c] * gain[c] + offset[c] + moved * bright[c] : 0;
           colours[c * area + i] = std::min(std::max(value, (real)0), (real)1);
         }
       }

@@ -16,6 +16,7 @@ from stages.exposure import estimate_exposure
 from stages.geometry import reproject, sampling_grid
 from stages.plain_border import plain_border, scene_pixels
 from stages.render import kernel, nearness
+from stages.render.light import difference_in_light
 from stages.render.photographs import to_photograph
 from stages.scene import Cameras, Exposure, Views
 
@@ -40,7 +41,7 @@ class Warped:
 
 @torch.no_grad()
 def warp(views: Views, cameras: Cameras, depth: Tensor, exposure: Exposure | None = None) -> Warped:
-    """Look up the pixels of F frames in two photographs, with the exposure that a render gives each frame.
+    """Look up the pixels of F frames in two photographs, with the exposure and light that a render gives each frame.
 
     views: two, with depth (camera z).  cameras: F, of any size.  depth: [F, h, w], camera z of the frames, 0 where
     nothing was rendered.  exposure: difference in exposure of the photographs; None stands for `estimate_exposure`.
@@ -59,12 +60,14 @@ def warp(views: Views, cameras: Cameras, depth: Tensor, exposure: Exposure | Non
     warped = Warped(depth.new_empty(f, 2, 3, h, w), depth.new_empty(f, 2, h, w))
     for k in (0, 1):
         photograph = kernel.packed(torch.cat([views.images[k].to(depth), views.depth[k][None].to(depth)]))
+        light = kernel.packed(difference_in_light(views, k, exposure))
         gains, offsets = exposure.part(k, 1 - near[:, k])
         for n in range(f):
             kernel.warp(
                 depth[n],
                 to_photograph(cameras[[n]], views.cameras[[k]]),
-                photograph,
+                (photograph, light),
+                1 - float(near[n, k]),
                 1 + OCCLUSION_MARGIN,
                 float(near[n, k]),
                 (gains[n], offsets[n]),
@@ -89,7 +92,12 @@ def warp_in_torch(views: Views, cameras: Cameras, depth: Tensor, exposure: Expos
         surface = F.grid_sample(surface, grid, padding_mode="border", align_corners=False).view(f, h, w)
         inside = (grid.abs() < 1).all(-1).view(f, h, w) & (z > 0) & (depth > 0)
         visible = inside & (z < (1 + OCCLUSION_MARGIN) * surface)
-        own = exposure.bring(looked_up.view(3, f, h, w).transpose(0, 1), k, 1 - camera_weight[:, k])
+        light = F.grid_sample(
+            difference_in_light(views, k, exposure)[None].to(depth), grid, padding_mode="border", align_corners=False
+        )[0]
+        share = 1 - camera_weight[:, k]
+        own = exposure.bring(looked_up.view(3, f, h, w).transpose(0, 1), k, share)
+        own = own + share[:, None, None, None] * light.view(3, f, h, w).transpose(0, 1)
         colours.append(own.clamp(0, 1).where(visible[:, None], 0.0))
         weight.append(camera_weight[:, k, None, None] * visible)
     return Warped(torch.stack(colours, 1), torch.stack(weight, 1))

@@ -63,7 +63,8 @@ def photograph(full: bool) -> tuple[Photograph, Cameras]:
     pose[2, :2, :2] = torch.tensor([[0.8, -0.6], [0.6, 0.8]], dtype=torch.float64)
     K_frame = (K[0] * torch.tensor([[64 / 43], [1.5], [1]])).repeat(3, 1, 1)
     offset = 2 * smooth(1, 2, *SMALL)[0] - 1
-    return Photograph(views, 1, exposure, offset, usable), Cameras(pose, K_frame, SIZE)
+    light = 0.2 * smooth(1, 3, *SMALL)[0] - 0.1
+    return Photograph(views, 1, exposure, offset, light, usable), Cameras(pose, K_frame, SIZE)
 
 
 @pytest.mark.parametrize("full", [True, False])

@@ -184,7 +184,7 @@ Frames = Annotated[
 Fps = Annotated[float, typer.Option(metavar="RATE", min=0.1, max=1000, help="Frames per second of the video.")]
 FPS = 16.0  # twice the paper's rate, which looks jerky
 KeepExposure = Annotated[
-    bool, typer.Option("--keep-exposure", help="Do not match the exposure of the two photographs along the path.")
+    bool, typer.Option("--keep-exposure", help="Do not match exposure and light of the two photographs along the path.")
 ]
 StudentName = Annotated[
     str,
