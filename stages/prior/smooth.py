@@ -1,9 +1,11 @@
 """Lets the depth of a photograph be smooth where the photograph is.
 
 Where one photograph alone shows a bare surface, the network's depth is patchy, and the surface comes apart in the
-frames between. So depth keeps its gentle slopes there, and loses changes at which the photograph has no edge. Depth
-that the other photograph confirms stays. This is the weighted least squares filter of Farbman et al. 2008 on the
-logarithm of depth, with slopes that are kept. Conjugate gradients solve it.
+frames between. So depth loses changes there at which the photograph has no edge, unless they are large. Slopes become
+smooth first, and then depth follows them: walls and floors stay plane. In inverse depth a plane has the same slope
+everywhere. Depth that the other photograph confirms stays. Both steps are the weighted least squares filter of Farbman
+et al. 2008, solved by conjugate gradients; that slopes come first is the idea of Bredies et al. 2010 ("Total
+Generalized Variation").
 """
 
 import torch
@@ -11,9 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 ALIKE = 0.03  # the weight between two pixels falls to 1/e where a channel of the blurred image differs by this much
-STEEP = 0.012  # slopes of log depth above this, per pixel, are kept only where the photograph has an edge
-UNSURE, SURE = 0.001, 30.0  # weights of the network's depth, of a pixel that is not confirmed, and of one that is
-STEPS = 300  # number of steps of the conjugate gradients; more of them change depths by about 0.1 % at most
+JUMP = 0.15  # and where log depth changes by this much within four pixels: so much is another surface
+STEEP = 0.012  # slopes of log depth above this, per pixel, are not taken for those of a surface
+SLOPE = 0.001  # weight of the network's slope of a pixel
+UNSURE, SURE = 0.0003, 30.0  # weights of the network's depth, of a pixel that is not confirmed, and of one that is
+SLOPE_STEPS, STEPS = 100, 300  # numbers of steps of the conjugate gradients, for slopes and for depth
+MOST = 3.0  # largest factor by which a depth changes
 
 
 @torch.no_grad()
@@ -22,16 +27,40 @@ def smooth_depth(depth: Tensor, image: Tensor, unsure: Tensor) -> Tensor:
 
     depth: above 0.  unsure: [h, w], boolean, pixels whose depth is not confirmed. The depths of all others stay.
     """
-    given, data = depth.log(), torch.where(unsure, UNSURE, SURE).to(depth)
+    inverse, alike = 1 / depth, _alike(depth, image)
+    slopes = _smooth_slopes(depth, inverse, alike)
+    # Relative errors count, so errors of inverse depth are multiplied by depth.
+    squared = depth.square()
+    data = torch.where(unsure, UNSURE, SURE).to(depth) * squared
+    weights = [weight * (sum_ / 2) for weight, sum_ in zip(alike, _sums(squared), strict=True)]
+    kept = [weight * slope for weight, slope in zip(weights, slopes, strict=True)]
+    solved = _solve(data, weights, data * inverse + _spread(kept), inverse, STEPS)
+    factor = (solved * depth).clamp(1 / MOST, MOST)
+    return torch.where(unsure, depth / factor, depth)
+
+
+def _alike(depth: Tensor, image: Tensor) -> list[Tensor]:
+    """The weights between neighbours along rows [h, w - 1] and along columns [h - 1, w], from 0 to 1."""
     blurred = F.avg_pool2d(F.pad(image[None], (1, 1, 1, 1), mode="replicate"), 3, 1)[0]  # fine texture is no edge
-    alike = [torch.exp(-((step.abs().amax(0) / ALIKE) ** 2)) for step in _differences(blurred)]
-    slopes = [torch.where(step.abs() < STEEP, step, 0.0) for step in _differences(given)]
-    target = data * given + _spread([weight * slope for weight, slope in zip(alike, slopes, strict=True)])
-    return torch.where(unsure, _solve(data, alike, target, given).exp(), depth)
+    log = F.pad(depth.log()[None], (1, 1, 1, 1), mode="replicate")[0]
+    jumps = (log[1:-1, 3:] - log[1:-1, :-3], log[3:, 1:-1] - log[:-3, 1:-1])
+    edges = (step.abs().amax(0) / ALIKE for step in _differences(blurred))
+    return [torch.exp(-(edge**2) - (jump / JUMP) ** 2) for edge, jump in zip(edges, jumps, strict=True)]
 
 
-def _solve(data: Tensor, alike: list[Tensor], target: Tensor, start: Tensor) -> Tensor:
-    """Solve data * x + D^T (alike * D x) = target for x [h, w], where D is `_differences`.
+def _smooth_slopes(depth: Tensor, inverse: Tensor, alike: list[Tensor]) -> list[Tensor]:
+    """Slopes of inverse depth between neighbours, smooth where neighbours are alike; shapes as in `alike`."""
+    gentle = [(step.abs() < STEEP).to(depth) for step in _differences(depth.log())]
+    steps = [step * keep for step, keep in zip(_differences(inverse), gentle, strict=True)]
+    # The slope of a pixel along each axis is the mean of those to both neighbours, as far as they are gentle.
+    count, total = _at_pixels(gentle), _at_pixels(steps)
+    given, data = total / count.clamp_min(1), SLOPE * count / 2 + 1e-6
+    along_rows, along_columns = _solve(data, alike, data * given, given, SLOPE_STEPS)
+    return [_sums(along_rows)[0] / 2, _sums(along_columns)[1] / 2]
+
+
+def _solve(data: Tensor, alike: list[Tensor], target: Tensor, start: Tensor, steps: int) -> Tensor:
+    """Solve data * x + D^T (alike * D x) = target for x [..., h, w], where D is `_differences`.
 
     alike: weights of neighbours along rows [h, w - 1] and along columns [h - 1, w]. Preconditioned by the diagonal.
     """
@@ -44,7 +73,7 @@ def _solve(data: Tensor, alike: list[Tensor], target: Tensor, start: Tensor) -> 
     x, residual = start, target - applied(start)
     scaled = residual / diagonal
     direction, size = scaled, (residual * scaled).sum()
-    for _ in range(STEPS):
+    for _ in range(steps):
         change = applied(direction)
         length = size / (direction * change).sum().clamp_min(tiny)
         x, residual = x + length * direction, residual - length * change
@@ -59,15 +88,26 @@ def _differences(x: Tensor) -> list[Tensor]:
     return [x.diff(dim=-1), x.diff(dim=-2)]
 
 
-def _spread(between: list[Tensor], before: int = -1) -> Tensor:
-    """D^T of values between neighbours, [h, w]: each is added to the later pixel, and subtracted from the earlier one.
+def _sums(x: Tensor) -> list[Tensor]:
+    """Sums of neighbours in x, in the shapes of `_differences`."""
+    return [x[..., 1:] + x[..., :-1], x[..., 1:, :] + x[..., :-1, :]]
 
-    between: along rows [h, w - 1] and along columns [h - 1, w].  before: 1 adds them to the earlier one too.
+
+def _at_pixels(between: list[Tensor]) -> Tensor:
+    """The sums of the values before and after each pixel, along rows and along columns apart, [2, h, w]."""
+    rows, columns = between
+    return torch.stack([_sums(F.pad(rows, (1, 1)))[0], _sums(F.pad(columns, (0, 0, 1, 1)))[1]])
+
+
+def _spread(between: list[Tensor], before: int = -1) -> Tensor:
+    """D^T of values between neighbours, [..., h, w]: added to the later pixel, and subtracted from the earlier one.
+
+    between: along rows [..., h, w - 1] and along columns [..., h - 1, w].  before: 1 adds them to the earlier one too.
     """
     rows, columns = between
-    total = rows.new_zeros(rows.shape[0], columns.shape[1])
-    total[:, 1:] += rows
-    total[:, :-1].add_(rows, alpha=before)
-    total[1:] += columns
-    total[:-1].add_(columns, alpha=before)
+    total = rows.new_zeros(*rows.shape[:-1], columns.shape[-1])
+    total[..., 1:] += rows
+    total[..., :-1].add_(rows, alpha=before)
+    total[..., 1:, :] += columns
+    total[..., :-1, :].add_(columns, alpha=before)
     return total

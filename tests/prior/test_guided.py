@@ -53,8 +53,8 @@ def test_the_depth_of_a_border_stays_out_of_a_scene_of_its_colour() -> None:
     """A dark thing that touches a black letterbox does not move to the depth of the letterbox."""
     pair, depth = views(shift=0.4), torch.full((2, *SIZE), 1.0)
     bar, usable = slice(0, 6), torch.ones(2, *SIZE, dtype=torch.bool)
-    pair.images[:], depth[:, bar], usable[:, bar] = 0.0, 4.0, False
+    pair.images[:], depth[:, bar], usable[:, bar] = 0.0, 1.1, False
     leaking = guided_by_photographs(scene(depth, pair.cameras), depth, pair, torch.ones_like(usable))[1]
-    assert leaking[usable].max() > 2, "without the mask it moves"
+    assert leaking[usable].max() > 1.02, "without the mask it moves"
     guided = guided_by_photographs(scene(depth, pair.cameras), depth, pair, usable)[1]
     torch.testing.assert_close(guided[usable], depth[usable], rtol=1e-3, atol=0)
