@@ -43,7 +43,7 @@ def look_up(
 def warp(
     depth: Tensor,
     to_photograph: Tensor,
-    photograph: tuple[Tensor, Tensor],
+    photograph: tuple[Tensor, Tensor, Tensor],
     moved: float,
     margin: float,
     nearness: float,
@@ -52,7 +52,7 @@ def warp(
 ) -> None:
     """One photograph for one frame of `stages.video.warp.warp`; the arguments are explained in look_up.h.
 
-    photograph: its colours and depth, and its light, [h, w, 4], see `packed`.
+    photograph: its colours and depth, its misalignment, and its light, [h, w, 4], see `packed`.
     out: [3, H, W] and [H, W], the colours and weights.
     """
     (h, w), (colours, weight) = depth.shape, out

@@ -54,7 +54,7 @@ def load(path: Path, dtype: torch.dtype) -> ctypes.CDLL:
             [_INT] * 2 + [_POINTER] * 5 + [_INT] * 2 + [_POINTER] * 2 + [_INT] * 2 + [real] * 2 + [_INT] * 2
             + [_POINTER] * 2 + [_INT]
         ),
-        "splat_warp": [_INT] * 2 + [_POINTER] * 6 + [_INT] * 2 + [real] * 3 + [_POINTER] * 2 + [_INT],
+        "splat_warp": [_INT] * 2 + [_POINTER] * 7 + [_INT] * 2 + [real] * 3 + [_POINTER] * 2 + [_INT],
     }  # fmt: skip
     for name, arguments in signatures.items():
         function = getattr(library, name)

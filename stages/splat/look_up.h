@@ -174,15 +174,17 @@ EXPORT int splat_look_up(int width, int height, real *image, const real *alpha, 
 
 // A photograph as one frame sees it. stages/video/warp.py says what this computes and why, and has the same in torch.
 // colours: [3, H, W] and weight: [H, W], the results.  depth: [H, W].  to_photograph: as above.
-// photograph: its colours and its depth.  light: see light.py.  moved: the share of it.  margin: a point is visible up to this many times the surface's depth.
+// photograph: its colours and its depth.  shift: see alignment.py.  light: see light.py.
+// moved: the share of the shift and of the light.  margin: a point is visible up to this many times the surface's depth.
 // nearness: the weight of a visible pixel.  gain, offset: [3], exposure.
 EXPORT int splat_warp(int width, int height, real *colours, real *weight, const real *depth, const real *to_photograph,
-                      const real *photograph, const real *light, int photograph_width, int photograph_height,
+                      const real *photograph, const real *shift, const real *light, int photograph_width, int photograph_height,
                       real moved, real margin, real nearness,
                       const real *gain, const real *offset, int threads) {
   try {
     Picture picture{(const Four *)photograph, photograph_width, photograph_height};
     Picture lights{(const Four *)light, photograph_width, photograph_height};
+    Picture shifts{(const Four *)shift, photograph_width, photograph_height};
     const real *M = to_photograph;
     const int64_t area = (int64_t)width * height;
     run_shares(threads, height, [&](int64_t first, int64_t last, int) {
@@ -197,7 +199,8 @@ EXPORT int splat_warp(int width, int height, real *colours, real *weight, const 
         px -= (real)0.5, py -= (real)0.5;
         visible = visible && pz < margin * picture.bilinear(px, py)[3];
         weight[i] = visible ? nearness : 0;
-        Four colour = visible ? picture.bicubic(px, py) : Four{}, bright = visible ? lights.bilinear(px, py) : Four{};
+        Four bright = visible ? lights.bilinear(px, py) : Four{}, map = visible ? shifts.bilinear(px, py) : Four{};
+        Four colour = visible ? picture.bicubic(px - moved * map[0], py - moved * map[1]) : Four{};
         for (int c = 0; c < 3; c++) {
           real value = visible ? colour[c] * gain[c] + offset[c] + moved * bright[c] : 0;
           colours[c * area + i] = std::min(std::max(value, (real)0), (real)1);

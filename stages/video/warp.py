@@ -16,6 +16,7 @@ from stages.exposure import estimate_exposure
 from stages.geometry import reproject, sampling_grid
 from stages.plain_border import plain_border, scene_pixels
 from stages.render import kernel, nearness
+from stages.render.alignment import misalignment
 from stages.render.light import difference_in_light
 from stages.render.photographs import to_photograph
 from stages.scene import Cameras, Exposure, Views
@@ -41,7 +42,7 @@ class Warped:
 
 @torch.no_grad()
 def warp(views: Views, cameras: Cameras, depth: Tensor, exposure: Exposure | None = None) -> Warped:
-    """Look up the pixels of F frames in two photographs, with the exposure and light that a render gives each frame.
+    """Look up the pixels of F frames in two photographs, with the alignment, exposure and light of a render.
 
     views: two, with depth (camera z).  cameras: F, of any size.  depth: [F, h, w], camera z of the frames, 0 where
     nothing was rendered.  exposure: difference in exposure of the photographs; None stands for `estimate_exposure`.
@@ -60,13 +61,14 @@ def warp(views: Views, cameras: Cameras, depth: Tensor, exposure: Exposure | Non
     warped = Warped(depth.new_empty(f, 2, 3, h, w), depth.new_empty(f, 2, h, w))
     for k in (0, 1):
         photograph = kernel.packed(torch.cat([views.images[k].to(depth), views.depth[k][None].to(depth)]))
+        offset = kernel.packed(misalignment(views, k, exposure))
         light = kernel.packed(difference_in_light(views, k, exposure))
         gains, offsets = exposure.part(k, 1 - near[:, k])
         for n in range(f):
             kernel.warp(
                 depth[n],
                 to_photograph(cameras[[n]], views.cameras[[k]]),
-                (photograph, light),
+                (photograph, offset, light),
                 1 - float(near[n, k]),
                 1 + OCCLUSION_MARGIN,
                 float(near[n, k]),
@@ -88,19 +90,25 @@ def warp_in_torch(views: Views, cameras: Cameras, depth: Tensor, exposure: Expos
         pixels, z = reproject(depth, here.K, here.c2w, photographs.K[k], photographs.c2w[k])
         grid = sampling_grid(pixels, views.cameras.size).view(1, f * h, w, 2)
         image, surface = views.images[k][None].to(depth), views.depth[k][None, None].to(depth)
-        looked_up = F.grid_sample(image, grid, mode="bicubic", padding_mode="border", align_corners=False)[0]
-        surface = F.grid_sample(surface, grid, padding_mode="border", align_corners=False).view(f, h, w)
+        surface = _at(surface, grid).view(f, h, w)
         inside = (grid.abs() < 1).all(-1).view(f, h, w) & (z > 0) & (depth > 0)
         visible = inside & (z < (1 + OCCLUSION_MARGIN) * surface)
-        light = F.grid_sample(
-            difference_in_light(views, k, exposure)[None].to(depth), grid, padding_mode="border", align_corners=False
-        )[0]
-        share = 1 - camera_weight[:, k]
-        own = exposure.bring(looked_up.view(3, f, h, w).transpose(0, 1), k, share)
-        own = own + share[:, None, None, None] * light.view(3, f, h, w).transpose(0, 1)
+        # Move the photograph's content by a part of its misalignment, and give it a part of the other one's light.
+        share = (1 - camera_weight[:, k])[:, None, None, None]
+        maps = torch.cat([find(views, k, exposure) for find in (misalignment, difference_in_light)])
+        offset, light = _at(maps[None].to(depth), grid).view(5, f, h, w).split((2, 3))
+        pixels = pixels - share * offset.permute(1, 2, 3, 0)
+        grid = sampling_grid(pixels, views.cameras.size).view(1, f * h, w, 2)
+        own = _at(image, grid, "bicubic").view(3, f, h, w).transpose(0, 1)
+        own = exposure.bring(own, k, share[:, 0, 0, 0]) + share * light.transpose(0, 1)
         colours.append(own.clamp(0, 1).where(visible[:, None], 0.0))
         weight.append(camera_weight[:, k, None, None] * visible)
     return Warped(torch.stack(colours, 1), torch.stack(weight, 1))
+
+
+def _at(maps: Tensor, grid: Tensor, mode: str = "bilinear") -> Tensor:
+    """Maps [1, C, h, w] at the positions of a grid [1, H, W, 2], [C, H, W]."""
+    return F.grid_sample(maps, grid, mode=mode, padding_mode="border", align_corners=False)[0]
 
 
 def blend(frames: Tensor, colours: Tensor, weight: Tensor, belief: Tensor | None = None) -> Tensor:

@@ -58,6 +58,24 @@ def test_photographs_of_different_exposure_are_brought_to_that_of_the_frame() ->
             assert float((found.colours[n, k, :, :, 8:-8] - truth).abs().mean()) < 0.02
 
 
+def test_photographs_that_are_a_pixel_apart_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where depth or cameras are a little wrong."""
+    stripes = (torch.arange(SIZE[1] + 8) * 0.8).sin() * 0.4 + 0.5
+    views = photographs()
+    moved = round(0.6 * 30 / WALL)
+    images = torch.stack([stripes[k : k + SIZE[1]].expand(3, *SIZE) for k in (0, moved + 1)])  # 1 px too far
+    views, depth = replace(views, images=images), torch.full((1, *SIZE), WALL)
+
+    def apart() -> float:
+        found = warp(views, cameras(0.3), depth)
+        both = (found.weight > 0).all(1, keepdim=True).expand(-1, 3, -1, -1)
+        return float((found.colours[:, 0] - found.colours[:, 1])[both].abs().mean())
+
+    aligned = apart()
+    monkeypatch.setattr("stages.video.warp.misalignment", lambda views, k, _: torch.zeros(2, *views.cameras.size))
+    assert aligned < 0.4 * apart()
+
+
 def test_the_nearer_photograph_counts_more() -> None:
     weight = warp(photographs(), cameras(0.0, 0.15, 0.6), torch.full((3, *SIZE), WALL)).weight
     middle = weight[..., SIZE[0] // 2, SIZE[1] // 2]
