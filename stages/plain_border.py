@@ -7,7 +7,7 @@ stays the same in every frame; one that only one photograph has is left out of t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +44,16 @@ def scene_pixels(border: Tensor) -> Tensor:
     border: [N, h, w], from `plain_border`.
     """
     return ~_grown(border, MIXED)
+
+
+def without_border(views: Views, border: Tensor | None = None) -> Views:
+    """Photographs whose depth is 0, which means unknown, at their plain border and at the pixels mixed with it.
+
+    views: with depth.  border: [N, h, w], from `plain_border`, if it is known.
+    """
+    assert views.depth is not None, "the caller has checked it"
+    border = plain_border(views.images) if border is None else border
+    return replace(views, depth=views.depth.where(scene_pixels(border).to(views.depth.device), 0))
 
 
 @dataclass(frozen=True, eq=False)

@@ -235,7 +235,7 @@ class Exposure:
 
     @property
     def leaves_as_is(self) -> bool:
-        """Whether it is `Exposure.same()`. An estimated one is never exactly that if there was anything to compare."""
+        """Whether it is `Exposure.same()`, as also where the photographs share too little to compare them."""
         return bool((self.gain == 1).all() and (self.offset == 0).all())
 
     def bring(self, colours: Tensor, photograph: int, share: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ from stages.worlds.shards import shard_generator, shard_path
 SIZES = ((192, 256), (256, 256), (256, 336), (256, 192), (208, 304))
 PATH_FRAMES, CLIP_FRAMES = 49, 9  # numbers of frames of the path between two photographs, and of a clip
 STRIDES = (6, 6, 3, 2, 1)  # frame strides along the path, one chosen at random per clip; 6 covers the whole path
-SHARES = (1.0, 1.0, 0.5, 0.34, 0.17)  # the shares of the path that these strides cover
+SHARES = tuple(stride * (CLIP_FRAMES - 1) / (PATH_FRAMES - 1) for stride in STRIDES)  # of the path that they cover
 CLIPS = 8  # number of clips per shard
 SHADOW_SHARE = 0.3  # share of worlds whose first lamp casts shadows; these take half as long again to ray-cast
 CLEARANCE = 0.15  # distance in metres that the camera keeps from all surfaces
@@ -88,7 +88,7 @@ def world_clip(
 def furnished_clip(
     assets: Assets, network: MVSplat, generator: Generator, size: tuple[int, int], frames: int = CLIP_FRAMES
 ) -> Example:
-    """`world_clip` in a new furnished world. Raises InputError without Embree."""
+    """`world_clip` in a new furnished world, at even speed. Raises InputError without Embree."""
     # The part of the path that is filmed, from 0 at the first photograph to 1 at the second.
     share = SHARES[int(torch.randint(len(SHARES), (), generator=generator))]
     first = (1 - share) * float(torch.rand((), generator=generator))

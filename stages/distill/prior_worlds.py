@@ -1,4 +1,4 @@
-"""Pairs of worlds for the prior, and the processes that make them beside the training.
+"""The worlds of a recipe: what they are made of, pairs of them for the prior, and the processes that make these pairs.
 
 Shards show furnished worlds if the recipe names a furniture pack, except one shard in twelve. That one, and all shards
 without a pack, show worlds of primitive shapes. A shard depends only on the recipe's data, the seed and its number.
@@ -55,14 +55,21 @@ class PairWorlds:
 
 
 def load_pair_worlds(data: Data, seed: int) -> PairWorlds:
-    """Read textures and furniture. Raises InputError when a file cannot be used, or Embree is missing."""
+    """The worlds of a recipe's pairs. Raises InputError as `load_materials` does."""
+    return PairWorlds(*load_materials(data), data.sizes, data.scenes, seed)
+
+
+def load_materials(data: Data) -> tuple[Textures, Assets | None]:
+    """Read textures, and furniture if the recipe names a pack.
+
+    Raises InputError when a file cannot be used, or Embree is missing.
+    """
     pack = None
     if data.furniture is not None:
         require_embree()
         pack = load_pack(Path(data.furniture))
     textures = surfaces(None if data.textures is None else Path(data.textures))
-    assets = None if pack is None else Assets(pack, textures)
-    return PairWorlds(textures, assets, data.sizes, data.scenes, seed)
+    return textures, None if pack is None else Assets(pack, textures)
 
 
 class Makers:

@@ -213,7 +213,8 @@ class Data:
     recorded: number of shards to make from recordings.
     pairs: number of shards of pairs to make from worlds, for a prior.  scenes: number of scenes in each.
     sizes: sizes (h, w) of the pictures of pairs; each shard has one of them.
-    furniture: furniture pack for these worlds (`make furniture`). Without it, worlds are made of primitive shapes.
+    furniture: furniture pack for the worlds of clips and of pairs (`make furniture`). One shard in twelve, and all
+    shards without a pack, show primitive shapes. Shards that exist are kept though the pack has changed.
     makers: number of processes that make pairs beside the training; 0 makes all of them first.
     """
 

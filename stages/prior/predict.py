@@ -71,15 +71,9 @@ def predict(
     if len(predictions) > 1:
         best = min(predictions, key=lambda prediction: disagreement(prediction, views))
     gaussians, depth = guided_by_photographs(best.gaussians, best.depth, views, usable)
-    best = carve(replace(best, gaussians=gaussians, depth=depth), views)
-    scene = exposure.own_colours(best.gaussians) if exposure.noticeable else best.gaussians
-    return replace(best, gaussians=closed(scene, views.cameras))
-
-
-def carve(prediction: Prediction, views: Views) -> Prediction:
-    """Remove the Gaussians that the other photograph contradicts."""
-    gaussians = prediction.gaussians
-    return replace(prediction, gaussians=gaussians[visible_as_claimed(gaussians, prediction.depth, views)])
+    scene = gaussians[visible_as_claimed(gaussians, depth, views)]
+    scene = exposure.own_colours(scene) if exposure.noticeable else scene
+    return replace(best, gaussians=closed(scene, views.cameras), depth=depth)
 
 
 @torch.no_grad()

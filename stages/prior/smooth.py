@@ -13,9 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 ALIKE = 0.03  # the weight between two pixels falls to 1/e where a channel of the blurred image differs by this much
-JUMP = 0.15  # and where log depth changes by this much within four pixels: so much is another surface
+# The weight also falls to 1/e where log depth changes by this much over three pixels: larger jumps part two surfaces.
+JUMP = 0.15
 STEEP = 0.012  # slopes of log depth above this, per pixel, are not taken for those of a surface
 SLOPE = 0.001  # weight of the network's slope of a pixel
+UNKNOWN = 1e-6  # added to it, so that a slope is found even where the network's are all too steep
 UNSURE, SURE = 0.0003, 30.0  # weights of the network's depth, of a pixel that is not confirmed, and of one that is
 SLOPE_STEPS, STEPS = 100, 300  # numbers of steps of the conjugate gradients, for slopes and for depth
 MOST = 3.0  # largest factor by which a depth changes
@@ -54,7 +56,7 @@ def _smooth_slopes(depth: Tensor, inverse: Tensor, alike: list[Tensor]) -> list[
     steps = [step * keep for step, keep in zip(_differences(inverse), gentle, strict=True)]
     # The slope of a pixel along each axis is the mean of those to both neighbours, as far as they are gentle.
     count, total = _at_pixels(gentle), _at_pixels(steps)
-    given, data = total / count.clamp_min(1), SLOPE * count / 2 + 1e-6
+    given, data = total / count.clamp_min(1), SLOPE * count / 2 + UNKNOWN
     along_rows, along_columns = _solve(data, alike, data * given, given, SLOPE_STEPS)
     return [_sums(along_rows)[0] / 2, _sums(along_columns)[1] / 2]
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stages.errors import InputError
 from stages.exposure import estimate_exposure
-from stages.plain_border import SharedBorder, plain_border, scene_pixels
+from stages.plain_border import SharedBorder, plain_border, scene_pixels, without_border
 from stages.render.alignment import misalignment
 from stages.render.holes import fill_holes
 from stages.render.layers import blend_layers, nearness
@@ -45,7 +45,8 @@ def render_parts(
     progress(done, total) is called as frames are finished.
     views: the two photographs. With them, frames get the plain border that both share, and Gaussians whose `photograph`
     is set are rendered as two blended layers with the colours of the photographs, which must then have depth.
-    exposure: difference in exposure of the two photographs; None stands for `estimate_exposure`.
+    exposure: difference in exposure of the two photographs; None stands for `estimate_exposure`. With `Exposure.same()`
+    the photographs keep their light too.
 
     Raises InputError if the depth is missing.
     """
@@ -97,6 +98,7 @@ class Layer:
 def layer_of(own: Gaussians, views: Views, index: int, exposure: Exposure, border: Tensor) -> Layer:
     """The layer of photograph `index`. own: its Gaussians.  border: [2, h, w], from `plain_border`."""
     usable = scene_pixels(border)[index]
-    offset, light = misalignment(views, index, exposure), difference_in_light(views, index, exposure)
+    scene = without_border(views, border)
+    offset, light = misalignment(scene, index, exposure), difference_in_light(scene, index, exposure)
     photograph = Photograph(views, index, exposure, offset, light, usable)
     return Layer(own, missing(own, views, index, usable), photograph)

@@ -29,7 +29,10 @@ def look_up(
     windows: tuple[int, int],
     exposure: tuple[Tensor, Tensor],
 ) -> Tensor:
-    """The image [3, h, w] of one frame of `Photograph.sharpened`; the arguments are explained in look_up.h."""
+    """The image [3, h, w] of one frame of `Photograph.sharpened`; the arguments are explained in look_up.h.
+
+    maps: offset with usable, and light, both [h, w, 4], see `packed`.
+    """
     image, alpha, depth = _copied(layer.image), layer.alpha.contiguous(), layer.depth.contiguous()
     matrix, gain, offset = (values.float().contiguous() for values in (to_photograph, *exposure))
     (h, w), (full_h, full_w), (small_h, small_w) = image.shape[-2:], photograph.shape[:2], maps[0].shape[:2]
@@ -93,7 +96,7 @@ def _copied(maps: Tensor) -> Tensor:
 
 
 def _pointers(*tensors: Tensor) -> list[int]:
-    """Addresses of the data of tensors, for ctypes. Raises ValueError unless they are dense."""
-    if not all(tensor.is_contiguous() for tensor in tensors):
-        raise ValueError("the kernel reads dense arrays")
+    """Addresses of the data of tensors, for ctypes. Raises ValueError unless they are dense and on the CPU."""
+    if not all(tensor.is_contiguous() and tensor.device.type == "cpu" for tensor in tensors):
+        raise ValueError("the kernel reads dense arrays on the CPU")
     return [tensor.data_ptr() for tensor in tensors]

@@ -1,8 +1,8 @@
 """What a photograph shows at its own camera, and nearby.
 
 Gaussians that the other photograph contradicts were removed from the scene (stages/prior/carve.py), and so were those
-at the border. Seen from the photograph's own camera they are missing: the other photograph or a blur shines through.
-There the photograph is the truth, so they are put back for frames that are near it.
+at the edge of the photograph. Seen from the photograph's own camera they are missing: the other photograph or a blur
+shines through. There the photograph is the truth, so they are put back for frames that are near it.
 """
 
 from dataclasses import replace

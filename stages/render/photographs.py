@@ -21,6 +21,7 @@ from stages.splat import Drawing
 # camera half-way between the two photographs. Nearer the photograph's own camera, where every colour is right, the
 # colours may differ by more.
 TYPICAL_DIFFERENCE = 0.1
+FARTHEST = 1e6  # a position farther out than this is not looked up, px
 WINDOW = 3  # side of the square over which differences are averaged, px of the small image
 
 
@@ -76,11 +77,11 @@ class Photograph:
         pixels, z = reproject(drawing.depth.clamp_min(1e-9), here.K, here.c2w, own.K[0], own.c2w[0])
         grid = sampling_grid(pixels, own.size).view(1, n * h, w, 2)
         # Move the photograph's content by a part of its misalignment.
-        maps = _look_up(torch.cat([self._maps, self.light]).to(alpha), grid, "bilinear").view(6, n, h, w)
+        maps = look_up(torch.cat([self._maps, self.light]).to(alpha), grid, "bilinear").view(6, n, h, w)
         moved, light = maps[:2].permute(1, 2, 3, 0), maps[3:].transpose(0, 1)
         pixels = pixels - (1 - near)[:, None, None, None] * moved
         grid = sampling_grid(pixels, own.size).view(1, n * h, w, 2)
-        colours = _look_up(self._image.to(alpha), grid, "bicubic").clamp(0, 1)
+        colours = look_up(self._image.to(alpha), grid, "bicubic").clamp(0, 1)
         colours = colours.view(3, n, h, w).transpose(0, 1)
         # Keep the blurred colour where the photograph's differs from it. Detail that only the full photograph has is
         # no difference, so both are compared in the small size.
@@ -92,7 +93,10 @@ class Photograph:
         shown = ((grid.abs() < 1).all(-1).view(n, h, w) & (z > 0) & (drawing.depth > 0))[:, None]
         trust = shown * maps[2][:, None].clamp(0, 1) * torch.exp(-((difference / typical[:, None, None, None]) ** 2))
         mixed = torch.lerp(blurred, colours, trust) * (alpha / alpha.clamp_min(1e-6))[:, None]
-        mixed = self.exposure.bring(mixed, self.index, 1 - near) + (1 - near)[:, None, None, None] * light
+        known = ((z > 0) & (pixels.abs() < FARTHEST).all(-1).view(n, h, w))[:, None]
+        mixed = self.exposure.bring(mixed, self.index, 1 - near) + (1 - near)[:, None, None, None] * light.where(
+            known, 0
+        )
         return Drawing(mixed * alpha[:, None], alpha, drawing.depth)
 
     def _windows(self, cameras: Cameras) -> tuple[int, int]:
@@ -127,6 +131,6 @@ def to_photograph(camera: Cameras, photograph: Cameras) -> Tensor:
     return torch.cat([turned @ here.c2w[0, :3, :3] @ torch.linalg.inv(here.K[0]), way[:, None]], 1)
 
 
-def _look_up(maps: Tensor, grid: Tensor, mode: str) -> Tensor:
+def look_up(maps: Tensor, grid: Tensor, mode: str) -> Tensor:
     """Maps [C, h, w] at the positions of a grid [1, H, W, 2], [1, C, H, W]."""
     return F.grid_sample(maps[None], grid, mode=mode, padding_mode="border", align_corners=False)

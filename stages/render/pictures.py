@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.geometry import unproject
-from stages.plain_border import plain_border
+from stages.plain_border import plain_border, without_border
 from stages.render.frames import layer_of
 from stages.render.layers import blend_layers, nearness
 from stages.render.light import difference_in_light
@@ -79,7 +79,8 @@ def _photograph(k: int, gaussians: Gaussians, views: Views, exposure: Exposure) 
     camera = views.full.cameras[[k]]
     drawing = close(draw(sized(gaussians.of_photograph(k), views.cameras[[k]], camera), camera))
     depth = torch.where(drawing.alpha[0] > COVERED, drawing.depth[0], 0.0)
-    light = F.interpolate(difference_in_light(views, k, exposure)[None], camera.size, mode="bilinear")[0]
+    light = difference_in_light(without_border(views), k, exposure)[None]
+    light = F.interpolate(light, camera.size, mode="bilinear", align_corners=False)[0]
     image = exposure.half_way(views.full.images)[k] + 0.5 * light.to(views.full.images)
     return Picture(image.clamp(0, 1), _on_one_side(depth), camera)
 

@@ -5,7 +5,7 @@
 #include "simd.h"
 #include "threads.h"
 
-// Four numbers of one pixel: red, green, blue and an unused one, or the two parts of an offset and a weight.
+// Four numbers of one pixel: a colour and a depth, the two parts of an offset and a weight, or light. Some are unused.
 typedef real Four __attribute__((vector_size(4 * sizeof(real))));
 
 struct Picture {
@@ -94,12 +94,14 @@ static void box_column(const real *in, real *out, int width, int height, int y, 
 // One frame. image [3, H, W] is colour times alpha, and is replaced. alpha, depth: [H, W].
 // to_photograph: [3, 4], takes (x z, y z, z, 1) of a pixel of the frame to that of the photograph's small image.
 // photograph: in full. maps: offset and usable, in the small size. light: in the small size, see light.py.
-// moved: share of the offset and of the light.  typical: see TYPICAL_DIFFERENCE.  scale, window: sides of the two windows, px, odd.
+// moved: share of the offset and of the light.  typical: see TYPICAL_DIFFERENCE.
+// scale, window: sides of the two windows, px, odd.
 // gain, offset: [3], exposure.
 EXPORT int splat_look_up(int width, int height, real *image, const real *alpha, const real *depth,
                          const real *to_photograph, const real *photograph, int photograph_width,
                          int photograph_height, const real *maps, const real *light, int maps_width,
-                         int maps_height, real moved, real typical, int scale, int window, const real *gain, const real *offset, int threads) {
+                         int maps_height, real moved, real typical, int scale, int window, const real *gain,
+                         const real *offset, int threads) {
   try {
     Picture full{(const Four *)photograph, photograph_width, photograph_height};
     Picture small{(const Four *)maps, maps_width, maps_height}, lights{(const Four *)light, maps_width, maps_height};
@@ -120,7 +122,7 @@ EXPORT int splat_look_up(int width, int height, real *image, const real *alpha, 
           bool known = std::abs(px) < (real)1e6 && std::abs(py) < (real)1e6;  // false for NaN
           if (!known) px = py = 0;
           Four map = small.bilinear(px - (real)0.5, py - (real)0.5);
-          Four bright = lights.bilinear(px - (real)0.5, py - (real)0.5);
+          Four bright = known && pz > 0 ? lights.bilinear(px - (real)0.5, py - (real)0.5) : Four{};
           px -= moved * map[0], py -= moved * map[1];
           Four colour = full.bicubic(px * across - (real)0.5, py * down - (real)0.5);
           bool shown = known && pz > 0 && depth[i] > 0 && px > 0 && py > 0 && px < maps_width && py < maps_height;
@@ -174,17 +176,18 @@ EXPORT int splat_look_up(int width, int height, real *image, const real *alpha, 
 
 // A photograph as one frame sees it. stages/video/warp.py says what this computes and why, and has the same in torch.
 // colours: [3, H, W] and weight: [H, W], the results.  depth: [H, W].  to_photograph: as above.
-// photograph: its colours and its depth.  shift: see alignment.py.  light: see light.py.
-// moved: the share of the shift and of the light.  margin: a point is visible up to this many times the surface's depth.
+// photograph: its colours and its depth.  misalignment: see alignment.py.  light: see light.py.
+// moved: the share of the misalignment and of the light.
+// margin: a point is visible up to this many times the surface's depth.
 // nearness: the weight of a visible pixel.  gain, offset: [3], exposure.
 EXPORT int splat_warp(int width, int height, real *colours, real *weight, const real *depth, const real *to_photograph,
-                      const real *photograph, const real *shift, const real *light, int photograph_width, int photograph_height,
-                      real moved, real margin, real nearness,
-                      const real *gain, const real *offset, int threads) {
+                      const real *photograph, const real *misalignment, const real *light, int photograph_width,
+                      int photograph_height, real moved, real margin, real nearness, const real *gain,
+                      const real *offset, int threads) {
   try {
     Picture picture{(const Four *)photograph, photograph_width, photograph_height};
     Picture lights{(const Four *)light, photograph_width, photograph_height};
-    Picture shifts{(const Four *)shift, photograph_width, photograph_height};
+    Picture shifts{(const Four *)misalignment, photograph_width, photograph_height};
     const real *M = to_photograph;
     const int64_t area = (int64_t)width * height;
     run_shares(threads, height, [&](int64_t first, int64_t last, int) {

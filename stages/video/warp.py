@@ -5,7 +5,7 @@ colour can be looked up there (depth-image-based rendering, McMillan 1997; blend
 Buehler et al. 2001). The colour is wrong where the depth is wrong; the student sees the render beside it and can tell.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -14,11 +14,11 @@ from torch import Tensor
 from stages.errors import InputError
 from stages.exposure import estimate_exposure
 from stages.geometry import reproject, sampling_grid
-from stages.plain_border import plain_border, scene_pixels
+from stages.plain_border import without_border
 from stages.render import kernel, nearness
 from stages.render.alignment import misalignment
 from stages.render.light import difference_in_light
-from stages.render.photographs import to_photograph
+from stages.render.photographs import look_up, to_photograph
 from stages.scene import Cameras, Exposure, Views
 
 # A point is visible if its depth exceeds that of the photograph's surface by at most this share.
@@ -46,14 +46,15 @@ def warp(views: Views, cameras: Cameras, depth: Tensor, exposure: Exposure | Non
 
     views: two, with depth (camera z).  cameras: F, of any size.  depth: [F, h, w], camera z of the frames, 0 where
     nothing was rendered.  exposure: difference in exposure of the photographs; None stands for `estimate_exposure`.
+    With `Exposure.same()` the photographs keep their light too.
     Raises InputError when the photographs have no depth.
     """
     if views.depth is None:
         why = "they have no depth"
         raise InputError("cannot warp the photographs", why, "predict it with this program: videoscene prior")
     exposure = estimate_exposure(views) if exposure is None else exposure
-    # Depth 0 hides what is not the scene: the plain border of a photograph would show as dark threads.
-    views = replace(views, depth=views.depth.where(scene_pixels(plain_border(views.images)), 0))
+    # The plain border of a photograph would show as dark threads.
+    views = without_border(views)
     if not kernel.takes(depth):
         return warp_in_torch(views, cameras, depth, exposure)
     assert views.depth is not None
@@ -61,8 +62,8 @@ def warp(views: Views, cameras: Cameras, depth: Tensor, exposure: Exposure | Non
     warped = Warped(depth.new_empty(f, 2, 3, h, w), depth.new_empty(f, 2, h, w))
     for k in (0, 1):
         photograph = kernel.packed(torch.cat([views.images[k].to(depth), views.depth[k][None].to(depth)]))
-        offset = kernel.packed(misalignment(views, k, exposure))
-        light = kernel.packed(difference_in_light(views, k, exposure))
+        offset = kernel.packed(misalignment(views, k, exposure).to(depth))
+        light = kernel.packed(difference_in_light(views, k, exposure).to(depth))
         gains, offsets = exposure.part(k, 1 - near[:, k])
         for n in range(f):
             kernel.warp(
@@ -89,26 +90,21 @@ def warp_in_torch(views: Views, cameras: Cameras, depth: Tensor, exposure: Expos
     for k in (0, 1):
         pixels, z = reproject(depth, here.K, here.c2w, photographs.K[k], photographs.c2w[k])
         grid = sampling_grid(pixels, views.cameras.size).view(1, f * h, w, 2)
-        image, surface = views.images[k][None].to(depth), views.depth[k][None, None].to(depth)
-        surface = _at(surface, grid).view(f, h, w)
+        image, surface = views.images[k].to(depth), views.depth[k][None].to(depth)
+        surface = look_up(surface, grid, "bilinear").view(f, h, w)
         inside = (grid.abs() < 1).all(-1).view(f, h, w) & (z > 0) & (depth > 0)
         visible = inside & (z < (1 + OCCLUSION_MARGIN) * surface)
         # Move the photograph's content by a part of its misalignment, and give it a part of the other one's light.
         share = (1 - camera_weight[:, k])[:, None, None, None]
         maps = torch.cat([find(views, k, exposure) for find in (misalignment, difference_in_light)])
-        offset, light = _at(maps[None].to(depth), grid).view(5, f, h, w).split((2, 3))
+        offset, light = look_up(maps.to(depth), grid, "bilinear").view(5, f, h, w).split((2, 3))
         pixels = pixels - share * offset.permute(1, 2, 3, 0)
         grid = sampling_grid(pixels, views.cameras.size).view(1, f * h, w, 2)
-        own = _at(image, grid, "bicubic").view(3, f, h, w).transpose(0, 1)
+        own = look_up(image, grid, "bicubic").view(3, f, h, w).transpose(0, 1)
         own = exposure.bring(own, k, share[:, 0, 0, 0]) + share * light.transpose(0, 1)
         colours.append(own.clamp(0, 1).where(visible[:, None], 0.0))
         weight.append(camera_weight[:, k, None, None] * visible)
     return Warped(torch.stack(colours, 1), torch.stack(weight, 1))
-
-
-def _at(maps: Tensor, grid: Tensor, mode: str = "bilinear") -> Tensor:
-    """Maps [1, C, h, w] at the positions of a grid [1, H, W, 2], [C, H, W]."""
-    return F.grid_sample(maps, grid, mode=mode, padding_mode="border", align_corners=False)[0]
 
 
 def blend(frames: Tensor, colours: Tensor, weight: Tensor, belief: Tensor | None = None) -> Tensor:

@@ -167,17 +167,21 @@ def test_clips_are_made_once(
     """Of worlds and of recordings, as the recipe asks; the makers themselves are tested in tests/distill."""
     made: list[str] = []
 
-    def maker(kind: str) -> Callable[..., None]:
-        def make(folder: Path, source: object, network: object, seed: int, number: int, *_: object) -> None:
-            made.append(f"{kind} {seed} {number}")
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy(material[1] / "00000.safetensors", folder / f"{number:05d}.safetensors")
+    def make(kind: str, folder: Path, seed: int, number: int) -> None:
+        made.append(f"{kind} {seed} {number}")
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(material[1] / "00000.safetensors", folder / f"{number:05d}.safetensors")
 
-        return make
+    def of_worlds(folder: Path, _: object, assets: object, __: object, seed: int, number: int) -> None:
+        assert assets is None, "the recipe names no furniture"
+        make("world", folder, seed, number)
+
+    def of_recordings(folder: Path, _: object, __: object, seed: int, number: int, *___: object) -> None:
+        make("recorded", folder, seed, number)
 
     monkeypatch.setattr(Session, "open_renderer", lambda _: made.append("renderer"))
-    monkeypatch.setattr(clips_of_worlds, "write_shard", maker("world"))
-    monkeypatch.setattr(clips_of_recordings, "write_shard", maker("recorded"))
+    monkeypatch.setattr(clips_of_worlds, "write_shard", of_worlds)
+    monkeypatch.setattr(clips_of_recordings, "write_shard", of_recordings)
     monkeypatch.setattr(clips_of_recordings, "find_recordings", lambda source: [source])
     recipe, out = tmp_path / "recipe.yaml", tmp_path / "run"
     data = {**RECIPE["data"], "worlds": 2, "recordings": ["somewhere"], "recorded": 1}  # type: ignore[dict-item]

@@ -14,7 +14,7 @@ from stages.geometry import project, unproject
 from stages.prior.config import SMALL
 from stages.prior.network import MVSplat
 from stages.prior.pose import PairGeometry
-from stages.prior.predict import RANGES, Prediction, predict, predict_in_range
+from stages.prior.predict import AS_GIVEN, RANGES, Prediction, predict, predict_in_range
 from stages.prior.prepare import cover, prepare
 from stages.scene import C0, Cameras, Gaussians, Views
 
@@ -172,6 +172,7 @@ def test_the_range_that_the_photographs_bear_out_is_swept(monkeypatch: pytest.Mo
     for scale, _ in RANGES:
         start = torch.tensor([[depth / scale, 50.0]] * 2)
         assert torch.allclose(predict(views, start, MVSplat(SMALL)).near_far[:, 0], torch.tensor(depth))
+        assert torch.equal(predict(views, start, MVSplat(SMALL), AS_GIVEN).near_far, start)
 
 
 def test_doubtful_cameras_are_a_warning_and_in_the_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

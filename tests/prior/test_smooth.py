@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from stages.prior.smooth import ALIKE, JUMP, SLOPE, STEEP, SURE, UNSURE, smooth_depth
+from stages.prior.smooth import ALIKE, JUMP, SLOPE, STEEP, SURE, UNKNOWN, UNSURE, smooth_depth
 
 SIZE, EDGE = (24, 36), 20
 ALL = torch.ones(SIZE, dtype=torch.bool)
@@ -51,7 +51,7 @@ def solved_directly(depth: Tensor, image: Tensor, unsure: Tensor) -> Tensor:
     given = slope_sum / slope_count.clamp_min(1)
     slopes = [
         least_squares(
-            SLOPE * slope_count[axis] / 2 + 1e-6, given[axis], [(*pair, x, 0.0) for pair, x in weight.items()]
+            SLOPE * slope_count[axis] / 2 + UNKNOWN, given[axis], [(*pair, x, 0.0) for pair, x in weight.items()]
         )
         for axis in (0, 1)
     ]

@@ -116,13 +116,14 @@ def test_blend_equals_the_loop_over_pixels() -> None:
 
 def test_a_shared_border_stays_at_the_edge_of_the_frame() -> None:
     images = torch.full((2, 3, *SIZE), 0.6)
-    for width, value in ((4, 0.2), (3, 0.0)):  # the border, and pixels that are mixed with it
+    for width, value in ((4, 0.2), (3, 0.0)):  # pixels that are mixed with the border, and the border
         side = slice(width, -width)
         frame = torch.ones(SIZE, dtype=torch.bool)
         frame[side, side] = False
         images[..., frame] = value
     framed = Views(images, cameras(0.0, 4.0), torch.full((2, *SIZE), 2.0))
-    # The second photograph has no Gaussians. So all of its own are put back, 3 px inside the frame.
+    # The second photograph has no Gaussians. So all of its own are put back, and these pixels
+    # would appear 3 px further inside.
     frames = render(wall(torch.full((3,), 0.6), 0), cameras(3.8), framed).frames
     assert float(frames[:, :, 3:-3, 3:-3].amax(1).min()) > 0.5, "nothing of the border is inside the frame"
 

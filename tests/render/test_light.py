@@ -4,11 +4,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from stages.plain_border import without_border
 from stages.render import render
 from stages.render.light import difference_in_light
+from stages.render.pictures import middle_and_photographs
 from stages.scene import Cameras, Exposure, Gaussians, Views, colours_to_sh
 
 SIZE, DEPTH, BASELINE = (64, 96), 2.0, 0.6
+MOVED = round(BASELINE * 80 / DEPTH)  # px between the two photographs
+# Columns that show the same part of the wall: in the middle between the cameras, and in both photographs.
+SHARED_COLUMNS = (slice(30, 60), slice(30 + MOVED // 2, 60 + MOVED // 2), slice(30 - MOVED // 2, 60 - MOVED // 2))
 EVEN = Exposure(torch.ones(3), torch.full((3,), 1e-6))  # as good as none, but not `Exposure.same()`
 
 
@@ -51,12 +56,11 @@ def wall(views: Views) -> Gaussians:
 
 def test_light_is_the_smooth_difference_where_both_show_a_place() -> None:
     views, light = in_another_light()
-    moved = round(BASELINE * 80 / DEPTH)  # px between the two photographs
     found = difference_in_light(views, 1, EVEN)
-    shared = (slice(None), slice(8, -8), slice(8, SIZE[1] - moved - 8))
+    shared = (slice(None), slice(8, -8), slice(8, SIZE[1] - MOVED - 8))
     assert float((found + light)[shared].abs().max()) < 0.02
     back = difference_in_light(views, 0, EVEN)
-    assert float((back[:, :, moved:] + found[:, :, : SIZE[1] - moved]).abs().mean()) < 0.01, "there and back"
+    assert float((back[:, :, MOVED:] + found[:, :, : SIZE[1] - MOVED]).abs().mean()) < 0.01, "there and back"
 
 
 def test_other_things_are_not_another_light() -> None:
@@ -66,6 +70,23 @@ def test_other_things_are_not_another_light() -> None:
     assert -0.13 < float(found.min()) <= float(found.max()) < 0.02
     nothing = Views(1 - views.images, views.cameras, torch.stack([views.images[0, 0] * 0 + DEPTH, 3 * views.depth[0]]))  # type: ignore[index]
     assert float(difference_in_light(nothing, 0, EVEN).abs().max()) == 0, "no place is shown by both"
+
+
+def test_the_border_of_a_photograph_is_not_its_light() -> None:
+    dark = 0.2 + 0 * in_another_light()[0].images
+    dark[1, :, :, :6] = 0
+    views = Views(dark, cameras(0.0, BASELINE), torch.full((2, *SIZE), DEPTH))
+    assert float(difference_in_light(views, 0, EVEN).min()) < -0.015, "as long as it counts as part of the scene"
+    assert float(difference_in_light(without_border(views), 0, EVEN).abs().max()) < 0.003
+
+
+def test_the_middle_and_both_photographs_of_a_cloud_have_one_light() -> None:
+    views, _ = in_another_light()
+    pictures = middle_and_photographs(wall(views), views, EVEN, SIZE)
+    shared = [picture.image[:, 8:-8, at] for picture, at in zip(pictures, SHARED_COLUMNS, strict=True)]
+    for k in (1, 2):
+        assert float((shared[k] - shared[0]).abs().mean()) < 0.012
+    assert float((views.images[0] - views.images[1])[:, 8:-8].abs().mean()) > 0.05
 
 
 def test_photographs_that_are_left_as_they_are_keep_their_light() -> None:

@@ -58,6 +58,24 @@ def test_photographs_of_different_exposure_are_brought_to_that_of_the_frame() ->
             assert float((found.colours[n, k, :, :, 8:-8] - truth).abs().mean()) < 0.02
 
 
+def unmoved(views: Views, _: int, __: Exposure) -> Tensor:
+    return torch.zeros(2, *views.cameras.size)
+
+
+def test_photographs_in_another_light_meet_half_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.video.warp.misalignment", unmoved)
+    views, path, depth = photographs(), cameras(0.3), torch.full((1, *SIZE), WALL)
+    darker = replace(views, images=torch.stack([views.images[0], views.images[1] - 0.08]))
+    exposure = Exposure(torch.ones(3), torch.full((3,), 1e-6))  # it does not tell of the difference
+    found, kept = warp(darker, path, depth, exposure), warp(darker, path, depth, Exposure.same())
+    inside = slice(8, -8)
+    for warped, expected in ((found, [-0.04, 0.04]), (kept, [0.0, 0.0])):
+        changes = (warped.colours[0] - warp(views, path, depth, Exposure.same()).colours[0])[..., inside].mean(
+            (1, 2, 3)
+        )
+        assert changes.tolist() == pytest.approx([expected[0], expected[1] - 0.08], abs=0.01)
+
+
 def test_photographs_that_are_a_pixel_apart_meet(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where depth or cameras are a little wrong."""
     stripes = (torch.arange(SIZE[1] + 8) * 0.8).sin() * 0.4 + 0.5
@@ -72,7 +90,7 @@ def test_photographs_that_are_a_pixel_apart_meet(monkeypatch: pytest.MonkeyPatch
         return float((found.colours[:, 0] - found.colours[:, 1])[both].abs().mean())
 
     aligned = apart()
-    monkeypatch.setattr("stages.video.warp.misalignment", lambda views, k, _: torch.zeros(2, *views.cameras.size))
+    monkeypatch.setattr("stages.video.warp.misalignment", unmoved)
     assert aligned < 0.4 * apart()
 
 
@@ -85,7 +103,7 @@ def test_the_nearer_photograph_counts_more() -> None:
 def test_every_pixel_is_looked_up_where_it_projects_to() -> None:
     """The slow way, pixel by pixel: the photograph's nearest pixel. The photograph is flat around each of them."""
     views, path = photographs(), cameras(0.3)
-    steps = torch.arange(SIZE[1] // 4).repeat_interleave(4).float() / 10 + 0.2
+    steps = torch.arange(SIZE[1] // 4).repeat_interleave(4).float() / 10 + 0.2  # black would be a border
     views = Views(steps.expand(2, 3, *SIZE), views.cameras, views.depth)
     found = warp(views, path, torch.full((1, *SIZE), WALL))
     for row in range(2, SIZE[0] - 2):

@@ -20,10 +20,12 @@ def planned_folders(data: Data, folder: Path) -> list[Path]:
 
 
 def make_clips(data: Data, folder: Path, session: Session, workers: Workers) -> None:
-    """Make the missing shards of worlds and recordings. A shard depends on the prior, --seed and its number.
+    """Make the missing shards of worlds and recordings.
+
+    A shard depends on the prior, the textures and furniture, --seed and its number.
 
     Each process makes its share of them.
-    Raises InputError when recordings or textures cannot be used, WeightsError when the prior cannot.
+    Raises InputError when recordings, textures or furniture cannot be used, WeightsError when the prior cannot.
     """
     from stages.worlds.shards import shard_path
 
@@ -41,14 +43,14 @@ def make_clips(data: Data, folder: Path, session: Session, workers: Workers) -> 
 
 def _make_worlds(data: Data, folder: Path, missing: list[int], session: Session) -> None:
     from stages.distill.clips_of_worlds import write_shard
-    from stages.distill.prior_worlds import load_pair_worlds
+    from stages.distill.prior_worlds import load_materials
 
     seed = session.shared.seed
     with session.report.progress("worlds") as advance:
-        worlds = load_pair_worlds(data, seed)
+        textures, assets = load_materials(data)
         for done, k in enumerate(missing):
             advance(done, len(missing))
-            write_shard(folder, worlds.textures, worlds.assets, session.network, seed, k)
+            write_shard(folder, textures, assets, session.network, seed, k)
 
 
 def _make_recorded(data: Data, folder: Path, missing: list[int], session: Session) -> None:
