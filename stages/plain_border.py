@@ -58,13 +58,13 @@ def without_border(views: Views, border: Tensor | None = None) -> Views:
 
 @dataclass(frozen=True, eq=False)
 class SharedBorder:
-    """The border that two photographs share: it stays the same in every frame.
+    """The border that two photographs share: it stays where it is in every frame.
 
-    mask: [h, w], boolean.  image: [3, h, w], the mean of the photographs.
+    mask: [h, w], boolean, the border and the pixels mixed with it.  images: [2, 3, h, w], the photographs.
     """
 
     mask: Tensor
-    image: Tensor
+    images: Tensor
 
     @classmethod
     def of(cls, views: Views, border: Tensor, size: tuple[int, int]) -> SharedBorder | None:
@@ -75,12 +75,13 @@ class SharedBorder:
         images = next((v.images for v in (views, views.full) if v is not None and v.cameras.size == size), None)
         if images is None or not bool(border.all(0).any()):
             return None
-        mask = (border if images is views.images else plain_border(images)).all(0)
-        return cls(mask, images.mean(0)) if bool(mask.any()) else None
+        shared = (border if images is views.images else plain_border(images)).all(0)
+        return cls(_grown(shared, MIXED), images) if bool(shared.any()) else None
 
-    def laid_over(self, frames: Tensor) -> Tensor:
-        """Frames [N, 3, h, w] with the border."""
-        return torch.where(self.mask.to(frames.device), self.image.to(frames), frames)
+    def laid_over(self, frames: Tensor, nearness: Tensor) -> Tensor:
+        """Frames [N, 3, h, w] with the border. nearness: [N, 2], the weights of the photographs."""
+        image = torch.einsum("nk,kchw->nchw", nearness.to(frames), self.images.to(frames))
+        return torch.where(self.mask.to(frames.device), image, frames)
 
 
 def _border_of(image: Tensor) -> Tensor:

@@ -143,9 +143,13 @@ def test_frames_keep_the_border_and_nothing_else_changes() -> None:
     images, frames = photographs(top=3), torch.full((5, 3, 24, 32), 0.5)
     border = shared(views(images))
     assert border is not None
-    kept = border.laid_over(frames)
+    share = torch.tensor([[1.0, 0.0], [0.75, 0.25], [0.5, 0.5], [0.25, 0.75], [0.0, 1.0]])
+    kept = border.laid_over(frames, share)
     assert torch.allclose(kept[:, :, :3], torch.tensor(0.02))
-    assert torch.equal(kept[:, :, 3:-3], frames[:, :, 3:-3])
+    assert torch.equal(kept[:, :, 5:-5], frames[:, :, 5:-5])
+    # Pixels mixed with the border are those of the nearer photograph. So a frame at its camera is the photograph.
+    for n, k in ((0, 0), (-1, 1)):
+        torch.testing.assert_close(kept[n, :, 3:5], images[k, :, 3:5])
     assert shared(views(photographs())) is None
     assert shared(views(photographs(top=3)[..., :16])) is None, "of another size"
     both = replace(views(images[..., ::2, ::2]), full=views(images))

@@ -64,14 +64,15 @@ def render_parts(
     count = max(1, min(MOST, PIXELS // math.prod(cameras.size)))
     for start in range(0, total, count):
         part = cameras[start : start + count]
-        if views is None or layers is None:
+        share = None if views is None else nearness(part, views.cameras)
+        if share is None or layers is None:
             drawing = draw(gaussians, part, near=near)
         else:
-            share = nearness(part, views.cameras)
             first, second = (layer.draw(part, share[:, k], near) for k, layer in enumerate(layers))
             drawing = blend_layers(first, second, share)
         frames = fill_holes(drawing.image, drawing.alpha).clamp(0, 1)
-        frames = frames if shared_border is None else shared_border.laid_over(frames)
+        if shared_border is not None and share is not None:
+            frames = shared_border.laid_over(frames, share)
         if progress is not None:
             progress(min(start + count, total), total)
         yield Clip(frames, part, drawing.alpha.clamp(0, 1), fps, drawing.depth, exposure=exposure)
