@@ -2,7 +2,7 @@
 
 It is black, or consists of straight bars of other colours. It is part of the image, not of the scene. If it were taken
 for part of the scene, it would become dark threads and wedges that float in space. A border that both photographs share
-stays the same in every frame; one that only one photograph has is left out of the scene.
+stays where it is in every frame; one that only one photograph has is left out of the scene.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def _clip(views: Views, network: MVSplat, generator: Generator) -> Example:
     photographs, depth, c2w, K = views.images[:2], views.depth[:2], views.cameras.c2w[:2], views.cameras.K[:1]
     known = (depth[None], c2w.float()[None], K.float())
     points = simulated_points(photographs[None], *known, generator)
-    pair = Views(photographs, views.cameras[[0, 1]], points=None if points is None else points[0])
+    pair = Views(photographs, views.cameras[:2], points=None if points is None else points[0])
     # The range of depth that matches might give is about as wide as the best one that `predict` finds.
     prediction = predict(pair, range_of_matches(*known, generator)[0], network, AS_GIVEN)
     truth = slice(2, len(views.images))

@@ -34,7 +34,7 @@ def smooth_depth(depth: Tensor, image: Tensor, unsure: Tensor) -> Tensor:
     # Relative errors count, so errors of inverse depth are multiplied by depth.
     squared = depth.square()
     data = torch.where(unsure, UNSURE, SURE).to(depth) * squared
-    weights = [weight * (sum_ / 2) for weight, sum_ in zip(alike, _sums(squared), strict=True)]
+    weights = [weight * mean for weight, mean in zip(alike, _means(squared), strict=True)]
     kept = [weight * slope for weight, slope in zip(weights, slopes, strict=True)]
     solved = _solve(data, weights, data * inverse + _spread(kept), inverse, STEPS)
     factor = (solved * depth).clamp(1 / MOST, MOST)
@@ -55,10 +55,10 @@ def _smooth_slopes(depth: Tensor, inverse: Tensor, alike: list[Tensor]) -> list[
     gentle = [(step.abs() < STEEP).to(depth) for step in _differences(depth.log())]
     steps = [step * keep for step, keep in zip(_differences(inverse), gentle, strict=True)]
     # The slope of a pixel along each axis is the mean of those to both neighbours, as far as they are gentle.
-    count, total = _at_pixels(gentle), _at_pixels(steps)
-    given, data = total / count.clamp_min(1), SLOPE * count / 2 + UNKNOWN
+    known = _at_pixels(gentle)  # 0, 0.5 or 1
+    given, data = _at_pixels(steps) / known.clamp_min(0.5), SLOPE * known + UNKNOWN
     along_rows, along_columns = _solve(data, alike, data * given, given, SLOPE_STEPS)
-    return [_sums(along_rows)[0] / 2, _sums(along_columns)[1] / 2]
+    return [_means(along_rows)[0], _means(along_columns)[1]]
 
 
 def _solve(data: Tensor, alike: list[Tensor], target: Tensor, start: Tensor, steps: int) -> Tensor:
@@ -90,15 +90,18 @@ def _differences(x: Tensor) -> list[Tensor]:
     return [x.diff(dim=-1), x.diff(dim=-2)]
 
 
-def _sums(x: Tensor) -> list[Tensor]:
-    """Sums of neighbours in x, in the shapes of `_differences`."""
-    return [x[..., 1:] + x[..., :-1], x[..., 1:, :] + x[..., :-1, :]]
+def _means(x: Tensor) -> list[Tensor]:
+    """Means of neighbours in x, in the shapes of `_differences`."""
+    return [(x[..., 1:] + x[..., :-1]) / 2, (x[..., 1:, :] + x[..., :-1, :]) / 2]
 
 
 def _at_pixels(between: list[Tensor]) -> Tensor:
-    """The sums of the values before and after each pixel, along rows and along columns apart, [2, h, w]."""
+    """The means of the values before and after each pixel, along rows and along columns apart, [2, h, w].
+
+    A value beyond the edge counts as 0.
+    """
     rows, columns = between
-    return torch.stack([_sums(F.pad(rows, (1, 1)))[0], _sums(F.pad(columns, (0, 0, 1, 1)))[1]])
+    return torch.stack([_means(F.pad(rows, (1, 1)))[0], _means(F.pad(columns, (0, 0, 1, 1)))[1]])
 
 
 def _spread(between: list[Tensor], before: int = -1) -> Tensor:

@@ -60,7 +60,7 @@ def render_parts(
             hint = "predict it with this program: videoscene prior"
             raise InputError("cannot render the layers of two photographs", "the photographs have no depth", hint)
         exposure = estimate_exposure(views) if exposure is None else exposure
-        layers = [layer_of(gaussians.of_photograph(k), views, k, exposure, border) for k in (0, 1)]
+        layers = layers_of(gaussians, views, exposure, border)
     count = max(1, min(MOST, PIXELS // math.prod(cameras.size)))
     for start in range(0, total, count):
         part = cameras[start : start + count]
@@ -96,10 +96,15 @@ class Layer:
         return self.photograph.sharpened(whole, cameras, nearness)
 
 
-def layer_of(own: Gaussians, views: Views, index: int, exposure: Exposure, border: Tensor) -> Layer:
-    """The layer of photograph `index`. own: its Gaussians.  border: [2, h, w], from `plain_border`."""
-    usable = scene_pixels(border)[index]
-    scene = without_border(views, border)
-    offset, light = misalignment(scene, index, exposure), difference_in_light(scene, index, exposure)
-    photograph = Photograph(views, index, exposure, offset, light, usable)
-    return Layer(own, missing(own, views, index, usable), photograph)
+def layers_of(gaussians: Gaussians, views: Views, exposure: Exposure, border: Tensor) -> list[Layer]:
+    """The layers of both photographs.
+
+    gaussians: with `photograph`.  views: with depth.  border: [2, h, w], from `plain_border`.
+    """
+    usable, scene, layers = scene_pixels(border), without_border(views, border), []
+    for k in (0, 1):
+        own = gaussians.of_photograph(k)
+        offset, light = misalignment(scene, k, exposure), difference_in_light(scene, k, exposure)
+        photograph = Photograph(views, k, exposure, offset, light, usable[k])
+        layers.append(Layer(own, missing(own, views, k, usable[k]), photograph))
+    return layers

@@ -94,9 +94,8 @@ class Photograph:
         trust = shown * maps[2][:, None].clamp(0, 1) * torch.exp(-((difference / typical[:, None, None, None]) ** 2))
         mixed = torch.lerp(blurred, colours, trust) * (alpha / alpha.clamp_min(1e-6))[:, None]
         known = ((z > 0) & (pixels.abs() < FARTHEST).all(-1).view(n, h, w))[:, None]
-        mixed = self.exposure.bring(mixed, self.index, 1 - near) + (1 - near)[:, None, None, None] * light.where(
-            known, 0
-        )
+        added = (1 - near)[:, None, None, None] * light.where(known, 0)
+        mixed = self.exposure.bring(mixed, self.index, 1 - near) + added
         return Drawing(mixed * alpha[:, None], alpha, drawing.depth)
 
     def _windows(self, cameras: Cameras) -> tuple[int, int]:

@@ -11,10 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.geometry import unproject
-from stages.plain_border import plain_border, without_border
-from stages.render.frames import layer_of
+from stages.plain_border import plain_border
+from stages.render.frames import Layer, layers_of
 from stages.render.layers import blend_layers, nearness
-from stages.render.light import difference_in_light
 from stages.render.surfaces import ONE_SURFACE, close, sized
 from stages.scene import Cameras, Exposure, Gaussians, Views
 from stages.sizes import resized_cameras, resized_images
@@ -69,29 +68,27 @@ def middle_and_photographs(
     cameras = resized_cameras(views.cameras, size).to(gaussians.means.dtype)
     views = replace(views, full=Views(resized_images(full.images, size), cameras))
     middle = along("interp", cameras, gaussians.means, 3)[[1]]
-    first, second = (_photograph(k, gaussians, views, exposure) for k in (0, 1))
-    return _middle(gaussians, views, exposure, middle), first, second
+    layers = layers_of(gaussians, views, exposure, plain_border(views.images))
+    first, second = (_photograph(layer) for layer in layers)
+    return _middle(layers, middle, near_plane(gaussians.means, middle)), first, second
 
 
-def _photograph(k: int, gaussians: Gaussians, views: Views, exposure: Exposure) -> Picture:
-    """Photograph k, with the surface that its own Gaussians show."""
-    assert views.full is not None, "the caller has set it"
-    camera = views.full.cameras[[k]]
-    drawing = close(draw(sized(gaussians.of_photograph(k), views.cameras[[k]], camera), camera))
+def _photograph(layer: Layer) -> Picture:
+    """The photograph of a layer, with the surface that its own Gaussians show."""
+    own, k = layer.photograph, layer.photograph.index
+    assert own.views.full is not None, "the caller has set it"
+    camera = own.views.full.cameras[[k]]
+    drawing = close(draw(sized(layer.gaussians, own.views.cameras[[k]], camera), camera))
     depth = torch.where(drawing.alpha[0] > COVERED, drawing.depth[0], 0.0)
-    light = difference_in_light(without_border(views), k, exposure)[None]
-    light = F.interpolate(light, camera.size, mode="bilinear", align_corners=False)[0]
-    image = exposure.half_way(views.full.images)[k] + 0.5 * light.to(views.full.images)
+    light = F.interpolate(own.light[None], camera.size, mode="bilinear", align_corners=False)[0]
+    image = own.exposure.half_way(own.views.full.images)[k] + 0.5 * light.to(own.views.full.images)
     return Picture(image.clamp(0, 1), _on_one_side(depth), camera)
 
 
-def _middle(gaussians: Gaussians, views: Views, exposure: Exposure, camera: Cameras) -> Picture:
-    """What a frame of the video shows at a camera."""
-    border, near = plain_border(views.images), near_plane(gaussians.means, camera)
-    share = nearness(camera, views.cameras)
-    first, second = (
-        layer_of(gaussians.of_photograph(k), views, k, exposure, border).draw(camera, share[:, k], near) for k in (0, 1)
-    )
+def _middle(layers: list[Layer], camera: Cameras, near: float) -> Picture:
+    """What a frame of the video shows at a camera. near: the near plane, scene units."""
+    share = nearness(camera, layers[0].photograph.views.cameras)
+    first, second = (layer.draw(camera, share[:, k], near) for k, layer in enumerate(layers))
     both = blend_layers(first, second, share)
     # The nearer of two depths of one surface would be a biased estimate of it.
     one_surface = (first.depth / second.depth.clamp_min(1e-9) - 1).abs() < SAME_SURFACE
