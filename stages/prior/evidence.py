@@ -15,10 +15,11 @@ from stages.prior.epipolar import RelativePose, homography_error, magnification,
 from stages.prior.lenses import FOCAL_MEAN, Lenses
 from stages.prior.refine import Refined, scaled
 
-# A pair has parallax if more than PARALLAX_SHARE of the matches are off by more than LEAST_PARALLAX, working px, from
-# the best homography. Matches of enlarged photographs are less exact: without parallax, up to 14 % are off where one
-# photograph shows things twice as large, and up to 26 % where three times. So the share grows with the enlargement.
-LEAST_PARALLAX, PARALLAX_SHARE = 3.0, 0.15
+# A pair has parallax if more than PARALLAX_SHARE of the matches are off from the best homography by more than these
+# distances, working px: exact matches by more than EXACT_PARALLAX, the others by more than LEAST_PARALLAX. Matches of
+# enlarged photographs are less exact: without parallax, up to 14 % are off where one photograph shows things twice as
+# large, and up to 26 % where three times. So the share grows with the enlargement.
+EXACT_PARALLAX, LEAST_PARALLAX, PARALLAX_SHARE = 1.5, 3.0, 0.15
 PARALLAX_SHARE_OF_KNOWN = 0.1  # this share for known lenses, from the best rotation in place of the homography
 # This share for lenses from EXIF, from the best rotation. All pairs of factors are tried: exp(COMMON) on both focal
 # lengths, and exp(RATIOS) on the second one. A wrong ratio moves the matches by far more than a wrong common factor.
@@ -45,8 +46,12 @@ class Solution(RelativePose):
     contested: bool
 
 
-def refuse_without_parallax(a: Tensor, b: Tensor, K: Tensor, lenses: Lenses | None, matches: int) -> bool:
+def refuse_without_parallax(
+    a: Tensor, b: Tensor, exact: Tensor, K: Tensor, lenses: Lenses | None, matches: int
+) -> bool:
     """Raise RunError when the matches a, b show no parallax. Returns whether they show one flat surface.
+
+    exact: [M], boolean, which of them are exact.  matches: number of all matches, for the message.
 
     With unknown lenses, a homography that explains the matches may be a turn, a zoom or a flat surface, and tells no
     pose. With known lenses, a pure rotation that explains them shows that there is no parallax. Focal lengths from EXIF
@@ -55,8 +60,9 @@ def refuse_without_parallax(a: Tensor, b: Tensor, K: Tensor, lenses: Lenses | No
     enlarged = magnification(a, b)
     enlarged = max(enlarged, 1 / enlarged)
     allowed = PARALLAX_SHARE * max(1.0, enlarged - 1) if lenses else PARALLAX_SHARE_OF_KNOWN
+    least = torch.where(exact, EXACT_PARALLAX, LEAST_PARALLAX)
     if lenses is not None:
-        share = float((homography_error(a, b, LEAST_PARALLAX) > LEAST_PARALLAX).double().mean())
+        share = float((homography_error(a, b, EXACT_PARALLAX) > least).double().mean())
         if share > allowed:
             return False
     if lenses is None or lenses.source == "exif":
@@ -64,7 +70,7 @@ def refuse_without_parallax(a: Tensor, b: Tensor, K: Tensor, lenses: Lenses | No
         tried = itertools.product(COMMON, RATIOS) if lenses else ((0.0, 0.0),)
         pairs = [torch.tensor([common, common + ratio], dtype=K.dtype) for common, ratio in tried]
         errors = [pure_rotation(a, b, scaled(K, pair))[1] for pair in pairs]
-        share = min(float((error > LEAST_PARALLAX).double().mean()) for error in errors)
+        share = min(float((error > least).double().mean()) for error in errors)
         if share > (ROTATION_SHARE if lenses else allowed):
             return lenses is not None
     raise RunError(

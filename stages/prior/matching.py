@@ -39,11 +39,13 @@ class Matches:
 
     points_a, points_b: [M, 2], (x, y) in pixels of the input image; the centre of the top-left pixel is (0.5, 0.5).
     scores: [M] in (0, 1], the matcher's confidence.
+    exact: [M], boolean, whether both points show one place to a fraction of a pixel (exact_matches.py).
     """
 
     points_a: Tensor
     points_b: Tensor
     scores: Tensor
+    exact: Tensor
 
     def __len__(self) -> int:
         return self.scores.shape[0]
@@ -86,7 +88,8 @@ class Matcher:
         result = self.matcher({"image0": _lightglue_input(a), "image1": _lightglue_input(b)})
         scores, order = result["scores"][0].sort(descending=True, stable=True)
         index = result["matches"][0][order]
-        return Matches(a.points[index[:, 0]].cpu(), b.points[index[:, 1]].cpu(), scores.cpu())
+        exact = torch.zeros(len(scores), dtype=torch.bool)
+        return Matches(a.points[index[:, 0]].cpu(), b.points[index[:, 1]].cpu(), scores.cpu(), exact)
 
 
 def match(image_a: Tensor, image_b: Tensor) -> Matches:

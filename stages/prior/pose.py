@@ -25,6 +25,7 @@ from stages.prior.epipolar import (
     triangulate,
 )
 from stages.prior.evidence import Solution, doubts_of, refuse_without_parallax
+from stages.prior.exact_matches import exact_matches
 from stages.prior.lenses import FOCAL_MEAN, Known, Lenses, possible_lenses
 from stages.prior.matching import SHORT_SIDE, Matches, match
 from stages.prior.orientation import refuse_mirrored, refuse_turned
@@ -33,7 +34,8 @@ from stages.prior.still_marks import moving
 from stages.scene import Cameras, Views
 
 INLIER = 2.0  # largest epipolar distance of an inlier in RANSAC, working px
-LOSS_SCALE = 1.0  # position noise of a good match, working px: the scale of the loss in the refinement
+LOSS_SCALE = 0.5  # position noise of an exact match, working px: the scale of the loss in the refinement
+OTHERS = 0.2  # factor of the errors of matches that are not exact
 LEAST_INLIERS = 20  # fewer inliers than this are no evidence for a pose
 # Another solution explains the matches as well if its cost is at most this much higher, px^2. It counts as another one
 # if its rotation or the direction of its translation differs by more than these angles, degrees.
@@ -108,6 +110,7 @@ def estimate_cameras(images: Sequence[Tensor], focals: Focals = ((), ()), K: Ten
         refuse_turned(images, len(matches))
     if len(matches) < SURELY_NOT_MIRRORED:
         refuse_mirrored(images, len(matches))
+    matches = exact_matches(images, matches)
     try:
         found = cameras_from_matches(matches, [(image.shape[-2], image.shape[-1]) for image in images], focals, K)
     except RunError:
@@ -126,20 +129,22 @@ def cameras_from_matches(
     # Matches in working pixels.
     zoom = torch.tensor([SHORT_SIDE / min(size) for size in sizes], dtype=torch.float64)
     a, b = matches.points_a.double() * zoom[0], matches.points_b.double() * zoom[1]
+    exact = matches.exact
     if sizes[0] == sizes[1]:
         kept = moving(a, b)
-        a, b = a[kept], b[kept]
+        a, b, exact = a[kept], b[kept], exact[kept]
+    weights = torch.where(exact, 1.0, OTHERS).double()
     count = len(a)
     # Pose and intrinsics.
     if K is not None:
-        solution, working_K = _solve_with_known(a, b, K.double().expand(2, 3, 3) * _zoom(zoom), count)
+        solution, working_K = _solve_with_known(a, b, weights, K.double().expand(2, 3, 3) * _zoom(zoom))
     else:
         first_K = _first_guess(sizes, focals) * _zoom(zoom)
         others = [tuple(focal / readings[0] for focal in readings[1:]) for readings in focals]
         known = Known(first_K, zoom, (not focals[0], not focals[1]), (others[0], others[1]))
-        solution, working_K = _solve_unknown(a, b, known, count)
-    a, b = a[solution.inliers], b[solution.inliers]
-    flat = refuse_without_parallax(a, b, working_K, solution.lenses, count)
+        solution, working_K = _solve_unknown(a, b, weights, known)
+    a, b, exact = a[solution.inliers], b[solution.inliers], exact[solution.inliers]
+    flat = refuse_without_parallax(a, b, exact, working_K, solution.lenses, count)
     doubts = doubts_of(solution, working_K, count, any(focals), flat)
     return _finish(a, b, solution, working_K, zoom, count, doubts)
 
@@ -162,7 +167,7 @@ def matched_points(images: Tensor, cameras: Cameras) -> Tensor:
     if _baseline(cameras) == 0:
         why = "both are at the same place, which shows no depth"
         raise RunError("the cameras have no baseline", why, "give two photographs taken from different places")
-    matches = match(images[0], images[1])
+    matches = exact_matches(list(images), match(images[0], images[1]))
     a, b = matches.points_a.double(), matches.points_b.double()
     fits = sampson_error(a, b, fundamental_of(c2w, K)).abs() < INLIER * min(cameras.size) / SHORT_SIDE
     points, z = triangulate(a[fits], b[fits], c2w, K)
@@ -200,28 +205,29 @@ def _first_guess(sizes: list[tuple[int, int]], focals: Focals) -> Tensor:
     return torch.stack(K)
 
 
-def _solve_unknown(a: Tensor, b: Tensor, known: Known, matches: int) -> tuple[Solution, Tensor]:
+def _solve_unknown(a: Tensor, b: Tensor, weights: Tensor, known: Known) -> tuple[Solution, Tensor]:
     """The refined pose and the intrinsics under the assumption about the lenses that fits the matches best.
 
-    a, b: [M, 2], working px.  matches: their number, for messages.
+    a, b: [M, 2], working px.  weights: [M], factors of their errors.
     """
     # Matches that fit some lens. Among them few trials suffice for each guess of the focal lengths.
     likely = fits_any_lens(a, b, 2 * INLIER)
     if int(likely.sum()) < LEAST_INLIERS:
-        raise _too_few(matches, int(likely.sum()))
+        raise _too_few(len(a), int(likely.sum()))
     found = []
     for lenses in possible_lenses(known, magnification(a[likely], b[likely])):
         for start in lenses.starts:
             pose = ransac(a[likely], b[likely], scaled(known.K, start), INLIER, LIKELY_TRIALS)
             if pose is not None:
-                refined = refine(a, b, known.K, pose.rotation, pose.translation, LOSS_SCALE, lenses.prior, start)
+                first = (pose.rotation, pose.translation)
+                refined = refine(a, b, known.K, *first, LOSS_SCALE, weights, lenses.prior, start)
                 found.append((refined, lenses))
     if not found:
-        raise _too_few(matches, 0)
+        raise _too_few(len(a), 0)
     refined, lenses = min(found, key=lambda pair: pair[0].cost + pair[1].penalty_of(pair[0].log_scales))
     rivals = [other for other, _ in found if other.cost <= refined.cost + RIVAL]
     contested = any(_differ(refined, other) for other in rivals)
-    return _with_inliers(a, b, scaled(known.K, refined.log_scales), refined, lenses, contested, matches)
+    return _with_inliers(a, b, scaled(known.K, refined.log_scales), refined, lenses, contested)
 
 
 def _differ(one: Refined, other: Refined) -> bool:
@@ -232,17 +238,17 @@ def _differ(one: Refined, other: Refined) -> bool:
     return bool((angles > angles.new_tensor(RIVAL_ANGLES)).any())
 
 
-def _solve_with_known(a: Tensor, b: Tensor, K: Tensor, matches: int) -> tuple[Solution, Tensor]:
+def _solve_with_known(a: Tensor, b: Tensor, weights: Tensor, K: Tensor) -> tuple[Solution, Tensor]:
     """The refined pose with known intrinsics, and these. Points and K are in working pixels."""
     pose = ransac(a, b, K, INLIER)
     if pose is None:
-        raise _too_few(matches, 0)
-    refined = refine(a, b, K, pose.rotation, pose.translation, LOSS_SCALE)
-    return _with_inliers(a, b, K, refined, None, False, matches)
+        raise _too_few(len(a), 0)
+    refined = refine(a, b, K, pose.rotation, pose.translation, LOSS_SCALE, weights)
+    return _with_inliers(a, b, K, refined, None, False)
 
 
 def _with_inliers(
-    a: Tensor, b: Tensor, K: Tensor, refined: Refined, lenses: Lenses | None, contested: bool, matches: int
+    a: Tensor, b: Tensor, K: Tensor, refined: Refined, lenses: Lenses | None, contested: bool
 ) -> tuple[Solution, Tensor]:
     """The solution with its inliers, which are near their epipolar lines and in front of both cameras; and K."""
     near = sampson_error(a, b, fundamental(refined.rotation, refined.translation, K)).abs() < INLIER
@@ -254,7 +260,7 @@ def _with_inliers(
         solutions.append(Solution(refined.rotation, translation, inliers, refined, lenses, contested))
     best = max(solutions, key=lambda solution: int(solution.inliers.sum()))
     if int(best.inliers.sum()) < LEAST_INLIERS:
-        raise _too_few(matches, int(best.inliers.sum()))
+        raise _too_few(len(a), int(best.inliers.sum()))
     return best, K
 
 

@@ -50,6 +50,7 @@ def refine(
     rotation: Tensor,
     translation: Tensor,
     loss_scale: float,
+    weights: Tensor,
     prior: FocalPrior | None = None,
     log_scales: Tensor | None = None,
 ) -> Refined:
@@ -58,6 +59,7 @@ def refine(
     points_a, points_b: [M, 2], px, float64.  K: [2, 3, 3], px.  Focal lengths are those of K times exp(log_scales).
     rotation, translation, log_scales: where to start. log_scales starts at 0 if it is None.
     loss_scale: noise of a good match, px; beyond it the Cauchy loss grows slowly.
+    weights: [M], factors of the errors of the matches.
     """
     count = 7 if prior else 5
     start = torch.zeros(2, dtype=points_a.dtype) if log_scales is None else log_scales
@@ -79,8 +81,12 @@ def refine(
             gradient[5:] += stiffness @ (log_scales - mean)
         return gradient, hessian
 
+    def linearised(state: tuple[Tensor, Tensor, Tensor], tangent: Tensor) -> tuple[Tensor, Tensor]:
+        error, jacobian = _linearised(points_a, points_b, K, *state, tangent)
+        return weights * error, weights[:, None] * jacobian
+
     damping, tangent = 1e-3, _tangent(state[1])
-    error, jacobian = _linearised(points_a, points_b, K, *state, tangent)
+    error, jacobian = linearised(state, tangent)
     cost = cost_of(error, state[2])
     for _ in range(ITERATIONS):
         gradient, hessian = linear(error, jacobian, state[2])
@@ -92,7 +98,7 @@ def refine(
             step[5:] *= 0.3 / step[5:].abs().max().clamp_min(0.3)  # a step changes log_scales by at most 0.3
             new_state = _apply(step, *state, tangent)
             new_tangent = _tangent(new_state[1])
-            new_error, new_jacobian = _linearised(points_a, points_b, K, *new_state, new_tangent)
+            new_error, new_jacobian = linearised(new_state, new_tangent)
             new_cost = cost_of(new_error, new_state[2])
             if new_cost < cost:
                 state, tangent, error, jacobian, cost = new_state, new_tangent, new_error, new_jacobian, new_cost

@@ -1,6 +1,7 @@
 """Cameras from exact matches of two photographs of different lens, zoom or crop, with right, wrong and no EXIF."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from stages.geometry import turned_by
 from stages.prior.lenses import Known, possible_lenses
 from stages.prior.matching import Matches
 from stages.prior.pose import PairGeometry, cameras_from_matches
+from stages.prior.refine import refine
 from tests.tools.measure_pose import angles
 
 W, H = 768, 512
@@ -25,15 +27,23 @@ def camera(focal: float, size: tuple[int, int] = (H, W)) -> Tensor:
 
 
 def matches_of(
-    K: tuple[Tensor, Tensor], size_b: tuple[int, int] = (H, W), step: Tensor = STEP, flat: bool = False
+    K: tuple[Tensor, Tensor],
+    size_b: tuple[int, int] = (H, W),
+    step: Tensor = STEP,
+    flat: bool = False,
+    relief: float = 0.0,
 ) -> Matches:
-    """Matches of a random scene, 0.4 px of noise, a tenth of them wrong. The first photograph has H x W px."""
+    """Matches of a random scene, 0.4 px of noise, a tenth of them wrong. The first photograph has H x W px.
+
+    flat: all points lie on one plane, up to a share `relief` of their depth.
+    """
     g = Generator().manual_seed(0)
     pixels = torch.rand(700, 2, generator=g, dtype=torch.float64) * torch.tensor([W, H])
     rays = F.pad(pixels, (0, 1), value=1.0) @ torch.linalg.inv(K[0]).mT
     depth = 2.0 + 3.0 * torch.rand(700, 1, generator=g, dtype=torch.float64)
     if flat:
         depth = 3.0 / (rays @ F.normalize(torch.tensor([0.5, 0.1, 1.0], dtype=torch.float64), dim=0))[:, None]
+        depth = depth * (1 + relief * (2 * torch.rand(700, 1, generator=g, dtype=torch.float64) - 1))
     seen = (rays * depth @ TURN.mT + step) @ K[1].mT
     in_b = seen[:, :2] / seen[:, 2:]
     inside = ((in_b > 0) & (in_b < torch.tensor([size_b[1], size_b[0]]))).all(1)
@@ -41,7 +51,7 @@ def matches_of(
     a, b = pixels[inside] + noise[0], in_b[inside] + noise[1]
     wrong = len(a) // 10
     b[:wrong] = torch.rand(wrong, 2, generator=g, dtype=torch.float64) * torch.tensor([size_b[1], size_b[0]])
-    return Matches(a.float(), b.float(), torch.ones(len(a)))
+    return Matches(a.float(), b.float(), torch.ones(len(a)), torch.ones(len(a), dtype=torch.bool))
 
 
 def assert_right(found: PairGeometry) -> None:
@@ -100,9 +110,8 @@ def with_marks(matches: Matches, count: int) -> Matches:
     g = Generator().manual_seed(1)
     place = torch.rand(count, 2, generator=g) * torch.tensor([W, H])
     again = place + 0.2 * torch.randn(count, 2, generator=g)
-    return Matches(
-        torch.cat([matches.points_a, place]), torch.cat([matches.points_b, again]), torch.ones(len(matches) + count)
-    )
+    places = (torch.cat([matches.points_a, place]), torch.cat([matches.points_b, again]))
+    return Matches(*places, torch.ones(len(matches) + count), torch.ones(len(matches) + count, dtype=torch.bool))
 
 
 def test_the_matches_of_a_watermark_are_left_out() -> None:
@@ -128,6 +137,31 @@ def test_a_flat_surface_is_refused_without_a_focal_length_and_solved_with_doubts
         cameras_from_matches(matches, [(H, W), (H, W)])
     found = cameras_from_matches(matches, [(H, W), (H, W)], ((FOCAL,), (FOCAL,)))
     assert any("flat" in doubt for doubt in found.doubts)
+
+
+def test_exact_matches_show_a_parallax_that_others_do_not() -> None:
+    """The relief of a house front moves points by a pixel or two, which counts only if they are known as exactly."""
+    K = camera(FOCAL)
+    exact = matches_of((K, K), flat=True, relief=0.01)
+    found = cameras_from_matches(exact, [(H, W), (H, W)])
+    assert not any("flat" in doubt for doubt in found.doubts)
+    with pytest.raises(RunError, match="flat surface"):
+        cameras_from_matches(replace(exact, exact=torch.zeros_like(exact.exact)), [(H, W), (H, W)])
+
+
+def test_matches_of_weight_0_count_nothing() -> None:
+    """Here those that are off by several pixels."""
+    K = camera(FOCAL)
+    matches = matches_of((K, K))
+    a, b = matches.points_a.double(), matches.points_b.double()
+    noisy = torch.arange(len(a)) % 3 == 0
+    b[noisy] += 5 * torch.randn(int(noisy.sum()), 2, generator=Generator().manual_seed(2), dtype=torch.float64)
+    start = (torch.stack([K, K]), TURN, STEP)
+    without = refine(a[~noisy], b[~noisy], *start, 0.5, torch.ones(int((~noisy).sum()), dtype=torch.float64))
+    weighted = refine(a, b, *start, 0.5, (~noisy).double())
+    torch.testing.assert_close(weighted.rotation, without.rotation, atol=1e-6, rtol=0)
+    torch.testing.assert_close(weighted.translation, without.translation, atol=1e-6, rtol=0)
+    assert weighted.cost == pytest.approx(without.cost, rel=1e-6)
 
 
 def test_exif_is_a_prior_of_some_ten_percent() -> None:
@@ -181,5 +215,6 @@ def test_the_sign_of_the_step_is_the_one_that_puts_points_in_front(focal: float,
     noise = 0.7 * torch.randn(2, n, 2, generator=g, dtype=torch.float64)
     a, b = pixels + noise[0], seen[:, :2] / seen[:, 2:] + noise[1]
     b[:150] = torch.rand(150, 2, generator=g, dtype=torch.float64) * torch.tensor([W, H])
-    found = cameras_from_matches(Matches(a.float(), b.float(), torch.ones(n)), [(H, W), (H, W)])
+    matches = Matches(a.float(), b.float(), torch.ones(n), torch.ones(n, dtype=torch.bool))
+    found = cameras_from_matches(matches, [(H, W), (H, W)])
     assert found.inliers > 350  # of 450

@@ -12,6 +12,7 @@ must be refused. --every N takes every Nth pair.
 import argparse
 import json
 import os
+import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -77,13 +78,13 @@ def angles(estimate: PairGeometry, truth: Tensor) -> tuple[float, float]:
     return float(rotation), float(translation)
 
 
-def measure(pair: Pair, K: Tensor | None) -> tuple[bool, str]:
-    """Whether the pair is within its limits, and a line about it."""
+def measure(pair: Pair, K: Tensor | None) -> tuple[bool, tuple[float, float] | None, str]:
+    """Whether the pair is within its limits, the errors of rotation and direction if it was solved, and a line."""
     start = time.perf_counter()
     try:
         estimate = estimate_cameras(pair.images, K=K)
     except RunError as error:
-        return False, f"refused: {error.why}"
+        return False, None, f"refused: {error.why}"
     rotation, translation = angles(estimate, pair.b_from_a)
     limits = LIMITS[pair.kind]
     good = rotation < limits[0] and translation < limits[1]
@@ -91,6 +92,7 @@ def measure(pair: Pair, K: Tensor | None) -> tuple[bool, str]:
     seconds = time.perf_counter() - start
     return (
         good,
+        (rotation, translation),
         f"{'ok ' if good else 'BAD'} R {rotation:6.2f} T {translation:6.2f} "
         f"{focal}{estimate.inliers}/{estimate.matches} {seconds:.1f} s",
     )
@@ -180,20 +182,23 @@ def main() -> None:
         measure_changed(folder / "posed" / "val", arguments.every)
         return
     scores: dict[tuple[str, bool], list[bool]] = {}
+    errors: dict[tuple[str, bool], list[tuple[float, float]]] = {}
     for pairs in (posed_pairs(folder / "posed" / "val"), indoor_pairs(folder / "pairs")):
         for pair in pairs:
             lines = []
             for known in (True, False):
-                good, line = measure(pair, pair.K if known else None)
+                good, found, line = measure(pair, pair.K if known else None)
                 scores.setdefault((pair.kind, known), []).append(good)
+                errors.setdefault((pair.kind, known), []).extend([found] if found else [])
                 lines.append(line)
             print(f"{pair.name:44s} {pair.kind:6s} {' | '.join(lines)}", flush=True)
     for (kind, known), good in sorted(scores.items()):
         bar = BARS.get((kind, known))
         wanted = f", bar {100 * bar:.0f} %: {'met' if sum(good) >= bar * len(good) else 'MISSED'}" if bar else ""
+        medians = [f"{statistics.median(column):.2f}" for column in zip(*errors[kind, known], strict=True)]
         print(
             f"{kind}, {'true K' if known else 'our focal'}: {sum(good)} of {len(good)} = "
-            f"{100 * sum(good) / len(good):.1f} %{wanted}"
+            f"{100 * sum(good) / len(good):.1f} %{wanted}; medians of rotation and direction: {', '.join(medians)}"
         )
 
 

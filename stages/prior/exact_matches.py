@@ -1,0 +1,125 @@
+"""Positions of matches to a fraction of a pixel.
+
+The matcher finds whole pixels, and its two points may show places that are a pixel or two apart. So each point of the
+second photograph is moved until the surroundings of both points look alike, by least squares over a displacement and an
+affine change of the surroundings (Baker and Matthews, "Lucas-Kanade 20 years on", IJCV 2004, the inverse compositional
+algorithm). "Working pixels" are explained in pose.py.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stages.geometry import sampling_grid
+from stages.prior.matching import LONG_SIDE, SHORT_SIDE, Matches
+
+RADIUS, SPACING = 7, 1.5  # a patch has 2 RADIUS + 1 samples along each side, which lie SPACING working px apart
+SIGMA = 5.0  # standard deviation of the weights of a patch, working px
+SHIFTS, CHANGES = 4, 6  # steps that only shift a patch, and steps that also change its shape
+LARGEST_SHIFT, LARGEST_CHANGE = 1.0, 0.2  # of one step: working px, and change of an entry of the affine matrix
+STIFF = 0.03  # makes steps smaller where a patch says little about them, relative to a patch of unit contrast
+# The result is exact if the patches correlate by ALIKE or more, if the point moved by less than MOVED working px, and
+# if the patch has a corner: along an edge it could slide. CORNER bounds the smaller eigenvalue of the structure tensor
+# of a patch of unit contrast, in 1 / px^2.
+ALIKE, MOVED, CORNER = 0.8, 4.0, 0.005
+# The first affine matrix comes from the NEIGHBOURS nearest matches, by robust least squares. A neighbour counts half if
+# it is off by OFF working px. CALM draws the matrix towards that of no change, working px^2.
+NEIGHBOURS, REWEIGHTINGS, OFF, CALM = 12, 8, 3.0, 80.0
+
+
+@torch.no_grad()
+def exact_matches(images: Sequence[Tensor], matches: Matches) -> Matches:
+    """The matches with points of the second image moved, and with `exact` telling which of them are.
+
+    images: two of [3, h, w] in [0, 1]; sizes may differ. The others keep their places.
+    """
+    if len(matches) < NEIGHBOURS:
+        return matches
+    (first, zoom_a), (second, zoom_b) = (_working_grey(image) for image in images)
+    a, b = matches.points_a.float() * zoom_a, matches.points_b.float() * zoom_b
+    moved, exact = aligned(first, second, a, b, local_affine(a, b))
+    return replace(matches, points_b=torch.where(exact[:, None], moved, b) / zoom_b, exact=exact)
+
+
+def aligned(first: Tensor, second: Tensor, a: Tensor, b: Tensor, affine: Tensor) -> tuple[Tensor, Tensor]:
+    """Align the patches of image `second` around b with those of image `first` around a.
+
+    first, second: [1, h, w], grey.  a, b: [M, 2], px of these images.
+    affine: [M, 2, 2], first guess of how offsets from a become offsets from b.
+    Returns b after the alignment, [M, 2], and whether it succeeded, [M], boolean.
+    """
+    offsets, weights = patch(a)
+    slopes = torch.stack(torch.gradient(first[0], dim=(1, 0)))
+    around = _sample(torch.cat([first, slopes]), a[:, None] + offsets)  # [M, P, 3]
+    template, contrast = _normalised(around[..., 0], weights)
+    gradient = around[..., 1:] / contrast[..., None]
+    # Derivatives of the template by a displacement and by the four entries of the affine matrix, whose offsets are in
+    # units of SIGMA.
+    by_entry = (gradient[..., :, None] * offsets[:, None, :] / SIGMA).flatten(2)
+    jacobian = torch.cat([gradient, by_entry], -1)  # [M, P, 6]
+    weighted = (jacobian * weights[:, None]).mT
+    hessian = weighted @ jacobian
+    corner = torch.linalg.eigvalsh(hessian[:, :2, :2])[:, 0] > CORNER
+    hessian = hessian + STIFF * torch.diag(hessian.new_tensor([0, 0, 1, 1, 1, 1])) + 1e-4 * torch.eye(6).to(hessian)
+    start, eye = b, torch.eye(2).to(b)
+    for step in range(SHIFTS + CHANGES):
+        seen, _ = _normalised(_sample(second, b[:, None] + offsets @ affine.mT)[..., 0], weights)
+        right = (weighted @ (seen - template)[..., None])[..., 0]
+        free = 2 if step < SHIFTS else 6
+        change = F.pad(torch.linalg.solve(hessian[:, :free, :free], right[:, :free]), (0, 6 - free))
+        shift = change[:, :2].clamp(-LARGEST_SHIFT, LARGEST_SHIFT)
+        entries = (change[:, 2:].view(-1, 2, 2) / SIGMA).clamp(-LARGEST_CHANGE, LARGEST_CHANGE)
+        # The change is of the template, so its inverse is composed with the warp of the second image.
+        affine = affine @ torch.linalg.inv(eye + entries)
+        b = b - (affine @ shift[..., None])[..., 0]
+    seen, _ = _normalised(_sample(second, b[:, None] + offsets @ affine.mT)[..., 0], weights)
+    alike = (seen * template * weights).sum(1) > ALIKE
+    return b, alike & corner & ((b - start).norm(dim=1) < MOVED)
+
+
+def patch(like: Tensor) -> tuple[Tensor, Tensor]:
+    """The offsets of the P samples of a patch, [P, 2], px, and their weights, [P], which sum to 1."""
+    line = SPACING * torch.arange(-RADIUS, RADIUS + 1).to(like)
+    offsets = torch.cartesian_prod(line, line)
+    weights = torch.exp(-offsets.square().sum(1) / (2 * SIGMA**2))
+    return offsets, weights / weights.sum()
+
+
+def local_affine(a: Tensor, b: Tensor) -> Tensor:
+    """How small offsets from points a become offsets from their matches b, [M, 2, 2]. a, b: [M, 2], working px."""
+    distance, index = torch.cdist(a, a).topk(NEIGHBOURS, largest=False)
+    from_a, from_b = a[index] - a[:, None], b[index] - b[:, None]
+    near = 1 / (1 + (distance / distance.median(1, keepdim=True).values.clamp_min(1e-6)).square())
+    eye = torch.eye(2).to(a)
+    affine = eye.expand(len(a), 2, 2)
+    for _ in range(REWEIGHTINGS):
+        off = (from_b - from_a @ affine.mT).norm(dim=-1)
+        weighted = (from_a * (near / (1 + (off / OFF).square()))[..., None]).mT
+        affine = torch.linalg.solve(weighted @ from_a + CALM * eye, weighted @ from_b + CALM * eye).mT
+    return affine
+
+
+def _working_grey(image: Tensor) -> tuple[Tensor, Tensor]:
+    """An image [3, h, w] as grey [1, h', w'] of the working size, on the CPU, and px of it per px of the image, [2]."""
+    h, w = image.shape[-2:]
+    scale = min(SHORT_SIDE / min(h, w), LONG_SIDE / max(h, w))
+    size = (max(1, round(h * scale)), max(1, round(w * scale)))
+    red, green, blue = F.interpolate(image[None].float(), size, mode="bicubic", antialias=True)[0].cpu()
+    return (0.299 * red + 0.587 * green + 0.114 * blue)[None], torch.tensor([size[1] / w, size[0] / h])
+
+
+def _sample(image: Tensor, points: Tensor) -> Tensor:
+    """The values of an image [C, h, w] at points [M, P, 2], px, interpolated, [M, P, C]."""
+    grid = sampling_grid(points, (image.shape[-2], image.shape[-1]))
+    found = F.grid_sample(image[None], grid[None], mode="bicubic", padding_mode="border", align_corners=False)
+    return found[0].permute(1, 2, 0)
+
+
+def _normalised(patches: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Patches [M, P] with mean 0 and standard deviation 1, and their standard deviations, [M, 1]."""
+    centred = patches - (patches * weights).sum(1, keepdim=True)
+    contrast = (centred.square() * weights).sum(1, keepdim=True).sqrt() + 1e-4
+    return centred / contrast, contrast
