@@ -60,7 +60,7 @@ def refuse_without_parallax(
     enlarged = magnification(a, b)
     enlarged = max(enlarged, 1 / enlarged)
     allowed = PARALLAX_SHARE * max(1.0, enlarged - 1) if lenses else PARALLAX_SHARE_OF_KNOWN
-    least = torch.where(exact, EXACT_PARALLAX, LEAST_PARALLAX)
+    least = torch.where(exact, EXACT_PARALLAX, LEAST_PARALLAX).to(a)
     if lenses is not None:
         share = float((homography_error(a, b, EXACT_PARALLAX) > least).double().mean())
         if share > allowed:
@@ -70,6 +70,8 @@ def refuse_without_parallax(
         tried = itertools.product(COMMON, RATIOS) if lenses else ((0.0, 0.0),)
         pairs = [torch.tensor([common, common + ratio], dtype=K.dtype) for common, ratio in tried]
         errors = [pure_rotation(a, b, scaled(K, pair))[1] for pair in pairs]
+        if lenses:
+            least = torch.full_like(least, LEAST_PARALLAX)  # the factors tried are too coarse for exact matches
         share = min(float((error > least).double().mean()) for error in errors)
         if share > (ROTATION_SHARE if lenses else allowed):
             return lenses is not None

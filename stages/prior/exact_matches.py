@@ -3,7 +3,7 @@
 The matcher finds whole pixels, and its two points may show places that are a pixel or two apart. So each point of the
 second photograph is moved until the surroundings of both points look alike, by least squares over a displacement and an
 affine change of the surroundings (Baker and Matthews, "Lucas-Kanade 20 years on", IJCV 2004, the inverse compositional
-algorithm). "Working pixels" are explained in pose.py.
+algorithm). Here a working pixel is one of an image resized to a short side of 512, and a long side of at most 1536.
 """
 
 from collections.abc import Sequence
@@ -21,12 +21,14 @@ SIGMA = 5.0  # standard deviation of the weights of a patch, working px
 SHIFTS, CHANGES = 4, 6  # steps that only shift a patch, and steps that also change its shape
 LARGEST_SHIFT, LARGEST_CHANGE = 1.0, 0.2  # of one step: working px, and change of an entry of the affine matrix
 STIFF = 0.03  # makes steps smaller where a patch says little about them, relative to a patch of unit contrast
-# The result is exact if the patches correlate by ALIKE or more, if the point moved by less than MOVED working px, and
+# The result is exact if the patches correlate by more than ALIKE, if the point moved by less than MOVED working px, and
 # if the patch has a corner: along an edge it could slide. CORNER bounds the smaller eigenvalue of the structure tensor
-# of a patch of unit contrast, in 1 / px^2.
-ALIKE, MOVED, CORNER = 0.8, 4.0, 0.005
-# The first affine matrix comes from the NEIGHBOURS nearest matches, by robust least squares. A neighbour counts half if
-# it is off by OFF working px. CALM draws the matrix towards that of no change, working px^2.
+# of a patch of unit contrast, in 1 / px^2. Both points must be more than RIM working px inside their images, so that
+# nearly all weight of their patches is.
+ALIKE, MOVED, CORNER, RIM = 0.8, 4.0, 0.005, 10.0
+# The first affine matrix comes from the NEIGHBOURS nearest matches (the match itself is one), by robust least squares.
+# One counts half if it is off by OFF working px. CALM draws the matrix towards that of no change, working px^2.
+# These constants were chosen by the distances of matches from the true epipolar lines of posed/val.
 NEIGHBOURS, REWEIGHTINGS, OFF, CALM = 12, 8, 3.0, 80.0
 
 
@@ -34,14 +36,14 @@ NEIGHBOURS, REWEIGHTINGS, OFF, CALM = 12, 8, 3.0, 80.0
 def exact_matches(images: Sequence[Tensor], matches: Matches) -> Matches:
     """The matches with points of the second image moved, and with `exact` telling which of them are.
 
-    images: two of [3, h, w] in [0, 1]; sizes may differ. The others keep their places.
+    images: two of [3, h, w] in [0, 1]; sizes may differ. Matches that are not exact keep their places.
     """
     if len(matches) < NEIGHBOURS:
         return matches
     (first, zoom_a), (second, zoom_b) = (_working_grey(image) for image in images)
     a, b = matches.points_a.float() * zoom_a, matches.points_b.float() * zoom_b
     moved, exact = aligned(first, second, a, b, local_affine(a, b))
-    return replace(matches, points_b=torch.where(exact[:, None], moved, b) / zoom_b, exact=exact)
+    return replace(matches, points_b=torch.where(exact[:, None], moved / zoom_b, matches.points_b), exact=exact)
 
 
 def aligned(first: Tensor, second: Tensor, a: Tensor, b: Tensor, affine: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,7 +79,8 @@ def aligned(first: Tensor, second: Tensor, a: Tensor, b: Tensor, affine: Tensor)
         b = b - (affine @ shift[..., None])[..., 0]
     seen, _ = _normalised(_sample(second, b[:, None] + offsets @ affine.mT)[..., 0], weights)
     alike = (seen * template * weights).sum(1) > ALIKE
-    return b, alike & corner & ((b - start).norm(dim=1) < MOVED)
+    inside = (_from_rim(a, first) > RIM) & (_from_rim(b, second) > RIM)
+    return b, alike & corner & inside & ((b - start).norm(dim=1) < MOVED)
 
 
 def patch(like: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,7 +93,8 @@ def patch(like: Tensor) -> tuple[Tensor, Tensor]:
 
 def local_affine(a: Tensor, b: Tensor) -> Tensor:
     """How small offsets from points a become offsets from their matches b, [M, 2, 2]. a, b: [M, 2], working px."""
-    distance, index = torch.cdist(a, a).topk(NEIGHBOURS, largest=False)
+    every = torch.cdist(a, a, compute_mode="donot_use_mm_for_euclid_dist")  # products are inexact in float32
+    distance, index = every.topk(NEIGHBOURS, largest=False)
     from_a, from_b = a[index] - a[:, None], b[index] - b[:, None]
     near = 1 / (1 + (distance / distance.median(1, keepdim=True).values.clamp_min(1e-6)).square())
     eye = torch.eye(2).to(a)
@@ -109,6 +113,12 @@ def _working_grey(image: Tensor) -> tuple[Tensor, Tensor]:
     size = (max(1, round(h * scale)), max(1, round(w * scale)))
     red, green, blue = F.interpolate(image[None].float(), size, mode="bicubic", antialias=True)[0].cpu()
     return (0.299 * red + 0.587 * green + 0.114 * blue)[None], torch.tensor([size[1] / w, size[0] / h])
+
+
+def _from_rim(points: Tensor, image: Tensor) -> Tensor:
+    """How far points [M, 2] are inside an image [1, h, w], px, [M]."""
+    size = points.new_tensor([image.shape[-1], image.shape[-2]])
+    return torch.minimum(points, size - points).amin(1)
 
 
 def _sample(image: Tensor, points: Tensor) -> Tensor:

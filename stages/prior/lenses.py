@@ -24,12 +24,12 @@ ONE_LENS_DEVIATION = 0.003  # how much the logarithms of the focal lengths of on
 # First guesses of the logarithm of an unknown focal length, relative to FOCAL_MEAN. They come from fields of view, in
 # degrees, across the longer side.
 GUESSES = tuple(math.log(0.5 / math.tan(math.radians(angle) / 2) / FOCAL_MEAN) for angle in (35, 50, 65, 80, 95))
-# Penalties, px^2. A second free focal length lowers the cost of pairs of one lens by at most 4.4, and the cost of pairs
-# of which one photograph was cut or zoomed mostly by 10 to 100.
-TWO_LENSES = 5.0
+# Penalties, differences of log likelihood. A second free focal length lowers the cost of every pair a little, and that
+# of a pair of which one photograph was cut or zoomed by far more. `make measure-pose` shows both kinds.
+TWO_LENSES = 9.0
 # ALIKE_LENSES is for two focal lengths, relative to the longer sides, whose logarithms differ by less than ALIKE. Crops
-# and zooms make them differ by more, but two free focal lengths lower the cost of some wide pairs of one lens by 5.4.
-ALIKE, ALIKE_LENSES = 0.2, 5.0
+# and zooms make them differ by more.
+ALIKE, ALIKE_LENSES = 0.2, 9.0
 CUT = 3.0  # one photograph is a part of a larger one, although both have the same shape
 CUT_WITH_EXIF = 6.0  # EXIF is right for the photograph before it was cut
 WRONG_EXIF, WRONG_UNUSUAL_EXIF = 12.0, 5.0  # EXIF is wrong; the second if the focal length that it states is unusual
@@ -70,7 +70,7 @@ class Lenses:
 
     source: what the focal lengths mostly come from, "exif" or "matches".  one_lens: whether one lens took both.
     prior: distribution of the logarithms of the focal lengths, relative to those of K.
-    penalty: px^2, added to the cost.  starts: where a search begins, logarithms [2] each.
+    penalty: added to the cost.  starts: where a search begins, logarithms [2] each.
     """
 
     source: str
@@ -80,7 +80,7 @@ class Lenses:
     starts: tuple[Tensor, ...]
 
     def penalty_of(self, log_scales: Tensor) -> float:
-        """The penalty of a solution under this assumption, px^2. log_scales: [2], of its focal lengths."""
+        """The penalty of a solution under this assumption. log_scales: [2], of its focal lengths."""
         first, second = (log_scales - self.prior.mean).tolist()
         alike = self.source == "matches" and not self.one_lens and abs(second - first) < ALIKE
         return self.penalty + (ALIKE_LENSES if alike else 0.0)

@@ -1,7 +1,7 @@
 """The cameras of two photographs, estimated from the photographs, and the depth range of the scene.
 
-Matches (matching.py) give a relative pose by RANSAC, for each of several focal lengths or for a known one
-(epipolar.py). Pose and focal lengths are refined together (refine.py). Several assumptions about the lenses compete
+Matches (matching.py, exact_matches.py) give a relative pose by RANSAC, for each of several focal lengths or for a known
+one (epipolar.py). Pose and focal lengths are refined together (refine.py). Several assumptions about the lenses compete
 (lenses.py). Pairs without parallax are refused, and doubts about the others are stated (evidence.py). Matches are
 triangulated, and the depths of the points give the range. "Working pixels" are pixels of an image resized to a short
 side of 512. Thresholds in them suit photographs of any size.
@@ -35,9 +35,9 @@ from stages.scene import Cameras, Views
 
 INLIER = 2.0  # largest epipolar distance of an inlier in RANSAC, working px
 LOSS_SCALE = 0.5  # position noise of an exact match, working px: the scale of the loss in the refinement
-OTHERS = 0.2  # factor of the errors of matches that are not exact
+OTHERS = 0.2  # factor of the errors of matches that are not exact; chosen by the errors of cameras on posed/val
 LEAST_INLIERS = 20  # fewer inliers than this are no evidence for a pose
-# Another solution explains the matches as well if its cost is at most this much higher, px^2. It counts as another one
+# Another solution explains the matches as well if its cost (refine.py) is at most this much higher. It is another one
 # if its rotation or the direction of its translation differs by more than these angles, degrees.
 RIVAL, RIVAL_ANGLES = 3.0, (2.0, 10.0)
 # Pairs with fewer matches than these are also matched with the second photograph turned, and mirrored. A turn by 90
@@ -133,7 +133,7 @@ def cameras_from_matches(
     if sizes[0] == sizes[1]:
         kept = moving(a, b)
         a, b, exact = a[kept], b[kept], exact[kept]
-    weights = torch.where(exact, 1.0, OTHERS).double()
+    weights = torch.ones_like(a[:, 0]).where(exact, OTHERS)
     count = len(a)
     # Pose and intrinsics.
     if K is not None:

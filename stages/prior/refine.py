@@ -1,9 +1,9 @@
 """Refinement of a relative pose, and of uncertain focal lengths, from matches.
 
-It minimises the Sampson error under a Cauchy loss, plus a penalty on unusual focal lengths. The penalty comes from a
-normal distribution of the logarithms of the two focal lengths, here called the focal prior. Two views often say little
-about the focal lengths (parallel axes, a planar scene, forward motion). Without the penalty, a wrong focal length then
-fits slightly better than the true one. pycolmap's bundle adjustment has no such penalty.
+It minimises weighted Sampson errors under a Cauchy loss, plus a penalty on unusual focal lengths. The penalty comes
+from a normal distribution of the logarithms of the two focal lengths, here called the focal prior. Two views often say
+little about the focal lengths (parallel axes, a planar scene, forward motion). Without the penalty, a wrong focal
+length then fits slightly better than the true one. pycolmap's bundle adjustment has no such penalty.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,8 @@ class FocalPrior:
 class Refined:
     """A refined pose. rotation: [3, 3].  translation: [3], unit length.  log_scales: [2], of the focal lengths.
 
-    cost: half the robust squared Sampson error, px^2, plus the focal prior's cost times the squared loss scale.
+    cost: the negative logarithm of the likelihood, up to a constant: half the robust squares of the Sampson errors in
+    units of their noise, plus the focal prior's part.
     hessian: [7, 7], the Gauss-Newton Hessian of the cost with respect to rotation vector (3), translation in its
     tangent plane (2) and log_scales (2); without a focal prior [5, 5].
     """
@@ -59,7 +60,7 @@ def refine(
     points_a, points_b: [M, 2], px, float64.  K: [2, 3, 3], px.  Focal lengths are those of K times exp(log_scales).
     rotation, translation, log_scales: where to start. log_scales starts at 0 if it is None.
     loss_scale: noise of a good match, px; beyond it the Cauchy loss grows slowly.
-    weights: [M], factors of the errors of the matches.
+    weights: [M], factors of the errors: the position noise of a match is loss_scale / weight.
     """
     count = 7 if prior else 5
     start = torch.zeros(2, dtype=points_a.dtype) if log_scales is None else log_scales
@@ -107,7 +108,8 @@ def refine(
             damping *= 10
         if before - cost <= 1e-8 * before:
             break
-    return Refined(*state, float(cost), linear(error, jacobian, state[2])[1])
+    hessian = linear(error, jacobian, state[2])[1]
+    return Refined(*state, float(cost) / loss_scale**2, hessian / loss_scale**2)
 
 
 def scaled(K: Tensor, log_scales: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from stages.geometry import fundamental_of
 from stages.prior.epipolar import sampson_error, triangulate
+from stages.prior.exact_matches import exact_matches
 from stages.prior.matching import SHORT_SIDE, load_matcher
 from stages.scene import Views
 
@@ -47,7 +48,8 @@ def find_tracks(photographs: Views) -> Tracks:
         if baseline == 0:
             continue
         # Points of the pair: matches near their epipolar lines, in front of both cameras, and not too far away.
-        matches = matcher(*photographs.images[pair])
+        images = photographs.images[pair]
+        matches = exact_matches(list(images), matcher(*images))
         a, b = matches.points_a.double(), matches.points_b.double()
         positions, z = triangulate(a, b, c2w[pair], K[pair])
         fits = sampson_error(a, b, fundamental_of(c2w[pair], K[pair])).abs() < bound

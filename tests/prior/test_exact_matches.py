@@ -56,7 +56,7 @@ def test_points_that_are_off_by_a_pixel_and_a_half_are_found_to_a_tenth() -> Non
     assert error.median() < 0.05
     assert error.quantile(0.95) < 0.2
     assert torch.equal(found.points_a, a)
-    torch.testing.assert_close(found.points_b[~found.exact], (truth + off)[~found.exact])
+    assert torch.equal(found.points_b[~found.exact], (truth + off)[~found.exact])
 
 
 def test_photographs_of_other_sizes_give_the_same_places() -> None:
@@ -109,6 +109,20 @@ def test_blank_walls_and_edges_are_not_exact() -> None:
         found = exact_matches([image.expand(3, H, W)] * 2, matches(a, a + 1))
         assert not bool(found.exact.any())
         torch.testing.assert_close(found.points_b, a + 1)
+
+
+def test_near_the_edges_of_the_photographs_matches_are_right_or_not_exact() -> None:
+    """Outside a photograph its edge is repeated, in which both patches would agree."""
+    first = clouds()
+    images = [first.expand(3, H, W), first.expand(3, H, W)]
+    g = Generator().manual_seed(8)
+    along = 40 + torch.rand(160, 1, generator=g) * (H - 80)
+    a = torch.cat([12 * torch.rand(160, 1, generator=g), along], 1)
+    for points_a in (a, torch.tensor([W, 0.0]) + a * torch.tensor([-1.0, 1.0])):
+        off = 2 * torch.rand(160, 2, generator=g) - 1
+        found = exact_matches(images, matches(points_a, points_a + off))
+        assert 0 < int(found.exact.sum()) < 80
+        assert (found.points_b - points_a).norm(dim=1)[found.exact].max() < 0.2
 
 
 def test_wrong_matches_stay_where_they_are() -> None:

@@ -1,11 +1,10 @@
 """The first scene of posed photographs comes from pairs of neighbours; a pair that shows no depth is left out."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
 from stages.errors import RunError
+from stages.prior.matching import Matches
 from stages.prior.predict import Prediction
 from stages.reconstruct import initial_gaussians
 from stages.scene import Cameras, Gaussians, Views
@@ -32,7 +31,7 @@ def _pairs(monkeypatch: pytest.MonkeyPatch) -> None:
         return Prediction(scene, torch.ones(2, *SIZE), near_far)
 
     monkeypatch.setattr(initial_gaussians, "predict", predict)
-    nothing = SimpleNamespace(points_a=torch.empty(0, 2), points_b=torch.empty(0, 2))
+    nothing = Matches(torch.empty(0, 2), torch.empty(0, 2), torch.empty(0), torch.empty(0, dtype=torch.bool))
     monkeypatch.setattr("stages.prior.pose.match", lambda a, b: nothing)
 
 
