@@ -70,9 +70,8 @@ def refuse_without_parallax(
         tried = itertools.product(COMMON, RATIOS) if lenses else ((0.0, 0.0),)
         pairs = [torch.tensor([common, common + ratio], dtype=K.dtype) for common, ratio in tried]
         errors = [pure_rotation(a, b, scaled(K, pair))[1] for pair in pairs]
-        if lenses:
-            least = torch.full_like(least, LEAST_PARALLAX)  # the factors tried are too coarse for exact matches
-        share = min(float((error > least).double().mean()) for error in errors)
+        bound = LEAST_PARALLAX if lenses else least  # the factors tried are too coarse for exact matches
+        share = min(float((error > bound).double().mean()) for error in errors)
         if share > (ROTATION_SHARE if lenses else allowed):
             return lenses is not None
     raise RunError(

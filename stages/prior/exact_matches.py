@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.geometry import sampling_grid
-from stages.prior.matching import LONG_SIDE, SHORT_SIDE, Matches
+from stages.prior.matching import Matches, working_scale
+from stages.prior.plane_sweep import grey
 
 RADIUS, SPACING = 7, 1.5  # a patch has 2 RADIUS + 1 samples along each side, which lie SPACING working px apart
 SIGMA = 5.0  # standard deviation of the weights of a patch, working px
@@ -54,6 +55,11 @@ def aligned(first: Tensor, second: Tensor, a: Tensor, b: Tensor, affine: Tensor)
     Returns b after the alignment, [M, 2], and whether it succeeded, [M], boolean.
     """
     offsets, weights = patch(a)
+
+    def seen(b: Tensor, affine: Tensor) -> Tensor:
+        """The patches of the second image, [M, P], of unit contrast."""
+        return _normalised(_sample(second, b[:, None] + offsets @ affine.mT)[..., 0], weights)[0]
+
     slopes = torch.stack(torch.gradient(first[0], dim=(1, 0)))
     around = _sample(torch.cat([first, slopes]), a[:, None] + offsets)  # [M, P, 3]
     template, contrast = _normalised(around[..., 0], weights)
@@ -68,8 +74,7 @@ def aligned(first: Tensor, second: Tensor, a: Tensor, b: Tensor, affine: Tensor)
     hessian = hessian + STIFF * torch.diag(hessian.new_tensor([0, 0, 1, 1, 1, 1])) + 1e-4 * torch.eye(6).to(hessian)
     start, eye = b, torch.eye(2).to(b)
     for step in range(SHIFTS + CHANGES):
-        seen, _ = _normalised(_sample(second, b[:, None] + offsets @ affine.mT)[..., 0], weights)
-        right = (weighted @ (seen - template)[..., None])[..., 0]
+        right = (weighted @ (seen(b, affine) - template)[..., None])[..., 0]
         free = 2 if step < SHIFTS else 6
         change = F.pad(torch.linalg.solve(hessian[:, :free, :free], right[:, :free]), (0, 6 - free))
         shift = change[:, :2].clamp(-LARGEST_SHIFT, LARGEST_SHIFT)
@@ -77,8 +82,7 @@ def aligned(first: Tensor, second: Tensor, a: Tensor, b: Tensor, affine: Tensor)
         # The change is of the template, so its inverse is composed with the warp of the second image.
         affine = affine @ torch.linalg.inv(eye + entries)
         b = b - (affine @ shift[..., None])[..., 0]
-    seen, _ = _normalised(_sample(second, b[:, None] + offsets @ affine.mT)[..., 0], weights)
-    alike = (seen * template * weights).sum(1) > ALIKE
+    alike = (seen(b, affine) * template * weights).sum(1) > ALIKE
     inside = (_from_rim(a, first) > RIM) & (_from_rim(b, second) > RIM)
     return b, alike & corner & inside & ((b - start).norm(dim=1) < MOVED)
 
@@ -109,10 +113,10 @@ def local_affine(a: Tensor, b: Tensor) -> Tensor:
 def _working_grey(image: Tensor) -> tuple[Tensor, Tensor]:
     """An image [3, h, w] as grey [1, h', w'] of the working size, on the CPU, and px of it per px of the image, [2]."""
     h, w = image.shape[-2:]
-    scale = min(SHORT_SIDE / min(h, w), LONG_SIDE / max(h, w))
+    scale = working_scale((h, w))
     size = (max(1, round(h * scale)), max(1, round(w * scale)))
-    red, green, blue = F.interpolate(image[None].float(), size, mode="bicubic", antialias=True)[0].cpu()
-    return (0.299 * red + 0.587 * green + 0.114 * blue)[None], torch.tensor([size[1] / w, size[0] / h])
+    working = F.interpolate(image[None].float(), size, mode="bicubic", antialias=True).cpu()
+    return grey(working), torch.tensor([size[1] / w, size[0] / h])
 
 
 def _from_rim(points: Tensor, image: Tensor) -> Tensor:

@@ -100,9 +100,14 @@ def match(image_a: Tensor, image_b: Tensor) -> Matches:
     return load_matcher(image_a.device)(image_a, image_b)
 
 
+def working_scale(size: tuple[int, int]) -> float:
+    """The factor by which an image of a size (h, w) is enlarged to be matched."""
+    return min(SHORT_SIDE / min(size), LONG_SIDE / max(size))
+
+
 def working_size(size: tuple[int, int]) -> tuple[int, int]:
     """The size (h, w) at which an image is matched, in multiples of 32 px, which is XFeat's stride."""
-    scale = min(SHORT_SIDE / min(size), LONG_SIDE / max(size))
+    scale = working_scale(size)
     return max(32, round(size[0] * scale / 32) * 32), max(32, round(size[1] * scale / 32) * 32)
 
 

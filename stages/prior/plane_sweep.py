@@ -119,14 +119,14 @@ def patch_similarity(reference: Tensor, source: Tensor, positions: Tensor, radiu
     size = positions.new_tensor([w, h])
     grid = (positions * (2 / size) + (1 / size - 1)).view(n, -1, w, 2)  # [N, D * h, w, 2]
     warped = F.grid_sample(source, grid, padding_mode="border", align_corners=False).view(n, 3, -1, h, w)
-    a, b = _grey(reference)[:, None], _grey(warped)
+    a, b = grey(reference)[:, None], grey(warped)
 
     def window(cells: Tensor) -> Tensor:
         return F.avg_pool2d(cells, 2 * radius + 1, 1, radius, count_include_pad=False)
 
     cells_a = F.avg_pool2d(reference, 2)[:, :, None]
     cells_b = F.avg_pool2d(warped.flatten(1, 2), 2).view(n, 3, -1, h // 2, w // 2)
-    mean_a, mean_b = window(_grey(cells_a)), window(_grey(cells_b))
+    mean_a, mean_b = window(grey(cells_a)), window(grey(cells_b))
     variance_a = window(F.avg_pool2d(a * a, 2)) - mean_a**2
     variance_b = window(F.avg_pool2d(b * b, 2)) - mean_b**2
     covariance = window(F.avg_pool2d(a * b, 2)) - mean_a * mean_b
@@ -134,7 +134,7 @@ def patch_similarity(reference: Tensor, source: Tensor, positions: Tensor, radiu
     return zncc, -(cells_a - cells_b).abs().mean(1)
 
 
-def _grey(x: Tensor) -> Tensor:
+def grey(x: Tensor) -> Tensor:
     """Luma of [N, 3, ...], as [N, ...]."""
     return GREY[0] * x[:, 0] + GREY[1] * x[:, 1] + GREY[2] * x[:, 2]
 

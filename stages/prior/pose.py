@@ -34,8 +34,9 @@ from stages.prior.still_marks import moving
 from stages.scene import Cameras, Views
 
 INLIER = 2.0  # largest epipolar distance of an inlier in RANSAC, working px
-LOSS_SCALE = 0.5  # position noise of an exact match, working px: the scale of the loss in the refinement
-OTHERS = 0.2  # factor of the errors of matches that are not exact; chosen by the errors of cameras on posed/val
+# Position noise of exact matches and of the others in the refinement, working px; chosen by the errors of cameras on
+# posed/val.
+EXACT_NOISE, OTHER_NOISE = 0.5, 2.5
 LEAST_INLIERS = 20  # fewer inliers than this are no evidence for a pose
 # Another solution explains the matches as well if its cost (refine.py) is at most this much higher. It is another one
 # if its rotation or the direction of its translation differs by more than these angles, degrees.
@@ -133,16 +134,16 @@ def cameras_from_matches(
     if sizes[0] == sizes[1]:
         kept = moving(a, b)
         a, b, exact = a[kept], b[kept], exact[kept]
-    weights = torch.ones_like(a[:, 0]).where(exact, OTHERS)
+    noise = torch.full_like(a[:, 0], EXACT_NOISE).where(exact, OTHER_NOISE)
     count = len(a)
     # Pose and intrinsics.
     if K is not None:
-        solution, working_K = _solve_with_known(a, b, weights, K.double().expand(2, 3, 3) * _zoom(zoom))
+        solution, working_K = _solve_with_known(a, b, noise, K.double().expand(2, 3, 3) * _zoom(zoom))
     else:
         first_K = _first_guess(sizes, focals) * _zoom(zoom)
         others = [tuple(focal / readings[0] for focal in readings[1:]) for readings in focals]
         known = Known(first_K, zoom, (not focals[0], not focals[1]), (others[0], others[1]))
-        solution, working_K = _solve_unknown(a, b, weights, known)
+        solution, working_K = _solve_unknown(a, b, noise, known)
     a, b, exact = a[solution.inliers], b[solution.inliers], exact[solution.inliers]
     flat = refuse_without_parallax(a, b, exact, working_K, solution.lenses, count)
     doubts = doubts_of(solution, working_K, count, any(focals), flat)
@@ -205,10 +206,10 @@ def _first_guess(sizes: list[tuple[int, int]], focals: Focals) -> Tensor:
     return torch.stack(K)
 
 
-def _solve_unknown(a: Tensor, b: Tensor, weights: Tensor, known: Known) -> tuple[Solution, Tensor]:
+def _solve_unknown(a: Tensor, b: Tensor, noise: Tensor, known: Known) -> tuple[Solution, Tensor]:
     """The refined pose and the intrinsics under the assumption about the lenses that fits the matches best.
 
-    a, b: [M, 2], working px.  weights: [M], factors of their errors.
+    a, b: [M, 2], working px.  noise: [M], of their positions, working px.
     """
     # Matches that fit some lens. Among them few trials suffice for each guess of the focal lengths.
     likely = fits_any_lens(a, b, 2 * INLIER)
@@ -219,8 +220,7 @@ def _solve_unknown(a: Tensor, b: Tensor, weights: Tensor, known: Known) -> tuple
         for start in lenses.starts:
             pose = ransac(a[likely], b[likely], scaled(known.K, start), INLIER, LIKELY_TRIALS)
             if pose is not None:
-                first = (pose.rotation, pose.translation)
-                refined = refine(a, b, known.K, *first, LOSS_SCALE, weights, lenses.prior, start)
+                refined = refine(a, b, known.K, pose.rotation, pose.translation, noise, lenses.prior, start)
                 found.append((refined, lenses))
     if not found:
         raise _too_few(len(a), 0)
@@ -238,12 +238,12 @@ def _differ(one: Refined, other: Refined) -> bool:
     return bool((angles > angles.new_tensor(RIVAL_ANGLES)).any())
 
 
-def _solve_with_known(a: Tensor, b: Tensor, weights: Tensor, K: Tensor) -> tuple[Solution, Tensor]:
+def _solve_with_known(a: Tensor, b: Tensor, noise: Tensor, K: Tensor) -> tuple[Solution, Tensor]:
     """The refined pose with known intrinsics, and these. Points and K are in working pixels."""
     pose = ransac(a, b, K, INLIER)
     if pose is None:
         raise _too_few(len(a), 0)
-    refined = refine(a, b, K, pose.rotation, pose.translation, LOSS_SCALE, weights)
+    refined = refine(a, b, K, pose.rotation, pose.translation, noise)
     return _with_inliers(a, b, K, refined, None, False)
 
 

@@ -1,9 +1,9 @@
 """Refinement of a relative pose, and of uncertain focal lengths, from matches.
 
-It minimises weighted Sampson errors under a Cauchy loss, plus a penalty on unusual focal lengths. The penalty comes
-from a normal distribution of the logarithms of the two focal lengths, here called the focal prior. Two views often say
-little about the focal lengths (parallel axes, a planar scene, forward motion). Without the penalty, a wrong focal
-length then fits slightly better than the true one. pycolmap's bundle adjustment has no such penalty.
+It minimises Sampson errors, in units of their noise, under a Cauchy loss, plus a penalty on unusual focal lengths. The
+penalty comes from a normal distribution of the logarithms of the two focal lengths, here called the focal prior. Two
+views often say little about the focal lengths (parallel axes, a planar scene, forward motion). Without the penalty, a
+wrong focal length then fits slightly better than the true one. pycolmap's bundle adjustment has no such penalty.
 """
 
 from dataclasses import dataclass
@@ -50,8 +50,7 @@ def refine(
     K: Tensor,
     rotation: Tensor,
     translation: Tensor,
-    loss_scale: float,
-    weights: Tensor,
+    noise: Tensor,
     prior: FocalPrior | None = None,
     log_scales: Tensor | None = None,
 ) -> Refined:
@@ -59,22 +58,20 @@ def refine(
 
     points_a, points_b: [M, 2], px, float64.  K: [2, 3, 3], px.  Focal lengths are those of K times exp(log_scales).
     rotation, translation, log_scales: where to start. log_scales starts at 0 if it is None.
-    loss_scale: noise of a good match, px; beyond it the Cauchy loss grows slowly.
-    weights: [M], factors of the errors: the position noise of a match is loss_scale / weight.
+    noise: [M], position noise of each match, px; for errors beyond it the Cauchy loss grows slowly.
     """
     count = 7 if prior else 5
     start = torch.zeros(2, dtype=points_a.dtype) if log_scales is None else log_scales
     state = (rotation.clone(), translation / translation.norm(), start)
-    stiffness = loss_scale**2 * torch.linalg.inv(prior.covariance) if prior else torch.zeros(2, 2, dtype=start.dtype)
+    stiffness = torch.linalg.inv(prior.covariance) if prior else torch.zeros(2, 2, dtype=start.dtype)
     mean = prior.mean if prior else torch.zeros_like(start)
 
     def cost_of(error: Tensor, log_scales: Tensor) -> Tensor:
-        cost = loss_scale**2 / 2 * torch.log1p((error / loss_scale) ** 2).sum()
-        return cost + (log_scales - mean) @ stiffness @ (log_scales - mean) / 2
+        return torch.log1p(error**2).sum() / 2 + (log_scales - mean) @ stiffness @ (log_scales - mean) / 2
 
     def linear(error: Tensor, jacobian: Tensor, log_scales: Tensor) -> tuple[Tensor, Tensor]:
         """Gradient and Gauss-Newton Hessian, with the weights of the Cauchy loss and the part of the focal prior."""
-        weight, free_jacobian = 1 / (1 + (error / loss_scale) ** 2), jacobian[:, :count]
+        weight, free_jacobian = 1 / (1 + error**2), jacobian[:, :count]
         hessian = free_jacobian.mT @ (weight[:, None] * free_jacobian)
         gradient = free_jacobian.mT @ (weight * error)
         if prior:
@@ -83,8 +80,9 @@ def refine(
         return gradient, hessian
 
     def linearised(state: tuple[Tensor, Tensor, Tensor], tangent: Tensor) -> tuple[Tensor, Tensor]:
+        """Errors in units of their noise, and their derivatives."""
         error, jacobian = _linearised(points_a, points_b, K, *state, tangent)
-        return weights * error, weights[:, None] * jacobian
+        return error / noise, jacobian / noise[:, None]
 
     damping, tangent = 1e-3, _tangent(state[1])
     error, jacobian = linearised(state, tangent)
@@ -108,8 +106,7 @@ def refine(
             damping *= 10
         if before - cost <= 1e-8 * before:
             break
-    hessian = linear(error, jacobian, state[2])[1]
-    return Refined(*state, float(cost) / loss_scale**2, hessian / loss_scale**2)
+    return Refined(*state, float(cost), linear(error, jacobian, state[2])[1])
 
 
 def scaled(K: Tensor, log_scales: Tensor) -> Tensor:

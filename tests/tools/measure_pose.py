@@ -181,21 +181,20 @@ def main() -> None:
     if arguments.changed:
         measure_changed(folder / "posed" / "val", arguments.every)
         return
-    scores: dict[tuple[str, bool], list[bool]] = {}
-    errors: dict[tuple[str, bool], list[tuple[float, float]]] = {}
+    results: dict[tuple[str, bool], list[tuple[bool, tuple[float, float] | None]]] = {}
     for pairs in (posed_pairs(folder / "posed" / "val"), indoor_pairs(folder / "pairs")):
         for pair in pairs:
             lines = []
             for known in (True, False):
-                good, found, line = measure(pair, pair.K if known else None)
-                scores.setdefault((pair.kind, known), []).append(good)
-                errors.setdefault((pair.kind, known), []).extend([found] if found else [])
+                good, errors, line = measure(pair, pair.K if known else None)
+                results.setdefault((pair.kind, known), []).append((good, errors))
                 lines.append(line)
             print(f"{pair.name:44s} {pair.kind:6s} {' | '.join(lines)}", flush=True)
-    for (kind, known), good in sorted(scores.items()):
+    for (kind, known), found in sorted(results.items()):
+        good, solved = [within for within, _ in found], [errors for _, errors in found if errors]
         bar = BARS.get((kind, known))
         wanted = f", bar {100 * bar:.0f} %: {'met' if sum(good) >= bar * len(good) else 'MISSED'}" if bar else ""
-        medians = [f"{statistics.median(column):.2f}" for column in zip(*errors[kind, known], strict=True)]
+        medians = [f"{statistics.median(column):.2f}" for column in zip(*solved, strict=True)]
         print(
             f"{kind}, {'true K' if known else 'our focal'}: {sum(good)} of {len(good)} = "
             f"{100 * sum(good) / len(good):.1f} %{wanted}; medians of rotation and direction: {', '.join(medians)}"
