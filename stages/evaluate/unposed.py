@@ -1,9 +1,6 @@
 """The two-view protocol without cameras: a method gets cameras that are estimated from its two photographs.
 
-The target cameras must then be moved into the world of the estimated pair. This is done by the similarity that takes
-the true pair of cameras onto the estimated pair. It does not fit exactly, so each of the two cameras keeps an offset. A
-target gets a mixture of both offsets, with more of the nearer camera's. So a target at a photograph's true camera is
-rendered at its estimated camera, and errors of the estimate show between the two, where a user would see them.
+The target cameras must then be placed in the world of the estimated pair (target_cameras.py).
 """
 
 from collections.abc import Sequence
@@ -18,7 +15,7 @@ from stages.evaluate.cases import Task
 from stages.evaluate.method_baselines import Method, crossfade
 from stages.evaluate.protocol import MethodResult, make
 from stages.evaluate.summary import mean
-from stages.geometry import turned_by
+from stages.evaluate.target_cameras import place_targets
 from stages.prior.pose import estimate_cameras
 from stages.scene import Cameras, Views
 
@@ -27,7 +24,10 @@ PROTOCOL = {
         "the two context photographs at the size of the protocol, without cameras; K and relative pose are estimated "
         "from matches"
     ),
-    "targets": "true poses moved by the motion that takes the true cameras of the photographs onto the estimated ones",
+    "targets": (
+        "placed where they see the matched points of the photographs, in the world of the estimated cameras, as the "
+        "true target cameras see them in the true world"
+    ),
     "K of targets": "the true one, changed as the estimate changes focal length and principal point of the photographs",
     "no cameras": "a case whose cameras cannot be estimated counts as the crossfade of its photographs, and is listed",
     "both": "means over the cases that have cameras, next to those of the posed method over the same cases",
@@ -52,49 +52,17 @@ def unpose(task: Task) -> tuple[Task, dict[str, float]]:
     The errors are {"rotation error", "translation error": degrees between the true and the estimated relative pose,
     "focal ratio": estimated focal length divided by the true one}.
     """
-    # Estimate the photographs' cameras, and move the target cameras accordingly.
     estimated = estimate_cameras(list(task.context.images))
     true, pair = task.context.cameras, estimated.c2w.double()
     context = Views(task.context.images, Cameras(pair, estimated.K.double(), true.size))
-    c2w = align(true.c2w.double(), pair, task.cameras.c2w.double(), task.times.double())
     # Change the targets' intrinsics as the estimate changes those of the photographs.
     ratio = (estimated.K.double()[:, 0, 0] / true.K.double()[:, 0, 0]).mean()
     K = task.cameras.K.double().clone()
     K[:, (0, 1), (0, 1)] *= ratio
     K[:, :2, 2] += (estimated.K.double() - true.K.double())[:, :2, 2].mean(0)
+    targets = place_targets(task, context.cameras, K)
     facts = {**pose_error(true.c2w.double(), pair), "focal ratio": float(ratio)}
-    return Task(context, Cameras(c2w, K, task.cameras.size), task.truth, task.times), facts
-
-
-def align(pair: Tensor, onto: Tensor, poses: Tensor, times: Tensor) -> Tensor:
-    """Move poses by the motion that takes one pair of cameras onto another.
-
-    pair, onto: [2, 4, 4].  poses: [T, 4, 4].  All are camera-to-world.
-    times: [T], 0 at the pair's first camera, 1 at its second.
-    """
-    times = times.clamp(0, 1)[:, None]
-    first, second = onto[:, :3, :3] @ pair[:, :3, :3].mT
-    between = rotation_vector(first.T @ second)
-    half = first @ turned_by(between / 2)
-    centres, goals = pair[:, :3, 3], onto[:, :3, 3]
-    scale = (goals[1] - goals[0]).norm() / (centres[1] - centres[0]).norm()
-
-    def similarity(points: Tensor) -> Tensor:
-        return scale * (points - centres.mean(0)) @ half.T + goals.mean(0)
-
-    remainder = goals - similarity(centres)
-    result = poses.clone()
-    result[:, :3, :3] = first @ turned_by(times * between) @ poses[:, :3, :3]
-    result[:, :3, 3] = similarity(poses[:, :3, 3]) + (1 - times) * remainder[0] + times * remainder[1]
-    return result
-
-
-def rotation_vector(rotation: Tensor) -> Tensor:
-    """Axis times angle in radians, [3], of a rotation [3, 3] by less than half a turn."""
-    skew = (rotation - rotation.T) / 2
-    axis = torch.stack([skew[2, 1], skew[0, 2], skew[1, 0]])
-    sine, cosine = axis.norm(), (rotation.trace() - 1) / 2
-    return axis * torch.atan2(sine, cosine) / sine.clamp_min(1e-12)
+    return Task(context, targets, task.truth, task.times), facts
 
 
 def pose_error(true: Tensor, estimated: Tensor) -> dict[str, float]:

@@ -164,15 +164,24 @@ def matched_points(images: Tensor, cameras: Cameras) -> Tensor:
 
     images: [2, 3, h, w]. Raises RunError when the two cameras are at one position.
     """
-    c2w, K = cameras.c2w.double().cpu(), cameras.K.double().cpu()
+    a, b = fitting_matches(images, cameras)
+    points, z = triangulate(a, b, cameras.c2w.double().cpu(), cameras.K.double().cpu())
+    return points[(z > 0).all(0)].to(cameras.c2w)
+
+
+def fitting_matches(images: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
+    """The two points of each match of two posed views that fits their cameras, px, [M, 2] each, float64.
+
+    images: [2, 3, h, w]. Raises RunError when the two cameras are at one position.
+    """
     if _baseline(cameras) == 0:
         why = "both are at the same place, which shows no depth"
         raise RunError("the cameras have no baseline", why, "give two photographs taken from different places")
     matches = exact_matches(list(images), match(images[0], images[1]))
     a, b = matches.points_a.double(), matches.points_b.double()
-    fits = sampson_error(a, b, fundamental_of(c2w, K)).abs() < INLIER * min(cameras.size) / SHORT_SIDE
-    points, z = triangulate(a[fits], b[fits], c2w, K)
-    return points[(z > 0).all(0)].to(cameras.c2w)
+    F = fundamental_of(cameras.c2w.double().cpu(), cameras.K.double().cpu())
+    fits = sampson_error(a, b, F).abs() < INLIER * min(cameras.size) / SHORT_SIDE
+    return a[fits], b[fits]
 
 
 def range_of_points(points: Tensor, cameras: Cameras) -> Tensor:

@@ -11,9 +11,13 @@ import torch
 from torch import Tensor
 
 from stages.errors import RunError
-from stages.evaluate import unposed
-from stages.evaluate.cases import load_task, read_cases
-from stages.evaluate.unposed import align, pose_error, unpose
+from stages.evaluate import target_cameras, unposed
+from stages.evaluate.cases import Task, load_task, read_cases
+from stages.evaluate.target_cameras import align, place_targets, refine_pose
+from stages.evaluate.unposed import pose_error, unpose
+from stages.geometry import project
+from stages.prior.epipolar import triangulate
+from stages.scene import Cameras, Views
 from tests.evaluate.conftest import wall_cameras
 from videoscene_cli import app
 
@@ -64,6 +68,60 @@ def test_alignment_meets_both_ends_and_blends_between() -> None:
     torch.testing.assert_close(moved[1, :3, 3], pair[:, :3, 3].mean(0))
 
 
+def no_matches(images: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
+    return torch.zeros(0, 2, dtype=torch.float64), torch.zeros(0, 2, dtype=torch.float64)
+
+
+def arc() -> Cameras:
+    """Five cameras that turn while they move to the right and forward."""
+    poses = torch.eye(4, dtype=torch.float64).repeat(5, 1, 1)
+    for index, pose in enumerate(poses):
+        pose[:3, 3] = torch.tensor([0.25 * index, 0.0, 0.1 * index])
+    poses = torch.stack([about_y(pose, -3.0 * index) for index, pose in enumerate(poses)])
+    K = torch.tensor([[300.0, 0, 192], [0, 300, 128], [0, 0, 1]], dtype=torch.float64)
+    return Cameras(poses, K.repeat(5, 1, 1), (256, 384))
+
+
+def points_before(count: int = 200) -> Tensor:
+    """Points that the cameras of the arc see, at depths of 2 to 6."""
+    line = torch.rand(count, 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    z = 2 + 4 * line[:, 2:]
+    return torch.cat([(line[:, :2] - 0.5) * torch.tensor([0.8, 0.5]) * z, z], 1) + torch.tensor([0.5, 0.0, 0.2])
+
+
+def test_a_target_is_placed_where_it_sees_the_points_as_the_true_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The estimated focal length is wrong by a third, and the second camera is turned."""
+    cameras, points = arc(), points_before()
+    true, targets = cameras[[0, 4]], cameras[[1, 2, 3]]
+    a, b = (project(points, true.K[k], true.c2w[k])[0] for k in (0, 1))
+    monkeypatch.setattr(target_cameras, "fitting_matches", lambda images, cameras: (a, b))
+    longer = torch.tensor([[4 / 3], [4 / 3], [1.0]], dtype=torch.float64)
+    pair = true.c2w.clone()
+    pair[1] = about_y(pair[1], 3.0)
+    estimated = Cameras(pair, true.K * longer, true.size)
+    images, times = torch.zeros(5, 3, *cameras.size), torch.tensor([0.25, 0.5, 0.75])
+    task = Task(Views(images[:2], true), targets, images[2:], times)
+    placed = place_targets(task, estimated, targets.K * longer)
+    first = align(true.c2w, pair, targets.c2w, times.double())
+    moved, _ = triangulate(a, b, estimated.c2w, estimated.K)
+
+    def error(c2w: Tensor, t: int) -> float:
+        seen = project(moved, placed.K[t], c2w)[0] - project(points, targets.K[t], targets.c2w[t])[0]
+        return float(seen.norm(dim=1).median())
+
+    for t in range(len(targets)):
+        assert error(placed.c2w[t], t) < 0.6 * error(first[t], t)
+
+
+def test_a_pose_is_refined_from_points_of_which_some_are_wrong() -> None:
+    cameras, points = arc(), points_before()
+    pixels, _ = project(points, cameras.K[1], cameras.c2w[1])
+    pixels[::7] += 15
+    start = about_y(cameras.c2w[1], 1.0)
+    start[:3, 3] += torch.tensor([0.02, -0.01, 0.03])
+    torch.testing.assert_close(refine_pose(start, cameras.K[1], points, pixels), cameras.c2w[1], atol=2e-3, rtol=0)
+
+
 def test_pose_errors() -> None:
     true = wall_cameras(2).c2w
     assert pose_error(true, turned(true)) == {
@@ -78,6 +136,7 @@ def test_pose_errors() -> None:
 def test_a_task_without_cameras(wall: Wall, monkeypatch: pytest.MonkeyPatch) -> None:
     task = load_task(read_cases(wall())[1])
     pair = turned(task.context.cameras.c2w)
+    monkeypatch.setattr(target_cameras, "fitting_matches", no_matches)
     monkeypatch.setattr(
         unposed,
         "estimate_cameras",
@@ -102,6 +161,7 @@ def test_the_command(
         return Found(turned(cameras.c2w)[[0, 4]], cameras.K[[0, 4]])
 
     monkeypatch.setattr(unposed, "estimate_cameras", estimate)
+    monkeypatch.setattr(target_cameras, "fitting_matches", no_matches)
     near_far = torch.tensor([[1.5, 6.0]] * 2)
     monkeypatch.setattr("stages.prior.pose.matched_points", lambda images, given: torch.zeros(0, 3))
     monkeypatch.setattr(
