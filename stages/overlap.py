@@ -1,4 +1,7 @@
-"""One photograph as the camera of the other one sees it, by their depth. This tells what both photographs show."""
+"""One photograph as the camera of the other one sees it, by means of their depth maps.
+
+This tells what both photographs show.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +16,7 @@ def other_photograph(views: Views, photograph: int) -> tuple[Tensor, Tensor]:
 
     views: the two photographs, with depth.  photograph: 0 or 1, which of them is this one.
     Returns colours [3, h, w], and the relative difference of the two depths of each pixel, [h, w], which is infinite
-    where the other photograph ends.
+    outside the other photograph and behind its camera.
     """
     assert views.depth is not None, "the caller has checked it"
     depth, other = views.depth.float(), 1 - photograph

@@ -133,9 +133,11 @@ def refine_gaussians(
     """Optimise the Gaussians on the photographs and on the clip between them (3DGS; Table 4 of the paper).
 
     gaussians: those to start from, such as `one_cloud` of stages/render.
-    clip: None for photographs alone, of which there may be more than two. Photographs and frames are compared in the
-    size of the result, or in `cloud_size` if that is smaller. They keep their own size if a student repaired only the
-    centre of each frame.  state, progress, save: see `reconstruct`, which can stop and go on.
+    clip: None for photographs alone, of which there may be more than two.
+    state, progress, save: see `reconstruct`, which can stop and go on.
+    Photographs and frames are compared in the size of the result, `views.size`. If `views.full` is given, `cloud_size`
+    limits that size. If a student repaired only the centre of each frame, nothing is resized, and the photographs are
+    cropped to that centre.
     """
     photographs = views.full or views
     if clip is not None and clip.cameras.size != views.size:  # a student repaired only the centre of each frame

@@ -15,15 +15,18 @@ from torch import Tensor
 
 from stages.scene import Views
 
-# A pixel has the border's colour if no channel, in [0, 1], differs from it by this much. JPEG changes colours a little.
-# A lower bound keeps a border apart from similar places beside it, so if one bound finds no border, the next is tried.
+# A pixel has the border's colour if every channel, in [0, 1], differs from it by less than a bound. These bounds are
+# tried in order until one finds a border. JPEG changes colours a little, which needs a high bound. A border beside
+# similar colours needs a low one.
 FURTHEST = (0.06, 0.03, 0.015, 0.004)
 UNIFORM = 0.008  # a border's brightness has at most this standard deviation; places in a photograph have more
 LARGEST = 0.6  # one colour on a larger share of the image than this means a dark or empty photograph, not a border
-TOUCHED = 0.02  # a border of any shape touches at least this share of each of the four sides
+TOUCHED = 0.02  # a border without a straight bar must touch at least this share of each of the four sides
 SHARP = 0.6  # at least this share of the pixels beside a border differs clearly from it
 CLEAR = 0.12  # a pixel differs clearly from a border if one of its channels, in [0, 1], differs by more than this
-STRAIGHT = 0.7  # a bar is equally thick in at least this share of its rows or columns; a date may be written on it
+# A bar is equally thick in at least this share of its rows or columns; a date may be written on it. Bars of a colour
+# other than black are looked for only if at least this share of an outermost line of the image has that colour.
+STRAIGHT = 0.7
 MIXED = 2  # width of the strip beside a border whose pixels are mixed with it, px
 
 
@@ -31,9 +34,9 @@ def plain_border(images: Tensor) -> Tensor:
     """The border of each image, [N, h, w], boolean. images: [N, 3, h, w] in [0, 1].
 
     It consists of black pixels that are connected to the edge, and of whole bars of one colour with what is written on
-    them. It is evenly coloured and has sharp sides. Black pixels that are no bar touch all four sides, so that a night
-    sky is not taken for one. Bars of other colours do not lie along the top alone, as a white sky over the sea does.
-    Otherwise all is False.
+    them. To count as a border they must have an even colour and sharp sides. Black pixels that form no bar must touch
+    all four sides, so that a night sky is not taken for a border. Bars of another colour must not lie along the top
+    alone, as a white sky over the sea does. An image without a border gets False everywhere.
     """
     return torch.stack([_border_of(image) for image in images])
 
@@ -105,7 +108,10 @@ def _border_of_colour(image: Tensor, colour: Tensor, bars_alone: bool) -> Tensor
 
 
 def _border_within(brightness: Tensor, difference: Tensor, bound: float, bars_alone: bool) -> Tensor:
-    """The border of the pixels whose difference from its colour is below `bound`. brightness, difference: [h, w]."""
+    """The border that is found with one bound: pixels count as the border's colour if they differ from it by less.
+
+    brightness: [h, w].  difference: [h, w], of each pixel from the border's colour.
+    """
     equal = difference < bound
     none, bars = torch.zeros_like(equal), _bars(equal)
     border = bars if bars_alone else connected_to_the_edge(equal) | bars
@@ -114,10 +120,10 @@ def _border_within(brightness: Tensor, difference: Tensor, bound: float, bars_al
     if not 0 < share < LARGEST or not (bars.any() or min(sides) >= TOUCHED):
         return none
     inner = border & equal & ~_grown(~border, MIXED)  # JPEG has rings beside the scene
-    evenly = brightness[inner if bool(inner.any()) else border & equal]
+    inner_brightness = brightness[inner if bool(inner.any()) else border & equal]
     beside = _grown(border, MIXED + 1) & ~_grown(border, MIXED)
     sharp = (difference[beside] > CLEAR).float().mean()
-    return border if float(evenly.std(correction=0)) <= UNIFORM and float(sharp) >= SHARP else none
+    return border if float(inner_brightness.std(correction=0)) <= UNIFORM and float(sharp) >= SHARP else none
 
 
 def connected_to_the_edge(mask: Tensor) -> Tensor:
@@ -134,7 +140,7 @@ def connected_to_the_edge(mask: Tensor) -> Tensor:
 
 
 def _along_runs(border: Tensor, mask: Tensor) -> Tensor:
-    """Add to a border [h, w] each run of a mask's pixels along a row that contains a pixel of the border."""
+    """Extend a border [h, w] along rows: each run of mask pixels that contains a border pixel joins it."""
     run = (~mask).cumsum(1)  # a number for each run, and for the pixel before it
     touched = torch.zeros(len(mask), mask.shape[1] + 1, dtype=torch.int32, device=mask.device)
     touched.scatter_add_(1, run, border.int())
@@ -146,12 +152,12 @@ def _bars(plain: Tensor) -> Tensor:
     bars = torch.zeros_like(plain)
     for turns in range(4):
         turned = torch.rot90(plain, turns)
-        depths = turned.int().cumprod(0).sum(0)  # how many pixels of each column are plain, counted from the edge
-        depth = int(depths.median())
-        along = (depths > 0) & ((depths - depth).abs() <= 1)
-        if 0 < depth < len(turned) and float(along.float().mean()) >= STRAIGHT:
+        thicknesses = turned.int().cumprod(0).sum(0)  # how many pixels of each column are plain, counted from the edge
+        thickness = int(thicknesses.median())
+        along = (thicknesses > 0) & ((thicknesses - thickness).abs() <= 1)
+        if 0 < thickness < len(turned) and float(along.float().mean()) >= STRAIGHT:
             bar = torch.zeros_like(turned)
-            bar[:depth] = True
+            bar[:thickness] = True
             bars |= torch.rot90(bar, -turns)
     return bars
 

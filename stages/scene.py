@@ -47,7 +47,7 @@ class Cameras:
     """N pinhole cameras of one image size.
 
     c2w: [N, 4, 4], OpenCV camera-to-world.  K: [N, 3, 3], pixels.  size: (h, w), pixels.
-    Raises InputError on wrong shapes, NaN, a pose that is not a rotation and a translation, or a focal length <= 0.
+    Raises InputError on wrong shapes, NaN, a pose whose 3 x 3 part is not a rotation, or a focal length <= 0.
     """
 
     c2w: Tensor
@@ -114,7 +114,12 @@ class Views:
             why = f"depth has shape {tuple(self.depth.shape)}"
             _require(self.depth.shape == (n, h, w), "bad views", why, f"give {(n, h, w)}")
         if self.full is not None:
-            _require(len(self.full.cameras) == n, "bad views", "another number of full images", f"give {n}")
+            _require(
+                len(self.full.cameras) == n,
+                "bad views",
+                f"there are {len(self.full.cameras)} full photographs for {n} views",
+                f"give {n}",
+            )
         if self.points is not None:
             why = f"points have shape {tuple(self.points.shape)}"
             _require(self.points.shape == (len(self.points), 3), "bad views", why, "give [P, 3]")
@@ -235,7 +240,7 @@ class Exposure:
 
     @property
     def leaves_as_is(self) -> bool:
-        """Whether it is `Exposure.same()`, as also where the photographs share too little to compare them."""
+        """Whether it changes nothing. This is so too if the photographs share too little to compare them."""
         return bool((self.gain == 1).all() and (self.offset == 0).all())
 
     def bring(self, colours: Tensor, photograph: int, share: Tensor) -> Tensor:
@@ -252,7 +257,7 @@ class Exposure:
         return gain ** share[:, None].to(gain), offset * share[:, None].to(offset)
 
     def half_way(self, images: Tensor) -> Tensor:
-        """Both photographs, [2, 3, h, w], brought to the exposure half-way between theirs."""
+        """Both photographs, [2, 3, h, w], brought nearly to the exposure half-way between theirs."""
         return torch.cat([self.bring(images[[k]], k, torch.tensor([0.5])) for k in (0, 1)]).clamp(0, 1)
 
     def own_colours(self, gaussians: Gaussians) -> Gaussians:

@@ -10,7 +10,8 @@ from torch import Tensor
 from stages.geometry import resize_intrinsics
 from stages.scene import Cameras, Views
 
-MOST_FRAMES = 49  # the student repairs at most this many frames; those of a longer clip are spread evenly over it
+# The student repairs at most this many frames. In a longer clip it repairs this many, evenly spaced.
+MOST_FRAMES = 49
 MOST_PIXELS = 500_000  # largest number of pixels of a picture that Gaussians are made from or refined on
 NETWORK_SIDE = 256  # short side in which the networks of `small` work, px; they were trained on pictures of this size
 

@@ -17,7 +17,8 @@ from stages.scene import Cameras
 
 # View directions are parallel if the |cosine| of their angle differs from 1 by less than this (`eps` in the release).
 PARALLEL_TOLERANCE = 1e-4
-# Distance that `dolly` travels, as a share of the scene depth. Near objects, at about a third of it, are not reached.
+# Distance that `dolly` travels, as a share of the scene depth. It does not reach near objects, which lie at about a
+# third of the scene depth.
 DOLLY_TRAVEL = 0.2
 SPIRAL_RADIUS = 0.5  # radius of `spiral`, as a share of half the baseline
 SPIRAL_BOUND = 0.1  # largest radius of `spiral`, as a share of the scene depth
@@ -26,8 +27,9 @@ SPIRAL_BOUND = 0.1  # largest radius of `spiral`, as a share of the scene depth
 def along(path: str | Cameras, inputs: Cameras, means: Tensor, frames: int = 49) -> Cameras:
     """The cameras of a path, with the image size of the two input cameras.
 
-    path: "interp", "orbit", "spiral" or "dolly", with `frames` cameras, or given cameras. The image plane of given
-    cameras is scaled to cover the size of the inputs and cropped at the centre, as photographs are.
+    path: "interp", "orbit", "spiral" or "dolly", with `frames` cameras, or given cameras. stages/walk may bend "interp"
+    afterwards, and `--path straight` is this path unbent. The image plane of given cameras is scaled to cover the size
+    of the inputs and cropped at the centre, as photographs are.
     means: [G, 3], centres of the scene's Gaussians, scene units: orbit, spiral and dolly need the depth of the scene.
     Raises InputError when they need it and no Gaussian is in front of the first camera.
     """
@@ -122,6 +124,7 @@ def _pivot_point(a: Tensor, b: Tensor) -> Tensor:
 def _pivot_axes(a: Tensor, b: Tensor) -> Tensor:
     """Columns x, y, z, [3, 3]: z is a's view direction, y is normal to both view directions."""
     z, other = a[:3, 2], b[:3, 2]
+    # Parallel view directions have no common normal. Then a world axis that is not parallel to z takes b's place.
     for axis in ([0.0, 0.0, 1.0], [0.0, 1.0, 0.0]):
         if _parallel(z, other):
             other = z.new_tensor(axis)
@@ -214,7 +217,7 @@ def orbit(cameras: Cameras, depth: float, frames: int = 49) -> Cameras:
 
 
 def spiral(cameras: Cameras, depth: float, frames: int = 49) -> Cameras:
-    """Two turns of a flat spiral about the middle pose, which opens and closes (after LLFF, Mildenhall et al. 2019).
+    """A flat spiral of two turns about the middle pose. It opens and closes again (after LLFF, Mildenhall et al. 2019).
 
     cameras: the two inputs.  depth: distance to the point that all cameras look at, scene units.
     Sideways, the radius reaches a quarter of the baseline, but at most a tenth of the depth. Vertically, it reaches

@@ -1,8 +1,8 @@
 """Makes the Gaussians of each photograph a closed surface.
 
 The network is trained on frames of one size, where the renderer's blur of half a pixel closes the gaps between small
-Gaussians. In a larger frame, or from nearer, these would be dots on black. So a Gaussian gets at least the size that
-covers its pixel's part of the surface, and more opacity.
+Gaussians. In a larger frame, or from nearer, the gaps open, and the Gaussians are dots on black. So a Gaussian gets at
+least the size that covers its pixel's part of the surface, and more opacity.
 """
 
 from __future__ import annotations

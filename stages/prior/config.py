@@ -1,6 +1,7 @@
 """The sizes and conventions of the prior's network, for each kind of weights that it may have.
 
 RE10K has the sizes of MVSplat's released network (Chen et al. 2024). SMALL has the same stages, for a laptop's CPU.
+It also matches patches, has a monocular branch that sees one photograph at a time, and takes votes of matched points.
 """
 
 from dataclasses import dataclass, replace
@@ -22,13 +23,16 @@ class PriorConfig:
     depth_candidates: number of planes of the sweep.
     nearer_candidates: how many of these planes lie nearer than the near depth. Matches do not tell how near things are
         that only one photograph shows. See `plane_sweep.inverse_depths`.
-    cost_channels, cost_levels, cost_attention: width, levels and attention of the UNet on the cost volume.
+    cost_channels, cost_levels, cost_attention: width, number of levels, and downsampling factors with attention, of the
+        UNet on the cost volume.
     depth_head_channels: hidden width of the head that turns the refined volume into logits.
     upsampled_channels: width of the features at the refinement's resolution.
     guide_channels: width to which these features are reduced for the refinement.
-    refine_channels, refine_levels, refine_attention: the same for the UNet of the refinement.
+    refine_channels, refine_levels, refine_attention: what cost_channels, cost_levels and cost_attention are, for the
+        UNet of the refinement.
     refine_stride: side in pixels of the blocks that the refinement sees as one cell; 1 is full resolution.
-    disparity_channels, gaussian_channels: hidden widths of the two heads.
+    disparity_channels: hidden width of the head `to_disparity`, which predicts the final depth and the opacity.
+    gaussian_channels: hidden width of the head `to_gaussians`, which predicts the rest of a Gaussian.
     sh_degree: degree of the spherical harmonics of a Gaussian.
     scale_min, scale_max: bounds of a Gaussian's size, in fifths of a pixel's footprint (see gaussian_head.py).
     depth_convention: "z" follows stages/scene.py, and masks points behind the other camera. "ray" is upstream's: the
@@ -40,7 +44,8 @@ class PriorConfig:
     peak_radius: the depth is the expectation over this many candidates on each side of the best; 0 takes them all.
     guided_upsampling: the network predicts how a pixel blends the 3 x 3 coarse depths around it. Edges stay sharp.
     relative_disparity: the refinement works on inverse depth as a fraction of the range, so that units do not matter.
-    pixel_colour: predict how a Gaussian's colour differs from its pixel, and not the colour itself.
+    pixel_colour: the heads predict changes of a simple Gaussian, which has its pixel's colour, a size of 0.6 px, the
+        camera's axes and a high opacity.
     monocular: sizes of the branch that sees one photograph at a time, or None.
     reads_points: whether the layers that refine the matches also read the votes of matched points (point_votes.py).
     """
@@ -160,7 +165,10 @@ SMALL = PriorConfig(
 )
 
 SMALL_WITHOUT_POINTS = replace(SMALL, reads_points=False)
-"""SMALL, but its layers do not read the votes of points, which only change its logits. Earlier weights are for it."""
+"""SMALL whose layers do not read the votes of points. The votes still change its logits.
+
+Older weights have these sizes.
+"""
 
 SMALL_MATCHING = replace(SMALL_WITHOUT_POINTS, nearer_candidates=0, monocular=None)
 """SMALL without the monocular branch. The first weights have these sizes."""

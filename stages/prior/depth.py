@@ -65,11 +65,12 @@ class DepthPredictor(nn.Module):
         gaussian_inputs = c.refine_channels + 3 * cells + c.upsampled_channels
         self.to_gaussians = _head(gaussian_inputs, c.gaussian_channels, c.gaussian_parameters * cells)
         if c.patch_radius:
-            # An untrained network has the logits of a classical plane sweep.
+            # An untrained network has the logits of a classical plane sweep, plus the votes of points and of the
+            # monocular branch, if it gets them.
             self.match_scale = nn.Parameter(torch.tensor(MATCH_SCALE))
             _start_at_zero(self.depth_head_lowres[-1])
         if c.pixel_colour:
-            # The Gaussians of an untrained network are opaque pixels at the coarse depth.
+            # The Gaussians of an untrained network are pixels at the coarse depth, nearly opaque: sigmoid(2) is 0.88.
             _start_at_zero(self.to_disparity[-1], self.to_gaussians[-1])
         if c.guided_upsampling:
             self.register_buffer("bilinear", bilinear_logits(), persistent=False)
@@ -184,7 +185,10 @@ class DepthPredictor(nn.Module):
 
 
 def _confident(logits: Tensor, candidates: Tensor, radius: int) -> tuple[Tensor, Tensor]:
-    """The expected inverse depth and its weight, [N, 1, h, w] each. The weight is 0 at both ends of the range."""
+    """The expected inverse depth and its weight, [N, 1, h, w] each.
+
+    The weight is the square of the confidence, and 0 where the best candidate is the first or the last.
+    """
     value, confidence = expected(logits, candidates, radius)
     best = logits.argmax(1, keepdim=True)
     inner = (best > 0) & (best < logits.shape[1] - 1)

@@ -51,7 +51,7 @@ def ransac(
     """Relative pose by LO-RANSAC with the five-point method (pycolmap), or None if no pose fits. Deterministic.
 
     points_a, points_b: [M, 2], px.  K: [2, 3, 3], px.  threshold: largest epipolar distance of an inlier, px.
-    trials: their smallest and largest number.
+    trials: smallest and largest number of RANSAC trials.
     """
     import pycolmap
 

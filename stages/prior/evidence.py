@@ -15,21 +15,26 @@ from stages.prior.epipolar import RelativePose, homography_error, magnification,
 from stages.prior.lenses import FOCAL_MEAN, Lenses
 from stages.prior.refine import Refined, scaled
 
-# A pair has parallax if more than PARALLAX_SHARE of the matches are off from the best homography by more than these
-# distances, working px: exact matches by more than EXACT_PARALLAX, the others by more than LEAST_PARALLAX. Matches of
+# A pair has parallax if more than PARALLAX_SHARE of the matches miss the best homography. An exact match misses it if
+# it is off by more than EXACT_PARALLAX working px, another match if it is off by more than LEAST_PARALLAX. Matches of
 # enlarged photographs are less exact: without parallax, up to 14 % are off where one photograph shows things twice as
 # large, and up to 26 % where three times. So the share grows with the enlargement.
 EXACT_PARALLAX, LEAST_PARALLAX, PARALLAX_SHARE = 1.5, 3.0, 0.15
-PARALLAX_SHARE_OF_KNOWN = 0.1  # this share for known lenses, from the best rotation in place of the homography
-# This share for lenses from EXIF, from the best rotation. All pairs of factors are tried: exp(COMMON) on both focal
-# lengths, and exp(RATIOS) on the second one. A wrong ratio moves the matches by far more than a wrong common factor.
+PARALLAX_SHARE_OF_KNOWN = 0.1  # with known lenses, more than this share must miss the best rotation
+# With focal lengths from EXIF, matches that fit a homography still show parallax if more than ROTATION_SHARE of them
+# miss the best rotation by more than LEAST_PARALLAX. This must hold for all pairs of factors that are tried: both focal
+# lengths are multiplied by exp(c), for each c of COMMON, and the second one also by exp(r), for each r of RATIOS. A
+# wrong ratio moves the matches by far more than a wrong common factor.
 ROTATION_SHARE = 0.3
 COMMON, RATIOS = (-0.2, 0.0, 0.2), tuple(0.02 * k for k in range(-6, 7))
 FEW_INLIERS, FEW_SHARE = 40, 0.33  # evidence is weak with fewer inliers, or if they are a smaller share of the matches
-UNCERTAIN_ANGLES = (4.0, 12.0)  # a rotation and a step direction with larger standard deviations are uncertain, degrees
-# How unusual a focal length is: the absolute logarithm of its ratio to a usual one. One from the matches is doubted
-# outside 0.24 to 1.8 times the longer side, and outside 0.37 to 1.15 times if others explain the matches as well. One
-# from EXIF is doubted only if it is outside 0.24 to 1.8 times and others explain the matches as well.
+# Largest standard deviations of a certain rotation and of a certain direction of translation, degrees.
+UNCERTAIN_ANGLES = (4.0, 12.0)
+# How unusual a focal length is: the absolute logarithm of its ratio to a usual one. Focal lengths from the matches are
+# always doubted if they contradict EXIF or are those of two lenses. Otherwise they are doubted outside 0.24 to 1.8
+# times the longer side. If other focal lengths explain the matches as well, they are also doubted outside 0.37 to 1.15
+# times, and where the two image centres differ in x. One from EXIF is doubted only if it is outside 0.24 to 1.8 times
+# and others explain the matches as well.
 UNUSUAL, VERY_UNUSUAL = 0.57, 1.0
 
 
@@ -49,9 +54,10 @@ class Solution(RelativePose):
 def refuse_without_parallax(
     a: Tensor, b: Tensor, exact: Tensor, K: Tensor, lenses: Lenses | None, matches: int
 ) -> bool:
-    """Raise RunError when the matches a, b show no parallax. Returns whether they show one flat surface.
+    """Raise RunError when the inliers a, b show no parallax. Returns whether they show one flat surface.
 
-    exact: [M], boolean, which of them are exact.  matches: number of all matches, for the message.
+    a, b: [P, 2], the inliers, working px.  exact: [P], boolean, which inliers are exact.  K: [2, 3, 3], working px.
+    matches: number of all matches, for the message.
 
     With unknown lenses, a homography that explains the matches may be a turn, a zoom or a flat surface, and tells no
     pose. With known lenses, a pure rotation that explains them shows that there is no parallax. Focal lengths from EXIF
@@ -76,13 +82,14 @@ def refuse_without_parallax(
             return lenses is not None
     raise RunError(
         "the two photographs were taken from one place, or show one flat surface",
-        f"there are {matches} matches, and turning or zooming the camera explains {100 * (1 - share):.0f} % of them",
+        f"there are {matches} matches, and turning or zooming the camera explains {100 * (1 - share):.0f} % of the "
+        f"{len(a)} matches that fit",
         "step sideways between the photographs, by a tenth of the distance to what you photograph",
     )
 
 
 def doubts_of(solution: Solution, K: Tensor, matches: int, exif: bool, flat: bool) -> tuple[str, ...]:
-    """Why the cameras may be wrong, a part of a sentence each; empty if the evidence is good.
+    """Why the cameras may be wrong, one clause for each reason; empty if the evidence is good.
 
     K: [2, 3, 3], working px.  matches: their number.  exif: whether EXIF states a focal length.  flat: whether the
     matches lie on one flat surface.
@@ -94,14 +101,18 @@ def doubts_of(solution: Solution, K: Tensor, matches: int, exif: bool, flat: boo
     if flat:
         doubts.append("the matches lie on one flat surface")
     hessian = solution.refined.hessian
-    variance = torch.linalg.inv(hessian + 1e-6 * torch.eye(len(hessian)).to(hessian)).diagonal()  # invertible
+    # The small diagonal makes the matrix invertible.
+    variance = torch.linalg.inv(hessian + 1e-6 * torch.eye(len(hessian)).to(hessian)).diagonal()
     rotation, direction = (float(torch.rad2deg(part.max().sqrt())) for part in (variance[:3], variance[3:5]))
     if rotation > UNCERTAIN_ANGLES[0] or direction > UNCERTAIN_ANGLES[1]:
-        doubts.append(f"the camera's move is known only to within {direction:.0f} degrees, its turn to {rotation:.0f}")
+        doubts.append(
+            f"the direction in which the camera moved is known only to within {direction:.0f} degrees, "
+            f"and its rotation to within {rotation:.0f}"
+        )
     lenses = solution.lenses
     if lenses is None:
         return tuple(doubts)
-    relative = [float(k[0, 0]) / (2 * float(k[:2, 2].max())) for k in K]  # to the longer side
+    relative = [float(k[0, 0]) / (2 * float(k[:2, 2].max())) for k in K]  # focal lengths as shares of the longer side
     found = f"{', '.join(f'{focal:.2f}' for focal in relative)} of the longer sides"
     unusual = max(abs(math.log(focal / FOCAL_MEAN)) for focal in relative)
     if lenses.source == "exif" and solution.contested and unusual > VERY_UNUSUAL:

@@ -4,6 +4,7 @@ The matcher finds whole pixels, and its two points may show places that are a pi
 second photograph is moved until the surroundings of both points look alike, by least squares over a displacement and an
 affine change of the surroundings (Baker and Matthews, "Lucas-Kanade 20 years on", IJCV 2004, the inverse compositional
 algorithm). Here a working pixel is one of an image resized to a short side of 512, and a long side of at most 1536.
+The working pixels of pose.py have no limit of the long side.
 """
 
 from collections.abc import Sequence
@@ -20,22 +21,26 @@ from stages.prior.plane_sweep import grey
 RADIUS, SPACING = 7, 1.5  # a patch has 2 RADIUS + 1 samples along each side, which lie SPACING working px apart
 SIGMA = 5.0  # standard deviation of the weights of a patch, working px
 SHIFTS, CHANGES = 4, 6  # steps that only shift a patch, and steps that also change its shape
-LARGEST_SHIFT, LARGEST_CHANGE = 1.0, 0.2  # of one step: working px, and change of an entry of the affine matrix
-STIFF = 0.03  # makes steps smaller where a patch says little about them, relative to a patch of unit contrast
+# Largest change in one step: of x or y, working px, and of an entry of the affine matrix.
+LARGEST_SHIFT, LARGEST_CHANGE = 1.0, 0.2
+# Added to the Hessian of the four affine entries alone, for a patch of unit contrast. It makes their steps smaller
+# where the patch says little about them.
+STIFF = 0.03
 # The result is exact if the patches correlate by more than ALIKE, if the point moved by less than MOVED working px, and
 # if the patch has a corner: along an edge it could slide. CORNER bounds the smaller eigenvalue of the structure tensor
 # of a patch of unit contrast, in 1 / px^2. Both points must be more than RIM working px inside their images, so that
 # nearly all weight of their patches is.
 ALIKE, MOVED, CORNER, RIM = 0.8, 4.0, 0.005, 10.0
-# The first affine matrix comes from the NEIGHBOURS nearest matches (the match itself is one), by robust least squares.
-# One counts half if it is off by OFF working px. CALM draws the matrix towards that of no change, working px^2.
-# These constants were chosen by the distances of matches from the true epipolar lines of posed/val.
+# The first affine matrix comes from the NEIGHBOURS nearest matches (the match itself is one), by least squares that are
+# repeated REWEIGHTINGS times with new weights. A match counts half if it is off by OFF working px. CALM, working px^2,
+# draws the matrix towards the identity. These constants were chosen by the distances of matches from the true epipolar
+# lines of validation scenes with known cameras.
 NEIGHBOURS, REWEIGHTINGS, OFF, CALM = 12, 8, 3.0, 80.0
 
 
 @torch.no_grad()
 def exact_matches(images: Sequence[Tensor], matches: Matches) -> Matches:
-    """The matches with points of the second image moved, and with `exact` telling which of them are.
+    """The matches, some of which have a moved point in the second image; `exact` tells which.
 
     images: two of [3, h, w] in [0, 1]; sizes may differ. Matches that are not exact keep their places.
     """
@@ -64,8 +69,8 @@ def aligned(first: Tensor, second: Tensor, a: Tensor, b: Tensor, affine: Tensor)
     around = _sample(torch.cat([first, slopes]), a[:, None] + offsets)  # [M, P, 3]
     template, contrast = _normalised(around[..., 0], weights)
     gradient = around[..., 1:] / contrast[..., None]
-    # Derivatives of the template by a displacement and by the four entries of the affine matrix, whose offsets are in
-    # units of SIGMA.
+    # Derivatives of the template by a shift, and by the four entries of an affine change. For these entries, offsets
+    # are in units of SIGMA.
     by_entry = (gradient[..., :, None] * offsets[:, None, :] / SIGMA).flatten(2)
     jacobian = torch.cat([gradient, by_entry], -1)  # [M, P, 6]
     weighted = (jacobian * weights[:, None]).mT
@@ -97,7 +102,8 @@ def patch(like: Tensor) -> tuple[Tensor, Tensor]:
 
 def local_affine(a: Tensor, b: Tensor) -> Tensor:
     """How small offsets from points a become offsets from their matches b, [M, 2, 2]. a, b: [M, 2], working px."""
-    every = torch.cdist(a, a, compute_mode="donot_use_mm_for_euclid_dist")  # products are inexact in float32
+    # cdist's faster way, by matrix products, is inexact in float32.
+    every = torch.cdist(a, a, compute_mode="donot_use_mm_for_euclid_dist")
     distance, index = every.topk(NEIGHBOURS, largest=False)
     from_a, from_b = a[index] - a[:, None], b[index] - b[:, None]
     near = 1 / (1 + (distance / distance.median(1, keepdim=True).values.clamp_min(1e-6)).square())

@@ -1,8 +1,8 @@
 """Fusion of the depths of two views (Yao et al. 2018, section 4.2; Galliani et al. 2015).
 
 Each view's depth has its own errors, so the Gaussians of the two views show every common surface twice, a little apart.
-Where the two depths agree, each Gaussian moves along its own ray to the mean of the two, weighted by the network's
-confidence.
+Where the two depths agree, each Gaussian moves along its own ray. Its new inverse depth is the mean of the two inverse
+depths, each weighted by the square of the network's confidence.
 """
 
 from dataclasses import replace
@@ -32,7 +32,8 @@ def fuse(gaussians: Gaussians, confidence: Tensor, cameras: Cameras) -> tuple[Ga
     for _ in range(PASSES):
         others = [_of_other(means[view], depth.view_as(confidence), confidence, K, c2w, view) for view in (0, 1)]
         inverse, weight = (torch.stack(values) for values in zip(*others, strict=True))
-        mean_depth = (own + weight) / (own / depth + weight * inverse)  # a weighted mean of inverse depths
+        # The depth whose inverse is the weighted mean of the two inverse depths.
+        mean_depth = (own + weight) / (own / depth + weight * inverse)
         factor = (mean_depth / depth)[..., None]
         means, scales, depth = centre + (means - centre) * factor, scales * factor, mean_depth
     return replace(gaussians, means=means.flatten(0, 1), scales=scales.flatten(0, 1)), depth.view_as(confidence)

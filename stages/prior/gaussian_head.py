@@ -10,8 +10,9 @@ from stages.prior.config import PriorConfig
 from stages.prior.rotate_harmonics import rotate
 from stages.scene import C0
 
-FOOTPRINT = 0.1  # unit of scales, as a share of a pixel's width plus its height: a fifth of a square pixel's side
-DAMPING = 0.25  # factor on the harmonics of each degree relative to the degree below; 0.1 times this for degree 1
+# The unit of scales is this share of the sum of a pixel's width and height. For a square pixel it is a fifth of a side.
+FOOTPRINT = 0.1
+DAMPING = 0.25  # harmonics of degree d > 0 are multiplied by 0.1 * DAMPING^d; those of degree 0 are not
 START_PIXELS = 0.6  # standard deviation in pixels of an untrained network's Gaussians, with `pixel_colour`
 
 

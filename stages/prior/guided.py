@@ -14,7 +14,7 @@ from stages.prior.edges import sharp_depth
 from stages.prior.smooth import smooth_depth
 from stages.scene import Gaussians, Views
 
-NO_COLOUR = 9.0  # value of the channels of a pixel that is like none of the scene, whose channels are in [0, 1]
+NO_COLOUR = 9.0  # stands for the colour of pixels that do not show the scene; far from every colour in [0, 1]
 CONFIRMED = 0.02  # the other photograph confirms a depth that differs from its own surface by less than this share
 
 
@@ -26,7 +26,7 @@ def guided_by_photographs(
 
     gaussians: at most one per pixel of each photograph, within its pixel, with `photograph` set.
     depth: [2, h, w], camera z of each view, scene units.  views: the two photographs.
-    usable: [2, h, w], boolean, the pixels that show the scene. The depth of a plain border does not change theirs.
+    usable: [2, h, w], boolean, the pixels that show the scene. Their depth is not mixed with that of a plain border.
     Returns the Gaussians in the same order, and the new depth [2, h, w].
     """
     images, guided = views.images.to(depth).where(usable.to(depth.device)[:, None], NO_COLOUR), depth

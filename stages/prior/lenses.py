@@ -24,18 +24,23 @@ ONE_LENS_DEVIATION = 0.003  # how much the logarithms of the focal lengths of on
 # First guesses of the logarithm of an unknown focal length, relative to FOCAL_MEAN. They come from fields of view, in
 # degrees, across the longer side.
 GUESSES = tuple(math.log(0.5 / math.tan(math.radians(angle) / 2) / FOCAL_MEAN) for angle in (35, 50, 65, 80, 95))
-# Penalties, differences of log likelihood. A second free focal length lowers the cost of every pair a little, and that
-# of a pair of which one photograph was cut or zoomed by far more. `make measure-pose` shows both kinds.
+# The penalties that follow are differences of log likelihood. TWO_LENSES is for two free focal lengths. The second one
+# lowers the cost of every pair a little, and that of a pair of which one photograph was cut or zoomed by far more.
+# `make measure-pose` shows both kinds. TWO_LENSES is also for one lens if the photographs have two shapes and the focal
+# lengths are equal relative to the longer sides.
 TWO_LENSES = 9.0
 # ALIKE_LENSES is for two focal lengths, relative to the longer sides, whose logarithms differ by less than ALIKE. Crops
 # and zooms make them differ by more.
 ALIKE, ALIKE_LENSES = 0.2, 9.0
 CUT = 3.0  # one photograph is a part of a larger one, although both have the same shape
-CUT_WITH_EXIF = 6.0  # EXIF is right for the photograph before it was cut
+# EXIF is right for one photograph only. The other one was cut, and its EXIF is that of the whole photograph.
+CUT_WITH_EXIF = 6.0
 WRONG_EXIF, WRONG_UNUSUAL_EXIF = 12.0, 5.0  # EXIF is wrong; the second if the focal length that it states is unusual
 UNUSUAL_EXIF = 1.0  # a focal length is unusual if the logarithm of its ratio to a usual one is farther than this from 0
 OTHER_READING = 2.0  # EXIF means one of the less likely focal lengths, see `Known.readings`
-SAME_SHAPE = 0.03  # largest difference of the logarithms of two aspect ratios that are equal but for rounding
+# Two aspect ratios are equal but for rounding if their logarithms differ by less than this. Of two ratios of focal
+# lengths whose logarithms differ by less than this, only the first is tried.
+SAME_SHAPE = 0.03
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +93,8 @@ class Lenses:
 
 def possible_lenses(known: Known, magnification: float) -> list[Lenses]:
     """The assumptions to try. magnification: how much larger the second photograph shows things, in working px."""
+    # The logarithm of how many times longer than the first the second focal length is, both relative to those of K, if
+    # things look larger because of the lenses alone.
     enlarged = (known.K[0, 0, 0] / known.K[1, 0, 0]).log() + math.log(magnification)
     doubted = [*_one_lens(known), _two_lenses(known, enlarged)]
     if all(known.unknown):
@@ -100,8 +107,9 @@ def possible_lenses(known: Known, magnification: float) -> list[Lenses]:
 
 def _one_lens(known: Known) -> list[Lenses]:
     """One lens of any focal length took both photographs."""
-    # Logarithms of the ratio of the focal lengths in working px, if they are equal in px of the files, and if they are
-    # equal relative to the longer sides. It is 0 if they are equal relative to the shorter sides.
+    # Logarithms of the ratio of the second focal length to the first one, in working px. It is `cut` if the focal
+    # lengths are equal in px of the files. It is `longer` if they are equal relative to the longer sides. It is 0 if
+    # they are equal relative to the shorter sides.
     cut = float((known.zoom[1] / known.zoom[0]).log())
     longer = float((known.long_sides[1] / known.long_sides[0]).log())
     same_shape = [(longer, 0.0), (cut, CUT)]
@@ -123,7 +131,10 @@ def _one_lens(known: Known) -> list[Lenses]:
 
 
 def _two_lenses(known: Known, enlarged: Tensor) -> Lenses:
-    """Both focal lengths are free. Things look larger because of the lens, of a step forward, or of both."""
+    """Both focal lengths are free. Things look larger because of the lens, of a step forward, or of both.
+
+    enlarged: see `possible_lenses`.
+    """
     covariance = FOCAL_DEVIATION**2 * torch.eye(2).to(known.K)
     guesses = [(GUESSES[2], 0.0), (GUESSES[2], 0.5), *((guess, 1.0) for guess in GUESSES[1:4])]
     first = known.usual[0]
@@ -132,7 +143,10 @@ def _two_lenses(known: Known, enlarged: Tensor) -> Lenses:
 
 
 def _from_exif(known: Known, enlarged: Tensor) -> list[Lenses]:
-    """EXIF is right to 10 % for both photographs, or for one of them while the other's focal length is free."""
+    """EXIF is right to 10 % for both photographs, or for one of them while the other's focal length is free.
+
+    enlarged: see `possible_lenses`.
+    """
     nothing = torch.zeros_like(enlarged)
     of_other = (torch.stack([nothing, enlarged]), torch.stack([-enlarged, nothing]))
     lenses = []

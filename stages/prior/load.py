@@ -17,7 +17,8 @@ from stages.prior.network import MVSplat
 LIGHTNING_PREFIX = "encoder."  # beginning of every key in a Lightning checkpoint
 CLASSICAL = "depth_predictor.match_scale"  # a key of our networks, which MVSplat's network lacks
 MONOCULAR = "depth_predictor.vote_scale"  # a key of our networks with a monocular branch
-MATCHES = "depth_predictor.regressor_residual.weight"  # its layer has more inputs if the network reads votes of points
+# A key whose layer has more inputs if the network's layers read the votes of points.
+MATCH_LAYER = "depth_predictor.regressor_residual.weight"
 
 
 def read_tensors(path: Path) -> Mapping[str, Tensor]:
@@ -40,8 +41,9 @@ def read_tensors(path: Path) -> Mapping[str, Tensor]:
 
 
 def load_prior(path: Path, device: torch.device | str = "cpu") -> MVSplat:
-    """The network with the weights of a file, ready to predict. Its keys tell which of the configurations it is.
+    """The network with the weights of a file, ready to predict.
 
+    The keys of the file, and the shape of one tensor, tell which of the configurations it is.
     Raises WeightsError if the file cannot be read, if a key or shape differs, or on NaN or infinite weights.
     """
     tensors = read_tensors(path)
@@ -58,6 +60,6 @@ def load_prior(path: Path, device: torch.device | str = "cpu") -> MVSplat:
 
 def _config(tensors: Mapping[str, Tensor]) -> PriorConfig:
     if MONOCULAR in tensors:
-        channels = tensors[MATCHES].shape[1:2] if MATCHES in tensors else ()
+        channels = tensors[MATCH_LAYER].shape[1:2] if MATCH_LAYER in tensors else ()
         return SMALL_WITHOUT_POINTS if channels == (SMALL_WITHOUT_POINTS.match_channels,) else SMALL
     return SMALL_MATCHING if CLASSICAL in tensors else RE10K

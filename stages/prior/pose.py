@@ -67,7 +67,7 @@ class PairGeometry:
     focal_source: "given", "exif", or "matches": estimated from them and from what lenses.py assumes.
     parallax: median angle between the two rays of a point, degrees.
     error: median epipolar distance of the inliers, working px.
-    doubts: why the cameras may be wrong, a part of a sentence each; empty if the evidence is good.
+    doubts: why the cameras may be wrong, one clause for each reason; empty if the evidence is good.
     """
 
     c2w: Tensor
