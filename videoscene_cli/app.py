@@ -28,7 +28,7 @@ app = typer.Typer(
 )  # fmt: skip
 app.command(short_help="Two photographs -> coarse 3D Gaussians.")(prior)
 app.command(short_help="Gaussians and a camera path -> frames and coverage.")(render)
-app.command(short_help="Training clips -> a student that repairs a render in one step.")(distill)
+app.command(short_help="Training data -> a student that repairs a render in one step, or a prior.")(distill)
 app.command(short_help="Two photographs, or a rendered scene -> the video.")(generate)
 app.command(short_help="A finished scene, or frames with cameras -> refined Gaussians and exports.")(reconstruct)
 app.command(short_help="Methods on scenes with a known truth -> measured values.")(evaluate)

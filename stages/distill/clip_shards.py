@@ -34,8 +34,9 @@ class Example:
     warped: [F, 2, 3, h, w], weight: [F, 2, h, w], the photographs as the clip's cameras see them, see `warp.Warped`;
     None for models that do not read them.
 
-    The photographs have the noise of a real camera; the truth has none. The clip is the path from one photograph to
-    the other, or a part of it.
+    In a clip of a world, the photographs have the noise of a real camera, and the truth has none. The clip is the path
+    from one photograph to the other, or a part of it. In a clip of a recording, the photographs are the first and the
+    last frame of the truth.
     """
 
     render: Tensor
@@ -123,8 +124,8 @@ def sample_clip(
     """A random clip of a random shard, cropped to at most `size` (h, w) and `frames`, and augmented (see `augment`).
 
     Its values are as stored.  warped: see `read`.  recolour: see `augment`.
-    A shortened clip keeps its first and last frame, because these may be at the photographs. If the render is
-    already right, another clip is sampled, at most TRIES times: it has little to teach.
+    A shortened clip keeps its first and last frame, because these may be at the photographs. If the render is already
+    right, the clip has little to teach, and another one is sampled. The last of TRIES clips is taken in any case.
     """
     for _ in range(TRIES):
         path = shards[int(torch.randint(len(shards), (), generator=generator))]
@@ -147,7 +148,8 @@ def subsample_frames(example: Example, frames: int) -> Example:
 def augment(example: Example, generator: Generator, size: tuple[int, int], recolour: bool = True) -> Example:
     """A random crop of at most `size` (h, w) with sides that are multiples of 16.
 
-    It is then mirrored, reversed in time and, with `recolour`, its colour channels permuted, each at random.
+    After that, the clip is mirrored with a chance of one half, and reversed in time with the same chance. With
+    `recolour`, its colour channels get a random order.
     """
     sides = example.truth.shape[-2:]
     h, w = (min(side, most) // 16 * 16 for side, most in zip(sides, size, strict=True))

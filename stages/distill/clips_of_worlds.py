@@ -32,7 +32,8 @@ from stages.worlds.shards import shard_generator, shard_path
 SIZES = ((192, 256), (256, 256), (256, 336), (256, 192), (208, 304))
 PATH_FRAMES, CLIP_FRAMES = 49, 9  # numbers of frames of the path between two photographs, and of a clip
 STRIDES = (6, 6, 3, 2, 1)  # frame strides along the path, one chosen at random per clip; 6 covers the whole path
-SHARES = tuple(stride * (CLIP_FRAMES - 1) / (PATH_FRAMES - 1) for stride in STRIDES)  # of the path that they cover
+# The share of the path that a clip covers, for each stride.
+SHARES = tuple(stride * (CLIP_FRAMES - 1) / (PATH_FRAMES - 1) for stride in STRIDES)
 CLIPS = 8  # number of clips per shard
 SHADOW_SHARE = 0.3  # share of worlds whose first lamp casts shadows; these take half as long again to ray-cast
 CLEARANCE = 0.15  # distance in metres that the camera keeps from all surfaces
@@ -104,7 +105,8 @@ def _clip(views: Views, network: MVSplat, generator: Generator) -> Example:
     known = (depth[None], c2w.float()[None], K.float())
     points = simulated_points(photographs[None], *known, generator)
     pair = Views(photographs, views.cameras[:2], points=None if points is None else points[0])
-    # The range of depth that matches might give is about as wide as the best one that `predict` finds.
+    # `predict` can try several ranges of depth and keep the best. Here it tries one, the range that matches might give,
+    # because that is about as wide as the best one.
     prediction = predict(pair, range_of_matches(*known, generator)[0], network, AS_GIVEN)
     truth = slice(2, len(views.images))
     return make_example(coarse_scene(prediction, pair), pair, views.images[truth], views.cameras[truth])

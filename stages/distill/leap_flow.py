@@ -1,6 +1,6 @@
 """3D-aware leap flow distillation, step by step (VideoScene, section 3.2, Fig. 2 and Eq. 6).
 
-    x_t = leap(x0r)             noise the latent of the *render* up to t <= T' < T: pure noise is leapt over
+    x_t = leap(z_render)        noise the latent of the *render* up to t <= T' < T: pure noise is leapt over
     x_s = solver_step(x_t)      the frozen teacher takes one step, down to s < t
     loss = d( f_student(x_t, t), f_target(x_s, s) )       both ends of that step must lead to the same clean latent
 
@@ -14,7 +14,8 @@ from torch import Tensor
 from stages.video.one_step import Backbone
 from stages.video.schedule import add_noise, ddim_step, x0_from_v
 
-# Constants of latent consistency models (Luo et al. 2023), from diffusers' training script. The paper gives none.
+# Constants of latent consistency models (Luo et al. 2023), from diffusers' training script. VideoScene's paper gives
+# none.
 SIGMA_DATA = 0.5  # standard deviation of the data
 TIMESTEP_SCALING = 10.0  # factor on t in the boundary scalings
 HUBER_C = 0.001  # where the pseudo-Huber distance turns from quadratic to linear
@@ -28,7 +29,7 @@ def leap(z_render: Tensor, t: Tensor, noise: Tensor) -> Tensor:
 def boundary_scalings(t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
     """c_skip = 0.25 / ((10 t)^2 + 0.25) and c_out = 10 t / sqrt((10 t)^2 + 0.25), [B, 1, ...] to multiply `like` with.
 
-    They are (1, 0) at t = 0, so that f(x, 0) = x for every network, and about (1e-8, 1) at leap steps.
+    They are (1, 0) at t = 0, so that f(x, 0) = x for every network, and about (1e-8, 1) at the leap step t = 459.
     """
     scaled = TIMESTEP_SCALING * t.to(like.device, torch.float32).reshape(-1, *[1] * (like.dim() - 1))
     return SIGMA_DATA**2 / (scaled**2 + SIGMA_DATA**2), scaled / (scaled**2 + SIGMA_DATA**2).sqrt()
@@ -94,8 +95,9 @@ def leap_flow_loss(
 def earlier(t: Tensor, progress: float, gap: int, share: float, halvings: int) -> Tensor:
     """s for each t. The gap t - s is a share of t that halves during training (Geng et al. 2024), but at least `gap`.
 
-    progress: 0 to 1.  share: the first share. With 1, s = 0, and the target is the teacher's own jump to the end; with
-    0, the gap is constant.  halvings: how often the share halves, at even intervals.  Returns [B], from 0.
+    progress: 0 to 1.  share: the first share. With 1, s is 0 until the first halving, and the target is the teacher's
+    own jump to the end. With 0, the gap is constant.  halvings: how often the share halves, at even intervals.
+    Returns [B], from 0.
     """
     stage = min(halvings, int(progress * (halvings + 1)))
     return (t - (t * share / 2**stage).ceil().long().clamp(min=gap)).clamp(min=0)

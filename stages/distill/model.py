@@ -36,8 +36,9 @@ class Model:
     size: the only possible (h, w) of a clip, or None for any.
     prefix: leading part of the names in `trained` that the weights file leaves out.
     warped: whether the condition reads the warped photographs.
-    codec: hash of a learned codec, or None for one that costs nothing (see latents.py). With a learned codec, clips are
-    not recoloured. Its base model saw only natural colours, and a clip then has few variants, whose latents are kept.
+    codec: hash of a learned codec, or None for a codec that was not learned and is quick. A learned codec is slow, so
+    the latents of each clip are kept on disk (latents.py). With it, clips are not recoloured, for two reasons: its base
+    model saw only natural colours, and few variants of a clip mean few latents to keep.
     precision: dtype of matrix products and convolutions; None for that of the weights.
     blocks: parts of the network that run one after another. Several processes divide their trained weights among
     themselves (sharding.py). If empty, every process holds all weights.
@@ -118,7 +119,8 @@ def small_model(network: SmallVideo, precision: torch.dtype | None = None) -> Mo
 def cogvideox_model(model: CogVideoX) -> Model:
     """The model of `cogvideox-5b`. Attention layers are trained, with gradient checkpointing (VideoScene, section 4).
 
-    Trained weights are float32 even where the others are not; `model.autocast` computes with both.
+    Trained weights are float32, even where the others are not. Matrix products can use both, because they are computed
+    in the type `model.autocast`.
     The condition is the two photographs with the noise that CogVideoX was trained with. It does not use the coverage.
     """
 
@@ -177,7 +179,7 @@ def cogvideox_model(model: CogVideoX) -> Model:
 def sample_clips(
     model: Model, shards: Sequence[Path], generator: Generator, count: int, frames: int, size: tuple[int, int]
 ) -> list[Example]:
-    """`count` random clips of one random shard, as stored."""
+    """`count` random clips of one random shard, cropped and augmented. Their values are uint8, as stored."""
     shard = shards[int(torch.randint(len(shards), (), generator=generator))]
     recolour = model.codec is None
     return [sample_clip([shard], generator, frames, size, model.warped, recolour) for _ in range(count)]

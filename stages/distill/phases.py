@@ -1,6 +1,8 @@
 """The phases of a run: teacher -> regression (the baseline, if it has steps) and student -> policy.
 
-Each phase starts from the averaged weights of the one before it.
+`teacher` starts from the weights that starting_model.py gives. `regression` and `student` start from the averaged
+weights of `teacher`. `policy` trains a network of its own from random weights, for the averaged weights of `student`,
+which stay as they are.
 """
 
 from collections.abc import Callable, Sequence

@@ -30,8 +30,9 @@ def held_out_count(recipe: PolicyRecipe) -> int:
 class RewardTable:
     """The rewards of some clips. Each is stored as soon as it is computed, in checkpoints/policy/rewards.json.
 
-    Clip k is the same random clip in every run. Held-out clips come from shards that no phase trained on, if there
-    are at least two shards. Raises InputError when the file is of other settings, WeightsError when it is damaged.
+    Clip k is the same random clip in every run with the same seed, recipe and shards. Held-out clips come from shards
+    that no phase trained on, if there are at least two shards. Raises InputError when the file is of other settings,
+    WeightsError when it is damaged.
     """
 
     def __init__(self, context: RunContext) -> None:

@@ -73,7 +73,7 @@ def plane_cross_entropy(logits: Tensor, truth: Tensor, candidates: Tensor, weigh
 def monocular_error(monocular: MonocularOutput, truth: Tensor) -> Tensor:
     """Negative log-likelihood of the true depth, with a Laplace distribution around the monocular one, plus edge loss.
 
-    truth: [N, 1, h/4, w/4], depth, clamped to FAR times its median.
+    truth: [N, 1, h/4, w/4], depth. Depths of an image that exceed FAR times its median are set to that limit.
     The scale of each image is free, because the median of the logarithmic error is subtracted. Scalar.
     """
     median = truth.flatten(1).median(1).values[:, None, None, None]
@@ -110,8 +110,9 @@ def picture_error(picture: Tensor, truth: Tensor) -> Tensor:
 
 
 def gap_error(alpha: Tensor) -> Tensor:
-    """How transparent the surfaces are: the mean of 1 - alpha over all pixels whose alpha is above GAP, scalar.
+    """How transparent the surfaces are, a scalar.
 
+    It is the sum of 1 - alpha over the pixels whose alpha is above GAP, divided by the number of all pixels.
     Holes of a render are filled from their surroundings, so the loss on pictures alone lets opacities fall.
     alpha: [N, h, w]. Pixels below GAP are places that no photograph shows; they count as 0.
     """

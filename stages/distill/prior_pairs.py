@@ -19,8 +19,8 @@ from stages.distill.simulated_points import simulated_points
 from stages.errors import InputError
 from stages.geometry import crop_intrinsics
 
-# A pair of a world gets the depth range that matches might give: these quantiles of the depths that both photographs
-# see, times random factors that lengthen the range.
+# A pair of photographs taken in a world gets the depth range that matches might give: these quantiles of the depths
+# that both photographs see, times random factors that lengthen the range.
 NEAR_QUANTILE, FAR_QUANTILE = 0.02, 0.98
 NEAR_FACTOR, FAR_FACTOR = (0.55, 1.0), (1.1, 3.5)
 GAMMA, GAIN, TINT = 0.2, 0.1, 0.06  # standard deviations of log gamma, log gain and each channel's further log gain
@@ -85,7 +85,7 @@ class Pool:
         groups = list(self.groups.values())
         if not groups:
             why = "none of them has depth"
-            raise InputError("nothing to learn from the training pairs", why, "add pairs of worlds")
+            raise InputError("nothing to learn from the training pairs", why, "add pairs that were taken in worlds")
         weights = torch.tensor([float(len(group)) for group in groups])
         group = groups[int(torch.multinomial(weights, 1, generator=generator))]
         chosen = [group[k] for k in torch.randint(len(group), (count,), generator=generator).tolist()]

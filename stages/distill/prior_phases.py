@@ -1,6 +1,7 @@
 """The phases that train a prior: monocular (the monocular branch, on single pictures) -> prior (all of it, on pairs).
 
-The first phase starts from the weights that the recipe names, the other from the averaged weights of the first.
+`monocular` starts from the weights that the recipe names, or from random ones (prior_start.py). `prior` starts from the
+averaged weights of `monocular`, or like `monocular` if the recipe gives that phase no steps.
 """
 
 from collections.abc import Callable
@@ -150,7 +151,7 @@ class Pairs:
         self.names, paths = list(shards), list(shards.values())
         if not self.names:
             why = "the recipe makes none, and --clips names no folder"
-            raise InputError("no training pairs", why, "write pairs: N")
+            raise InputError("no training pairs", why, "write pairs: N into section `data` of the recipe")
         self.context, self.phase = context, phase
         self.recipe: MonocularRecipe | PriorRecipe = getattr(context.config, phase)
         needs_depth = phase == "monocular"

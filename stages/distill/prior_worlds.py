@@ -1,4 +1,4 @@
-"""The worlds of a recipe: what they are made of, pairs of them for the prior, and the processes that make these pairs.
+"""The worlds of a recipe: what they are made of, pairs of photographs taken in them, and processes that make the pairs.
 
 Shards show furnished worlds if the recipe names a furniture pack, except one shard in twelve. That one, and all shards
 without a pack, show worlds of primitive shapes. A shard depends only on the recipe's data, the seed and its number.
@@ -38,7 +38,10 @@ def shows_furniture(number: int) -> bool:
 
 @dataclass(frozen=True)
 class PairWorlds:
-    """Makes shards of pairs of worlds. assets: furniture and its surfaces, or None without a furniture pack."""
+    """Makes shards of pairs of photographs taken in worlds.
+
+    assets: furniture and its surfaces, or None without a furniture pack.
+    """
 
     textures: Textures
     assets: Assets | None

@@ -27,6 +27,10 @@ def _require_timesteps(*steps: int) -> None:
     _require(all(0 <= t < STEPS for t in steps), f"timesteps must be from 0 to {STEPS - 1}")
 
 
+def _require_leap_max(leap_max: int) -> None:
+    _require(1 <= leap_max < STEPS, f"leap_max must be from 1 to {STEPS - 1}")
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a phase is optimised: AdamW with clipped gradients, and a moving average of the weights.
@@ -73,7 +77,7 @@ class TeacherRecipe(Recipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         _require(0 <= self.renders <= 1, "renders is a share and must be from 0 to 1")
-        _require_timesteps(self.leap_max - 1, self.leap_max)
+        _require_leap_max(self.leap_max)
 
 
 @dataclass(frozen=True)
@@ -114,9 +118,10 @@ class StudentRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_timesteps(self.leap_max - 1, self.leap_max, *self.near)
+        _require_leap_max(self.leap_max)
+        _require_timesteps(*self.near)
         gaps = self.gap >= 1 and self.gap_halvings >= 0 and 0 <= self.gap_share <= 1
-        _require(gaps, "gap must be at least 1, and gap_share from 0 to 1")
+        _require(gaps, "gap must be at least 1, gap_halvings at least 0, and gap_share from 0 to 1")
         _require(self.huber > 0, "huber must be above 0")
 
 
@@ -182,7 +187,7 @@ class PriorRecipe(PairsRecipe):
 
     depth, planes, edges, alone (of the monocular branch), picture, gaps: weights of the losses (prior_losses.py).
     unseen: weight of pixels that the other photograph does not see, in the losses depth and planes.
-    pictured: number of scenes of a batch whose Gaussians are rendered for the loss `picture`.
+    pictured: number of scenes of a batch whose Gaussians are rendered for the losses `picture` and `gaps`.
     frozen: weights whose names begin with one of these are not trained.
     """
 
@@ -206,16 +211,17 @@ class PriorRecipe(PairsRecipe):
 class Data:
     """The training clips of a student, or the training pairs of a prior.
 
-    clips: folders of shards (stages/distill/clip_shards.py).  frames: largest number of frames of a clip, 4k + 1.
+    clips: folders of shards: of clips for a student (clip_shards.py), of pairs for a prior (prior_pairs.py).
+    frames: largest number of frames of a clip, 4k + 1.
     size: largest (h, w) of a clip.  worlds: number of shards to make from procedural worlds.
     textures: folder of images for these worlds.  recordings: scene folders with transforms.json, folders of those, or
     RealEstate10K chunks.
-    recorded: number of shards to make from recordings.
+    recorded: number of shards to make from recordings. For a prior, 0 stands for 32 if there are recordings.
     pairs: number of shards of pairs to make from worlds, for a prior.  scenes: number of scenes in each.
     sizes: sizes (h, w) of the pictures of pairs; each shard has one of them.
-    furniture: furniture pack for the worlds of clips and of pairs (`make furniture`). One shard in twelve, and all
-    shards without a pack, show primitive shapes. Shards that exist are kept though the pack has changed.
-    makers: number of processes that make pairs beside the training; 0 makes all of them first.
+    furniture: furniture pack for the worlds of clips and of pairs (`make furniture`). Even with a pack, one shard in
+    twelve shows primitive shapes; without a pack, all do. Shards that exist are kept even if the pack has changed.
+    makers: number of processes that make pairs while the training runs. With 0, all pairs are made before it starts.
     """
 
     __pydantic_config__ = NO_OTHER_KEYS

@@ -1,10 +1,10 @@
-"""Shards: each of several processes holds a part of the trained weights of a large network (torch's fully_shard).
+"""Each of several processes holds a part of the trained weights of a large network (torch's fully_shard).
 
 Gradients, averaged weights, the moments of AdamW and the teacher's weights are divided in the same way. Each block
 gathers its weights when it runs, and drops them afterwards. Frozen weights stay whole in every process.
 
-A sharded tensor is a DTensor, with the shape of the whole one. All processes must take part in every pass of the
-network, and in `whole`.
+A tensor of which each process holds a part is called sharded. It is a DTensor, with the shape of the whole one. All
+processes must take part in every pass of the network, and in `whole`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def shard(model: Model, workers: Workers) -> None:
     """Divide the trained weights of a model among the processes, if there are several and the model has blocks.
 
-    All processes must hold the same weights before.
+    All processes must hold the same weights before this is called.
     """
     if workers.count == 1 or not model.blocks:
         return
@@ -57,9 +57,9 @@ def placed(value: Tensor, like: Tensor) -> Tensor:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """A tensor put together from its shards, in main memory, or the tensor itself if it is not sharded.
+    """A tensor put together from its parts, in main memory, or the tensor itself if it is not sharded.
 
-    Only the first process gets the whole one, for a checkpoint. The others get their shard.
+    Only the first process gets the whole one, for a checkpoint. The others get the part that they hold.
     """
     if not isinstance(tensor, DTensor):
         return tensor
@@ -72,7 +72,7 @@ def exchanged(own: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> Iterat
     """A context in which two sets of weights have exchanged their values. own, others: tensors by the same names.
 
     So a network can run with other weights than its own, where torch.func.functional_call cannot: the hooks of
-    fully_shard gather the network's own shards.
+    fully_shard gather the parts of the network's own weights.
     """
     _exchange(own, others)
     try:

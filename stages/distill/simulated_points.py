@@ -1,4 +1,4 @@
-"""Points that a matcher might find in a pair of a world: for training, in place of matching each pair.
+"""Points that a matcher might find in two photographs of a world. Training uses them in place of real matches.
 
 Matches lie where both photographs show texture. They are off by a fraction of a pixel, and a few are wrong.
 """
@@ -16,7 +16,8 @@ POSITION_ERROR = 0.35  # standard deviation of a match along its epipolar line, 
 WRONG = 0.02  # share of the points whose depth is wrong
 WRONG_BY = 2.0  # largest factor by which such a depth is wrong
 NOT_LESS = 0.02  # an inverse depth stays above this share of the true one
-# Differences between neighbouring pixels, in [0, 1]: smaller ones are noise, and larger ones are no better corners.
+# Bounds of the texture of a pixel, which is how much its grey, in [0, 1], differs from the greys to the left and above.
+# A texture below NOISE is taken for noise and gives no points. One above STRONG counts as STRONG.
 NOISE, STRONG = 0.02, 0.17
 
 

@@ -54,7 +54,10 @@ class Task:
 
 
 def generator(seed: int, *purpose: object) -> Generator:
-    """A generator for one purpose in a run, which `purpose` names: phase, step, batch, process."""
+    """A generator of random numbers for one purpose in a run.
+
+    purpose: any values that name it, such as the phase, the step and the number of the batch.
+    """
     digest = hashlib.sha256("/".join(map(str, (seed, *purpose))).encode()).digest()
     return Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
@@ -145,6 +148,7 @@ class Trainer:
     def _generator(self, step: int, k: int) -> Generator:
         """The generator of a batch, the k-th of this process in a step."""
         number = k * self.workers.count + self.workers.rank
+        # The 0 was once the rank of the process. It stays, because without it a run would draw other random numbers.
         return generator(self.seed, self.task.phase, step, number, 0)
 
     def _log(self, means: Mapping[str, float], seconds: float) -> None:
@@ -184,7 +188,7 @@ class Trainer:
         """Write a checkpoint and a preview, and the figures of the preview into the log."""
         self.workers.require_equal(self.task.weights)
         writes = self.workers.rank == 0
-        if writes or is_sharded(self.task.weights):  # Shards need all processes, though one alone writes.
+        if writes or is_sharded(self.task.weights):  # Every process gives its part of the weights, and one writes.
             picture, figures = self.task.preview(self.average)
             state = self._state()
             if writes and picture is not None:

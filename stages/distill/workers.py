@@ -37,7 +37,8 @@ class Workers:
     def mean(self, tensors: Iterable[Tensor]) -> None:
         """Replace gradients by their mean over all processes. Every process must give the same shapes in one order.
 
-        Shards stay as they are: fully_shard has taken the mean when it divided the gradient.
+        Gradients of which each process holds a part stay as they are: fully_shard has taken the mean when it divided
+        them.
         """
         copies = (tensor for tensor in tensors if not isinstance(tensor, DTensor))
         for bucket in _buckets(copies) if self.count > 1 else ():
@@ -56,7 +57,10 @@ class Workers:
         return gathered
 
     def require_equal(self, weights: Mapping[str, Tensor]) -> None:
-        """Raise RunError in every process unless all have the same weights. Shards have no copies to compare."""
+        """Raise RunError in every process unless all have the same weights.
+
+        Weights of which each process holds a part have no copies to compare.
+        """
         copies = [value for value in weights.values() if not isinstance(value, DTensor)]
         if self.count == 1 or not copies:
             return

@@ -1,1 +1,4 @@
-"""(6) Evaluation: run methods on cases whose true frames are known, and record figures together with their protocol."""
+"""(6) Evaluation: values for methods on cases with true frames, for scenes without truth, and for sets of clips.
+
+All values are recorded together with their protocol.
+"""

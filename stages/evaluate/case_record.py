@@ -1,4 +1,4 @@
-"""The figures of one method on one case, and their form in JSON: OUT/cases/METHOD/CASE.json and metrics.json."""
+"""The values of one method on one case, and their form in JSON: OUT/cases/METHOD/CASE.json and metrics.json."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -8,28 +8,29 @@ from typing import Any
 from stages.errors import InputError
 from stages.files.documents import read_json
 
-NOT_AVAILABLE = "n/a"  # stands for a figure that could not be measured
+NOT_AVAILABLE = "n/a"  # stands for a value that could not be measured
 
 POSE_ERRORS = ("rotation error", "translation error", "focal ratio")  # keys in `CaseRecord.cameras`, see unposed.py
 
 Figure = float | str | None
-"""A figure, None for an infinite PSNR (equal images), or "n/a"."""
+"""A value, None for an infinite PSNR (equal images), or "n/a"."""
 
 OPTIONAL = ("cameras", "student", "fingerprint")  # left out of the JSON where they are None
 
 
 @dataclass(frozen=True)
 class CaseRecord:
-    """The figures of one method on one case.
+    """The values of one method on one case.
 
     context, target: indices of the photographs and of the target frames in the scene's transforms.json.
-    seconds: its time.  mean: metric -> mean over the targets.  frames: metric -> a figure per target, or "n/a".
+    seconds: how long the method took.  mean: metric -> mean over the targets.
+    frames: metric -> a value per target, or "n/a".
     context_psnr: PSNR (dB) at the two context cameras.
     coverage: share of pixels that the method's coverage calls seen, PSNR of these and of the others; None without
     coverage.
     i3d: "made" and "truth" -> I3D logits; None if the clip is short or the network is missing.
-    cameras: of a method without cameras, whether they were found, and their errors.
-    student: which video model repaired the clip.  fingerprint: hash of all that decides the figures.
+    cameras: for a method that gets no cameras, whether they could be estimated, and how wrong the estimates are.
+    student: which video model repaired the clip.  fingerprint: hash of all that decides the values.
     """
 
     method: str

@@ -37,7 +37,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Scene and context frames. The name is unique within a set of scenes."""
+        """Scene and context frames. Names must differ: the two-view report refuses two cases of one name."""
         return f"{self.scene.name}-{self.context[0]:04d}-{self.context[1]:04d}"
 
 

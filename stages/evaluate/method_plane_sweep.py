@@ -20,7 +20,8 @@ from stages.splat import draw
 PLANES = 96  # number of planes, evenly spaced in inverse depth
 ZNCC_WINDOW, COLOUR_WINDOW, WIDE_WINDOW = 7, 3, 9  # sides of the averaging windows, in pixels
 COLOUR_WEIGHT = 4.0  # weight of the mean absolute colour difference, relative to the term (1 - ZNCC) / 2
-UNSEEN_COST = 1.2  # cost of a plane whose point lies outside the other photograph: higher than that of any match
+# Cost of a plane whose point lies outside the other photograph. Good matches cost much less, bad ones may cost more.
+UNSEEN_COST = 1.2
 SHARPNESS = 25.0  # factor in the softmin that interpolates depth between planes
 NEIGHBOURS = 2  # number of planes on either side of the best one that the softmin includes
 SIGMA_PIXELS = 0.6  # standard deviation of a Gaussian, in pixels of its photograph

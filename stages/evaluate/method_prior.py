@@ -30,7 +30,10 @@ Matched = Callable[[Views], tuple[Views, Tensor]]
 
 
 def open_prior(network: MVSplat, matched: Matched) -> Prior:
-    """The prior on photographs with their true cameras, in the networks' size. It runs once per case."""
+    """The prior on photographs with the cameras of the task, in the networks' size. It runs once per case.
+
+    With --unposed, the cameras of the task are estimated ones. Otherwise they are the true ones.
+    """
 
     def prior(context: Views) -> CoarseScene:
         return predict_gaussians(*matched(with_small_images(context)), network)
@@ -44,7 +47,7 @@ def match_photographs() -> Matched:
 
 
 def render_prior(prior: Prior) -> Method:
-    """The prior's Gaussians, rendered from the true cameras: what `videoscene prior` and `render` produce."""
+    """The prior's Gaussians, rendered from the task's cameras: what `videoscene prior` and `render` produce."""
 
     def method(context: Views, cameras: Cameras, times: Tensor) -> Clip:
         scene = prior(context)

@@ -44,7 +44,7 @@ def refined_prior(prior: Prior, settings: Settings, student: Student | None = No
         path = along("interp", scene.views.cameras, scene.gaussians.means, frames)
         clip = repair_clip(render_path(scene.gaussians, scene.views, path), scene.views, student)
         cloud = scene.gaussians
-        if clip.exposure is not None:  # the Gaussians are those of two photographs
+        if clip.exposure is not None:  # each Gaussian says which of the two photographs it comes from
             cloud = one_cloud(cloud, scene.views, clip.exposure)
         refined = refine_gaussians(cloud, scene.views, clip, settings).gaussians
         return replace(render(refined, cameras.to(refined.means), views=scene.views), leap=clip.leap)

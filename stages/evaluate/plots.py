@@ -85,6 +85,6 @@ def _figure(panels: int) -> tuple[Any, list[Any], Any]:
 
 def _save(path: Path, figure: Any, plt: Any) -> None:
     figure.tight_layout()
-    # Without a date in the file, the same figures give the same bytes.
+    # Without the version of matplotlib in the file, the same values give the same bytes.
     figure.savefig(path, dpi=110, format="png", metadata={"Software": None})
     plt.close(figure)

@@ -1,6 +1,6 @@
 """The two-view protocol: a method gets two photographs and all cameras, and its frames are compared with the truth.
 
-A figure of a case is the mean over its target frames, and a figure of a set is the mean over its cases, so long cases
+The value of a case is the mean over its target frames, and the value of a set is the mean over its cases, so long cases
 do not outweigh short ones. Frames are rounded to 8 bits before they are measured, at the full size of the photographs.
 """
 
@@ -86,7 +86,7 @@ def make(task: Task, method: Method) -> MethodResult:
 def compare(
     case: Case, task: Task, results: Mapping[str, MethodResult], instruments: Instruments
 ) -> dict[str, CaseRecord]:
-    """Measure the results of several methods for one case. They share the work on the truth.
+    """Measure the results of several methods for one case together, so that they share what is computed of the truth.
 
     Returns method -> record, without the facts of the method (cameras, student, fingerprint).
     """

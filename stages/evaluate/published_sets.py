@@ -30,8 +30,9 @@ from stages.scene import Cameras
 SQUARE = 256  # side in pixels of RealEstate10K and ACID images, as in pixelSplat and MVSplat
 SHORT_SIDE = 256  # short side in pixels of COLMAP images
 SOURCE = "source.json"  # file in an unpacked scene that records its source
-# Without an index, every 8th image is a test image (as in Mip-NeRF 360), and a case has two consecutive test images.
-STRIDE, CASES = 8, 3  # distance of test images, largest number of cases
+# If no index lists the cases of a COLMAP scene, every STRIDE-th image is a test image, as in Mip-NeRF 360. The context
+# frames of a case are two consecutive test images. A scene gets at most CASES cases.
+STRIDE, CASES = 8, 3
 
 PROTOCOL = {
     "chunks": f"covered by {SQUARE} x {SQUARE} (Lanczos) and cut at the centre, as pixelSplat does; cases of its index",
@@ -153,7 +154,10 @@ def unpack_colmap(scene: Path, entries: list[Entry] | None, kind: str, folder: P
 
 
 def held_out_pairs(count: int) -> list[Entry]:
-    """Up to CASES evenly spaced pairs of consecutive test images among `count`. Images between are targets."""
+    """The cases of a scene of `count` images that has no index: at most CASES, evenly spaced.
+
+    The context frames of a case are two consecutive test images. Its targets are all images between them.
+    """
     starts = list(range(0, count - STRIDE, STRIDE))
     picked = sorted({starts[round(k * (len(starts) - 1) / max(1, CASES - 1))] for k in range(CASES)}) if starts else []
     return [Entry((start, start + STRIDE), tuple(range(start + 1, start + STRIDE))) for start in picked]

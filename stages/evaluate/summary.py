@@ -52,7 +52,11 @@ def _coverage(splits: Sequence[Mapping[str, float | None]]) -> dict[str, float] 
 
 
 def mean(values: Iterable[Figure]) -> Figure:
-    """The mean. It is "n/a" if a value is, and None (infinite) if a value is or there are none."""
+    """The mean of some values.
+
+    It is "n/a" if a value is "n/a". Otherwise it is None, which stands for infinity, if a value is None, and also if
+    there are no values.
+    """
     listed = list(values)
     if NOT_AVAILABLE in listed:
         return NOT_AVAILABLE

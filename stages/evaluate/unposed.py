@@ -83,7 +83,8 @@ def against_posed(unposed: Sequence[CaseRecord], posed: Sequence[CaseRecord]) ->
     Returns for each kind of case:
     "cases": their number.  "found": the number of those with estimated cameras.  "not found": the names of the others.
     "all": "unposed" and "posed" -> means over all cases; a case without cameras counts as crossfade.
-    "both": the same over the cases that have both.  "off": medians of the pose errors.
+    "both": the same over those cases that were measured with and without cameras and whose cameras could be estimated.
+    "off": medians of the pose errors.
     """
     kinds = sorted({record.kind for record in unposed})
     return {
@@ -93,6 +94,7 @@ def against_posed(unposed: Sequence[CaseRecord], posed: Sequence[CaseRecord]) ->
 
 
 def _of_kind(unposed: Sequence[CaseRecord], posed: Sequence[CaseRecord]) -> dict[str, Any]:
+    """What `against_posed` returns for one kind of case. unposed, posed: the records of this kind."""
     cameras = {record.case: record.cameras or {} for record in unposed}
     solved = [name for name, facts in cameras.items() if facts["found"]]
     both = set(solved) & {record.case for record in posed}

@@ -29,9 +29,10 @@ class State:
     distances: [G], from each Gaussian to the nearest camera, scene units.
     unit_steps: [G, 3, 3], columns; Adam moves positions in these units (position_steps.py).
     smallest: [G], the smallest scale that each Gaussian may have, scene units (whole_surfaces.py).
+    These three are computed once, from the first positions, and do not follow Gaussians that move.
     losses: [N], of each target when it was last rendered, NaN before.
-    position_gradients: [G], norm of the loss's gradient with respect to position, times distance; the sum since
-        the last split.
+    position_gradients: [G], norm of the loss's gradient with respect to position, times distance, summed since
+        `adapt_density` last ran.
     """
 
     step: int

@@ -47,7 +47,7 @@ def thin(gaussians: Gaussians, cameras: Cameras, budget: int) -> tuple[Gaussians
 
 
 def _cells(means: Tensor, pixel: Tensor, size: float) -> tuple[Tensor, int]:
-    """The number [G] of each Gaussian's cell, and the number of cells.
+    """For each Gaussian the index [G] of the cell that it lies in, and how many cells hold Gaussians.
 
     means: [G, 3].  pixel: [G], width of a pixel at each mean, scene units.  size: width of a cell, pixels.
     """
@@ -63,10 +63,12 @@ def _cells(means: Tensor, pixel: Tensor, size: float) -> tuple[Tensor, int]:
 
 
 def _merge(g: Gaussians, cell: Tensor, count: int) -> tuple[Gaussians, Tensor]:
-    """One Gaussian per cell with its members' mean, covariance and mass; and the index [count] of its first member.
+    """Merge the Gaussians of each cell, its members, into one Gaussian that has their mean, covariance and mass.
 
-    Source: Kerbl et al. 2024, section 4.1. The mass of a member is its opacity times its squared size. A Gaussian that
-    is alone in its cell stays as it is.
+    cell: [G], the index of each Gaussian's cell.  count: the number of cells.
+    Returns one Gaussian per cell, and the index [count] of the first member of each cell.
+    Source: Kerbl et al. 2024 (hierarchical 3D Gaussians), section 4.1. The mass of a member is its opacity times its
+    squared size, and the size is the geometric mean of its scales. A Gaussian that is alone in its cell stays as it is.
     """
     # The share of each member in the mass of its cell.
     area = g.scales.log().mean(1).exp() ** 2

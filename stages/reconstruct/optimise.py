@@ -33,18 +33,25 @@ RATES = {
     "poses": 5e-4,
 }
 DECAY = 0.1  # all learning rates fall exponentially to this share of their first value
-# The rates of depths, sizes and opacities suit a run of PACED_STEPS steps. Other runs multiply them by the pace, which
-# is PACED_STEPS / steps and at most LARGEST_PACE. The rates of colours are multiplied by twice the pace, because
-# Gaussians that may not be small need strong colours to look sharp. Factors below 1 apply only to depths, which begin
-# near the truth. Rotations and moves across the ray keep their rates, because larger ones fit the photographs but do
-# not improve other views. One cloud is nearly right, so its rates are not multiplied.
+# Some rates are multiplied by a factor that depends on the number of steps. The pace is PACED_STEPS / steps, but at
+# most LARGEST_PACE. The factors are:
+#   depths (means along the ray)             the pace, even if it is below 1, because depths begin near the truth
+#   sizes (log_scales), opacities (logits)   the pace if it is above 1
+#   colours (sh_0, sh_rest)                  twice the pace if that is above 1: Gaussians that may not be small need
+#                                            strong colours to look sharp
+#   rotations, moves across the ray          1: larger rates fit the photographs but do not improve other views
+#   cameras (poses)                          1
+# No rate is multiplied if Gaussians may not move (Settings.moves), because one cloud is nearly right from the start.
 PACED_STEPS, LARGEST_PACE = 160, 4.0
 BETAS, EPSILON = (0.9, 0.999), 1e-15  # Adam's decay rates of the two moments, and its epsilon (Kerbl et al. 2023)
 
 STEPS = 600  # default number of steps for many photographs
-STEPS_OF_A_CLIP = 48  # default for the one cloud of a pair, on its repaired clip
-STEPS_OF_A_PAIR = 12  # default for this cloud on the two photographs alone, where more steps make other views worse
-GAUSSIANS = 300_000  # default of the largest number of Gaussians for many photographs
+# Default number of steps if the one cloud of a pair is refined on the repaired clip of the pair.
+STEPS_OF_A_CLIP = 48
+# The same if this cloud is refined on the two photographs alone. There, more steps make other views worse.
+STEPS_OF_A_PAIR = 12
+# Unless the user says otherwise, a scene of many photographs gets at most this many Gaussians.
+GAUSSIANS = 300_000
 GAUSSIANS_OF_A_CLOUD = 1_500_000  # the same for the one cloud of a pair, high enough that none are merged
 SAVE_EVERY = 50  # number of steps between two checkpoints
 
@@ -57,13 +64,14 @@ class Settings:
     """Options of the optimisation."""
 
     steps: int = STEPS
-    views: int = 3  # targets per step, one of them a photograph
+    # Targets per step: one photograph, and frames otherwise. If there are too few frames, photographs take their place.
+    views: int = 3
     gaussians: int = GAUSSIANS  # largest number of Gaussians
     moves: bool = True  # whether Gaussians may move and their number may change; see `of_a_cloud`
     refine_poses: bool = False  # whether the cameras of generated frames may move
-    seed: int = 0  # seed of the random order of frames
+    seed: int = 0  # seed of the random order of frames, and of the random crops in which holes are looked for
     adapt_every: int = 100  # steps between two changes of the number of Gaussians
-    adapt_until: float = 0.7  # share of all steps after which that number stays
+    adapt_until: float = 0.7  # after this share of all steps, the number of Gaussians no longer changes
     tolerance: float = 1.5  # a frame counts less if its loss exceeds this multiple of the frames' median loss
 
     @classmethod
@@ -120,7 +128,8 @@ def start(gaussians: Gaussians, targets: Targets, budget: int) -> State:
     photographs = targets.cameras[: targets.photographs]
     first_scene, index = thin(gaussians, targets.cameras, int(0.8 * budget))
     scene = fill(first_scene, targets, budget)
-    # The camera that saw each Gaussian: known for the prior's, the nearest one for those in holes.
+    # The camera that saw each Gaussian. If the scene says which photograph each Gaussian comes from, it is the camera
+    # of that photograph. Otherwise, and for new Gaussians in holes, it is the nearest one.
     rays_from = torch.cat([origins(gaussians, photographs)[index], origins(scene[len(first_scene) :], photographs)])
     steps = unit_steps(scene.means, rays_from, photographs)
     distances = distance_to_cameras(scene.means, targets.cameras)

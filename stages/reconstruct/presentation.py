@@ -16,12 +16,13 @@ ORBIT_FRAMES = 49  # number of frames of the orbit
 
 @dataclass(frozen=True, eq=False)
 class Presentation:
-    """Everything is on the CPU.
+    """Everything is on the CPU, except `path`.
 
-    path: the cameras of `video` and `depth`.
+    path: the cameras of `video` and `depth`, on the device of the Gaussians.
     video, orbit, depth: frames [T, 3, h, w] in [0, 1]; depth is inverse depth in grey.
     points, colours: [P, 3], scene units and sRGB: points that two photographs show, then centres of solid Gaussians.
-    observations: [O, 4], where photographs show the first of the points: point, photograph, x, y (px).
+    observations: [O, 4], one row for each photograph that shows a point: index of the point, index of the photograph,
+    x, y (px). Only the points from matches have such rows.
     """
 
     path: Cameras

@@ -11,8 +11,9 @@ from stages.scene import Cameras, Gaussians
 
 
 def quality(gaussians: Gaussians, targets: Targets, cameras: Cameras) -> dict[str, float | None]:
-    """Mean PSNR (dB) over the photographs and over the frames that count, or None where there are none.
+    """Mean PSNR (dB) over the photographs, and over the frames that count. A mean of no values is None.
 
+    Images that are rendered exactly have an infinite PSNR and are left out of the means.
     cameras: the targets' cameras, as given or as refined.
     Images are rendered as for a video: holes are filled, values rounded to 8 bits.
     """

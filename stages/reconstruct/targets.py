@@ -19,7 +19,8 @@ from stages.scene import Cameras, Clip, Views
 # two thirds of the improvement in other views that the photographs alone bring.
 REPAIRED_WEIGHT, RENDER_WEIGHT = 0.5, 0.0
 INVENTED_SHARE = 0.2  # factor on the weight of a frame's pixel that no Gaussian covers
-# A frame is left out if its c2w and its K divided by the image size equal those of a photograph up to this difference.
+# A frame is left out if its c2w, and its K divided by the longer side of the image, equal those of a photograph up to
+# this difference.
 SAME_POSE = 1e-4
 WHOLE = 0.01  # a crop of the photographs must begin at most this far from a whole pixel, px
 
@@ -89,7 +90,7 @@ def _evenly_exposed(views: Views, clip: Clip, which: list[int]) -> Tensor:
 
 
 def _entries(cameras: Cameras) -> Tensor:
-    """All entries of c2w, and of K over the image size, [N, 25], float64."""
+    """All entries of c2w, and of K divided by the longer side of the image, [N, 25], float64."""
     return torch.cat([cameras.c2w.flatten(1), cameras.K.flatten(1) / max(cameras.size)], 1).double().cpu()
 
 

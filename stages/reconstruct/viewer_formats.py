@@ -1,6 +1,6 @@
-"""Files for viewers: .splat (antimatter15), compressed PLY (PlayCanvas, SuperSplat), a PLY of degree 3, a web page.
+"""Files for viewers: .splat (antimatter15), compressed PLY (PlayCanvas, SuperSplat), a PLY and a web page.
 
-gsplat's exporter writes the first two.
+gsplat's exporter writes the first two. The PLY holds spherical harmonics of degree 3.
 """
 
 from pathlib import Path
@@ -43,7 +43,8 @@ def export(folder: Path, gaussians: Gaussians, cameras: Cameras, form: str) -> P
     from gsplat.exporter import export_splats
 
     g = gaussians.to("cpu")
-    # The exporter divides by the extent of each chunk. A chunk of one Gaussian has none, so that Gaussian is left out.
+    # The exporter divides by the extent of each chunk, and a single Gaussian has no extent. So the first Gaussian is
+    # dropped if a chunk would hold one alone.
     if len(g) % CHUNK == 1:
         g = Gaussians(g.means[1:], g.scales[1:], g.quats[1:], g.opacities[1:], g.sh[1:])
     logits, log_scales = g.opacities.clamp(1e-6, 1 - 1e-6).logit(), g.scales.clamp_min(1e-12).log()

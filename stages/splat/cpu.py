@@ -16,7 +16,8 @@ from torch.autograd.function import once_differentiable
 
 from stages.splat import build
 
-# The backward pass of compositing works through the image in bands of rows, whose buffers take this many bytes.
+# The backward pass of compositing works through the image in bands of rows. The buffers of a band take at most about
+# this many bytes.
 SLOT_BYTES = 1 << 30
 # The kernel uses one thread for fewer projected Gaussians than this, because a second would cost more than it saves.
 MIN_PARALLEL = 1 << 15

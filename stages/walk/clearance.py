@@ -26,7 +26,8 @@ EXACT = "donot_use_mm_for_euclid_dist"  # keeps torch.cdist from a matrix produc
 class Surfaces:
     """The opaque surfaces around a path.
 
-    points: [P, 3], centres of Gaussians, scene units.  area: [P], what each covers, as a share of the depth squared.
+    points: [P, 3], centres of a sample of the Gaussians, scene units.
+    area: [P], the opaque area that each of them stands for, as a share of the squared depth.
     photograph: [P], the photograph that shows each of them, or None if unknown.
     depth: the scene's depth, scene units; 1 if the scene is empty.
     """

@@ -4,7 +4,8 @@ The straight way between two photographs may lead through a sofa, a wall or a cl
 of the path, and where it is too small, pushes the cameras across the path, such as to the right or up, as little as is
 enough. The push is 0 at both ends and grows smoothly. Cameras keep their times and the directions in which they look.
 
-A detour leads only through what a photograph shows. What is outside of both pictures may be a wall too.
+Where the cameras are pushed by more than half of the largest push, they must lie within what a photograph covers. What
+is outside of both pictures may be a wall too.
 """
 
 from collections.abc import Iterator
@@ -19,18 +20,22 @@ from stages.scene import Cameras, Gaussians
 from stages.walk.clearance import Surfaces, surfaces_near, way
 
 NEEDED = 0.06  # clearance that a camera needs, as a share of the scene's depth
-# A photograph may have been taken closer to something. Then this share of its clearance is enough for the path.
+# A photograph may have been taken closer to something. A path needs no more than this share of the clearance at the
+# photographs, of which the smaller one counts.
 SHARE_OF_PHOTOGRAPHS = 0.5
 BENDS = (0.06, 0.1, 0.15, 0.2, 0.3, 0.4)  # sizes of bends to try, as shares of the scene's depth
 STEEPEST = 1.0  # a bend moves sideways by at most this for each unit of length along the path
-ACROSS = 0.5  # a camera's axis leads across the path if more than this share of its length does
+# A camera's axis gives a direction across the path if its part at right angles to the path is longer than this share of
+# the axis.
+ACROSS = 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class Walk:
     """A camera path, and how freely it runs. Lengths are shares of the scene's depth.
 
-    cameras: T.  clearance: [T], the least one of each camera and its way to the next.  needed: what they need.
+    cameras: the T cameras of the path.  clearance: [T], the smallest clearance at each camera and on the way from it to
+    the next.  needed: the clearance that every camera needs.
     depth: the scene's depth, scene units.
     blocked: the cameras whose clearance was too small on the path that was asked for, ascending.
     obstacle: the photograph that shows what was in the way, and where, as shares of its width and height; None if

@@ -70,6 +70,7 @@ def test_an_unusable_photograph_is_2_and_leaves_nothing(
         (["render", "nowhere", "--frames", "0"], ["--frames"]),
         (["generate", "nowhere"], ["nowhere", "videoscene render"]),
         (["generate", "nowhere", "--frames", "3"], ["--frames"]),
+        (["generate", "nowhere", "--keep-exposure"], ["--keep-exposure does nothing to a scene"]),
         (["generate", "a.png", "b.png"], ["out.mp4"]),
     ],
     ids=lambda value: " ".join(value) or "no command",

@@ -30,7 +30,9 @@ Recipe = Annotated[
 Clips = Annotated[
     list[str] | None,
     typer.Option(
-        "--clips", metavar="FOLDER", help="Training clips in place of those of the recipe; posed scenes for a prior."
+        "--clips",
+        metavar="FOLDER",
+        help="Training clips, in place of the recipe's; for a prior, pairs or posed scenes. Repeatable.",
     ),
 ]
 Textures = Annotated[
@@ -86,7 +88,7 @@ def distill(
     for name in phases:
         record, manifest = Record(), training.weights(name) / "manifest.json"
         current = is_current(training.request(name), manifest, manifest.parent, False)
-        if first and current:  # another process may have been killed beside the one that made it
+        if first and current:  # remove what a killed process may have left beside the result
             recover(manifest.parent)
         if first and not current:
             training.note_config()

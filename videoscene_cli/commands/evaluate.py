@@ -34,7 +34,7 @@ Methods = Annotated[
     typer.Option(
         "--method",
         metavar="|".join(METHODS),
-        help="What to run (default render), NAME-N with N sampler steps; repeatable.",
+        help="Method to run, by default render. NAME-N takes N sampler steps. Repeatable.",
     ),
 ]
 Unposed = Annotated[
@@ -47,7 +47,9 @@ Real = Annotated[
 Fake = Annotated[Path | None, typer.Option(metavar="DIR", help="A set of generated clips of the same length and size.")]
 Tables = Annotated[
     Path | None,
-    typer.Option("--report", metavar="OUT", help="Write tables from the results of --two-view in OUT or its folders."),
+    typer.Option(
+        "--report", metavar="OUT", help="Write tables of the --two-view report in OUT, or of those in its folders."
+    ),
 ]
 Benchmark = Annotated[
     bool, typer.Option("--benchmark", help="Time every stage on two photographs, a first run and later ones.")
@@ -73,9 +75,9 @@ def evaluate(
     Measure the clips of finished scenes: do the ends match the photographs, do frames flicker, how do they move, do
     they show one rigid scene? The results go to SCENE/evaluate.
 
-    --two-view: DIR holds transforms.json and pairs.json, is a COLMAP scene, or has chunks of RealEstate10K (then name
-    the .json of their cases too). Methods produce the missing frames, which are compared with the truth. One line per
-    case and the means are printed. A stopped run continues; a bad scene does not stop the rest.
+    --two-view: a SCENE is a folder with transforms.json and pairs.json, a COLMAP scene, or a folder of RealEstate10K
+    chunks (then name the .json of their cases too). Methods produce the missing frames, which are compared with the
+    truth. One line per case and the means are printed. A stopped run continues; a bad scene does not stop the rest.
     --real, --fake: the Frechet and kernel video distance of two sets.
     """
     # Find out which report is asked for.

@@ -66,9 +66,10 @@ def generate(
     works = read_works(source or [], shared.out, "both") if pairs is None else pairs_in(pairs, shared.out, report.warn)
     session = Session(shared, report)
     # Refuse options that would do nothing.
-    prior_options = given(context, "size", "cameras", "path", "frames", "fps")
+    prior_options = given(context, "size", "cameras", "path", "frames", "fps", "keep_exposure")
     if prior_options and not all(work.is_pair for work in works):
-        why = f"--{prior_options[0]} does nothing to a scene that is rendered already"
+        option = prior_options[0].replace("_", "-")
+        why = f"--{option} does nothing to a scene that is rendered already"
         raise InputError("bad usage", why, "leave it out, or give it to prior or render")
     student_options = given(context, "leap", "steps", "memory")
     if student_options and student == "none":

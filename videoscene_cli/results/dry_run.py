@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # States of a result.
 UP_TO_DATE, TO_BE_MADE = "up to date", "to be made"
-PARTLY = "to be made, but for the stages that are up to date"  # of a scene folder
+PARTLY = "to be made, except for the stages that are up to date"  # only for scene folders
 NOT_KNOWN = "up to date, unless large files that are not hashed yet have changed"
 
 

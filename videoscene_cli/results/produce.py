@@ -1,4 +1,8 @@
-"""Make a result unless it is up to date. Every command follows these steps."""
+"""Make a result unless it is up to date.
+
+`prior`, `render`, `generate`, `reconstruct` and the evaluation of finished scenes follow the steps of `produce`.
+`distill` uses only `is_current`.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +35,7 @@ class Result:
 
     path: the path that is printed when the result is done.  manifest: the last file, which marks it as complete.
     outputs: its files or folders, for `--dry-run`.
-    guarded: files or folders that are replaced only with --force if they hold something else.
+    guarded: those of its files or folders that, if they hold something else, are replaced only with --force.
     """
 
     path: Path
@@ -78,7 +82,7 @@ def produce(
         return None
     # Make it.
     record = Record()
-    if current:  # another process may have been killed beside the one that made it
+    if current:  # remove what a killed process may have left beside the result
         for path in result.outputs:
             recover(path)
     else:
