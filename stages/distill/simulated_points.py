@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from stages.distill.prior_losses import covisible
 from stages.geometry import unproject
-from stages.prior.point_votes import STEP, parallax
+from stages.prior.point_votes import STEP, movement
 
 FEWEST, MOST = 15, 800  # numbers of points; their logarithm is uniform
 WITHOUT = 0.2  # share of the batches without points, as in photographs that hardly match
@@ -51,7 +51,7 @@ def simulated_points(images: Tensor, depth: Tensor, c2w: Tensor, K: Tensor, gene
 def _moved(points: Tensor, c2w: Tensor, K: Tensor, random: Tensor, wrong: Tensor) -> Tensor:
     """Points [P, 3] of one scene, moved along their rays of the first view by the errors of matches."""
     centre = c2w[0, :3, 3]
-    relative = STEP / parallax(points, c2w[0], K, c2w[1])  # of inverse depth, per pixel
+    relative = STEP / movement(points, c2w[0], K, c2w[1])  # of inverse depth, per pixel
     inverse = (1 + POSITION_ERROR * random * relative).clamp_min(NOT_LESS)
     factor = WRONG_BY ** (2 * wrong[1] - 1)
     inverse = torch.where(wrong[0] < WRONG, factor, inverse)

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stages.prior.config import PriorConfig
-from stages.prior.monocular import MonocularOutput, fit_to_matches, vote
+from stages.prior.monocular import MonocularOutput, fit_to_sweep, vote
 from stages.prior.plane_sweep import match_volumes
 from stages.prior.point_votes import VOTE
 from stages.prior.unet import UNet, ViewSequential
@@ -102,7 +102,7 @@ class DepthPredictor(nn.Module):
         if monocular is not None:
             planes = candidates.flatten(0, 1)
             matched, weight = _confident(matches, planes, self.config.peak_radius)
-            fitted = fit_to_matches(monocular.log_inverse, matched, weight, planes)
+            fitted = fit_to_sweep(monocular.log_inverse, matched, weight, planes)
             votes = vote(fitted, monocular.spread, planes)
             matches = matches + self.vote_scale * votes
             inputs += [votes, self.relative(fitted.exp(), candidates), monocular.spread, monocular.quarter_size]

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 # Weights of LighterGlue and of the XFeat trained with it. Plain XFeat's weights match fewer pairs of wide baseline.
 WEIGHTS_FILE = "xfeat-lighterglue.pt"
-# Images are resized to this short side and at most this long side, px. Enlarging small images makes matches more
-# accurate. A larger size for large images costs time and gains nothing.
+# Images are resized to a short side of SHORT_SIDE px, or less if the long side would exceed LONG_SIDE px. Enlarging
+# small images makes matches more accurate. A larger size for large images costs time and gains nothing.
 SHORT_SIDE, LONG_SIDE = 512, 1536
 KEYPOINTS = 2048  # largest number of keypoints per image
 KEYPOINT_THRESHOLD = 0.05  # lowest score of a keypoint (XFeat's default)
@@ -39,7 +39,8 @@ class Matches:
 
     points_a, points_b: [M, 2], (x, y) in pixels of the input image; the centre of the top-left pixel is (0.5, 0.5).
     scores: [M] in (0, 1], the matcher's confidence.
-    exact: [M], boolean, whether both points show one place to a fraction of a pixel (exact_matches.py).
+    exact: [M], boolean, whether both points show one place to a fraction of a pixel. All are False until
+        `exact_matches` has run (exact_matches.py).
     """
 
     points_a: Tensor
@@ -101,12 +102,15 @@ def match(image_a: Tensor, image_b: Tensor) -> Matches:
 
 
 def working_scale(size: tuple[int, int]) -> float:
-    """The factor by which an image of a size (h, w) is enlarged to be matched."""
+    """The factor by which an image of a size (h, w) is resized to be matched."""
     return min(SHORT_SIDE / min(size), LONG_SIDE / max(size))
 
 
 def working_size(size: tuple[int, int]) -> tuple[int, int]:
-    """The size (h, w) at which an image is matched, in multiples of 32 px, which is XFeat's stride."""
+    """The size (h, w) at which an image is matched: `working_scale` times its own.
+
+    Both sides are rounded to multiples of 32 px, as XFeat needs.
+    """
     scale = working_scale(size)
     return max(32, round(size[0] * scale / 32) * 32), max(32, round(size[1] * scale / 32) * 32)
 

@@ -10,14 +10,14 @@ from stages.sizes import MOST_FRAMES, MOST_PIXELS
 # a factor of 1.3.
 PROGRAM_BYTES = 240e6  # torch and this program
 PHOTOGRAPH_BYTES = 22.0  # for each pixel of a photograph as it is in the file, while it is read and resized
-NETWORK_BYTES = 450e6  # the prior's network and the matcher
+NETWORK_BYTES = 450e6  # torch, this program, the prior's network and the matcher
 VIEW_BYTES = 1.8e3  # for each pixel of a view: the network's image features
 COST_VOLUME_BYTES = 2.4e-3  # for each pair of pixels of a view: the attention and the cost volume
 STORED_BYTES = 8.0  # for each pixel of a clip in the size of the result, as it is stored and written
 VIDEO_BYTES = 3.0  # for each pixel of a clip that becomes a video file, of which only the frames are kept
 RESULT_BYTES = 300.0  # for each pixel of the result, while a few frames are rendered
 REFINED_BYTES = 20.0  # for each pixel of the pictures that Gaussians are refined on
-CLOUD_BYTES = 2e3  # for each pixel of one of these pictures: the Gaussians, their gradients and Adam's moments
+CLOUD_BYTES = 2e3  # for each pixel of one such picture: the Gaussians, their gradients and Adam's moments
 STUDENT_BYTES = 200.0  # for each pixel of a clip in the networks' size that the student repairs
 
 
@@ -45,7 +45,10 @@ class Workload:
 
 
 def peak_memory(work: Workload) -> float:
-    """Bytes at the peak of the process, which is that of its largest stage."""
+    """Bytes at the peak of the process.
+
+    The peak comes either while the photographs are read, or later. The later peak is the sum of all other parts.
+    """
     result = work.result or work.view
     prior = (
         NETWORK_BYTES + VIEW_BYTES * work.view + COST_VOLUME_BYTES * work.view**2 if work.predicts else PROGRAM_BYTES

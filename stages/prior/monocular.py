@@ -1,8 +1,9 @@
-"""The monocular branch: depth from a single photograph, by a pretrained encoder, a decoder, and a fit to the matches.
+"""The monocular branch: depth from a single photograph, by a pretrained encoder, a decoder, and a fit to the sweep.
 
-Matches give no depth where only one of the two photographs shows a surface. As in DepthSplat (Xu et al. 2025, section
-3), features of a monocular network join the cost volume and the refinement. The network also predicts an inverse depth
-of unknown scale. It is fitted to the confident matches in its photograph, and then votes for planes of the sweep.
+The plane sweep gives no depth where only one of the two photographs shows a surface. As in DepthSplat (Xu et al. 2025,
+section 3), features of a monocular network join the cost volume and the refinement. The network also predicts an
+inverse depth of unknown scale. It is fitted to the confident depths of the sweep in its photograph, and then votes for
+planes of the sweep.
 """
 
 from dataclasses import dataclass
@@ -14,11 +15,11 @@ from torch import Tensor, nn
 from stages.prior.efficientnet import EfficientNetLite, EncoderConfig
 
 HEADS = 4  # attention heads
-REWEIGHTINGS = 4  # iterations of the robust fit to the matches
-TYPICAL_RESIDUAL = 0.1  # a match counts half if its log inverse depth differs from the fit by this much
+REWEIGHTINGS = 4  # iterations of the robust fit to the sweep
+TYPICAL_RESIDUAL = 0.1  # a depth of the sweep counts half if its log inverse differs from the fit by this much
 SLOPE_PRIOR = 0.02  # added to the variance and the covariance of log inverse depths, which draws the slope towards 1
-SLOPES = (0.3, 3.0)  # bounds of the slope
-LEAST_MATCHES = 1e-3  # weight of the artificial match that each pixel has in the middle of the sweep
+SLOPES = (0.3, 3.0)  # bounds of the slope, the factor of the fit on the predicted log inverse depth
+ARTIFICIAL_WEIGHT = 1e-3  # weight of the artificial depth in the middle of the sweep that each pixel has
 SPREAD = (0.04, 0.6)  # bounds of the predicted uncertainty of log inverse depth
 
 
@@ -121,22 +122,24 @@ def _places(like: Tensor) -> Tensor:
     return torch.stack([x, y]).to(like).expand(n, 2, h, w)
 
 
-def fit_to_matches(log_inverse: Tensor, matched: Tensor, weight: Tensor, candidates: Tensor) -> Tensor:
-    """Fit slope * log_inverse + offset to the matches of each photograph, by robust least squares.
+def fit_to_sweep(log_inverse: Tensor, matched: Tensor, weight: Tensor, candidates: Tensor) -> Tensor:
+    """Fit slope * log_inverse + offset to the confident depths of the sweep, by robust least squares.
 
-    log_inverse: [N, 1, h, w].  matched: [N, 1, h, w], inverse depths from matches.  weight: [N, 1, h, w], of these.
-    candidates: [N, D], inverse depths of the sweep.  Returns the fitted logarithm of inverse depth, [N, 1, h, w].
-    Differentiable in all but the weights. Without matches the slope is 1 and the mean is the middle of the sweep.
+    log_inverse: [N, 1, h, w].  matched: [N, 1, h, w], inverse depths that the sweep found.  weight: [N, 1, h, w], how
+    confident these are.  candidates: [N, D], inverse depths of the sweep.
+    Returns the fitted logarithm of inverse depth, [N, 1, h, w]. Each photograph is fitted alone.
+    Differentiable in all but the weights. If all weights are 0, the slope is 1, and the mean of the result is the
+    logarithm of the middle candidate.
     """
     x, y = log_inverse.flatten(1), matched.clamp_min(1e-9).log().flatten(1)
     middle = candidates.log().median(1).values[:, None]
     trust = weight.flatten(1).detach()
     robust = trust
     for _ in range(REWEIGHTINGS):
-        # Every pixel also has a weak artificial match in the middle of the sweep, for images without other matches.
-        total = robust.mean(1, keepdim=True) + LEAST_MATCHES
-        mean_x = ((robust + LEAST_MATCHES) * x).mean(1, keepdim=True) / total
-        mean_y = ((robust * y).mean(1, keepdim=True) + LEAST_MATCHES * middle) / total
+        # Every pixel also has a weak artificial depth in the middle of the sweep, for images without confident depths.
+        total = robust.mean(1, keepdim=True) + ARTIFICIAL_WEIGHT
+        mean_x = ((robust + ARTIFICIAL_WEIGHT) * x).mean(1, keepdim=True) / total
+        mean_y = ((robust * y).mean(1, keepdim=True) + ARTIFICIAL_WEIGHT * middle) / total
         variance = (robust * (x - mean_x) ** 2).mean(1, keepdim=True) / total
         covariance = (robust * (x - mean_x) * (y - mean_y)).mean(1, keepdim=True) / total
         slope = ((covariance + SLOPE_PRIOR) / (variance + SLOPE_PRIOR)).clamp(*SLOPES)

@@ -29,11 +29,12 @@ ImageFeatures = tuple[Tensor, Tensor, MonocularOutput | None]
 
 @dataclass(frozen=True)
 class PriorOutput:
-    """What the network predicts for a batch of B scenes of V views; G = V * H * W Gaussians, view by view, rows first.
+    """What the network predicts for a batch of B scenes of V views.
 
+    Each scene has G = V * H * W Gaussians, view by view and row by row.
     means, scales: [B, G, 3], scene units.  quats: [B, G, 4], wxyz, world.  opacities: [B, G].
     sh: [B, G, K, 3], in the basis of 3DGS, world axes.
-    depth: [B, V, H, W], camera z; with "ray", distances along the ray.
+    depth: [B, V, H, W], camera z. With the depth convention "ray", it is the distance along the ray.
     confidence: [B, V, H, W], probability of the coarse depth, see `depth.expected`.
     depth_logits: [B, V, D, H/4, W/4], before the softmax.  inverse_depths: [B, V, D], the candidates, far first.
     monocular: output of the monocular branch for the B * V images, or None without that branch.
@@ -113,9 +114,9 @@ class MVSplat(nn.Module):
         images: [B, V, 3, H, W], sRGB in [0, 1], sides multiples of 16.  c2w: [B, V, 4, 4], OpenCV camera-to-world.
         K: [B, V, 3, 3], px.  near_far: [B, V, 2], the depth range of each view, scene units.
         features: the result of `backbone` for these images, if it is known.
-        points: [B, P, 3], world points that both of two views show, from their matches. They vote for their depths in a
-        network that compares patches, as `small` does; `re10k` stays as published.
-        Raises InputError on fewer than two views, sizes that do not fit, or unless 0 < near < far.
+        points: [B, P, 3], world points that both views show, from their matches; only for V = 2. They vote for their
+        depths in a network with `patch_radius`, as `small` has; `re10k` stays as published.
+        Raises InputError on fewer than two views, on sizes that do not fit, or when 0 < near < far does not hold.
         """
         _check(images, c2w, K, near_far)
         b, v, _, h, w = images.shape

@@ -33,7 +33,7 @@ def refuse_mirrored(images: Sequence[Tensor], matches: int) -> None:
 
 
 def refuse_turned(images: Sequence[Tensor], matches: int) -> None:
-    """Raise RunError when the second photograph has more matches after one to three quarter turns.
+    """Raise RunError when the second photograph has more matches after a turn by 90, 180 or 270 degrees.
 
     images: two of [3, h, w].  matches: the number of their matches as they are.
     """

@@ -14,7 +14,7 @@ from stages.prior.config import PriorConfig
 # Largest number of products of two pixels' features in memory. On a CPU they should fit into the cache (2 MB). On a GPU
 # the number is larger (1 GB), because many small kernels are slow.
 PAIR_BLOCK, CUDA_PAIR_BLOCK = 1 << 19, 1 << 28
-NEARER = 2.8  # the nearest candidate lies at the near depth divided by this
+NEARER = 2.8  # with `nearer` > 0, the nearest candidate lies at the near depth divided by this
 PLANES = 8  # number of planes for which an image is warped at once, so that the results fit into the cache
 # Added to the variance of a window. A contrast below 0.01, two or three levels of 8 bits, is noise and must not match.
 FLAT = 1e-4
@@ -111,7 +111,7 @@ def patch_similarity(reference: Tensor, source: Tensor, positions: Tensor, radiu
     """Classical matching scores of a plane sweep for cells of 2 x 2 pixels: ZNCC of grey windows, colour difference.
 
     reference, source: [N, 3, h, w].  positions: [N, D, h * w, 2], px of the source.
-    radius: windows are squares of 2 radius + 1 cells; those at the edge of the image are smaller.
+    radius: windows are squares with 2 radius + 1 cells on each side; those at the edge of the image are smaller.
     Returns the zero-mean normalised cross-correlation in [-1, 1] and minus the mean absolute difference of the cells'
     colours, both [N, D, h/2, w/2].
     """
@@ -157,7 +157,8 @@ def match_volumes(
     images: [B, V, 3, H, W].  features: [B, V, C, H/4, W/4].  K: [B, V, 3, 3], px.  c2w: [B, V, 4, 4].
     candidates: [B, V, D], inverse depths.
     Returns the learned correlation, [B * V, D, H/4, W/4]. With `patch_radius` also ZNCC and colour difference, of the
-    same shape and 0 where a candidate lands outside; and the share of candidates inside, [B * V, 1, H/4, W/4].
+    same shape and 0 where a candidate lands outside; and the share of candidates inside, [B * V, 1, H/4, W/4]. Then the
+    first three are multiplied by GAINS.
     """
     views, (h, w) = images.shape[1], features.shape[-2:]
     if config.unit_features:

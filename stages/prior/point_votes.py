@@ -3,7 +3,8 @@
 A network compares small patches, so it can take one window of a house for the next one, or find nothing on a wall seen
 at a slant from nearby. The matcher, which looks at whole photographs, is rarely wrong there, but knows only a few
 hundred points. Each of them votes for the planes at its depth, in its own cell and, more weakly, in the cells around
-it. The monocular branch is fitted to the best matches, so the votes also change the depth of places farther away.
+it. The monocular branch is fitted to the confident depths of the sweep, so the votes also change the depth of
+places farther away.
 """
 
 import torch
@@ -12,10 +13,10 @@ from torch import Tensor
 from stages.geometry import project
 
 VOTE = 8.0  # the largest vote, as a logit
-AROUND = 0.4  # share of it that each of the eight cells around a point gets
+AROUND = 0.4  # share of a point's vote that each of the eight cells around the point's own cell gets
 WIDTH = 0.8  # smallest standard deviation of a vote, in planes
 POSITION_ERROR = 0.25  # how far a matched point may be off, in cells; a cell is 4 px wide
-STEP = 0.01  # relative change of inverse depth for which the parallax of a point is computed
+STEP = 0.01  # relative change of inverse depth for which the movement of a point is computed
 
 
 @torch.no_grad()
@@ -24,7 +25,8 @@ def point_votes(points: Tensor, K: Tensor, c2w: Tensor, candidates: Tensor, size
 
     points: [P, 3], world.  K: [2, 3, 3], cells.  c2w: [2, 4, 4].  candidates: [2, D], inverse depths, ascending.
     size: (h, w), the number of cells.
-    A vote is wide where the depth is uncertain: near the direction of motion, points hardly move with their depth.
+    A vote is wide where the depth is uncertain. This is so for points near the direction in which the camera moved:
+    when their depth changes, they hardly move in the other view.
     """
     views = [_votes_in_view(points, K, c2w, candidates[k], size, k) for k in (0, 1)]
     return torch.stack(views)
@@ -35,8 +37,9 @@ def _votes_in_view(points: Tensor, K: Tensor, c2w: Tensor, planes: Tensor, size:
     pixels, z = project(points, K[view], c2w[view])
     inside = (z > 0) & (pixels >= 0).all(1) & (pixels[:, 0] < w) & (pixels[:, 1] < h)
     points, pixels, inverse = points[inside], pixels[inside], 1 / z[inside]
-    # How far the point moves in the other view when its depth changes, and so how uncertain its depth is, in planes.
-    per_cell = STEP * inverse / parallax(points, c2w[view], K[other], c2w[other])
+    # The change of inverse depth that moves the point by one cell in the other view. It tells how uncertain the depth
+    # of the point is, and so how wide its vote is, in planes.
+    per_cell = STEP * inverse / movement(points, c2w[view], K[other], c2w[other])
     at, further = (_position(planes, x) for x in (inverse, inverse + POSITION_ERROR * per_cell))
     width = (further - at).clamp_min(WIDTH)
     index = torch.arange(count, device=planes.device)[:, None]
@@ -51,7 +54,7 @@ def _votes_in_view(points: Tensor, K: Tensor, c2w: Tensor, planes: Tensor, size:
     return votes.view(count, h, w)
 
 
-def parallax(points: Tensor, c2w: Tensor, K_other: Tensor, c2w_other: Tensor) -> Tensor:
+def movement(points: Tensor, c2w: Tensor, K_other: Tensor, c2w_other: Tensor) -> Tensor:
     """How far points [P, 3] move in another view when their inverse depth in this one grows by the share STEP, [P].
 
     c2w, c2w_other: [4, 4].  K_other: [3, 3], px or cells, as is the result, which is above 0.

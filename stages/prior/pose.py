@@ -4,7 +4,8 @@ Matches (matching.py, exact_matches.py) give a relative pose by RANSAC, for each
 one (epipolar.py). Pose and focal lengths are refined together (refine.py). Several assumptions about the lenses compete
 (lenses.py). Pairs without parallax are refused, and doubts about the others are stated (evidence.py). Matches are
 triangulated, and the depths of the points give the range. "Working pixels" are pixels of an image resized to a short
-side of 512. Thresholds in them suit photographs of any size.
+side of 512. Its long side has no bound here, unlike in matching.py. Thresholds in working pixels suit photographs of
+any size.
 """
 
 from collections.abc import Sequence
@@ -33,21 +34,24 @@ from stages.prior.refine import Refined, refine, scaled
 from stages.prior.still_marks import moving
 from stages.scene import Cameras, Views
 
-INLIER = 2.0  # largest epipolar distance of an inlier in RANSAC, working px
+INLIER = 2.0  # a match is an inlier if it is at most this far from its epipolar line, working px
 # Position noise of exact matches and of the others in the refinement, working px; chosen by the errors of cameras on
-# posed/val.
+# validation scenes with known cameras.
 EXACT_NOISE, OTHER_NOISE = 0.5, 2.5
 LEAST_INLIERS = 20  # fewer inliers than this are no evidence for a pose
-# Another solution explains the matches as well if its cost (refine.py) is at most this much higher. It is another one
-# if its rotation or the direction of its translation differs by more than these angles, degrees.
+# A solution explains the matches as well as the chosen one if its cost (refine.py) is at most RIVAL higher, in units of
+# log likelihood. It contests the chosen one if its rotation or the direction of its translation also differs by more
+# than RIVAL_ANGLES, degrees.
 RIVAL, RIVAL_ANGLES = 3.0, (2.0, 10.0)
-# Pairs with fewer matches than these are also matched with the second photograph turned, and mirrored. A turn by 90
-# degrees leaves at most about 100 matches, but a mirrored photograph may keep hundreds.
+# With fewer matches than SURELY_UPRIGHT, turns of the second photograph are tried at once, and with fewer than
+# SURELY_NOT_MIRRORED its mirror image. With more, turns are tried only if no cameras are found, and the mirror image
+# only if the cameras fit too few matches. A turn by 90 degrees leaves at most about 100 matches, but a mirrored
+# photograph may keep hundreds.
 SURELY_UPRIGHT, SURELY_NOT_MIRRORED = 150, 500
 # A mirrored photograph with many details may keep even more. But then fewer than this share of them fits any cameras.
 SHARE_THAT_FITS = 0.6
-# Near and far of the scene are a quantile of the triangulated depths times a factor, which leaves room for parts
-# without matches.
+# (quantile, factor) of the near depth and of the far depth. Each is this quantile of the triangulated depths times this
+# factor, which leaves room for parts without matches.
 NEAR, FAR = (0.02, 0.7), (0.98, 2.5)
 # Near and far in units of the baseline, for pairs with too few triangulated points.
 BASELINE_NEAR, BASELINE_FAR = 1.0, 50.0
@@ -59,11 +63,11 @@ Focals = tuple[tuple[float, ...], tuple[float, ...]]
 
 @dataclass(frozen=True, eq=False)
 class PairGeometry:
-    """Two cameras estimated from matches. The first camera is the world.
+    """Two cameras estimated from matches. World coordinates are those of the first camera.
 
     c2w: [2, 4, 4].  K: [2, 3, 3], px of the input images.  near_far: [2, 2], z range of each view.  points: [P, 3].
     The unit of length is the median depth of the points in the first camera.
-    matches, inliers: their numbers, without still marks.
+    matches, inliers: how many there are, after matches of still marks are left out.
     focal_source: "given", "exif", or "matches": estimated from them and from what lenses.py assumes.
     parallax: median angle between the two rays of a point, degrees.
     error: median epipolar distance of the inliers, working px.
@@ -102,8 +106,8 @@ def estimate_cameras(images: Sequence[Tensor], focals: Focals = ((), ()), K: Ten
     images: two of [3, h, w] in [0, 1]; sizes may differ.  focals: focal lengths from EXIF, px of the image.
     K: [2, 3, 3], px, if the intrinsics are known; `focals` is ignored then.  Without K the principal point is the
     centre.
-    Raises RunError when the photographs share too few matches, were taken from one position, or when one is mirrored
-    or turned by 90 or 180 degrees.
+    Raises RunError when the photographs share too few matches or were taken from one position, when they show one flat
+    surface and their focal lengths are unknown, or when one is mirrored or turned by 90, 180 or 270 degrees.
     Raises WeightsError when the matcher's weights are missing.
     """
     matches = match(images[0], images[1])
@@ -185,9 +189,10 @@ def fitting_matches(images: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
 
 
 def range_of_points(points: Tensor, cameras: Cameras) -> Tensor:
-    """Near and far of each of two posed views, [2, 2], scene units: quantiles of the depths of points [P, 3].
+    """Near and far of each of two posed views, [2, 2], scene units, from the depths of points [P, 3].
 
-    With fewer than 20 points, the range is 1 to 50 baselines.
+    They are quantiles of the depths, moved apart by the factors in NEAR and FAR. With fewer than 20 points, the range
+    is 1 to 50 baselines.
     """
     if len(points) < LEAST_INLIERS:
         baseline = _baseline(cameras)
@@ -200,7 +205,7 @@ def _baseline(cameras: Cameras) -> float:
 
 
 def depth_range(z: Tensor) -> Tensor:
-    """Near and far of each view, [2, 2], from the depths of the points in it, [2, P]."""
+    """Near and far of each view, [2, 2], from the depths of the points in it, [2, P]: see NEAR and FAR."""
     return torch.stack([z.quantile(NEAR[0], 1) * NEAR[1], z.quantile(FAR[0], 1) * FAR[1]], 1)
 
 

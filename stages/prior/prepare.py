@@ -66,13 +66,14 @@ def prepare(
         geometry = estimate_cameras(on_device, (read_focals(paths[0]), read_focals(paths[1])))
         if geometry.doubts:
             doubts = "; ".join(geometry.doubts)
-            text = f"the cameras of {paths[0]} and {paths[1]} may be wrong: {doubts}; --cameras gives known ones"
+            text = f"the cameras of {paths[0]} and {paths[1]} may be wrong: {doubts}; give known ones with --cameras"
             warnings.warn(text, RuntimeWarning, stacklevel=2)
         c2w, K, facts = geometry.c2w, geometry.K, geometry.facts()
     else:
         c2w, K = _read_cameras(paths, photos, cameras_file)
         geometry, facts = None, {"cameras": "given"}
-    # Both photographs at the size of the first, and again for the networks.
+    # Bring both photographs to the size of the result, which has the proportions of the first one. Add small copies for
+    # the networks.
     size = result_size((photos[0].shape[-2], photos[0].shape[-1]), short_side)
     resized = [cover(photo, own_K, size) for photo, own_K in zip(photos, K, strict=True)]
     images = as_in_png(torch.stack([image for image, _ in resized]))

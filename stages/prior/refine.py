@@ -29,10 +29,11 @@ class FocalPrior:
 
 @dataclass(frozen=True, eq=False)
 class Refined:
-    """A refined pose. rotation: [3, 3].  translation: [3], unit length.  log_scales: [2], of the focal lengths.
+    """A refined pose. rotation: [3, 3].  translation: [3], unit length.
 
-    cost: the negative logarithm of the likelihood, up to a constant: half the robust squares of the Sampson errors in
-    units of their noise, plus the focal prior's part.
+    log_scales: [2], the logarithms of the factors on the focal lengths of K.
+    cost: the negative log likelihood, up to a constant. It is the sum of log(1 + e^2) / 2 over the Sampson errors e, in
+    units of their noise, plus the negative log density of the focal prior.
     hessian: [7, 7], the Gauss-Newton Hessian of the cost with respect to rotation vector (3), translation in its
     tangent plane (2) and log_scales (2); without a focal prior [5, 5].
     """
@@ -143,6 +144,7 @@ def _linearised(
     d_line_b, d_line_a = a @ dF.mT, b @ dF  # [7, M, 3]
     squared = (line_b[:, :2].square().sum(1) + line_a[:, :2].square().sum(1)).clamp_min(1e-18)
     error = (b * line_b).sum(1) / squared.sqrt()
+    # Half the derivative of `squared`, because the derivative of its root has a factor of 1/2.
     d_squared = (line_b * d_line_b)[..., :2].sum(2) + (line_a * d_line_a)[..., :2].sum(2)
     return error, ((b * d_line_b).sum(2) / squared.sqrt() - error * d_squared / squared).mT
 

@@ -1,11 +1,11 @@
 """Lets the depth of a photograph be smooth where the photograph is.
 
 Where one photograph alone shows a bare surface, the network's depth is patchy, and the surface comes apart in the
-frames between. So depth loses changes there at which the photograph has no edge, unless they are large. Slopes become
-smooth first, and then depth follows them: walls and floors stay plane. In inverse depth a plane has the same slope
-everywhere. Depth that the other photograph confirms stays. Both steps are the weighted least squares filter of Farbman
-et al. 2008, solved by conjugate gradients; that slopes come first is the idea of Bredies et al. 2010 ("Total
-Generalized Variation").
+frames between. So changes of depth are removed there if the photograph has no edge at them, unless they are large.
+First the slopes of the depth are made smooth. Then the depth is made to follow these slopes, so that walls and floors
+stay plane. These are slopes of inverse depth, in which a plane has the same slope everywhere. Depth that the other
+photograph confirms stays. Both steps are the weighted least squares filter of Farbman et al. 2008, solved by conjugate
+gradients; that slopes come first is the idea of Bredies et al. 2010 ("Total Generalized Variation").
 """
 
 import torch
@@ -16,9 +16,12 @@ ALIKE = 0.03  # the weight between two pixels falls to 1/e where a channel of th
 # The weight also falls to 1/e where log depth changes by this much over three pixels: larger jumps part two surfaces.
 JUMP = 0.15
 STEEP = 0.012  # slopes of log depth above this, per pixel, are not taken for those of a surface
-SLOPE = 0.001  # weight of the network's slope of a pixel
-UNKNOWN = 1e-6  # added to it, so that a slope is found even where the network's are all too steep
-UNSURE, SURE = 0.0003, 30.0  # weights of the network's depth, of a pixel that is not confirmed, and of one that is
+SLOPE = 0.001  # weight that draws the slope of a pixel to that of the network's depth
+# Added to this weight, so that a slope is found even where all slopes of the network's depth are too steep.
+UNKNOWN = 1e-6
+# Weights that draw the depth of a pixel to the network's depth: UNSURE where the other photograph does not confirm the
+# network's depth, and SURE where it does.
+UNSURE, SURE = 0.0003, 30.0
 SLOPE_STEPS, STEPS = 100, 300  # numbers of steps of the conjugate gradients, for slopes and for depth
 MOST = 3.0  # largest factor by which a depth changes
 
@@ -70,7 +73,7 @@ def _solve(data: Tensor, alike: list[Tensor], target: Tensor, start: Tensor, ste
     def applied(x: Tensor) -> Tensor:
         return data * x + _spread([weight * step for weight, step in zip(alike, _differences(x), strict=True)])
 
-    diagonal = data + _spread(alike, before=1)
+    diagonal = data + _spread(alike, on_earlier=1)
     tiny = torch.finfo(start.dtype).tiny
     x, residual = start, target - applied(start)
     scaled = residual / diagonal
@@ -104,15 +107,16 @@ def _at_pixels(between: list[Tensor]) -> Tensor:
     return torch.stack([_means(F.pad(rows, (1, 1)))[0], _means(F.pad(columns, (0, 0, 1, 1)))[1]])
 
 
-def _spread(between: list[Tensor], before: int = -1) -> Tensor:
+def _spread(between: list[Tensor], on_earlier: int = -1) -> Tensor:
     """D^T of values between neighbours, [..., h, w]: added to the later pixel, and subtracted from the earlier one.
 
-    between: along rows [..., h, w - 1] and along columns [..., h - 1, w].  before: 1 adds them to the earlier one too.
+    between: along rows [..., h, w - 1] and along columns [..., h - 1, w].
+    on_earlier: the factor for the earlier pixel. With 1, the values are added to it too.
     """
     rows, columns = between
     total = rows.new_zeros(*rows.shape[:-1], columns.shape[-1])
     total[..., 1:] += rows
-    total[..., :-1].add_(rows, alpha=before)
+    total[..., :-1].add_(rows, alpha=on_earlier)
     total[..., 1:, :] += columns
-    total[..., :-1, :].add_(columns, alpha=before)
+    total[..., :-1, :].add_(columns, alpha=on_earlier)
     return total

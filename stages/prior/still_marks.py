@@ -17,6 +17,6 @@ def moving(a: Tensor, b: Tensor) -> Tensor:
     """Which matches do not belong to still marks, [M], boolean. a, b: [M, 2], working px of photographs of one size."""
     distance = (a - b).abs().amax(1)
     still = distance < STILL
-    count, slow = int(still.sum()), int((distance < SLOW).sum())
-    marked = LEAST_STILL <= count < MOST_STILL * len(a) and count > slow - count
+    count, slow = int(still.sum()), int(((distance >= STILL) & (distance < SLOW)).sum())
+    marked = LEAST_STILL <= count < MOST_STILL * len(a) and count > slow
     return ~still if marked else torch.ones_like(still)

@@ -5,8 +5,9 @@ one_cloud                            the scene as one cloud of Gaussians, for vi
 blend_layers, nearness, fill_holes   the steps of a frame that training needs too
 
 The other files hold one idea each: surfaces (surfaces.py), sharp colours from the photographs (photographs.py), the
-small misalignment of the two photographs (alignment.py), their difference in light (light.py), and what a photograph
-shows at its own camera (own_view.py).
+small misalignment of the two photographs (alignment.py), their difference in light (light.py), what a photograph shows
+at its own camera (own_view.py), the pictures that the cloud is made from (pictures.py), and the calls of the C++ kernel
+(kernel.py).
 """
 
 from stages.render.cloud import one_cloud

@@ -1,8 +1,9 @@
 """The small misalignment that is left between two photographs after the geometry has been taken into account.
 
-Depth and cameras have errors, so a surface that both photographs show comes out a pixel or so apart in the two layers,
-and their blend is doubled. The offset is found once per pair by optical flow (Lucas and Kanade 1981, coarse to fine).
-Along the path each layer moves by a part of it, so that both meet (floating textures, Eisemann et al. 2008).
+The Gaussians of each photograph are rendered as a layer of their own (layers.py). Depth and cameras have errors, so a
+surface that both photographs show lies a pixel or so apart in the two layers, and the blend shows it twice. The offset
+is found once per pair by optical flow (Lucas and Kanade 1981, coarse to fine). Along the path each layer moves by a
+part of it, so that both meet (floating textures, Eisemann et al. 2008).
 """
 
 import torch
@@ -15,11 +16,12 @@ from stages.scene import Exposure, Views
 
 SAME_SURFACE = 0.05  # both photographs show a point if its two depths differ by less than this share
 LEVELS, ITERATIONS = 3, 3  # number of image sizes, each half of the one before, and of iterations at each size
-WINDOW = 4.0  # standard deviation of the window whose pixels share one offset, px
+WINDOW = 4.0  # standard deviation of the window whose pixels share one offset, px of the image at each size
 RIDGE = 1e-4  # added to squared gradients of colour, which draws offsets towards 0
 LARGEST = 4.0  # largest offset in each direction, px
 TYPICAL_DIFFERENCE = 0.08  # colour difference, in [0, 1], at which a pixel counts half
-FADE = 6.0  # distance over which the offset fades out where only one photograph shows the surface, px
+# Standard deviation of the blur by which the offset fades out where only one photograph shows the surface, px.
+FADE = 6.0
 
 
 @torch.no_grad()

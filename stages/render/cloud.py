@@ -1,10 +1,11 @@
-"""One clean cloud of Gaussians for any viewer, at the density of the result.
+"""One clean cloud of Gaussians for any viewer, as dense as the result, but with at most 500,000 pixels a picture.
 
 A render blends two layers and looks their colours up, which a viewer of a PLY cannot. So here every pixel of three
-pictures becomes a Gaussian: of the middle, which is a frame half-way along the path, and of the two photographs
-(pictures.py). Each place is taken from one picture alone: from the middle, or from a photograph if the middle does not
-show the place, or shows it much smaller. Points that hang in front of the surfaces that another picture shows are left
-out. Last, the colours are fitted so that the cloud, drawn at the three cameras, gives the three pictures.
+pictures becomes a Gaussian (pictures.py). One picture is a frame half-way along the path, here called the middle. The
+others are the two photographs. Each place is taken from one picture alone: from the middle, or from a photograph if the
+middle does not show the place, or shows it much smaller. Points that hang in front of the surfaces that another picture
+shows are left out. Last, the colours are fitted so that the cloud, drawn at the three cameras, gives the three
+pictures.
 """
 
 from dataclasses import replace
@@ -14,15 +15,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.geometry import project, sampling_grid
-from stages.render.pictures import SAME_SURFACE, Picture, middle_and_photographs
+from stages.render.pictures import SAME_DEPTH, Picture, middle_and_photographs
 from stages.scene import Cameras, Exposure, Gaussians, Views, colours_to_sh
 from stages.sizes import cloud_size
 from stages.splat import draw, near_plane
 
-SIZE = 0.55  # standard deviation of a Gaussian, in pixels of its picture; without gaps even at twice the result's size
+# Standard deviation of a Gaussian, in pixels of its picture. A drawing of twice the picture's size still has no gaps.
+SIZE = 0.55
 OPACITY = 0.95  # opacity of every Gaussian
 LARGER = 1.3  # a photograph's Gaussians replace those of the middle where it shows a place this many times larger
-OTHER_COLOUR = 0.1  # a photograph does not show a colour that differs by more than this from all 3 x 3 pixels there
+# A photograph contradicts a point whose colour differs by more than this from each of the 3 x 3 pixels that would show
+# the point. The difference is the mean over the channels, in [0, 1].
+OTHER_COLOUR = 0.1
 ITERATIONS = 3  # number of iterations of the fit of colours
 VISIBLE = 1.03  # a Gaussian is visible if its depth is less than this many times the drawn depth
 COLOURS = (-0.2, 1.2)  # bounds of the fitted colours; beyond [0, 1] they undo blur beside edges
@@ -32,8 +36,8 @@ COLOURS = (-0.2, 1.2)  # bounds of the fitted colours; beyond [0, 1] they undo b
 def one_cloud(gaussians: Gaussians, views: Views, exposure: Exposure) -> Gaussians:
     """The scene of two photographs as one cloud, in the exposure half-way between theirs.
 
-    gaussians: those of the prior, with `photograph`.  views: the two photographs, with depth.  exposure: difference in
-    exposure of the photographs.
+    gaussians: those of the prior, with `photograph` set.  views: the two photographs, with depth.
+    exposure: the difference in exposure of the photographs.
     """
     seen = middle_and_photographs(gaussians, views, exposure, cloud_size(views.size))
     pictures = middle, first, second = _without_floaters(*seen)
@@ -54,8 +58,8 @@ def one_cloud(gaussians: Gaussians, views: Views, exposure: Exposure) -> Gaussia
 def _without_floaters(middle: Picture, first: Picture, second: Picture) -> tuple[Picture, Picture, Picture]:
     """The pictures without the depth of points that hang in front of what another picture shows.
 
-    A photograph shows the truth, so a point in front of its surface must have its colour. The middle shows the nearest
-    surfaces already, so no point may be in front of them.
+    A photograph shows the truth, so a point in front of its surface must have the colour that the photograph shows
+    there. The middle is a render, which shows the nearest surfaces already, so no point may be in front of them.
     """
     pictures, kept = (middle, first, second), []
     for picture in pictures:
@@ -79,7 +83,7 @@ def _in_front(points: Tensor, colours: Tensor | None, picture: Picture) -> Tenso
     inside = (z > 0) & (column >= 1) & (column < w - 1) & (row >= 1) & (row < h - 1)
     column, row = column.clamp(1, max(1, w - 2)), row.clamp(1, max(1, h - 2))
     nearest = -F.max_pool2d(torch.where(depth > 0, -depth, -torch.inf)[None], 3, 1, 1)[0][row, column]
-    front = inside & nearest.isfinite() & (z < (1 - SAME_SURFACE) * nearest)
+    front = inside & nearest.isfinite() & (z < (1 - SAME_DEPTH) * nearest)
     if colours is None:
         return front
     difference = torch.full_like(z, torch.inf)
@@ -95,7 +99,7 @@ def _shown(points: Tensor, pixel: Tensor, picture: Picture, ratio: float) -> Ten
     camera = picture.camera.to(points)
     position, z = project(points, camera.K[0], camera.c2w[0])
     surface = _looked_up(picture.depth[None], position, picture.camera, "nearest")[:, 0]
-    same = (z > 0) & (surface > 0) & ((z / surface.clamp_min(1e-9) - 1).abs() < SAME_SURFACE)
+    same = (z > 0) & (surface > 0) & ((z / surface.clamp_min(1e-9) - 1).abs() < SAME_DEPTH)
     return same & (z / camera.K[0, 0, 0] < ratio * pixel)
 
 

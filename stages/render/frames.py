@@ -80,10 +80,10 @@ def render_parts(
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """The Gaussians of one photograph. gone: those that show only in frames near its camera (own_view.py)."""
+    """The Gaussians of one photograph. missing: those that show only in frames near its camera (own_view.py)."""
 
     gaussians: Gaussians
-    gone: Gaussians
+    missing: Gaussians
     photograph: Photograph
 
     def draw(self, cameras: Cameras, nearness: Tensor, near: float) -> Drawing:
@@ -91,7 +91,7 @@ class Layer:
         own, parts = self.photograph.views.cameras[[self.photograph.index]], []
         for n, share in enumerate(share_of_missing(nearness).tolist()):
             camera = cameras[[n]]
-            parts.append(draw(sized(with_missing(self.gaussians, self.gone, share), own, camera), camera, near=near))
+            parts.append(draw(sized(with_missing(self.gaussians, self.missing, share), own, camera), camera, near=near))
         whole = close(Drawing(*(torch.cat([getattr(p, name) for p in parts]) for name in ("image", "alpha", "depth"))))
         return self.photograph.sharpened(whole, cameras, nearness)
 

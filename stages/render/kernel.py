@@ -9,13 +9,13 @@ from stages.splat.cpu import kernel
 
 
 def takes(image: Tensor) -> bool:
-    """Whether the kernel works on such tensors: float32 on the CPU, without gradients, and the kernel is compiled."""
+    """Whether the kernel is compiled and works on tensors like `image`: float32 on the CPU, without gradients."""
     plain = image.device.type == "cpu" and image.dtype == torch.float32 and not image.requires_grad
     return plain and backend("cpu") == "c++"
 
 
 def packed(maps: Tensor) -> Tensor:
-    """Maps [3 or 4, h, w] as [h, w, 4], float32: a pixel is one vector."""
+    """Maps [C, h, w] with at most 4 channels as [h, w, 4], float32, filled up with zeros. So a pixel is one vector."""
     return F.pad(maps.float(), (0, 0, 0, 0, 0, 4 - len(maps))).permute(1, 2, 0).contiguous()
 
 
@@ -31,7 +31,7 @@ def look_up(
 ) -> Tensor:
     """The image [3, h, w] of one frame of `Photograph.sharpened`; the arguments are explained in look_up.h.
 
-    maps: offset with usable, and light, both [h, w, 4], see `packed`.
+    maps: first the offset (2 channels) and `usable` (1), then the light (3), both [h, w, 4], see `packed`.
     """
     image, alpha, depth = _copied(layer.image), layer.alpha.contiguous(), layer.depth.contiguous()
     matrix, gain, offset = (values.float().contiguous() for values in (to_photograph, *exposure))
@@ -55,8 +55,8 @@ def warp(
 ) -> None:
     """One photograph for one frame of `stages.video.warp.warp`; the arguments are explained in look_up.h.
 
-    photograph: its colours and depth, its misalignment, and its light, [h, w, 4], see `packed`.
-    out: [3, H, W] and [H, W], the colours and weights.
+    photograph: its colours and depth, its misalignment, and its light, [H, W, 4] each, see `packed`.
+    out: [3, h, w] and [h, w], the colours and weights. (h, w) is the size of the frame, (H, W) of the photograph.
     """
     (h, w), (colours, weight) = depth.shape, out
     matrix, gain, offset = (values.float().contiguous() for values in (to_photograph, *exposure))

@@ -18,15 +18,16 @@ WINDOW = 4.0  # standard deviation of the window over which the difference is av
 TYPICAL_RESIDUAL = 0.1  # colour difference from this average, in [0, 1], at which a pixel counts half
 LARGEST = 0.3  # a colour that differs by more, in [0, 1], is that of another thing
 REWEIGHTINGS = 3  # iterations of the robust mean
-FEW = 0.005  # share of the window that must show both photographs for half of the difference
+FEW = 0.005  # where both photographs show only this share of the window, half of the difference is used
 
 
 @torch.no_grad()
 def difference_in_light(views: Views, photograph: int, exposure: Exposure) -> Tensor:
-    """What must be added to a photograph in the other one's exposure to give it the other one's light, [3, h, w].
+    """The difference between the light of the other photograph and that of this one, [3, h, w].
 
-    It is 0 far from all that both photographs show, and everywhere if the exposure says that both are to be left as
-    they are.  views: the two photographs, with depth.
+    This photograph in the exposure of the other one, plus the difference, has the light of the other one. The
+    difference is 0 far from all that both photographs show, and everywhere if the exposure says that both are to be
+    left as they are.  views: the two photographs, with depth.
     """
     if exposure.leaves_as_is:
         return torch.zeros_like(views.images[photograph], dtype=torch.float32)

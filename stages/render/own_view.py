@@ -36,12 +36,12 @@ def missing(gaussians: Gaussians, views: Views, photograph: int, usable: Tensor)
     empty[row[inside], column[inside]] = 0
     depth = views.depth[photograph].to(z)
     # Single pixels without a Gaussian are mostly those whose Gaussian lies in a neighbouring pixel.
-    gone = (empty > 0) & (F.avg_pool2d(empty[None], 3, 1, 1)[0] > EMPTY) & (depth > 0) & usable.to(z.device)
-    means, colours = unproject(depth, K, c2w)[gone], views.images[photograph].to(z).permute(1, 2, 0)[gone]
+    is_missing = (empty > 0) & (F.avg_pool2d(empty[None], 3, 1, 1)[0] > EMPTY) & (depth > 0) & usable.to(z.device)
+    means, colours = unproject(depth, K, c2w)[is_missing], views.images[photograph].to(z).permute(1, 2, 0)[is_missing]
     g = len(means)
     return Gaussians(
         means,
-        (SMALL * depth[gone] / K[0, 0])[:, None].expand(g, 3),
+        (SMALL * depth[is_missing] / K[0, 0])[:, None].expand(g, 3),
         means.new_tensor([1.0, 0, 0, 0]).expand(g, 4),
         means.new_full((g,), OPACITY),
         colours_to_sh(colours),
@@ -53,6 +53,6 @@ def share_of_missing(nearness: Tensor) -> Tensor:
     return ((nearness - NEAR) / (1 - NEAR)).clamp(0, 1)
 
 
-def with_missing(layer: Gaussians, gone: Gaussians, share: float) -> Gaussians:
+def with_missing(layer: Gaussians, missing: Gaussians, share: float) -> Gaussians:
     """A photograph's Gaussians together with the missing ones, whose opacity is multiplied by `share`."""
-    return layer.joined(replace(gone, opacities=gone.opacities * share)) if share > 0 and len(gone) else layer
+    return layer.joined(replace(missing, opacities=missing.opacities * share)) if share > 0 and len(missing) else layer

@@ -3,6 +3,9 @@
 Gaussians that close a surface blur it. Their depth tells where each pixel of a frame lies in the photograph, and the
 sharp colour is taken from there (depth-image-based rendering, McMillan 1997). Where the depth is wrong, as at edges,
 that colour is wrong too. It then differs from the blurred one, and the blurred one is kept.
+
+A photograph comes in two sizes. The "full photograph" has the size of the result, and colours are taken from it. The
+"small image" has the size in which the networks work. So have the misalignment, the light and the usable pixels.
 """
 
 from dataclasses import dataclass
@@ -21,7 +24,8 @@ from stages.splat import Drawing
 # camera half-way between the two photographs. Nearer the photograph's own camera, where every colour is right, the
 # colours may differ by more.
 TYPICAL_DIFFERENCE = 0.1
-FARTHEST = 1e6  # a position farther out than this is not looked up, px
+# Nothing is taken from a photograph at a position whose x or y is farther than this from 0, px of the small image.
+FARTHEST = 1e6
 WINDOW = 3  # side of the square over which differences are averaged, px of the small image
 
 
@@ -42,24 +46,24 @@ class Photograph:
     light: Tensor
     usable: Tensor
 
-    def sharpened(self, drawing: Drawing, cameras: Cameras, near: Tensor) -> Drawing:
+    def sharpened(self, drawing: Drawing, cameras: Cameras, nearness: Tensor) -> Drawing:
         """The layer with the colours of the photograph, in the exposure of each camera.
 
-        drawing: the layer at N cameras.  near: [N], nearness of the photograph.
+        drawing: the layer at N cameras.  nearness: [N], of the photograph.
         """
         if not kernel.takes(drawing.image):
-            return self.sharpened_in_torch(drawing, cameras, near)
+            return self.sharpened_in_torch(drawing, cameras, nearness)
         scale, window = self._windows(cameras)
         own = self.views.cameras[[self.index]]
-        gains, offsets = self.exposure.part(self.index, 1 - near)
+        gains, offsets = self.exposure.part(self.index, 1 - nearness)
         images = [
             kernel.look_up(
                 Drawing(drawing.image[n], drawing.alpha[n], drawing.depth[n]),
                 to_photograph(cameras[[n]], own),
                 self._packed[0],
                 self._packed[1:],
-                1 - float(near[n]),
-                float(_typical(near[n])),
+                1 - float(nearness[n]),
+                float(_typical(nearness[n])),
                 (scale, window),
                 (gains[n], offsets[n]),
             )
@@ -68,18 +72,18 @@ class Photograph:
         return Drawing(torch.stack(images), drawing.alpha, drawing.depth)
 
     @torch.no_grad()
-    def sharpened_in_torch(self, drawing: Drawing, cameras: Cameras, near: Tensor) -> Drawing:
+    def sharpened_in_torch(self, drawing: Drawing, cameras: Cameras, nearness: Tensor) -> Drawing:
         """The reference of `sharpened`."""
         n, (h, w) = len(cameras), cameras.size
         alpha, image = drawing.alpha, drawing.image
-        near = near.to(alpha)
+        nearness = nearness.to(alpha)
         own, here = self.views.cameras[[self.index]].to(alpha), cameras.to(alpha)
         pixels, z = reproject(drawing.depth.clamp_min(1e-9), here.K, here.c2w, own.K[0], own.c2w[0])
         grid = sampling_grid(pixels, own.size).view(1, n * h, w, 2)
         # Move the photograph's content by a part of its misalignment.
         maps = look_up(torch.cat([self._maps, self.light]).to(alpha), grid, "bilinear").view(6, n, h, w)
         moved, light = maps[:2].permute(1, 2, 3, 0), maps[3:].transpose(0, 1)
-        pixels = pixels - (1 - near)[:, None, None, None] * moved
+        pixels = pixels - (1 - nearness)[:, None, None, None] * moved
         grid = sampling_grid(pixels, own.size).view(1, n * h, w, 2)
         colours = look_up(self._image.to(alpha), grid, "bicubic").clamp(0, 1)
         colours = colours.view(3, n, h, w).transpose(0, 1)
@@ -89,13 +93,13 @@ class Photograph:
         blurred = image / alpha.clamp_min(1e-3)[:, None]
         apart = F.avg_pool2d(colours - blurred, scale, 1, scale // 2, count_include_pad=False)
         difference = F.avg_pool2d(apart.abs().mean(1, keepdim=True), window, 1, window // 2)
-        typical = _typical(near)
+        typical = _typical(nearness)
         shown = ((grid.abs() < 1).all(-1).view(n, h, w) & (z > 0) & (drawing.depth > 0))[:, None]
         trust = shown * maps[2][:, None].clamp(0, 1) * torch.exp(-((difference / typical[:, None, None, None]) ** 2))
         mixed = torch.lerp(blurred, colours, trust) * (alpha / alpha.clamp_min(1e-6))[:, None]
         known = ((z > 0) & (pixels.abs() < FARTHEST).all(-1).view(n, h, w))[:, None]
-        added = (1 - near)[:, None, None, None] * light.where(known, 0)
-        mixed = self.exposure.bring(mixed, self.index, 1 - near) + added
+        added = (1 - nearness)[:, None, None, None] * light.where(known, 0)
+        mixed = self.exposure.bring(mixed, self.index, 1 - nearness) + added
         return Drawing(mixed * alpha[:, None], alpha, drawing.depth)
 
     def _windows(self, cameras: Cameras) -> tuple[int, int]:
@@ -117,9 +121,9 @@ class Photograph:
         return kernel.packed(self._image), kernel.packed(self._maps), kernel.packed(self.light)
 
 
-def _typical(near: Tensor) -> Tensor:
+def _typical(nearness: Tensor) -> Tensor:
     """The difference at which trust has fallen to 1/e, for cameras of this nearness."""
-    return TYPICAL_DIFFERENCE * (0.5 / (1 - near).clamp_min(1e-3)).sqrt()
+    return TYPICAL_DIFFERENCE * (0.5 / (1 - nearness).clamp_min(1e-3)).sqrt()
 
 
 def to_photograph(camera: Cameras, photograph: Cameras) -> Tensor:

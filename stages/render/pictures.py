@@ -21,8 +21,8 @@ from stages.splat import draw, near_plane
 from stages.trajectory import along
 
 COVERED = 0.5  # a pixel with at least this alpha shows a surface
-EDGE = 2  # pixels this near to a jump in depth are moved to one of its two sides, px
-SAME_SURFACE = 0.06  # two depths belong to one surface if they differ by less than this share
+EDGE = 2  # a pixel this near to a jump in depth gets the depth of one of its two sides, px
+SAME_DEPTH = 0.06  # two depths belong to one surface if they differ by less than this share
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,7 @@ def _middle(layers: list[Layer], camera: Cameras, near: float) -> Picture:
     first, second = (layer.draw(camera, share[:, k], near) for k, layer in enumerate(layers))
     both = blend_layers(first, second, share)
     # The nearer of two depths of one surface would be a biased estimate of it.
-    one_surface = (first.depth / second.depth.clamp_min(1e-9) - 1).abs() < SAME_SURFACE
+    one_surface = (first.depth / second.depth.clamp_min(1e-9) - 1).abs() < SAME_DEPTH
     one_surface &= (first.alpha > COVERED) & (second.alpha > COVERED)
     depth = torch.where(one_surface, (first.depth + second.depth) / 2, both.depth)
     depth = torch.where(both.alpha > COVERED, depth, 0.0)[0]

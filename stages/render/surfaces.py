@@ -1,4 +1,4 @@
-"""Surfaces in frames: as sharp as the photographs from afar, and closed from near.
+"""Surfaces in frames: sharp where a frame does not magnify a photograph, and closed where it does.
 
 The prior's Gaussians are large enough to cover a surface from any distance (stages/prior/closed.py). Where a frame
 shows them as large as their photograph did, the renderer's blur closes the gaps already, and smaller Gaussians are
@@ -20,7 +20,7 @@ from stages.splat import Drawing
 
 SMALL = 0.3  # standard deviation of a Gaussian in a frame that does not magnify it, px of its photograph
 ROUNDING = 1.001  # sizes that differ by a smaller factor count as equal
-OPAQUE = 0.95  # alpha of a closed surface
+OPAQUE = 0.95  # a pixel is opaque if its alpha is above this
 RADIUS = 2  # a hole is compared with the pixels around it, up to this many away in each direction
 SOLID = 0.5  # a hole is closed if at least this share of the window is opaque
 ONE_SURFACE = 1.05  # depths belong to one surface if the largest is at most this many times the smallest
@@ -49,7 +49,8 @@ def close(drawing: Drawing) -> Drawing:
 def close_in_torch(drawing: Drawing) -> Drawing:
     """The reference of `close`."""
     h, w = drawing.alpha.shape[-2:]
-    # Only pixels that are not opaque among opaque ones are looked at. Pixels beyond the image count as transparent.
+    # Only pixels are looked at that are not opaque themselves and have enough opaque pixels around them. Pixels beyond
+    # the image count as transparent.
     maps = torch.cat([drawing.image, drawing.alpha[:, None], drawing.depth[:, None]], 1)
     side, width = 2 * RADIUS + 1, w + 2 * RADIUS
     padded = F.pad(maps, (RADIUS,) * 4).transpose(0, 1).flatten(1)

@@ -14,9 +14,14 @@ from torch import Tensor
 from stages.video.schedule import CLEAN, add_noise, ddim_step, x0_from_v
 
 Backbone = Callable[[Tensor, Tensor], Tensor]
-"""(x_t and condition side by side [B, T, 2C, H, W], t [B]) -> v [B, T, C, H, W]. It may hold a prompt itself."""
+"""(x_t and condition side by side [B, T, C + C', H, W], t [B]) -> v [B, T, C, H, W]. It may hold a prompt itself.
 
-# Mean and standard deviation of the logarithm of the photographs' noise (released videoscene/pipeline.py, video_gen).
+The condition has C' channels: C for CogVideoX (see `place_ends`), another number for `small`, and 0 for
+`small_backbone`, which holds its condition itself.
+"""
+
+# Mean and standard deviation of log(sigma), where sigma is the standard deviation of the noise on the photographs
+# (released videoscene/pipeline.py, video_gen).
 SIGMA_LOG_MEAN, SIGMA_LOG_STD = -3.0, 0.5
 
 
@@ -27,7 +32,7 @@ def one_step(backbone: Backbone, latent_render: Tensor, condition: Tensor, t: Te
         v = backbone([x_t | condition], t)
         x0 = sqrt(abar_t) x_t - sqrt(1 - abar_t) v
 
-    latent_render: [B, T, C, H, W].  condition: [B, T, C, H, W], see `place_ends`.  t: [B], integers, the leap step.
+    latent_render: [B, T, C, H, W].  condition: [B, T, C', H, W], see `Backbone`.  t: [B], integers, the leap step.
     noise: [B, T, C, H, W].  Returns x0: [B, T, C, H, W].
     """
     x_t = add_noise(latent_render, noise, t)

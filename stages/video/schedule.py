@@ -46,7 +46,8 @@ def levels(t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
     """sqrt(abar_t) and sqrt(1 - abar_t), [B, 1, ...] to multiply `like` [B, ...] with. abar of CLEAN is 1.
 
     The roots are taken in float64 and returned as float32 or wider. Diffusers and the released code convert abar to the
-    dtype of `like` before: in bfloat16 at t = 459 they have 0.546875 and 0.83984375 in place of 0.546803 and 0.837261.
+    dtype of `like` before they take the roots. In bfloat16 at t = 459 they have 0.546875 and 0.83984375 in place of
+    0.546803 and 0.837261.
     """
     dtype, shape = torch.promote_types(like.dtype, torch.float32), (-1, *[1] * (like.dim() - 1))
     signal, sigma = (table[t].reshape(shape).to(like.device) for table in _tables(dtype, t.device))

@@ -1,8 +1,8 @@
-"""`SmallVideo.forward` for one clip at work: latent frame by latent frame, faster and in less memory.
+"""Inference with `SmallVideo` on one clip: latent frame by latent frame, faster and in less memory.
 
-What comes before and after the UNet sees one latent frame at a time. Here it reads the pixels of four frames, which
-stay in a CPU's cache, where the forward pass reads a condition that holds the whole clip several times over. The
-codec's transform is linear, so it becomes a part of the stem's weights.
+The steps before and after the UNet need only one latent frame at a time. So here they read the pixels of its four
+frames, which stay in a CPU's cache. The forward pass reads a condition instead, which holds the whole clip several
+times over. The codec's transform is linear, so here it is a part of the stem's weights.
 """
 
 from dataclasses import dataclass
@@ -14,14 +14,15 @@ from torch import Tensor
 from stages.video.one_step import Backbone
 from stages.video.schedule import v_from_x0
 from stages.video.small_codec import CHANNELS, FRAMES, SIDE, STILL, encode, encode_blocks, encoding
-from stages.video.small_condition import PHOTOGRAPHS_AT, PIXELS, WARPED_AT, WEIGHTS_AT
+from stages.video.small_condition import MAP_CHANNELS, PHOTOGRAPHS_AT, WARPED_AT, WEIGHTS_AT
 from stages.video.small_network import BELIEF_LIMIT, DIFFERENCE_SCALE, SmallVideo
 from stages.video.warp import Warped, difference, log_trust, mixed
 
-# First input channel of each part that the stem reads; see `SmallVideo.forward`.
-RENDER_AT, COVERAGE_AT = CHANNELS, 2 * CHANNELS
+# First input channel of each part that the stem reads; see `SmallVideo.forward`. The noised latent and the render come
+# before these parts.
+COVERAGE_AT = 2 * CHANNELS
 ENDS_AT, DIFFERENCES_AT, WEIGHTS_FROM = (CHANNELS + at for at in (PHOTOGRAPHS_AT, WARPED_AT, WEIGHTS_AT))
-BLENDED_AT = WEIGHTS_FROM + 2 * PIXELS
+BLENDED_AT = WEIGHTS_FROM + 2 * MAP_CHANNELS
 DISAGREEMENT_AT = BLENDED_AT + CHANNELS
 
 
@@ -39,7 +40,7 @@ class ClipPixels:
     warped: Warped
 
     def block(self, k: int, device: torch.device) -> "Block":
-        """The frames of latent frame k. The first frame fills a block alone, four times."""
+        """The frames of latent frame k. The first block is four copies of the first frame."""
         part = slice(0, 1) if k == 0 else slice(FRAMES * k - FRAMES + 1, FRAMES * k + 1)
         maps = (self.frames, self.coverage, self.warped.colours, self.warped.weight)
         frames, coverage, colours, weight = (
@@ -59,13 +60,13 @@ class Block:
     weight: Tensor
 
     @cached_property
-    def trust(self) -> Tensor:
-        """The weights of the warped photographs in the blend, [4, 2, h, w]."""
+    def weights(self) -> Tensor:
+        """The weights of the warped photographs in the blend, [4, 2, h, w]: `weight` times the trust in each pixel."""
         return self.weight * log_trust(self.frames, self.colours).exp()
 
-    def blended(self, trust: Tensor) -> Tensor:
-        """The blend of the render and the warped photographs, [4, 3, h, w]."""
-        return mixed(self.frames, self.colours, trust)
+    def blended(self, weights: Tensor) -> Tensor:
+        """The blend of the render and the warped photographs, [4, 3, h, w]. weights: [4, 2, h, w], of these."""
+        return mixed(self.frames, self.colours, weights)
 
     @property
     def maps(self) -> Tensor:
@@ -77,7 +78,7 @@ class Block:
             a - self.frames,
             b - self.frames,
             self.weight,
-            self.blended(self.trust) - self.frames,
+            self.blended(self.weights) - self.frames,
             disagreement,
         )
         return torch.cat(parts, 1)
@@ -98,7 +99,7 @@ class Stem:
             return (weight[:, at : at + CHANNELS] @ matrix).unflatten(1, (FRAMES, 3, SIDE, SIDE))
 
         def maps(at: int, count: int) -> Tensor:
-            folded = weight[:, at : at + count * PIXELS].unflatten(1, (count, FRAMES, SIDE, SIDE))
+            folded = weight[:, at : at + count * MAP_CHANNELS].unflatten(1, (count, FRAMES, SIDE, SIDE))
             return folded.transpose(1, 2)
 
         coverage = weight[:, COVERAGE_AT:ENDS_AT]
@@ -130,7 +131,8 @@ class Stem:
 def small_backbone(network: SmallVideo, render: Tensor, clip: ClipPixels) -> Backbone:
     """The network for the steps of one clip: (x_t [1, T, 192, H, W], t [1]) -> v, on the device of x_t.
 
-    render: [1, T, 192, H, W], the latent of `clip`. The condition is part of it, so a sampler gets an empty one.
+    render: [1, T, 192, H, W], the latent of `clip`.
+    The returned function holds the condition, so a sampler gets an empty one.
     """
     device, stem = network.head.weight.device, Stem(network)
     photographs = encode(clip.photographs[:, None].to(device))[:, 0, :STILL]
@@ -140,17 +142,17 @@ def small_backbone(network: SmallVideo, render: Tensor, clip: ClipPixels) -> Bac
         at_home, x_t, t = x_t.device, x_t.to(device), t.to(device)
         _, count, _, h, w = x_t.shape
         fine = x_t.new_empty(count, h, w, stem.bias.shape[0])
-        ends, trusts = {0: photographs[0], count - 1: photographs[1]}, []
+        ends, weights = {0: photographs[0], count - 1: photographs[1]}, []
         for k in range(count):
             block = clip.block(k, device)
             fine[k] = stem(x_t[0, k], render[0, k].to(device), ends.get(k), block).view(h, w, -1)
-            trusts.append(block.trust)
+            weights.append(block.weights)
         out = network.features(fine.permute(0, 3, 1, 2)[None], photographs[None], t)[0]
         v = torch.empty_like(x_t)
         for k in range(count):
             block = clip.block(k, device)
             belief = _believed(out[k, CHANNELS:], k == 0)
-            x0 = encode_blocks(block.blended(trusts[k] * belief.exp())[None])[0, 0]
+            x0 = encode_blocks(block.blended(weights[k] * belief.exp())[None])[0, 0]
             v[0, k] = v_from_x0(x_t[0, k], x0 + network.scale * out[k, :CHANNELS], t)
         return v.to(at_home)
 

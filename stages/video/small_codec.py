@@ -1,9 +1,9 @@
 """The codec of `small`: a fixed orthonormal transform of blocks of 4 frames x 4 x 4 pixels.
 
 Nothing is lost and nothing is learned. A block holds 3 colours x 4 x 4 x 4 values. The latent has as many channels, at
-a quarter of the width and height. Along time, rows and columns the transform is the two-level Haar wavelet packet: four
-rows of +1 and -1, lowest frequency first. Across colours it is grey and two colour differences. Each band is divided by
-its standard deviation over procedural clips, so that unit noise hides all bands equally.
+a quarter of the width and height. Along time, height and width the transform is the two-level Haar wavelet packet: four
+patterns of +1 and -1, lowest frequency first. Across colours it is grey and two colour differences. Each band is
+divided by its standard deviation over procedural clips, so that unit noise hides all bands equally.
 
 As in CogVideoX the first frame stands alone. Four copies of it fill a block, and only the lowest temporal band of that
 block is not zero.
@@ -98,7 +98,7 @@ def decode(latent: Tensor) -> Tensor:
 def fold(frames: Tensor) -> Tensor:
     """Gather the values of each block. frames: [B, F, C, h, w], F = 4k + 1.
 
-    Returns [B, k + 1, h/4, w/4, 4 C 4 4]; the last axis runs over frame, channel, row, column.
+    Returns [B, k + 1, h/4, w/4, 4 * C * 4 * 4]; the last axis runs over frame, channel, row, column.
     """
     latent_frames(frames.shape[1])
     return _fold_blocks(_filled(frames))
@@ -119,7 +119,7 @@ def _fold_blocks(frames: Tensor) -> Tensor:
 
 
 def unfold(blocks: Tensor) -> Tensor:
-    """Undo `fold`: [B, T, H, W, 4 C 4 4] -> [B, 4T - 3, C, 4H, 4W].
+    """Undo `fold`: [B, T, H, W, 4 * C * 4 * 4] -> [B, 4T - 3, C, 4H, 4W].
 
     The first frame is the mean of the four in its block.
     """

@@ -10,12 +10,14 @@ from stages.video.one_step import place_ends
 from stages.video.small_codec import CHANNELS, FRAMES, SIDE, STILL, decode, encode, fold, unfold
 from stages.video.warp import Warped
 
-PIXELS = FRAMES * SIDE * SIDE  # channels of one folded grey map, such as the coverage
-# First channel of each part of the condition: render, coverage, photographs, warped photographs, their weights.
-PHOTOGRAPHS_AT = CHANNELS + PIXELS
+MAP_CHANNELS = FRAMES * SIDE * SIDE  # latent channels of one map with one value per pixel, such as the coverage
+# The channels of the condition hold these parts in this order: the render, its coverage, the photographs, the warped
+# photographs, and the weights of the warped photographs. Each constant that ends in _AT is the first channel of a part.
+# The render begins at channel 0, and the coverage at channel CHANNELS.
+PHOTOGRAPHS_AT = CHANNELS + MAP_CHANNELS
 WARPED_AT = PHOTOGRAPHS_AT + STILL
 WEIGHTS_AT = WARPED_AT + 2 * CHANNELS
-CONDITION_CHANNELS = WEIGHTS_AT + 2 * PIXELS
+CONDITION_CHANNELS = WEIGHTS_AT + 2 * MAP_CHANNELS
 
 
 def condition(render_latent: Tensor, coverage: Tensor, photographs: Tensor, warped: Warped) -> Tensor:
@@ -62,10 +64,10 @@ def pixels_of(condition: Tensor) -> tuple[Tensor, Warped]:
 
 
 def fold_maps(maps: Tensor) -> Tensor:
-    """`small_codec.fold` for each of n maps: [B, F, n, h, w] -> [B, T, n 64, H, W]."""
+    """`small_codec.fold` for each of n maps: [B, F, n, h, w] -> [B, T, n * 64, H, W]."""
     return torch.cat([fold(one).permute(0, 1, 4, 2, 3) for one in maps.float().split(1, 2)], 2)
 
 
 def unfold_maps(channels: Tensor) -> Tensor:
     """Undo `fold_maps`."""
-    return torch.cat([unfold(one.permute(0, 1, 3, 4, 2)) for one in channels.split(PIXELS, 2)], 2)
+    return torch.cat([unfold(one.permute(0, 1, 3, 4, 2)) for one in channels.split(MAP_CHANNELS, 2)], 2)

@@ -1,7 +1,8 @@
 """The files of a `small` student. They are read strictly, and nothing in them is executed.
 
 A folder of weights holds
-  config.yaml            model: small; network: the fields of SmallVideoConfig; leap: leap step without a policy
+  config.yaml            a mapping: model is small; network holds the fields of SmallVideoConfig; leap is the leap step
+                         that is used without a policy
   student.safetensors    SmallVideo's state dict, in half precision
   policy.safetensors     DDPNet (stages/distill/policy.py), if there is one
 """
@@ -41,7 +42,7 @@ def read_config(path: Path) -> tuple[SmallVideoConfig, int]:
     except InputError as error:
         raise WeightsError(what, error.why, error.hint) from error
     if not isinstance(values, dict) or values.get("model") != "small" or not isinstance(values.get("network"), dict):
-        raise WeightsError(what, "it does not say model: small and network", OURS)
+        raise WeightsError(what, "it lacks the line model: small or the section network", OURS)
     leap = values.get("leap")
     if type(leap) is not int or not 0 < leap < STEPS:
         raise WeightsError(what, f"leap is {leap!r}, not 1 to {STEPS - 1}", OURS)

@@ -23,7 +23,7 @@ from stages.video.schedule import v_from_x0
 from stages.video.small_codec import CHANNELS, SIDE, STILL, encode
 from stages.video.small_condition import (
     CONDITION_CHANNELS,
-    PIXELS,
+    MAP_CHANNELS,
     fold_maps,
     photographs_of,
     pixels_of,
@@ -33,9 +33,10 @@ from stages.video.small_condition import (
 from stages.video.warp import blend, difference
 
 MULTIPLE = 4  # the latent's height and width are extended to multiples of this
-FEATURES = 2 * CHANNELS + CONDITION_CHANNELS + 3 * PIXELS  # input channels of the network
+FEATURES = 2 * CHANNELS + CONDITION_CHANNELS + 3 * MAP_CHANNELS  # input channels of the stem
 DIFFERENCE_SCALE = 5.0  # factor that brings differences between the render and the warped photographs to about 1
-BELIEF_LIMIT = 4.0  # largest belief, which is the logarithm of a factor on the weight of a warped pixel
+# Bound on the absolute value of a belief, which is the logarithm of a factor on the weight of a warped pixel.
+BELIEF_LIMIT = 4.0
 SHIFT_DIVISOR = 8  # one eighth of the channels comes from the frame before, and one eighth from the frame after
 # Typical errors of the blend in the lowest bands and in others, in standard deviations of a band. They scale residuals.
 LOWEST_BAND_ERROR, OTHER_BANDS_ERROR = 0.15, 0.5
@@ -89,7 +90,7 @@ class SmallVideo(nn.Module):
         self.decoder_half = nn.ModuleList(Block(half, time) for _ in range(config.decoder[1]))
         self.up_fine = nn.Conv2d(half, 4 * fine, 1)
         self.decoder_fine = nn.ModuleList(Block(fine, time) for _ in range(config.decoder[0]))
-        self.head = nn.Conv2d(fine, CHANNELS + 2 * PIXELS, 3, padding=1)
+        self.head = nn.Conv2d(fine, CHANNELS + 2 * MAP_CHANNELS, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
         # The noised latent starts with zero weight: random weights would add its noise to every feature.
@@ -125,7 +126,7 @@ class SmallVideo(nn.Module):
         return v_from_x0(x_t.to(x0), x0, t)
 
     def features(self, inputs: Tensor, photographs: Tensor, t: Tensor) -> Tensor:
-        """The residual of the blend, in units of `scale`, and the belief in the warped pixels.
+        """The residual of the blend, in units of `scale`, and the belief in the warped pixels before it is limited.
 
         inputs: [B, T, C, H, W], from `stem`; H and W are multiples of 4.  photographs: [B, 2, STILL, H, W].
         Returns [B, T, 192 + 128, H, W].
@@ -165,8 +166,7 @@ def _extend(x: Tensor) -> Tensor:
 class Block(nn.Module):
     """A residual block (after NAFNet, Chen et al. 2022): widen, convolve each channel alone, narrow again.
 
-    The timestep scales and shifts the input. Two dense convolutions of 128 channels cost as much, but take twice as
-    many steps to fit a clip.
+    The timestep scales and shifts the input.
     """
 
     def __init__(self, channels: int, time_channels: int) -> None:

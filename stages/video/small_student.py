@@ -27,14 +27,16 @@ Leap = int | Callable[[Tensor, Tensor], int]
 
 
 def small_student(network: SmallVideo, leap: Leap, seed: int = 0, steps: int = 1) -> Callable[[Clip, Views], Clip]:
-    """The student for `stages.pipeline.repair_clip`. Raises InputError for a clip without coverage or depth.
+    """The function `repair` of a `Student` (full_size.py). It raises InputError for a clip without coverage or depth.
 
     network: trained, on any device.  seed: seed of the noise, which is sampled on the CPU, so the same seed gives
     the same clip everywhere.
     steps: number of sampler steps, evenly spaced from the leap step down. The network was distilled for 1.
     """
     if steps < 1 or (isinstance(leap, int) and not 0 < leap < STEPS):
-        raise InputError("bad sampler", f"{steps} steps from t = {leap}", f"give at least 1 step from 1 to {STEPS - 1}")
+        start = f" from t = {leap}" if isinstance(leap, int) else ""
+        hint = f"give at least 1 step, and a leap step t from 1 to {STEPS - 1}"
+        raise InputError("bad sampler", f"{steps} steps{start}", hint)
 
     @torch.no_grad()
     def repair(clip: Clip, views: Views) -> Clip:
@@ -94,8 +96,9 @@ def repair_frames(
 
 
 def extend(frames: Tensor, still: bool = False) -> Tensor:
-    """Repeat the last row and column until both counts are multiples of 16, and the last frame up to 4k + 1 frames.
+    """Repeat the last row, column and frame of a clip until its sizes suit the network.
 
+    Height and width become multiples of 16. The number of frames becomes 4k + 1, and at least 5.
     frames: [F, C, h, w].  still: these are single images, so their number stays.
     """
     h, w = frames.shape[-2:]

@@ -1,4 +1,4 @@
-"""What is kept of a render that becomes a video file: all frames, and the small copy of them that a student sees.
+"""What is kept of a render that becomes a video file: all frames, and small copies of the key frames for a student.
 
 Coverage and depth of the full frames, which only a scene folder needs, would take half of the memory. What the student
 changes is added to each frame when it is encoded, so there are never two full clips in memory.
@@ -31,7 +31,7 @@ class VideoClip:
 
     @classmethod
     def of(cls, clip: StoredClip, short_side: int | None) -> VideoClip:
-        """What is kept of a clip. short_side: that of the frames that the student repairs, px; None without one."""
+        """What is kept of a clip. short_side: that of the frames the student repairs, px; None without a student."""
         small = None
         if short_side is not None:
             small = small_clip(clip, network_size(clip.cameras.size, short_side), key_frames(len(clip.cameras)))
@@ -39,7 +39,7 @@ class VideoClip:
 
     @classmethod
     def joined(cls, parts: Iterable[StoredClip], cameras: Cameras, short_side: int | None) -> VideoClip:
-        """`of` for the parts of a clip, each of which is made when it is asked for. cameras: those of all frames."""
+        """Like `of`, for a clip given in parts, each made only when needed. cameras: those of all frames."""
         keys, size, small = set(key_frames(len(cameras))), network_size(cameras.size, short_side), list[Clip]()
 
         def kept() -> Iterator[StoredClip]:
@@ -59,7 +59,7 @@ class VideoClip:
 class VideoFrames:
     """The frames of a video, each of which is made when it is encoded.
 
-    clip: frames without coverage and depth.  repair: what a student changed, or None without one.
+    clip: frames without coverage and depth.  repair: what a student changed, or None without a student.
     """
 
     clip: StoredClip

@@ -25,15 +25,16 @@ from stages.scene import Cameras, Exposure, Views
 OCCLUSION_MARGIN = 0.05
 TRUST_SCALE = 0.1  # colour difference from the render at which the trust in a warped pixel falls to 1/e
 WINDOW = 5  # side in pixels of the square over which colour differences are averaged; single pixels mislead at edges
-RENDER_WEIGHT = 0.1  # weight of the render; the photographs' weights add up to 1 at most
+RENDER_WEIGHT = 0.1  # weight of the render; without a belief the photographs' weights add up to at most 1
 
 
 @dataclass(frozen=True, eq=False)
 class Warped:
     """Two photographs as F cameras would see them.
 
-    colours: [F, 2, 3, h, w] in [0, 1].  weight: [F, 2, h, w], how near the photograph's camera is. Both are 0 where the
-    photograph does not show the surface. The two weights of a pixel add up to at most 1.
+    colours: [F, 2, 3, h, w] in [0, 1].  weight: [F, 2, h, w], how near the photograph's camera is. It is 0 where the
+    photograph does not show the surface, and the colours there have no meaning. The two weights of a pixel add up to at
+    most 1.
     """
 
     colours: Tensor
@@ -125,13 +126,13 @@ def log_trust(frames: Tensor, colours: Tensor) -> Tensor:
     return -_window_mean(difference(colours, frames[..., None, :, :, :])) / TRUST_SCALE
 
 
-def mixed(frames: Tensor, colours: Tensor, trust: Tensor) -> Tensor:
+def mixed(frames: Tensor, colours: Tensor, weights: Tensor) -> Tensor:
     """The weighted mean of a render and the warped photographs, [..., 3, h, w].
 
-    frames: [..., 3, h, w].  colours: [..., 2, 3, h, w].  trust: [..., 2, h, w], the weights of the photographs.
+    frames: [..., 3, h, w].  colours: [..., 2, 3, h, w].  weights: [..., 2, h, w], those of the photographs.
     """
-    trust = trust[..., None, :, :]
-    return (RENDER_WEIGHT * frames + (trust * colours).sum(-4)) / (RENDER_WEIGHT + trust.sum(-4))
+    weights = weights[..., None, :, :]
+    return (RENDER_WEIGHT * frames + (weights * colours).sum(-4)) / (RENDER_WEIGHT + weights.sum(-4))
 
 
 def difference(a: Tensor, b: Tensor) -> Tensor:

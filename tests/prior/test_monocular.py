@@ -6,7 +6,7 @@ from torch import Generator
 
 from stages.distill.prior_losses import monocular_error
 from stages.prior.config import SMALL
-from stages.prior.monocular import Monocular, MonocularOutput, fit_to_matches, vote
+from stages.prior.monocular import Monocular, MonocularOutput, fit_to_sweep, vote
 from stages.prior.plane_sweep import inverse_depths
 
 CANDIDATES = inverse_depths(torch.tensor([[1.0, 20.0]]), 64, 16)  # [1, 64]
@@ -20,15 +20,15 @@ def test_the_scale_of_right_matches_is_found_among_wrong_ones() -> None:
     wrong = torch.rand(2, 1, 24, 32, generator=g) < 0.33
     matched = torch.where(wrong, torch.rand(2, 1, 24, 32, generator=g) + 0.1, truth.exp())
     weight = (torch.rand(2, 1, 24, 32, generator=g) < 0.3).float()
-    fitted = fit_to_matches(alone, matched, weight, CANDIDATES.expand(2, -1))
+    fitted = fit_to_sweep(alone, matched, weight, CANDIDATES.expand(2, -1))
     assert (fitted - truth).abs().max() < 0.1
     nothing = torch.zeros_like(weight)
-    assert (fit_to_matches(alone, matched, nothing, CANDIDATES.expand(2, -1)) - truth).abs().median() > 0.2
+    assert (fit_to_sweep(alone, matched, nothing, CANDIDATES.expand(2, -1)) - truth).abs().median() > 0.2
 
 
 def test_without_matches_the_depth_lies_in_the_middle_of_the_sweep() -> None:
     alone = torch.randn(1, 1, 8, 8, generator=Generator().manual_seed(0)) * 0.1
-    fitted = fit_to_matches(alone, torch.ones(1, 1, 8, 8), torch.zeros(1, 1, 8, 8), CANDIDATES)
+    fitted = fit_to_sweep(alone, torch.ones(1, 1, 8, 8), torch.zeros(1, 1, 8, 8), CANDIDATES)
     assert fitted.mean() == pytest.approx(float(CANDIDATES.log().median()), abs=1e-3)
     assert (fitted - fitted.mean() - (alone - alone.mean())).abs().max() < 1e-3, "the slope is 1"
 
@@ -38,7 +38,7 @@ def test_the_fit_passes_gradients_to_the_branch() -> None:
     alone = torch.randn(1, 1, 8, 8, generator=g, dtype=torch.float64, requires_grad=True)
     matched = (torch.rand(1, 1, 8, 8, generator=g, dtype=torch.float64) + 0.2).requires_grad_()
     weight = torch.rand(1, 1, 8, 8, generator=g, dtype=torch.float64)
-    fit_to_matches(alone, matched, weight, CANDIDATES.double()).sum().backward()
+    fit_to_sweep(alone, matched, weight, CANDIDATES.double()).sum().backward()
     assert alone.grad is not None
     assert bool(alone.grad.isfinite().all())
     assert float(alone.grad.abs().sum()) > 0
