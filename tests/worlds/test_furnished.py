@@ -206,7 +206,7 @@ def test_rays_hit_what_a_plain_search_hits() -> None:
     surfaces = mesh.finish()
     rng = np.random.default_rng(0)
     directions = np.concatenate([rng.uniform(-0.4, 0.4, (400, 2)), np.ones((400, 1))], 1)
-    a, b, c = (surfaces.triangles[:, k].astype(float) for k in range(3))
+    a, b, c = (surfaces.vertices[surfaces.corners[:, k]].astype(float) for k in range(3))
     normal = np.cross(b - a, c - a)
     distance = (normal * a).sum(1) / (directions @ normal.T)
     points = directions[:, None] * distance[..., None]
@@ -226,11 +226,10 @@ def test_normals_point_out_of_shapes() -> None:
     for add in (mesh.box, mesh.ball, mesh.cylinder):
         add((1.0, 2.0, 3.0), (0.3, 0.4, 0.5), stone, 1.0, turned(0.7))
     surfaces = mesh.finish()
-    outwards = surfaces.triangles - np.array([1, 2, 3], np.float32)
+    triangles = surfaces.vertices[surfaces.corners]
+    outwards = triangles - np.array([1, 2, 3], np.float32)
     assert ((outwards * surfaces.normals).sum(-1) > -1e-6).all()
-    winding = np.cross(
-        surfaces.triangles[:, 1] - surfaces.triangles[:, 0], surfaces.triangles[:, 2] - surfaces.triangles[:, 0]
-    )
+    winding = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
     assert ((winding * outwards.mean(1)).sum(-1) > 0).all()
 
 

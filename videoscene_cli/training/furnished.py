@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from stages.errors import StageError
+from videoscene_cli.models.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
     from stages.worlds.furnished import Assets
@@ -84,15 +85,16 @@ def sheet(
     from stages.worlds.furnished import draw_furnished_scene
 
     torch.set_num_threads(1)
-    assets, cells = load_assets(file, textures), []
-    start = time.process_time()
+    assets, cells, seconds = load_assets(file, textures), [], 0.0
     for k in range(count):
+        start = time.process_time()
         views = draw_furnished_scene(assets, seed + k, (256, 384), [])
+        seconds += time.process_time() - start
         assert views.depth is not None
         near = 1 / views.depth[0]
         scaled = ((near - near.min()) / (near.quantile(0.98) - near.min()).clamp_min(1e-6)).clamp(0, 1)
         cells.append(torch.cat([views.images[0], scaled.expand(3, -1, -1)], -1))
-    console.print(f"{2 * count / (time.process_time() - start):.1f} pictures with depth per second of processor time")
+    console.print(f"{2 * count / seconds:.1f} pictures with depth per second of processor time")
     cells += [torch.zeros_like(cells[0])] * (-len(cells) % columns)
     rows = [torch.cat(cells[k : k + columns], -1) for k in range(0, len(cells), columns)]
     Image.fromarray((torch.cat(rows, 1) * 255).round().byte().permute(1, 2, 0).numpy()).save(out)
@@ -109,6 +111,7 @@ def load_assets(file: Path, textures: Path | None) -> Assets:
 
 def main() -> None:
     """Run, and say in three lines what went wrong."""
+    keep_freed_memory()
     try:
         app()
     except StageError as error:

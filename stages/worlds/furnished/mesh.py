@@ -33,12 +33,14 @@ class Material:
 class Surfaces:
     """T triangles with K materials.
 
-    triangles: [T, 3, 3], metres.  normals: [T, 3, 3], of the corners.  uv: [T, 3, 2].  material: [T].
+    vertices: [V, 3], metres.  corners: [T, 3], the vertices of each triangle.
+    normals: [T, 3, 3], of the corners.  uv: [T, 3, 2].  material: [T].
     face: [T], number of the side of a thing; light varies smoothly over it.  density: [T], uv units per metre.
     colour: [K, 3], linear.  source, image, gloss, glow: [K], see `Material`.
     """
 
-    triangles: Floats
+    vertices: Floats
+    corners: Integers
     normals: Floats
     uv: Floats
     material: Integers
@@ -78,7 +80,9 @@ class Mesh:
 
     def __init__(self) -> None:
         self.materials: list[Material] = []
-        self._triangles: list[Floats] = []
+        self._vertices: list[Floats] = []
+        self._corners: list[Integers] = []
+        self._count = 0  # of vertices
         self._normals: list[Floats] = []
         self._uv: list[Floats] = []
         self._material: list[Integers] = []
@@ -99,13 +103,15 @@ class Mesh:
         self.materials.append(material)
         return len(self.materials) - 1
 
-    def add(self, triangles: Floats, normals: Floats, uv: Floats, material: Integers) -> None:
-        """Add the triangles of one thing."""
-        self._triangles.append(triangles.astype(np.float32))
+    def add(self, vertices: Floats, corners: Integers, normals: Floats, uv: Floats, material: Integers) -> None:
+        """Add the triangles of one thing. Vertices that they share are stored once, which saves Embree time."""
+        self._vertices.append(vertices.astype(np.float32))
+        self._corners.append(corners + self._count)
+        self._count += len(vertices)
         self._normals.append(normals.astype(np.float32))
         self._uv.append(uv.astype(np.float32))
         self._material.append(material)
-        self._thing.append(np.full(len(triangles), self._things))
+        self._thing.append(np.full(len(corners), self._things))
         self._things += self._group == 0
 
     def quad(
@@ -128,7 +134,7 @@ class Mesh:
         (ax, ay, az), (bx, by, bz) = a.tolist(), b.tolist()
         nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
         normal = np.array([nx, ny, nz], np.float32) / max(sqrt(nx * nx + ny * ny + nz * nz), 1e-12)
-        self.add(points[_TWO], np.broadcast_to(normal, (2, 3, 3)), uv[_TWO], np.full(2, material))
+        self.add(points, _TWO, np.broadcast_to(normal, (2, 3, 3)), uv[_TWO], np.full(2, material))
 
     def quad_at(
         self, corner: ArrayLike, e1: ArrayLike, e2: ArrayLike, material: int, tile: float, origin: tuple[float, float]
@@ -154,9 +160,9 @@ class Mesh:
         uv = _UNIT_UV * (2 * h[_EXTENT[chosen]])[:, None] / np.float32(tile) + np.float32(0.37 * self._things)
         points = corners + np.asarray(centre, np.float32)
         count = 2 * len(chosen)
-        triangles = points[:, _TWO].reshape(count, 3, 3)
         self.add(
-            triangles,
+            points.reshape(-1, 3),
+            (_TWO + 4 * np.arange(len(chosen))[:, None, None]).reshape(count, 3),
             np.repeat(normals, 6, 0).reshape(count, 3, 3),
             uv[:, _TWO].reshape(count, 3, 2),
             np.full(count, material),
@@ -212,7 +218,7 @@ class Mesh:
         solid = length(cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])) > 1e-12
         index = index[solid]
         self.add(
-            points[index], (out.reshape(-1, 3) @ turn.T)[index], uv.reshape(-1, 2)[index], np.full(len(index), material)
+            points, index, (out.reshape(-1, 3) @ turn.T)[index], uv.reshape(-1, 2)[index], np.full(len(index), material)
         )
 
     def place(
@@ -235,13 +241,14 @@ class Mesh:
             if tile is not None:
                 uv = uv.copy() if uv is shape.uv else uv
                 uv[mask] = _flat_uv(shape.triangles[mask]) / tile
-        triangles = (shape.triangles * np.float32(scale)) @ turn.T + np.asarray(position, np.float32)
-        self.add(triangles, shape.normals @ turn.T, uv, numbers)
+        vertices = (shape.vertices * np.float32(scale)) @ turn.T + np.asarray(position, np.float32)
+        self.add(vertices, shape.corners, shape.normals @ turn.T, uv, numbers)
 
     def finish(self) -> Surfaces:
         """Everything that was added."""
-        triangles, normals = np.concatenate(self._triangles), np.concatenate(self._normals)
+        vertices, corners = np.concatenate(self._vertices), np.concatenate(self._corners)
         uv, material = np.concatenate(self._uv), np.concatenate(self._material)
+        triangles = vertices.take(corners, 0)
         area = cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
         axis = np.abs(area).argmax(1)
         negative = np.take_along_axis(area, axis[:, None], 1)[:, 0] < 0
@@ -249,8 +256,9 @@ class Mesh:
         ratio = np.abs(d1[:, 0] * d2[:, 1] - d1[:, 1] * d2[:, 0]) / np.maximum(length(area), 1e-10)
         m = self.materials
         return Surfaces(
-            triangles,
-            normals,
+            vertices,
+            corners,
+            np.concatenate(self._normals),
             uv,
             material,
             np.concatenate(self._thing) * 6 + axis * 2 + negative,

@@ -38,17 +38,24 @@ class Shape:
     """One model as it is placed in a world.
 
     size: width, depth, height, metres.  elevation: height above the floor, metres.
-    triangles: [T, 3, 3], metres.  normals: [T, 3, 3], unit length.  uv: [T, 3, 2].  material: [T], index into `Pack`.
+    vertices: [V, 3], metres.  corners: [T, 3], the vertices of each triangle.
+    normals: [T, 3, 3], of the corners, unit length.  uv: [T, 3, 2].  material: [T], index into `Pack`.
     """
 
     name: str
     role: str
     size: tuple[float, float, float]
     elevation: float
-    triangles: Floats
+    vertices: Floats
+    corners: Integers
     normals: Floats
     uv: Floats
     material: Integers
+
+    @property
+    def triangles(self) -> Floats:
+        """The places of the corners, [T, 3, 3], metres."""
+        return self.vertices[self.corners]
 
 
 @dataclass(frozen=True)
@@ -146,7 +153,8 @@ def load_pack(path: Path) -> Pack:
                 str(a["role"][k]),
                 size,
                 float(a["elevation"][k]),
-                vertices[face],
+                vertices,
+                face,
                 normals,
                 uv,
                 material,

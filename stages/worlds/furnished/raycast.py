@@ -32,8 +32,9 @@ class Caster:
         from embreex.mesh_construction import TriangleMesh
         from embreex.rtcore_scene import EmbreeScene
 
-        self.scene = EmbreeScene()
-        TriangleMesh(self.scene, np.ascontiguousarray(surfaces.triangles))
+        # Embree's robust rays never slip between two triangles. The usual ones hardly do, and are a fifth faster.
+        self.scene = EmbreeScene(robust=False)
+        TriangleMesh(self.scene, surfaces.vertices, surfaces.corners.astype(np.int32))
 
     def cast(self, origin: Floats, directions: Floats) -> Hits:
         """The first surfaces that rays from `origin` [3] along `directions` [R, 3] hit."""

@@ -114,7 +114,7 @@ def _ground(palette: Palette, kind: str, rough: float) -> None:
     tile = palette.uniform(1.2, 4.0)
     uv = points[:, :2] / tile
     material = np.full(len(index), palette.surface(kind, 0.05))
-    palette.mesh.add(points[index], normals.reshape(-1, 3)[index], uv[index], material)
+    palette.mesh.add(points, index, normals.reshape(-1, 3)[index], uv[index], material)
 
 
 def _house(palette: Palette, x: float, y: float, width: float, side: int) -> None:

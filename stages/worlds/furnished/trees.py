@@ -47,12 +47,13 @@ def _crown(palette: Palette, middle: Floats, size: Floats, leaf: int, count: int
     along = unit(palette.rng.normal(size=(count, 3)))
     across = unit(cross(along, palette.rng.normal(size=(count, 3))))
     half = span * palette.rng.uniform(0.5, 1.2, (count, 1))
-    corners = np.stack(
+    points = np.stack(
         [places - along * half, places - across * half * 0.6, places + along * half, places + across * half * 0.6], 1
     )
-    triangles = corners[:, _FOLD].reshape(-1, 3, 3)
+    triangles = (_FOLD + 4 * np.arange(count)[:, None, None]).reshape(-1, 3)
     normals = np.repeat(unit(outward + 0.5 * palette.rng.normal(size=(count, 3))), 6, 0).reshape(-1, 3, 3)
-    palette.mesh.add(triangles, normals, np.zeros((len(triangles), 3, 2)), np.full(len(triangles), leaf))
+    uv, material = np.zeros((len(triangles), 3, 2)), np.full(len(triangles), leaf)
+    palette.mesh.add(points.reshape(-1, 3), triangles, normals, uv, material)
 
 
 def _branch(palette: Palette, start: Floats, end: Floats, radius: float, bark: int) -> None:
