@@ -31,7 +31,7 @@ from stages.prior.lenses import FOCAL_MEAN, Known, Lenses, possible_lenses
 from stages.prior.matching import SHORT_SIDE, Matches, match
 from stages.prior.orientation import refuse_mirrored, refuse_turned
 from stages.prior.refine import Refined, refine, scaled
-from stages.prior.still_marks import moving
+from stages.prior.still_marks import without_still_marks
 from stages.scene import Cameras, Views
 
 INLIER = 2.0  # a match is an inlier if it is at most this far from its epipolar line, working px
@@ -110,14 +110,15 @@ def estimate_cameras(images: Sequence[Tensor], focals: Focals = ((), ()), K: Ten
     surface and their focal lengths are unknown, or when one is mirrored or turned by 90, 180 or 270 degrees.
     Raises WeightsError when the matcher's weights are missing.
     """
-    matches = match(images[0], images[1])
+    sizes = [(image.shape[-2], image.shape[-1]) for image in images]
+    matches = without_still_marks(match(images[0], images[1]), sizes)
     if len(matches) < SURELY_UPRIGHT:
         refuse_turned(images, len(matches))
     if len(matches) < SURELY_NOT_MIRRORED:
         refuse_mirrored(images, len(matches))
     matches = exact_matches(images, matches)
     try:
-        found = cameras_from_matches(matches, [(image.shape[-2], image.shape[-1]) for image in images], focals, K)
+        found = cameras_from_matches(matches, sizes, focals, K)
     except RunError:
         if len(matches) >= SURELY_UPRIGHT:
             refuse_turned(images, len(matches))
@@ -135,9 +136,6 @@ def cameras_from_matches(
     zoom = torch.tensor([SHORT_SIDE / min(size) for size in sizes], dtype=torch.float64)
     a, b = matches.points_a.double() * zoom[0], matches.points_b.double() * zoom[1]
     exact = matches.exact
-    if sizes[0] == sizes[1]:
-        kept = moving(a, b)
-        a, b, exact = a[kept], b[kept], exact[kept]
     noise = torch.full_like(a[:, 0], EXACT_NOISE).where(exact, OTHER_NOISE)
     count = len(a)
     # Pose and intrinsics.

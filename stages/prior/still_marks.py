@@ -3,14 +3,33 @@
 Such a mark has the same place in both, while the scene moves. Its matches would pull the camera towards standing still.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
+
+from stages.prior.matching import SHORT_SIDE, Matches
 
 # A match is still if it moves by less than STILL, and slow if it moves by STILL to SLOW, working px. Without a mark,
 # more matches are slow than still.
 STILL, SLOW = 1.0, 3.0
 LEAST_STILL = 8  # fewer still matches than this do no harm
 MOST_STILL = 0.5  # if a larger share is still, so is the camera
+
+
+def without_still_marks(matches: Matches, sizes: list[tuple[int, int]]) -> Matches:
+    """The matches of two images of these sizes (h, w) that do not belong to still marks. Images of two sizes have none.
+
+    The matches must be those of the matcher itself, because `exact_matches` may move the point of a mark.
+    """
+    if sizes[0] != sizes[1]:
+        return matches
+    zoom = SHORT_SIDE / min(sizes[0])
+    kept = moving(matches.points_a.double() * zoom, matches.points_b.double() * zoom)
+    points_a, points_b = matches.points_a[kept], matches.points_b[kept]
+    return replace(
+        matches, points_a=points_a, points_b=points_b, scores=matches.scores[kept], exact=matches.exact[kept]
+    )
 
 
 def moving(a: Tensor, b: Tensor) -> Tensor:
