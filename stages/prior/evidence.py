@@ -32,10 +32,10 @@ FEW_INLIERS, FEW_SHARE = 40, 0.33  # evidence is weak with fewer inliers, or if 
 UNCERTAIN_ANGLES = (4.0, 12.0)
 # How unusual a focal length is: the absolute logarithm of its ratio to a usual one. Focal lengths from the matches are
 # always doubted if they contradict EXIF or are those of two lenses. Otherwise they are doubted outside 0.24 to 1.8
-# times the longer side. If other focal lengths explain the matches as well, they are also doubted outside 0.37 to 1.15
+# times the longer side. If other focal lengths explain the matches as well, they are also doubted outside 0.43 to 0.99
 # times, and where the two image centres differ in x. One from EXIF is doubted only if it is outside 0.24 to 1.8 times
 # and others explain the matches as well.
-UNUSUAL, VERY_UNUSUAL = 0.57, 1.0
+UNUSUAL, VERY_UNUSUAL = 0.42, 1.0
 
 
 @dataclass(frozen=True, eq=False)

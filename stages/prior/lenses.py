@@ -28,7 +28,7 @@ GUESSES = tuple(math.log(0.5 / math.tan(math.radians(angle) / 2) / FOCAL_MEAN) f
 # lowers the cost of every pair a little, and that of a pair of which one photograph was cut or zoomed by far more.
 # `make measure-pose` shows both kinds. TWO_LENSES is also for one lens if the photographs have two shapes and the focal
 # lengths are equal relative to the longer sides.
-TWO_LENSES = 9.0
+TWO_LENSES = 7.0
 # ALIKE_LENSES is for two focal lengths, relative to the longer sides, whose logarithms differ by less than ALIKE. Crops
 # and zooms make them differ by more.
 ALIKE, ALIKE_LENSES = 0.2, 9.0
