@@ -31,7 +31,7 @@ app.command(short_help="Gaussians and a camera path -> frames and coverage.")(re
 app.command(short_help="Training data -> a student that repairs a render in one step, or a prior.")(distill)
 app.command(short_help="Two photographs, or a rendered scene -> the video.")(generate)
 app.command(short_help="A finished scene, or frames with cameras -> refined Gaussians and exports.")(reconstruct)
-app.command(short_help="Methods on scenes with a known truth -> measured values.")(evaluate)
+app.command(short_help="Finished scenes, methods, or sets of clips -> measured values.")(evaluate)
 
 
 def _version(wanted: bool) -> None:

@@ -65,8 +65,9 @@ def align(pair: Tensor, onto: Tensor, poses: Tensor, times: Tensor) -> Tensor:
     pair, onto: [2, 4, 4].  poses: [T, 4, 4].  All are camera-to-world.
     times: [T], 0 at the pair's first camera, 1 at its second.
 
-    The motion is a similarity. It does not fit exactly, so each camera of the pair keeps an offset. A pose gets a
-    mixture of both offsets, with more of the nearer camera's.
+    One similarity does not take both cameras exactly to their goals. So what it misses at each camera, in position and
+    in rotation, is added as a correction, and both reach their goals. Any other pose gets a mixture of the two
+    corrections, with more of the nearer camera's.
     """
     times = times.clamp(0, 1)[:, None]
     first, second = onto[:, :3, :3] @ pair[:, :3, :3].mT

@@ -33,8 +33,8 @@ UNCERTAIN_ANGLES = (4.0, 12.0)
 # How unusual a focal length is: the absolute logarithm of its ratio to a usual one. Focal lengths from the matches are
 # always doubted if they contradict EXIF or are those of two lenses. Otherwise they are doubted outside 0.24 to 1.8
 # times the longer side. If other focal lengths explain the matches as well, they are also doubted outside 0.43 to 0.99
-# times, and where the two image centres differ in x. One from EXIF is doubted only if it is outside 0.24 to 1.8 times
-# and others explain the matches as well.
+# times, and where the two photographs, in working pixels, have different widths. One from EXIF is doubted only if it is
+# outside 0.24 to 1.8 times and others explain the matches as well.
 UNUSUAL, VERY_UNUSUAL = 0.42, 1.0
 
 
@@ -54,7 +54,10 @@ class Solution(RelativePose):
 def refuse_without_parallax(
     a: Tensor, b: Tensor, exact: Tensor, K: Tensor, lenses: Lenses | None, matches: int
 ) -> bool:
-    """Raise RunError when the inliers a, b show no parallax. Returns whether they show one flat surface.
+    """Raise RunError when the inliers a, b show no parallax.
+
+    Returns True if the focal lengths are from EXIF and the inliers show one flat surface, otherwise False. With known
+    lenses a flat surface does no harm.
 
     a, b: [P, 2], the inliers, working px.  exact: [P], boolean, which inliers are exact.  K: [2, 3, 3], working px.
     matches: number of all matches, for the message.
@@ -91,8 +94,8 @@ def refuse_without_parallax(
 def doubts_of(solution: Solution, K: Tensor, matches: int, exif: bool, flat: bool) -> tuple[str, ...]:
     """Why the cameras may be wrong, one clause for each reason; empty if the evidence is good.
 
-    K: [2, 3, 3], working px.  matches: their number.  exif: whether EXIF states a focal length.  flat: whether the
-    matches lie on one flat surface.
+    K: [2, 3, 3], working px.  matches: their number.  exif: whether EXIF states a focal length.
+    flat: the result of `refuse_without_parallax`.
     """
     doubts = []
     inliers = int(solution.inliers.sum())

@@ -93,8 +93,8 @@ class Lenses:
 
 def possible_lenses(known: Known, magnification: float) -> list[Lenses]:
     """The assumptions to try. magnification: how much larger the second photograph shows things, in working px."""
-    # The logarithm of how many times longer than the first the second focal length is, both relative to those of K, if
-    # things look larger because of the lenses alone.
+    # If the lenses alone make things look larger, the second focal length is `magnification` times the first one. This
+    # is the logarithm of that ratio, after each focal length is divided by that in K.
     enlarged = (known.K[0, 0, 0] / known.K[1, 0, 0]).log() + math.log(magnification)
     doubted = [*_one_lens(known), _two_lenses(known, enlarged)]
     if all(known.unknown):

@@ -17,7 +17,7 @@ def group_norm(channels: int) -> nn.GroupNorm:
 
 
 def zero_norm(channels: int) -> nn.GroupNorm:
-    """A group normalisation with zero weights at first, so that its block starts as the identity."""
+    """A group normalisation with zero weights at first, so that its block starts as its skip connection alone."""
     norm = group_norm(channels)
     nn.init.zeros_(norm.weight)
     nn.init.zeros_(norm.bias)

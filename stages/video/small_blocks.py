@@ -162,7 +162,7 @@ def small_backbone(network: SmallVideo, render: Tensor, clip: ClipPixels) -> Bac
 def _believed(channels: Tensor, alone: bool) -> Tensor:
     """The belief in the warped pixels of a block, [4, 2, h, w].
 
-    channels: [128, H, W].  alone: the block is one frame.
+    channels: [128, H, W].  alone: the block is four copies of one frame, and the belief is their mean, [1, 2, h, w].
     """
     _, h, w = channels.shape
     belief = channels.unflatten(0, (2, FRAMES, SIDE, SIDE)).permute(1, 0, 4, 2, 5, 3)

@@ -101,7 +101,7 @@ def distill(
 
 
 def _phases(config: Config, phase: str) -> list[Phase]:
-    """The phases to train, in order. Raises InputError when one of them has no steps."""
+    """The phases to train, in order. Raises InputError when the phase asked for has no steps, or none has any."""
     with_steps = config.phases
     if phase != "all" and phase not in with_steps:
         hint = f"phases with steps: {', '.join(with_steps) or 'none'}"

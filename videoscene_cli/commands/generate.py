@@ -39,7 +39,9 @@ Source = Annotated[
 ]
 Pairs = Annotated[
     Path | None,
-    typer.Option("--pairs", metavar="DIR", help="Make -o FOLDER/NAME.mp4 of every pair NAME_0, NAME_1 in DIR."),
+    typer.Option(
+        "--pairs", metavar="DIR", help="Every pair NAME_0, NAME_1 in DIR becomes NAME.mp4 in the folder -o."
+    ),
 ]
 
 
