@@ -113,7 +113,8 @@ def rotations(quaternions: Tensor) -> Tensor:
 
 def quaternions(rotation: Tensor) -> Tensor:
     """Unit quaternions [..., 4], wxyz, of rotation matrices [..., 3, 3]. Differentiable for every rotation."""
-    # Each of four rows is the quaternion times one of its own components. The longest row is the safest to normalise.
+    # Each of four rows is the quaternion times four times one of its own components. The longest row is the safest to
+    # normalise.
     m = rotation
     xx, yy, zz = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
     wx, wy, wz = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]

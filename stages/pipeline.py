@@ -60,7 +60,7 @@ def find_views(
     """Read two photographs, resize them, and estimate their cameras or read these from `cameras_file`.
 
     short_side: short side of the result, px; None keeps the size of the first photograph.
-    device: where the photographs are matched, and where they are in the result.
+    device: where the photographs are in the result. Without `cameras_file` they are also matched there.
     Raises InputError for files that cannot be used. Raises RunError when the photographs do not overlap or have no
     baseline.
     """

@@ -122,8 +122,8 @@ class Trainer:
             group["lr"] = _learning_rate(recipe, self.step) * group["share"]
         self.optimiser.zero_grad(set_to_none=True)
         means: dict[str, float] = {}
-        # Sum the gradients of several batches, on all processes. If one process takes n batches in a step, they are the
-        # same as those of n processes that take one batch each.
+        # The gradient is the mean over several batches and over all processes. One process that takes n batches in a
+        # step takes the same batches as n processes that take one batch each.
         for k in range(recipe.accumulate):
             step, following = divmod(k + 1, recipe.accumulate)
             if self.step + step < recipe.steps:

@@ -60,9 +60,10 @@ class Task:
 
 
 def find_scenes(folders: list[Path]) -> list[Path]:
-    """The scene folders among `folders` and directly inside them, sorted by name.
+    """The scene folders: each of `folders` that is one, and in place of any other the scenes directly inside it.
 
-    Raises InputError if a folder has none.
+    The order is that of `folders`. The scenes inside one folder are sorted by name. Raises InputError if a folder has
+    none.
     """
     scenes = []
     for folder in folders:

@@ -28,7 +28,8 @@ PARALLAX_SHARE_OF_KNOWN = 0.1  # with known lenses, more than this share must mi
 ROTATION_SHARE = 0.3
 COMMON, RATIOS = (-0.2, 0.0, 0.2), tuple(0.02 * k for k in range(-6, 7))
 FEW_INLIERS, FEW_SHARE = 40, 0.33  # evidence is weak with fewer inliers, or if they are a smaller share of the matches
-# Largest standard deviations of a certain rotation and of a certain direction of translation, degrees.
+# The cameras are doubted if the standard deviation of their rotation, or of the direction of their translation, is
+# larger than this, degrees.
 UNCERTAIN_ANGLES = (4.0, 12.0)
 # How unusual a focal length is: the absolute logarithm of its ratio to a usual one. Focal lengths from the matches are
 # always doubted if they contradict EXIF or are those of two lenses. Otherwise they are doubted outside 0.24 to 1.8

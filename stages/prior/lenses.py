@@ -25,12 +25,12 @@ ONE_LENS_DEVIATION = 0.003  # how much the logarithms of the focal lengths of on
 # degrees, across the longer side.
 GUESSES = tuple(math.log(0.5 / math.tan(math.radians(angle) / 2) / FOCAL_MEAN) for angle in (35, 50, 65, 80, 95))
 # The penalties that follow are differences of log likelihood. TWO_LENSES is for two free focal lengths. The second one
-# lowers the cost of every pair a little, and that of a pair of which one photograph was cut or zoomed by far more.
-# `make measure-pose` shows both kinds. TWO_LENSES is also for one lens if the photographs have two shapes and the focal
-# lengths are equal relative to the longer sides.
+# lowers the cost of every pair a little. It lowers the cost far more if one photograph of the pair was cut or zoomed.
+# `make measure-pose` shows pairs as they were taken, and with CHANGED=1 pairs with such a photograph. TWO_LENSES is
+# also for one lens if the photographs have two shapes and the focal lengths are equal relative to the longer sides.
 TWO_LENSES = 7.0
-# ALIKE_LENSES is for two focal lengths, relative to the longer sides, whose logarithms differ by less than ALIKE. Crops
-# and zooms make them differ by more.
+# ALIKE_LENSES is added to TWO_LENSES if the two focal lengths are nearly equal, relative to the longer sides: their
+# logarithms differ by less than ALIKE. Crops and zooms make them differ by more.
 ALIKE, ALIKE_LENSES = 0.2, 9.0
 CUT = 3.0  # one photograph is a part of a larger one, although both have the same shape
 # EXIF is right for one photograph only. The other one was cut, and its EXIF is that of the whole photograph.

@@ -56,7 +56,8 @@ def prepare(
 
     short_side: shorter side of the result, px, or None for the size of the first photograph, which is never exceeded.
     cameras_file: a transforms.json with the two photographs, matched by file name, else in order; or a COLMAP folder.
-    device: where the photographs are matched, and where they are in the result; its cameras are on the CPU.
+    device: where the photographs are in the result. Without `cameras_file` they are also matched there. The cameras of
+    the result are on the CPU.
     Warns (RuntimeWarning) when the estimated cameras may be wrong.
     Raises InputError (unreadable files, cameras that do not fit) and RunError (no overlap, no baseline).
     """

@@ -1,4 +1,4 @@
-"""Renders Gaussians along a camera path: `render` shows every step of a frame."""
+"""Renders Gaussians along a camera path. `render_parts` shows every step of a frame."""
 
 import math
 from collections.abc import Callable, Iterator

@@ -39,9 +39,7 @@ Source = Annotated[
 ]
 Pairs = Annotated[
     Path | None,
-    typer.Option(
-        "--pairs", metavar="DIR", help="Every pair NAME_0, NAME_1 in DIR becomes NAME.mp4 in the folder -o."
-    ),
+    typer.Option("--pairs", metavar="DIR", help="Every pair NAME_0, NAME_1 in DIR becomes NAME.mp4 in the folder -o."),
 ]
 
 

@@ -44,7 +44,10 @@ Count = Annotated[
         help="Largest number of Gaussians.",
     ),
 ]
-RefinePoses = Annotated[bool, typer.Option("--refine-poses", help="Optimise the cameras of generated frames too.")]
+RefinePoses = Annotated[
+    bool,
+    typer.Option("--refine-poses", help="Also optimise the cameras of generated frames. Those of photographs stay."),
+]
 Exports = Annotated[
     list[str] | None,
     typer.Option(
