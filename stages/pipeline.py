@@ -2,14 +2,16 @@
 
     prepared = find_views((left, right))
     scene = predict_gaussians(prepared.views, prepared.near_far, network)
-    render = render_path(scene.gaussians, scene.views, along("interp", scene.views.cameras, scene.gaussians.means))
+    path = along("interp", scene.views.cameras, scene.gaussians.means)
+    render = render_path(scene.gaussians, scene.views, resized_cameras(path, scene.views.size))
     clip = repair_clip(render, scene.views, student)
     cloud = one_cloud(scene.gaussians, scene.views, estimate_exposure(scene.views))
     refined = refine_gaussians(cloud, scene.views, clip, Settings.of_a_cloud(STEPS_OF_A_CLIP))
 
 The commands, the evaluation and the training clips all call these functions. A function returns what a scene folder
 would give back: Gaussians as a PLY holds them, 8 bits per colour channel, 16 bits of depth. So the chain gives the same
-pixels in memory and through files. Networks work in a small size (stages/sizes.py), clips have the size of the result.
+pixels in memory and through files. Networks work in a small size, and `along` gives cameras of that size.
+`resized_cameras` brings them to the size of the result, which clips have (stages/sizes.py).
 
 Images, depth and Gaussians stay on the device on which they are given; cameras are on the CPU.
 """
