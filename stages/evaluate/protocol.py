@@ -23,7 +23,8 @@ from stages.metrics.fvd import clip_features
 from stages.metrics.image import psnr, psnr_of_part
 from stages.scene import Cameras
 
-FVD_FRAMES = 11  # number of frames of a clip for FVD: two context frames and nine targets, the length of most cases
+# Number of frames of a clip for FVD: two context frames and nine targets. This is the most common length of a case.
+FVD_FRAMES = 11
 SEEN = 0.5  # a pixel counts as seen if its coverage is at least this
 
 PROTOCOL = {

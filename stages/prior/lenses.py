@@ -26,8 +26,9 @@ ONE_LENS_DEVIATION = 0.003  # how much the logarithms of the focal lengths of on
 GUESSES = tuple(math.log(0.5 / math.tan(math.radians(angle) / 2) / FOCAL_MEAN) for angle in (35, 50, 65, 80, 95))
 # The penalties that follow are differences of log likelihood. TWO_LENSES is for two free focal lengths. The second one
 # lowers the cost of every pair a little. It lowers the cost far more if one photograph of the pair was cut or zoomed.
-# `make measure-pose` shows pairs as they were taken, and with CHANGED=1 pairs with such a photograph. TWO_LENSES is
-# also for one lens if the photographs have two shapes and the focal lengths are equal relative to the longer sides.
+# `make measure-pose` measures the cameras of pairs as they were taken, and with CHANGED=1 those of such pairs.
+# TWO_LENSES is also for one lens if the photographs have two shapes and the focal lengths are equal relative to the
+# longer sides.
 TWO_LENSES = 7.0
 # ALIKE_LENSES is added to TWO_LENSES if the two focal lengths are nearly equal, relative to the longer sides: their
 # logarithms differ by less than ALIKE. Crops and zooms make them differ by more.

@@ -67,7 +67,7 @@ class PairGeometry:
 
     c2w: [2, 4, 4].  K: [2, 3, 3], px of the input images.  near_far: [2, 2], z range of each view.  points: [P, 3].
     The unit of length is the median depth of the points in the first camera.
-    matches, inliers: how many there are, after matches of still marks are left out.
+    matches, inliers: how many there are. Matches of watermarks and other still marks are left out (still_marks.py).
     focal_source: "given", "exif", or "matches": estimated from them and from what lenses.py assumes.
     parallax: median angle between the two rays of a point, degrees.
     error: median epipolar distance of the inliers, working px.
