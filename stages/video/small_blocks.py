@@ -134,7 +134,7 @@ def small_backbone(network: SmallVideo, render: Tensor, clip: ClipPixels) -> Bac
     render: [1, T, 192, H, W], the latent of `clip`.
     The returned function holds the condition, so a sampler gets an empty one.
     """
-    device, stem = network.head.weight.device, Stem(network)
+    device, dtype, stem = network.head.weight.device, network.head.weight.dtype, Stem(network)
     photographs = encode(clip.photographs[:, None].to(device))[:, 0, :STILL]
 
     @torch.no_grad()
@@ -147,13 +147,14 @@ def small_backbone(network: SmallVideo, render: Tensor, clip: ClipPixels) -> Bac
             block = clip.block(k, device)
             fine[k] = stem(x_t[0, k], render[0, k].to(device), ends.get(k), block).view(h, w, -1)
             weights.append(block.weights)
-        out = network.features(fine.permute(0, 3, 1, 2)[None], photographs[None], t)[0]
+        inputs = (fine.permute(0, 3, 1, 2)[None].to(dtype), photographs[None].to(dtype))
+        out = network.features(*inputs, t)[0]
         v = torch.empty_like(x_t)
         for k in range(count):
             block = clip.block(k, device)
-            belief = _believed(out[k, CHANNELS:], k == 0)
+            residual, belief = out[k, :CHANNELS].to(x_t), _believed(out[k, CHANNELS:].to(x_t), k == 0)
             x0 = encode_blocks(block.blended(weights[k] * belief.exp())[None])[0, 0]
-            v[0, k] = v_from_x0(x_t[0, k], x0 + network.scale * out[k, :CHANNELS], t)
+            v[0, k] = v_from_x0(x_t[0, k], x0 + network.scale * residual, t)
         return v.to(at_home)
 
     return backbone

@@ -100,6 +100,13 @@ class SmallVideo(nn.Module):
         scale[[0, SIDE * SIDE, 2 * SIDE * SIDE]] = LOWEST_BAND_ERROR
         self.register_buffer("scale", scale, persistent=False)
 
+    def computing_in(self, dtype: torch.dtype) -> "SmallVideo":
+        """This network, whose `features` compute in a type from now on. What reads and makes pixels stays as it is."""
+        for name, module in self.named_children():
+            if name != "stem":
+                module.to(dtype)
+        return self
+
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """Predict v. x: noised latent and condition side by side, [B, T, 192 + CONDITION_CHANNELS, H, W], T >= 2.
 

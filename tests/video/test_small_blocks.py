@@ -9,6 +9,7 @@ from stages.video.small_blocks import ClipPixels, small_backbone
 from stages.video.small_codec import CHANNELS, encode
 from stages.video.small_condition import condition
 from stages.video.small_network import Block
+from stages.video.small_student import dtype_on
 from stages.video.warp import Warped
 from tests.video.test_small_network import trained
 
@@ -39,6 +40,26 @@ def test_it_predicts_what_the_forward_pass_does(frames: int, size: tuple[int, in
     assert float(error[:, 1:].max()) < 2e-4
     # Only the lowest temporal band of the first latent frame is decoded.
     assert float(error[:, 0, : CHANNELS // 4].max()) < 2e-4
+
+
+def test_bfloat16_hardly_changes_what_is_predicted() -> None:
+    """The features compute in it; what reads and makes pixels does not."""
+    clip, t = clip_of(9, (32, 32)), torch.tensor([459])
+    latent, _ = known(clip)
+    x_t = torch.randn(latent.shape, generator=torch.Generator().manual_seed(2))
+    exact, fast = (
+        small_backbone(trained().computing_in(dtype), latent, clip)(x_t, t) for dtype in (torch.float32, torch.bfloat16)
+    )
+    assert fast.dtype == torch.float32
+    error = (fast - exact).norm() / exact.norm()
+    assert 0 < float(error) < 0.01
+
+
+def test_bfloat16_is_for_a_cpu_that_has_instructions_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for has_them, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has_them=has_them: has_them)
+        assert dtype_on(torch.device("cpu")) == dtype
+        assert dtype_on(torch.device("cuda")) == torch.float32
 
 
 @pytest.mark.parametrize("steps", [1, 3])

@@ -155,14 +155,18 @@ class _Small:
         from stages.video.full_size import Student
         from stages.video.small_codec import CHANNELS
         from stages.video.small_files import load_small
-        from stages.video.small_student import small_student
+        from stages.video.small_student import dtype_on, small_student
 
-        network = load_small(self.network.path, self.config).to(self.session.device)
+        device = self.session.device
+        network = load_small(self.network.path, self.config).to(device).computing_in(dtype_on(device))
         leap = _chooser(self.policy.path, CHANNELS) if self.policy else self.leap or self.default_leap
         return Student(small_student(network, leap, self.session.shared.seed, self.steps), self.short_side)
 
     def facts(self) -> dict[str, Any]:
-        return {"chosen": _who_chose(self.policy, self.leap), "steps": self.steps}
+        from stages.video.small_student import dtype_on
+
+        precision = str(dtype_on(self.session.device)).removeprefix("torch.")
+        return {"chosen": _who_chose(self.policy, self.leap), "steps": self.steps, "precision": precision}
 
 
 class _CogVideoX:
