@@ -17,7 +17,7 @@ from stages.prior.pose import fitting_matches
 from stages.scene import Cameras
 
 LEAST_POINTS = 20  # a target that sees fewer matched points keeps its first place, see `align`
-POINT_ERROR = 1.0  # distance, px, beyond which the weight of a point falls
+POINT_ERROR = 1.0  # distance, px of the photographs, beyond which the weight of a point falls
 
 
 def place_targets(task: Task, estimated: Cameras, K: Tensor) -> Cameras:
@@ -37,8 +37,11 @@ def place_targets(task: Task, estimated: Cameras, K: Tensor) -> Cameras:
         pixels, depth = project(points, targets.K[t], targets.c2w[t])
         inside = (pixels >= 0) & (pixels < pixels.new_tensor([targets.size[1], targets.size[0]]))
         seen = (depth > 0) & inside.all(1)
-        if int(seen.sum()) >= LEAST_POINTS:
-            c2w[t] = refine_pose(c2w[t], K[t], moved[seen], pixels[seen])
+        if int(seen.sum()) < LEAST_POINTS:
+            continue
+        refined = refine_pose(c2w[t], K[t], moved[seen], pixels[seen])
+        if _error(refined, K[t], moved[seen], pixels[seen]) < _error(c2w[t], K[t], moved[seen], pixels[seen]):
+            c2w[t] = refined
     return Cameras(c2w, K, targets.size)
 
 
@@ -57,6 +60,11 @@ def refine_pose(c2w: Tensor, K: Tensor, points: Tensor, pixels: Tensor) -> Tenso
     w2c = torch.eye(4, dtype=c2w.dtype)
     w2c[:3] = torch.from_numpy(result["cam_from_world"].matrix().copy())
     return torch.linalg.inv(w2c)
+
+
+def _error(c2w: Tensor, K: Tensor, points: Tensor, pixels: Tensor) -> float:
+    """The median distance of the places where a camera sees points [P, 3] from pixels [P, 2], px."""
+    return float((project(points, K, c2w)[0] - pixels).norm(dim=1).median())
 
 
 def align(pair: Tensor, onto: Tensor, poses: Tensor, times: Tensor) -> Tensor:

@@ -11,8 +11,9 @@ from torch import Tensor
 from stages.prior.matching import SHORT_SIDE, Matches
 
 # A match is still if it moves by less than STILL, and slow if it moves by STILL to SLOW, working px. Without a mark,
-# more matches are slow than still.
-STILL, SLOW = 1.0, 3.0
+# more matches are slow than still. The matcher finds whole pixels, which are about one working px apart, so both bounds
+# lie between such steps.
+STILL, SLOW = 0.8, 2.8
 LEAST_STILL = 8  # fewer still matches than this do no harm
 MOST_STILL = 0.5  # if a larger share is still, so is the camera
 

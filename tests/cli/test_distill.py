@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from stages.distill import clips_of_recordings, clips_of_worlds
 from stages.files.clip_folder import read_clip
 from stages.files.file_hashes import FileHashes
+from stages.video.small_student import dtype_on
 from tests.cli.conftest import Ended
 from tests.cli.distill_program import run as run_and_die
 from tests.distill.tiny import RECIPE, write_shards
@@ -290,6 +291,7 @@ def test_generate_takes_the_weights(
     assert ended.code == 0, ended.err
     facts = json.loads((scene / "generate" / "manifest.json").read_text())["student"]
     assert facts["chosen"] == chosen
+    assert facts["precision"] == str(dtype_on(torch.device("cpu"))).removeprefix("torch.")
     assert facts["t"] in ({"policy": (99, 299), "weights": (459,), "given": (300,)}[chosen])
     made, render = read_clip(scene / "generate"), read_clip(scene / "render")
     assert not torch.equal(made.frames, render.frames)

@@ -38,7 +38,7 @@ def test_what_is_written_is_read_back() -> None:
         ("teacher: {steps: true}", ["steps", "True"]),
         ("teacher: {decay: linear}", ["cosine", "constant"]),
         ("student: {near: [0, 1000]}", ["0 to 999"]),
-        ("student: {leap_max: 0}", ["0 to 999"]),
+        ("student: {leap_max: 0}", ["leap_max must be from 1 to 999"]),
         ("policy: {grid: [459]}", ["two or more"]),
         ("policy: {clips: 1}", ["held_out"]),
         ("data: {frames: 16}", ["4k + 1"]),

@@ -52,12 +52,14 @@ def test_bfloat16_hardly_changes_what_is_predicted() -> None:
     )
     assert fast.dtype == torch.float32
     error = (fast - exact).norm() / exact.norm()
-    assert 0 < float(error) < 0.01
+    assert 0 < float(error) < 0.02
 
 
 def test_bfloat16_is_for_a_cpu_that_has_instructions_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    for has_them, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+    half, full = torch.bfloat16, torch.float32
+    for has_them, may_use, dtype in ((True, "AVX512", half), (True, "AVX2", full), (False, "AVX512", full)):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has_them=has_them: has_them)
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda may_use=may_use: may_use)
         assert dtype_on(torch.device("cpu")) == dtype
         assert dtype_on(torch.device("cuda")) == torch.float32
 
