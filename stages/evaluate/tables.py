@@ -101,8 +101,10 @@ def _unposed(cost: Mapping[str, Any]) -> Table:
             rows.append([method, kind, f"{record['found']} of {record['cases']}", *figures, *off])
     header = ["method", "cases of kind", "cameras found", "PSNR, true cameras", "estimated"]
     header += ["PSNR where found, true cameras", "estimated", *POSE_ERRORS]
-    title = "Without cameras: they are estimated from the two photographs, or else the crossfade counts"
-    title += "; errors are medians, of two angles in degrees and of a ratio"
+    title = (
+        "Without cameras: they are estimated from the two photographs, or else the crossfade counts; errors are "
+        "medians, of two angles in degrees and of a ratio"
+    )
     return Table("unposed", title, header, rows)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stages.evaluate.cases import Task
 from stages.geometry import project, turned_by
-from stages.prior.epipolar import triangulate
+from stages.prior.epipolar import pinhole, triangulate
 from stages.prior.pose import fitting_matches
 from stages.scene import Cameras
 
@@ -39,9 +39,8 @@ def place_targets(task: Task, estimated: Cameras, K: Tensor) -> Cameras:
         seen = (depth > 0) & inside.all(1)
         if int(seen.sum()) < LEAST_POINTS:
             continue
-        refined = refine_pose(c2w[t], K[t], moved[seen], pixels[seen])
-        if _error(refined, K[t], moved[seen], pixels[seen]) < _error(c2w[t], K[t], moved[seen], pixels[seen]):
-            c2w[t] = refined
+        start, target = c2w[t], (K[t], moved[seen], pixels[seen])
+        c2w[t] = min(start, refine_pose(start, *target), key=lambda pose: _error(pose, *target))
     return Cameras(c2w, K, targets.size)
 
 
@@ -49,12 +48,10 @@ def refine_pose(c2w: Tensor, K: Tensor, points: Tensor, pixels: Tensor) -> Tenso
     """The camera near c2w [4, 4] that sees points [P, 3] nearest to pixels [P, 2], by pycolmap under a Cauchy loss."""
     import pycolmap
 
-    values = [float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2])]
-    camera = pycolmap.Camera(model="PINHOLE", width=1, height=1, params=values)
     start = pycolmap.Rigid3d(torch.linalg.inv(c2w)[:3].numpy())
     options = pycolmap.AbsolutePoseRefinementOptions(loss_function_scale=POINT_ERROR)
     every = np.ones(len(points), bool)
-    result = pycolmap.refine_absolute_pose(start, pixels.numpy(), points.numpy(), every, camera, options)
+    result = pycolmap.refine_absolute_pose(start, pixels.numpy(), points.numpy(), every, pinhole(K), options)
     if result is None:
         return c2w
     w2c = torch.eye(4, dtype=c2w.dtype)

@@ -58,13 +58,19 @@ def ransac(
     if len(points_a) < 5:
         return None
     options = _options(threshold, trials)
-    parameters = [[k[0, 0], k[1, 1], k[0, 2], k[1, 2]] for k in K]
-    a, b = (pycolmap.Camera(model="PINHOLE", width=1, height=1, params=values) for values in parameters)
+    a, b = (pinhole(k) for k in K)
     result = pycolmap.estimate_relative_pose(a, points_a.numpy(), b, points_b.numpy(), options)
     if result is None:
         return None
     pose = torch.from_numpy(result["cam2_from_cam1"].matrix().copy())
     return RelativePose(pose[:, :3], pose[:, 3] / pose[:, 3].norm(), torch.from_numpy(result["inlier_mask"].copy()))
+
+
+def pinhole(K: Tensor) -> pycolmap.Camera:
+    """A camera of pycolmap with intrinsics K [3, 3], px. Poses do not depend on its image size, which is 1 x 1."""
+    import pycolmap
+
+    return pycolmap.Camera(model="PINHOLE", width=1, height=1, params=[K[0, 0], K[1, 1], K[0, 2], K[1, 2]])
 
 
 def fits_any_lens(points_a: Tensor, points_b: Tensor, threshold: float) -> Tensor:

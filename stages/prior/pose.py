@@ -135,8 +135,7 @@ def cameras_from_matches(
     # Matches in working pixels.
     zoom = torch.tensor([SHORT_SIDE / min(size) for size in sizes], dtype=torch.float64)
     a, b = matches.points_a.double() * zoom[0], matches.points_b.double() * zoom[1]
-    exact = matches.exact
-    noise = torch.full_like(a[:, 0], EXACT_NOISE).where(exact, OTHER_NOISE)
+    noise = torch.full_like(a[:, 0], EXACT_NOISE).where(matches.exact, OTHER_NOISE)
     count = len(a)
     # Pose and intrinsics.
     if K is not None:
@@ -146,7 +145,7 @@ def cameras_from_matches(
         others = [tuple(focal / readings[0] for focal in readings[1:]) for readings in focals]
         known = Known(first_K, zoom, (not focals[0], not focals[1]), (others[0], others[1]))
         solution, working_K = _solve_unknown(a, b, noise, known)
-    a, b, exact = a[solution.inliers], b[solution.inliers], exact[solution.inliers]
+    a, b, exact = (part[solution.inliers] for part in (a, b, matches.exact))
     flat = refuse_without_parallax(a, b, exact, working_K, solution.lenses, count)
     doubts = doubts_of(solution, working_K, count, any(focals), flat)
     return _finish(a, b, solution, working_K, zoom, count, doubts)

@@ -3,8 +3,6 @@
 Such a mark has the same place in both, while the scene moves. Its matches would pull the camera towards standing still.
 """
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
@@ -27,10 +25,7 @@ def without_still_marks(matches: Matches, sizes: list[tuple[int, int]]) -> Match
         return matches
     zoom = SHORT_SIDE / min(sizes[0])
     kept = moving(matches.points_a.double() * zoom, matches.points_b.double() * zoom)
-    points_a, points_b = matches.points_a[kept], matches.points_b[kept]
-    return replace(
-        matches, points_a=points_a, points_b=points_b, scores=matches.scores[kept], exact=matches.exact[kept]
-    )
+    return Matches(matches.points_a[kept], matches.points_b[kept], matches.scores[kept], matches.exact[kept])
 
 
 def moving(a: Tensor, b: Tensor) -> Tensor:

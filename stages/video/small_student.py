@@ -29,8 +29,7 @@ Leap = int | Callable[[Tensor, Tensor], int]
 def dtype_on(device: torch.device) -> torch.dtype:
     """The type in which `small` computes its features: bfloat16 on a CPU that has instructions for it, else float32.
 
-    In bfloat16 they take 0.6 of the time. But without those instructions, or if torch may not use them, they take six
-    times as long.
+    In bfloat16 they take less time. But without those instructions, or if torch may not use them, they take far more.
     """
     may_use = device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX512"
     return torch.bfloat16 if may_use and torch.cpu._is_avx512_bf16_supported() else torch.float32

@@ -115,20 +115,20 @@ def test_a_pack_holds_the_models_in_metres(pack: Path) -> None:
     shapes = {shape.name: shape for shape in load_pack(pack).shapes}
     assert shapes["Table"].role == "table"
     for name, (w, d, h) in ROLES.items():
-        points = shapes[name].triangles.reshape(-1, 3)
+        points = shapes[name].vertices[shapes[name].corners].reshape(-1, 3)
         expected = np.array([[-w / 200, -d / 200, 0], [w / 200, d / 200, h / 100]])
         assert np.abs(np.stack([points.min(0), points.max(0)]) - expected).max() < 1e-3, (
             "the glass is gone and does not count"
         )
-    assert len(shapes["Table"].triangles) == 12
+    assert len(shapes["Table"].corners) == 12
 
 
 def test_a_model_is_simplified_and_stays_round(pack: Path) -> None:
     shape = next(shape for shape in load_pack(pack).shapes if shape.name == "Ball")
-    assert len(shape.triangles) <= 500
-    radius = np.linalg.norm(shape.triangles - (0, 0, 0.15), axis=-1)
+    assert len(shape.corners) <= 500
+    radius = np.linalg.norm(shape.vertices[shape.corners] - (0, 0, 0.15), axis=-1)
     assert np.abs(radius - 0.15).max() < 0.01
-    outwards = (shape.triangles - (0, 0, 0.15)) / radius[..., None]
+    outwards = (shape.vertices[shape.corners] - (0, 0, 0.15)) / radius[..., None]
     assert ((shape.normals * outwards).sum(-1)).mean() > 0.97, "the normals of the corners are those of the ball"
 
 

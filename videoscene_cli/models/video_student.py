@@ -19,6 +19,7 @@ from videoscene_cli.models.session import Session
 from videoscene_cli.models.weights_file import WeightsFile, find_weights, hub_cache
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from stages.scene import Clip, Views
@@ -144,6 +145,13 @@ class _Small:
 
         return NETWORK_SIDE
 
+    @cached_property
+    def dtype(self) -> torch.dtype:
+        """The type in which the network's features are computed."""
+        from stages.video.small_student import dtype_on
+
+        return dtype_on(self.session.device)
+
     def options(self) -> dict[str, Any]:
         leap = AUTO if self.policy else self.leap if self.leap is not None else self.default_leap
         return {"leap": leap, "steps": self.steps, "seed": self.session.shared.seed}
@@ -155,17 +163,14 @@ class _Small:
         from stages.video.full_size import Student
         from stages.video.small_codec import CHANNELS
         from stages.video.small_files import load_small
-        from stages.video.small_student import dtype_on, small_student
+        from stages.video.small_student import small_student
 
-        device = self.session.device
-        network = load_small(self.network.path, self.config).to(device).computing_in(dtype_on(device))
+        network = load_small(self.network.path, self.config).to(self.session.device).computing_in(self.dtype)
         leap = _chooser(self.policy.path, CHANNELS) if self.policy else self.leap or self.default_leap
         return Student(small_student(network, leap, self.session.shared.seed, self.steps), self.short_side)
 
     def facts(self) -> dict[str, Any]:
-        from stages.video.small_student import dtype_on
-
-        precision = str(dtype_on(self.session.device)).removeprefix("torch.")
+        precision = str(self.dtype).removeprefix("torch.")
         return {"chosen": _who_chose(self.policy, self.leap), "steps": self.steps, "precision": precision}
 
 

@@ -72,7 +72,11 @@ _CORNERS = np.stack([_SIDES[:, 0], _SIDES[:, 0] + _SIDES[:, 1], _SIDES.sum(1), _
 _OUTWARDS = np.cross(_SIDES[:, 1], _SIDES[:, 2]) / 4
 _EXTENT = np.abs(_SIDES[:, 1:]).argmax(-1)  # the axis of each edge
 _UNIT_UV = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
-_TWO = np.array([[0, 1, 2], [0, 2, 3]])
+
+
+def two_triangles(count: int = 1) -> Integers:
+    """The corners of the triangles that make up quadrilaterals of four vertices each, [2 count, 3]."""
+    return (np.array([[0, 1, 2], [0, 2, 3]]) + 4 * np.arange(count)[:, None, None]).reshape(-1, 3)
 
 
 class Mesh:
@@ -134,7 +138,8 @@ class Mesh:
         (ax, ay, az), (bx, by, bz) = a.tolist(), b.tolist()
         nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
         normal = np.array([nx, ny, nz], np.float32) / max(sqrt(nx * nx + ny * ny + nz * nz), 1e-12)
-        self.add(points, _TWO, np.broadcast_to(normal, (2, 3, 3)), uv[_TWO], np.full(2, material))
+        corners = two_triangles()
+        self.add(points, corners, np.broadcast_to(normal, (2, 3, 3)), uv[corners], np.full(2, material))
 
     def quad_at(
         self, corner: ArrayLike, e1: ArrayLike, e2: ArrayLike, material: int, tile: float, origin: tuple[float, float]
@@ -156,15 +161,15 @@ class Mesh:
         h = np.asarray(half, np.float32)
         chosen = list(sides)
         turn = np.eye(3, dtype=np.float32) if turn is None else turn
-        corners, normals = (_CORNERS[chosen] * h) @ turn.T, _OUTWARDS[chosen] @ turn.T
+        places, normals = (_CORNERS[chosen] * h) @ turn.T, _OUTWARDS[chosen] @ turn.T
         uv = _UNIT_UV * (2 * h[_EXTENT[chosen]])[:, None] / np.float32(tile) + np.float32(0.37 * self._things)
-        points = corners + np.asarray(centre, np.float32)
-        count = 2 * len(chosen)
+        points = places + np.asarray(centre, np.float32)
+        count, corners = 2 * len(chosen), two_triangles(len(chosen))
         self.add(
             points.reshape(-1, 3),
-            (_TWO + 4 * np.arange(len(chosen))[:, None, None]).reshape(count, 3),
+            corners,
             np.repeat(normals, 6, 0).reshape(count, 3, 3),
-            uv[:, _TWO].reshape(count, 3, 2),
+            uv.reshape(-1, 2)[corners],
             np.full(count, material),
         )
 
@@ -240,7 +245,7 @@ class Mesh:
             numbers[mask] = new
             if tile is not None:
                 uv = uv.copy() if uv is shape.uv else uv
-                uv[mask] = _flat_uv(shape.triangles[mask]) / tile
+                uv[mask] = _flat_uv(shape.vertices[shape.corners[mask]]) / tile
         vertices = (shape.vertices * np.float32(scale)) @ turn.T + np.asarray(position, np.float32)
         self.add(vertices, shape.corners, shape.normals @ turn.T, uv, numbers)
 

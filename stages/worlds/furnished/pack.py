@@ -52,11 +52,6 @@ class Shape:
     uv: Floats
     material: Integers
 
-    @property
-    def triangles(self) -> Floats:
-        """The places of the corners, [T, 3, 3], metres."""
-        return self.vertices[self.corners]
-
 
 @dataclass(frozen=True)
 class Pack:

@@ -32,7 +32,7 @@ class Caster:
         from embreex.mesh_construction import TriangleMesh
         from embreex.rtcore_scene import EmbreeScene
 
-        # Embree's robust rays never slip between two triangles. The usual ones hardly do, and are a fifth faster.
+        # Embree's robust rays never slip between two triangles. The usual ones hardly do, and are faster.
         self.scene = EmbreeScene(robust=False)
         TriangleMesh(self.scene, surfaces.vertices, surfaces.corners.astype(np.int32))
 

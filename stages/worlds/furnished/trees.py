@@ -4,11 +4,9 @@ from math import cos, pi, sin
 
 import numpy as np
 
-from stages.worlds.furnished.mesh import Material
+from stages.worlds.furnished.mesh import Material, two_triangles
 from stages.worlds.furnished.palette import Palette
 from stages.worlds.furnished.vectors import Floats, cross, unit
-
-_FOLD = np.array([[0, 1, 2], [0, 2, 3]])
 
 
 def tree(palette: Palette, x: float, y: float) -> None:
@@ -50,7 +48,7 @@ def _crown(palette: Palette, middle: Floats, size: Floats, leaf: int, count: int
     points = np.stack(
         [places - along * half, places - across * half * 0.6, places + along * half, places + across * half * 0.6], 1
     )
-    triangles = (_FOLD + 4 * np.arange(count)[:, None, None]).reshape(-1, 3)
+    triangles = two_triangles(count)
     normals = np.repeat(unit(outward + 0.5 * palette.rng.normal(size=(count, 3))), 6, 0).reshape(-1, 3, 3)
     uv, material = np.zeros((len(triangles), 3, 2)), np.full(len(triangles), leaf)
     palette.mesh.add(points.reshape(-1, 3), triangles, normals, uv, material)
